@@ -1,0 +1,64 @@
+"""The error tree. Each error knows the exit status with which the command line ends.
+
+    CellbenchError            2   bad input: nothing was run
+    ├── ExperimentError       2   faults of an experiment file, all at once, each with its place
+    ├── PluginError           2   a plugin is broken, missing, or two claim one name
+    ├── CellError             2   a cell breaks the contract; names the cell, keeps the author's traceback
+    ├── StoreError            2   a results folder that cannot be used as asked
+    └── Interrupted         130   Ctrl-C or SIGTERM: results are kept
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class CellbenchError(Exception):
+    """Base of all errors that cellbench raises on purpose; the message is for the user, whole."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of an experiment: where it is, and what is wrong with it and what to do."""
+
+    place: str
+    """`file:line`, or the option of the command line, for example `--set train.max_steps=x`."""
+    key: str
+    """The key's path, for example `cells[2].name`; empty when the file as a whole is at fault."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}  {self.key}: {self.message}" if self.key else f"{self.place}  {self.message}"
+
+
+class ExperimentError(CellbenchError):
+    """All the faults of one experiment file and its overrides."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        super().__init__("\n".join([*map(str, self.faults), f"{count}, nothing was run."]))
+
+    def __reduce__(self) -> tuple[type[ExperimentError], tuple[tuple[Fault, ...]]]:
+        return type(self), (self.faults,)
+
+
+class PluginError(CellbenchError):
+    """A plugin cannot be loaded, or claims what another one has."""
+
+
+class CellError(CellbenchError):
+    """A cell breaks the contract, or its code raised while it was built."""
+
+
+class StoreError(CellbenchError):
+    """A results folder is locked, foreign, damaged, or holds other results than asked for."""
+
+
+class Interrupted(CellbenchError):
+    """The run was interrupted; what had been stored is kept."""
+
+    exit_status = 130
