@@ -1,0 +1,120 @@
+"""The data of a chunk: batches to train on and sets to evaluate on, drawn from named streams.
+
+Training data is named by (task, parameters, batch size, seed, step): the same for every cell and learning rate.
+Evaluation sets are named by (task, parameters, seed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.records import Pairs, Settings, Value
+from cellbench.streams import Stream
+from cellbench.task import Parameters, Task
+
+Floats = NDArray[np.float32]
+
+BLOCK_STEPS = 100
+"""Steps drawn at once, unless that takes more than `BLOCK_BYTES`."""
+BLOCK_BYTES = 64 * 2**20
+
+
+class TrainingData:
+    """Batches for consecutive steps, drawn in blocks.
+
+    Args:
+        task, name: the task and its registered name.
+        parameters, batch_size: the point.
+        seeds: in the order of the first axis of what is returned.
+        max_steps: none is drawn beyond.
+    """
+
+    def __init__(
+        self, task: Task, name: str, parameters: Pairs, batch_size: int, seeds: Sequence[int], max_steps: int
+    ) -> None:
+        self._task, self._parameters, self._batch_size, self._seeds = task, dict(parameters), batch_size, tuple(seeds)
+        self._names = [("data", name, parameters, batch_size, seed) for seed in seeds]
+        self._max_steps = max_steps
+        self._first = self._past = 0
+        self._inputs = self._targets = np.empty(0, np.float32)
+        one, _ = task.batch(Stream("size", count=1), 1, self._parameters)
+        step_bytes = one.shape[0] * batch_size * (task.input_size + task.output_size) * 4 * len(seeds)
+        self._block = int(min(BLOCK_STEPS, max(1, BLOCK_BYTES // step_bytes)))
+
+    def up_to(self, start: int, stop: int) -> tuple[int, Floats, Floats]:
+        """Batches of the steps from `start` on, at most up to `stop`.
+
+        Returns:
+            How many steps n there are, inputs (seeds, n, time, batch, input_size) and targets likewise.
+        """
+        if not self._first <= start < self._past:
+            self._draw(start)
+        past = min(stop, self._past)
+        rows = slice(start - self._first, past - self._first)
+        return past - start, self._inputs[:, rows], self._targets[:, rows]
+
+    def _draw(self, start: int) -> None:
+        steps, batch = min(self._block, self._max_steps - start), self._batch_size
+        drawn = [
+            self._task.batch(
+                Stream(*name, start=start * batch, count=steps * batch), steps * batch, self._parameters
+            )
+            for name in self._names
+        ]
+        self._inputs, self._targets = (
+            np.stack([a.reshape(len(a), steps, batch, -1).transpose(1, 0, 2, 3) for a in arrays])
+            for arrays in zip(*drawn, strict=True)
+        )
+        self._first, self._past = start, start + steps
+
+
+@lru_cache(maxsize=96)
+def _evaluation_set(
+    task: Task, name: str, purpose: str, parameters: Pairs, seed: int, examples: int, difficulty: int | None
+) -> tuple[Floats, Floats]:
+    stream = Stream(purpose, name, parameters, seed, difficulty, count=examples)
+    if difficulty is None:
+        return task.batch(stream, examples, dict(parameters))
+    return task.batch_of_difficulty(stream, examples, dict(parameters), difficulty)
+
+
+def evaluation_sets(
+    task: Task, settings: Settings, parameters: Pairs, seeds: Sequence[int]
+) -> tuple[Floats, Floats]:
+    """The sets of the learning curve: inputs (seeds, time, examples, input_size) and targets likewise."""
+    return _stacked(task, settings.task, "evaluation", parameters, seeds, settings.evaluate.examples, None)
+
+
+def _stacked(
+    task: Task, name: str, purpose: str, parameters: Pairs, seeds: Sequence[int], examples: int, difficulty: int | None
+) -> tuple[Floats, Floats]:
+    sets = [_evaluation_set(task, name, purpose, parameters, seed, examples, difficulty) for seed in seeds]
+    inputs, targets = zip(*sets, strict=True)
+    return np.stack(inputs), np.stack(targets)
+
+
+def final_plan(task: Task, settings: Settings, parameters: Parameters) -> list[tuple[str, Value | None]]:
+    """What the trained models are evaluated by: (by, value), the trained parameters first."""
+    plan: list[tuple[str, Value | None]] = [("", None)]
+    plan += [(name, value) for name, values in settings.final.values for value in values]
+    if settings.final.difficulty and task.difficulty is not None:
+        plan += [(task.difficulty, value) for value in task.difficulties(parameters)]
+    return plan
+
+
+def final_sets(
+    task: Task, settings: Settings, parameters: Pairs, seeds: Sequence[int], by: str, value: Value | None
+) -> tuple[Floats, Floats]:
+    """The sets of one entry of `final_plan`; a difficulty is measured on a quarter of the examples each."""
+    examples, difficulty = settings.final.examples, None
+    at: Mapping[str, Value] = dict(parameters)
+    if by and by == task.difficulty:
+        assert isinstance(value, int)
+        examples, difficulty = max(1, examples // 4), value
+    elif by and value is not None:
+        at = {**at, by: value}
+    return _stacked(task, settings.task, "final", tuple(at.items()), seeds, examples, difficulty)
