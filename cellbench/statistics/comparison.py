@@ -1,0 +1,173 @@
+"""Two cells, many points, many comparisons.
+
+A comparison is an `Estimate` of the paired difference of log steps (cell minus baseline), pooled over grid points
+within each seed. Below 0, or a ratio below 1: the cell needs fewer steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from cellbench.statistics.arrays import Floats
+from cellbench.statistics.intervals import (
+    Estimate,
+    Share,
+    detectable,
+    interval,
+    p_equivalent,
+    pool,
+    seeds_needed,
+    wilson,
+)
+from cellbench.statistics.survival import reached
+
+_TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of typical steps with all that is said about it. `nan` where fewer than 3 seeds allow no uncertainty."""
+
+    ratio: float
+    low: float
+    high: float
+    low_90: float
+    high_90: float
+    p: float
+    p_equivalent: float
+    sd: float
+    detectable: float
+    seeds_needed: float
+
+
+def ratio(difference: Estimate, of_interest: float = 1.25) -> Ratio:
+    """The ratio of typical steps: exp of the mean paired difference of log steps.
+
+    Args:
+        difference: the cell's estimate minus the baseline's, of log steps.
+        of_interest: the ratio that matters; equivalence means within 1 / of_interest to of_interest.
+
+    >>> a = np.log([400, 500, 650, 300, 900, 550])
+    >>> b = np.log([600, 550, 1000, 450, 2000, 700])
+    >>> found = ratio(Estimate(float(np.mean(a - b)), a - b))
+    >>> round(found.ratio, 5), round(found.low_90, 5), round(found.high_90, 5), found.seeds_needed
+    (0.67293, 0.55432, 0.81692, 21.0)
+    """
+    wide, narrow = interval(difference), interval(difference, 0.90)
+    bound, n = math.log(of_interest), difference.seeds
+    return Ratio(
+        ratio=math.exp(difference.centre),
+        low=math.exp(wide.low),
+        high=math.exp(wide.high),
+        low_90=math.exp(narrow.low),
+        high_90=math.exp(narrow.high),
+        p=wide.p,
+        p_equivalent=p_equivalent(difference, bound),
+        sd=wide.sd,
+        detectable=detectable(wide.sd, n),
+        seeds_needed=seeds_needed(wide.sd, n, bound),
+    )
+
+
+def sooner(cell: Floats, baseline: Floats) -> Share:
+    """The share of seeds at which the cell needs fewer steps, ties half, with Wilson's interval. Description only.
+
+    Args:
+        cell: one number a seed, shape (seeds,).
+        baseline: the same seeds, in the same order.
+
+    >>> sooner(np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 2.0, 4.0, 3.0])).share
+    0.625
+    """
+    less = cell - baseline
+    if not len(less):
+        return wilson(math.nan, 0)
+    wins = (less < -_TIE).sum() + 0.5 * (np.abs(less) <= _TIE).sum()
+    return wilson(float(wins) / len(less), len(less))
+
+
+def holm(p: Sequence[float] | Floats) -> Floats:
+    """Holm's correction (Holm 1979): controls the chance of any false rejection in the family, whatever the dependence.
+
+    Sorted p, running maximum of (m - rank) · p, capped at 1. A `nan` leaves the family.
+
+    >>> holm([0.01, 0.04, 0.03, 0.20])
+    array([0.04, 0.09, 0.09, 0.2 ])
+    """
+    p = np.asarray(p, dtype=np.float64)
+    corrected = np.full(p.shape, math.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    steps = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps * p[order]), 1.0)
+    return corrected
+
+
+def without_one(points: Sequence[Estimate]) -> list[Estimate]:
+    """The pooled estimate with each single point left out; empty for a single point."""
+    if len(points) < 2:
+        return []
+    return [pool([*points[:g], *points[g + 1 :]]) for g in range(len(points))]
+
+
+@dataclass(frozen=True)
+class AxisTest:
+    """Whether a ratio depends on an axis: the p that it differs between values, and that the order turns round."""
+
+    differ: float
+    crossing: float
+
+
+def axis(values: Sequence[Estimate]) -> AxisTest:
+    """Test whether the log ratio differs between the values of an axis, and whether it changes sign.
+
+    Estimator: `differ` is Bonferroni's over all pairs of values, each a paired t on the difference of differences;
+    `crossing` asks that some value be slower *and* some value be faster, each one-sided: an intersection of two
+    unions, so the larger p of the two, times (values - 1) (Gail & Simon's question, by t). Assumes as `interval` does.
+
+    Args:
+        values: one estimate a value of the axis, over the same settings of the other axes and the same seeds.
+
+    >>> rng = np.random.default_rng(0)
+    >>> low, high = rng.normal(-0.4, 0.3, 10), rng.normal(0.7, 0.3, 10)
+    >>> found = axis([Estimate(low.mean(), low), Estimate(high.mean(), high)])
+    >>> found.differ < 0.001, found.crossing < 0.01
+    (True, True)
+    """
+    if len(values) < 2:
+        return AxisTest(math.nan, math.nan)
+    v = len(values)
+    two_sided = np.array([interval(value).p for value in values])
+    centres = np.array([value.centre for value in values])
+
+    def some(slower: bool) -> float:
+        return float(np.where((centres > 0) == slower, two_sided / 2, 1 - two_sided / 2).min())
+
+    pairs = [interval(a - b).p for a, b in combinations(values, 2)]
+    return AxisTest(
+        differ=min(1.0, v * (v - 1) / 2 * float(np.min(pairs))),
+        crossing=min(1.0, (v - 1) * float(np.max([some(True), some(False)]))),
+    )
+
+
+def profile(steps: Floats, typical: float, factors: Floats, weights: Floats | None = None) -> Floats:
+    """One point's part of the performance profile: the share of replicas with T <= factor · typical. Chart only.
+
+    Relative to the baseline's typical steps, not to the best cell's: that would change when a cell is added (Dolan &
+    Moré 2002; Gould & Scott 2016). Replicas that never solve keep the curve below 1.
+
+    Args:
+        steps: T, (seeds, rates), `inf` for never.
+        typical: the baseline's typical steps at this point.
+        factors: shape (factors,).
+        weights: (seeds, rates); equal if left out.
+
+    >>> profile(np.array([[100.0], [300.0], [np.inf]]), 200.0, np.array([0.25, 1.0, 4.0])).round(2)
+    array([0.  , 0.33, 0.67])
+    """
+    return reached(steps, factors * typical, weights)

@@ -1,0 +1,195 @@
+"""One number a seed when several learning rates were tried.
+
+The best rate on the reported seeds flatters whoever has more near-equal rates: by simulation, false positives reach
+40 %. So the rate is picked on half of the seeds and reported on the other half, all ways round ("tuned"), and beside it
+stands the average over the whole range, where nothing is picked ("across").
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+
+from cellbench.statistics.arrays import Counts, Flags, Floats
+from cellbench.statistics.intervals import Estimate, mean
+
+_TIE = 1e-9
+_MOST_EXHAUSTIVE = 10
+_SAMPLED = 200
+
+
+@lru_cache
+def halvings(n: int) -> Flags:
+    """The ways to halve n seeds, shape (halvings, seeds); true = the first half, of n // 2 seeds.
+
+    All of them up to 10 seeds, else 200 drawn with a fixed seed. Each is used both ways round.
+
+    >>> [halvings(n).shape for n in (4, 10, 20)]
+    [(6, 4), (252, 10), (200, 20)]
+    """
+    if n <= _MOST_EXHAUSTIVE:
+        halves = list(combinations(range(n), n // 2))
+    else:
+        rng = np.random.default_rng([0, n])
+        halves = [tuple(rng.permutation(n)[: n // 2]) for _ in range(_SAMPLED)]
+    found = np.zeros((len(halves), n), dtype=bool)
+    for row, half in zip(found, halves, strict=True):
+        row[list(half)] = True
+    return found
+
+
+def preference(rates: Floats) -> Counts:
+    """The order in which ties are broken: nearest the middle of the range on a log scale, then the smaller.
+
+    >>> preference(np.array([0.001, 0.01, 0.1]))
+    array([1, 0, 2])
+    """
+    logs = np.log(rates)
+    away = np.abs(logs - (logs.min() + logs.max()) / 2).round(9)
+    return np.lexsort((logs, away))
+
+
+def _pick(y: Floats, halves: Floats, accuracy: Floats | None, order: Counts) -> Counts:
+    """The rate each half picks: y (..., seeds, rates), halves (R, seeds) summing to 1 a row -> (..., R)."""
+    means = halves @ y
+    fine = means <= means.min(-1, keepdims=True) + _TIE
+    if accuracy is not None:
+        hits = np.where(fine, halves @ accuracy, -np.inf)
+        fine &= hits >= hits.max(-1, keepdims=True) - _TIE
+    result: Counts = order[fine[..., order].argmax(-1)]
+    return result
+
+
+def _weights(y: Floats, accuracy: Floats | None, order: Counts) -> Floats:
+    """How often the half without a seed picked a rate: (..., seeds, rates) -> the same, rows summing to 1."""
+    n, rates = y.shape[-2:]
+    if rates == 1:
+        return np.ones_like(y)
+    first = halvings(n)
+    total = np.zeros_like(y)
+    for half in (first, ~first):
+        chosen = _pick(y, half / half.sum(1, keepdims=True), accuracy, order)
+        total += (~half).T.astype(np.float64) @ np.eye(rates)[chosen]
+    result: Floats = total / total.sum(-1, keepdims=True)
+    return result
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Which rate is picked, how surely, and the weights with which every metric of the tuned row is averaged."""
+
+    weights: Floats
+    """(seeds, rates): how often the half without the seed picked the rate; rows sum to 1."""
+    without: Floats
+    """(left out, seeds, rates): the same with all halvings redone without one seed; that seed's row is 0."""
+    picked: int
+    """The rate picked on all seeds."""
+
+    @property
+    def share(self) -> float:
+        """The mean weight of the picked rate."""
+        return float(self.weights[:, self.picked].mean())
+
+    def values(self, metric: Floats) -> Floats:
+        """One number a seed: metric (seeds, rates, ...) -> (seeds, ...)."""
+        result: Floats = np.einsum("il,il...->i...", self.weights, metric)
+        return result
+
+    def estimate(self, metric: Floats) -> Estimate:
+        """The centre of a metric (seeds, rates) at the tuned rate, with its jackknife pseudo-values.
+
+        Estimator: c = mean_i Σ_l w[i, l] · metric[i, l], the metric at a rate picked on n / 2 *other* seeds: what a
+        user who tunes gets, not the metric at the truly best rate. psi_i = n · c - (n - 1) · c_without_i, with all
+        halvings redone (Miller 1974). Its interval covers 94 to 98 % where the sd at the picked rate does not.
+        """
+        centres, psi = self.estimates(metric[..., None])
+        return Estimate(float(centres[0]), psi[:, 0])
+
+    def estimates(self, metrics: Floats) -> tuple[Floats, Floats]:
+        """`estimate` for many metrics at once: (seeds, rates, metrics) -> centres (metrics,), psi (seeds, metrics)."""
+        n = len(metrics)
+        values = self.values(metrics)
+        centre = values.mean(axis=0)
+        if metrics.shape[1] == 1:  # nothing is picked: the plain mean
+            return centre, values
+        if n < 3:  # without one seed there is no other half
+            return centre, np.full_like(values, math.nan)
+        without = np.einsum("jil,ilm->jm", self.without, metrics) / (n - 1)
+        return centre, n * centre - (n - 1) * without
+
+
+def tuned(y: Floats, accuracy: Floats | None, rates: Floats) -> Tuned | None:
+    """Pick the learning rate by repeated halving.
+
+    Args:
+        y: log steps, shape (seeds, rates), without `nan`.
+        accuracy: what breaks ties of the mean of y, the same shape; higher is better.
+        rates: the learning rates, shape (rates,).
+
+    Returns:
+        The weights; `None` where there are several rates and not two seeds to pick on one and report on the other.
+
+    >>> steps = [[300, 200, 250], [450, 250, 200], [350, 150, 2000], [500, 300, 250]]
+    >>> y = np.log(steps)
+    >>> found = tuned(y, None, np.array([0.003, 0.01, 0.03]))
+    >>> found.weights.round(2)
+    array([[0.  , 0.67, 0.33],
+           [0.  , 1.  , 0.  ],
+           [0.  , 0.67, 0.33],
+           [0.  , 1.  , 0.  ]])
+    >>> speed = found.estimate(y)
+    >>> round(float(np.exp(speed.centre)), 3), speed.psi.round(5)
+    (275.338, array([3.78101, 5.52146, 5.86045, 5.70378]))
+    """
+    n, count = y.shape
+    if n == 0 or (n < 2 and count > 1):
+        return None
+    order = preference(rates)
+    picked = int(_pick(y, np.full((1, n), 1 / n), accuracy, order)[0])
+    without = np.zeros((n, n, count))
+    if n >= 3:
+        others = np.array([[j for j in range(n) if j != i] for i in range(n)])
+        left = _weights(y[others], None if accuracy is None else accuracy[others], order)
+        without[np.arange(n)[:, None], others] = left
+    return Tuned(_weights(y, accuracy, order), without, picked)
+
+
+def across(metric: Floats) -> Estimate:
+    """The average over the whole range of rates, nothing picked: (seeds, rates) -> an estimate over seeds.
+
+    Another question than `tuned` (the speed without tuning, over *these* rates), with less noise: a difference between
+    the two is no contradiction.
+
+    >>> across(np.array([[1.0, 3.0], [2.0, 4.0]]))
+    Estimate(centre=2.5, psi=array([2., 3.]))
+    """
+    return mean(metric.mean(axis=1))
+
+
+def tuning_curve(y: Floats, accuracy: Floats | None, rates: Floats) -> Floats:
+    """The log steps to expect after trying k = 1, 2, ... learning rates, shape (rates,). For the chart only.
+
+    Estimator: the mean of the tuned centre over all subsets of k rates (Dodge 2019). k = 1 is "across", k = all is
+    "tuned".
+
+    >>> y = np.log([[300, 200], [450, 250], [350, 150]])
+    >>> np.exp(tuning_curve(y, None, np.array([0.003, 0.01]))).round(1)
+    array([266. , 195.7])
+    """
+    n, count = y.shape
+    curve = np.full(count, math.nan)
+    for k in range(1, count + 1):
+        centres = []
+        for kept in map(list, combinations(range(count), k)):
+            if n == 0 or (n < 2 and k > 1):
+                continue
+            hits = None if accuracy is None else accuracy[:, kept]
+            weights = _weights(y[:, kept], hits, preference(rates[kept]))
+            centres.append(float((weights * y[:, kept]).sum() / n))
+        if centres:
+            curve[k - 1] = math.fsum(centres) / len(centres)
+    return curve
