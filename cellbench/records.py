@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 NUMBERS_VERSION = 1
@@ -189,6 +189,20 @@ class ReplicaKey:
     def digest(self) -> str:
         """32 hexadecimal digits: the first half of the SHA-256 of `text()`."""
         return hashlib.sha256(self.text().encode()).hexdigest()[:32]
+
+
+    def family(self) -> Callable[[int, float], str]:
+        """`(seed, learning_rate) -> digest()` of this key with those two: the rest is written out once."""
+        # both numbers stand in the text as JSON writes them, between parts that no seed or rate changes
+        marked = replace(self, seed="\x00seed", learning_rate="\x00rate").text()  # type: ignore[arg-type]
+        head, rest = marked.split(json.dumps("\x00rate"))
+        middle, tail = rest.split(json.dumps("\x00seed"))
+
+        def digest(seed: int, learning_rate: float) -> str:
+            text = f"{head}{json.dumps(learning_rate)}{middle}{json.dumps(seed)}{tail}"
+            return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+        return digest
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ class Task(ABC):
     """Each grid parameter's name and what it means, in a few words."""
     difficulty: ClassVar[str | None] = None
     """The name of the difficulty that `batch_of_difficulty` can make examples of, if there is one."""
+    final: ClassVar[Mapping[str, tuple[Value, ...]]] = {}
+    """Values of grid parameters at which trained models are evaluated, unless the experiment gives others."""
 
     @abstractmethod
     def check_parameter(self, name: str, value: object) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.streams import Stream
-from cellbench.task import Batch, Parameters, Task
+from cellbench.task import Batch, Parameters, Task, Value
 
 Bits = NDArray[np.uint8]
 
@@ -94,6 +94,7 @@ class BinaryAddition(Task):
     output_size: ClassVar[int] = 1
     parameters: ClassVar[Mapping[str, str]] = {"bits": "bits of the sum, which is the number of steps"}
     difficulty: ClassVar[str | None] = "carry_chain"
+    final: ClassVar[Mapping[str, tuple[Value, ...]]] = {"bits": (8, 16, 64, 256)}
 
     def check_parameter(self, name: str, value: object) -> None:
         """`bits` is a whole number of 2 or more."""

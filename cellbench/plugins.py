@@ -1,0 +1,241 @@
+"""Finding plugins, naming what they provide, refusing what is broken.
+
+pluggy's own `load_setuptools_entrypoints` stops at the first import error, skips a second distribution that uses the
+same entry name, and one raising hook keeps the others from being asked. So this module walks the entry points itself,
+loads each in a `try`, and asks each implementation apart. pluggy still verifies every implementation's signature.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import re
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pluggy
+
+from cellbench import hookspecs
+from cellbench.errors import PluginError
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered cell or task.
+
+    Attributes:
+        name, factory, description, reference, defaults: as registered.
+        distribution, version: of the plugin.
+    """
+
+    name: str
+    factory: str | Callable[..., Any]
+    description: str
+    reference: str
+    defaults: Mapping[str, Any]
+    distribution: str
+    version: str
+
+    @property
+    def factory_name(self) -> str:
+        """The factory as `package.module:Class`, whether it was given as a string or as an object."""
+        if isinstance(self.factory, str):
+            return self.factory
+        return f"{self.factory.__module__}:{getattr(self.factory, '__qualname__', type(self.factory).__qualname__)}"
+
+    @property
+    def provider(self) -> str:
+        """The distribution and its version, for messages."""
+        return f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin that could not be used: whose, and why, with the traceback for its author."""
+
+    entry_point: str
+    distribution: str
+    version: str
+    cause: str
+    traceback: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version} (entry point {self.entry_point}): {self.cause}"
+
+
+@dataclass(frozen=True)
+class Clash:
+    """One name claimed by two plugins."""
+
+    kind: str
+    name: str
+    providers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"the {self.kind} {self.name!r} is claimed by {' and by '.join(self.providers)}; "
+            "uninstall one of them, or ask its author for another name"
+        )
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What was found: cells and tasks by name, broken plugins, and names claimed twice (in neither mapping)."""
+
+    cells: Mapping[str, Entry]
+    tasks: Mapping[str, Entry]
+    broken: tuple[Broken, ...]
+    clashes: tuple[Clash, ...]
+
+    def find(self, kind: str, name: str) -> Entry:
+        """The cell or task of this name.
+
+        Args:
+            kind: `cell` or `task`.
+            name: as an experiment gives it.
+
+        Raises:
+            PluginError: there is none, or two; the message names the nearest, and broken plugins that might have it.
+        """
+        entries = self.cells if kind == "cell" else self.tasks
+        if name in entries:
+            return entries[name]
+        for clash in self.clashes:
+            if (clash.kind, clash.name) == (kind, name):
+                raise PluginError(str(clash))
+        near = difflib.get_close_matches(name, entries, 1)
+        hint = f" Nearest: {near[0]}." if near else ""
+        broken = "".join(f" A plugin that is broken may have it: {b}." for b in self.broken)
+        raise PluginError(f"no {kind} named {name!r}.{hint}{broken} All of them: cellbench list")
+
+
+@dataclass
+class _Found:
+    kind: str
+    entries: list[Entry] = field(default_factory=list)
+
+
+def discover() -> Registry:
+    """Load every plugin that is installed and ask it what it provides. Never raises for a plugin's fault."""
+    manager = pluggy.PluginManager("cellbench")
+    manager.add_hookspecs(hookspecs)
+    found = {"cell": _Found("cell"), "task": _Found("task")}
+    broken: list[Broken] = []
+    for point, distribution in _entry_points():
+        name, version = distribution.metadata["Name"] or "?", distribution.version or "?"
+        try:
+            plugin = point.load()
+        except Exception as error:
+            broken.append(_broken(point, name, version, "import failed", error))
+            continue
+        try:
+            # unnamed: two distributions may well use the same entry name
+            manager.register(plugin, name=f"{name}:{point.name}:{len(manager.get_plugins())}")
+        except ValueError:
+            continue  # the same object named twice by one distribution
+        except Exception as error:
+            broken.append(_broken(point, name, version, "its hooks do not fit", error))
+            continue
+        for kind, hook in (("cell", "register_cells"), ("task", "register_tasks")):
+            try:
+                offered = _ask(manager, plugin, hook, name, version)
+            except Exception as error:
+                broken.append(_broken(point, name, version, f"{hook} raised", error))
+            else:
+                found[kind].entries.extend(offered)
+    cells, cell_clashes = _by_name(found["cell"])
+    tasks, task_clashes = _by_name(found["task"])
+    return Registry(cells, tasks, tuple(broken), (*cell_clashes, *task_clashes))
+
+
+def _entry_points() -> Iterable[tuple[importlib.metadata.EntryPoint, importlib.metadata.Distribution]]:
+    """Every entry point of the group, with its distribution, built-ins first; one distribution seen once."""
+    seen = set()
+    found = []
+    for distribution in importlib.metadata.distributions():
+        for point in distribution.entry_points.select(group=hookspecs.GROUP):
+            # a distribution can be on the path twice, for example as an editable install and as its folder
+            identity = ((distribution.metadata["Name"] or "?").lower(), point.name, point.value)
+            if identity not in seen:
+                seen.add(identity)
+                found.append((point, distribution))
+    return sorted(found, key=lambda f: ((f[1].metadata["Name"] or "") != "cellbench", f[1].metadata["Name"], f[0].name))
+
+
+def _ask(manager: pluggy.PluginManager, plugin: object, hook: str, distribution: str, version: str) -> list[Entry]:
+    """What one plugin registers through one hook; all of it, or (if it raises) nothing."""
+    entries: list[Entry] = []
+
+    def register(
+        *,
+        name: str,
+        factory: str | Callable[..., Any],
+        description: str = "",
+        reference: str = "",
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not NAME.match(name):
+            raise PluginError(
+                f"register was given the name {str(name)[:80]!r}; a name is 1 to 64 lower-case letters, digits, '-', "
+                "'_' and '.', and starts with a letter or digit"
+            )
+        if isinstance(factory, str):
+            if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", factory):
+                raise PluginError(f"{name}: the factory {factory[:80]!r} is not 'package.module:Class'")
+        elif not callable(factory):
+            raise PluginError(f"{name}: the factory is neither callable nor a string, but {type(factory).__name__}")
+        if not isinstance(description, str) or not isinstance(reference, str):
+            raise PluginError(f"{name}: description and reference are strings")
+        if defaults is not None and not (isinstance(defaults, Mapping) and all(isinstance(k, str) for k in defaults)):
+            raise PluginError(f"{name}: defaults is a mapping of option names to values")
+        entries.append(Entry(name, factory, description, reference, dict(defaults or {}), distribution, version))
+
+    caller = getattr(manager.hook, hook)
+    others = [p for p in manager.get_plugins() if p is not plugin]
+    manager.subset_hook_caller(caller.name, others)(register=register)
+    return entries
+
+
+def _by_name(found: _Found) -> tuple[dict[str, Entry], list[Clash]]:
+    names: dict[str, list[Entry]] = {}
+    for entry in found.entries:
+        names.setdefault(entry.name, []).append(entry)
+    clashes = [
+        Clash(found.kind, name, tuple(e.provider for e in entries)) for name, entries in names.items() if len(entries) > 1
+    ]
+    return {name: entries[0] for name, entries in names.items() if len(entries) == 1}, clashes
+
+
+def _broken(
+    point: importlib.metadata.EntryPoint, distribution: str, version: str, what: str, error: Exception
+) -> Broken:
+    cause = f"{what}: {type(error).__name__}: {' '.join(str(error).split())[:400]}"
+    return Broken(f"{point.name} = {point.value}", distribution, version, cause, traceback.format_exc())
+
+
+def load_factory(entry: Entry) -> Callable[..., Any]:
+    """The factory itself, imported if it was given as a string.
+
+    Raises:
+        PluginError: the string points nowhere; the message names the plugin.
+    """
+    if not isinstance(entry.factory, str):
+        return entry.factory
+    module, _, attribute = entry.factory.partition(":")
+    try:
+        target: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            target = getattr(target, part)
+    except Exception as error:
+        raise PluginError(
+            f"{entry.name} (from {entry.provider}): its factory {entry.factory!r} cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not callable(target):
+        raise PluginError(f"{entry.name} (from {entry.provider}): its factory {entry.factory!r} is not callable")
+    return target  # type: ignore[no-any-return]

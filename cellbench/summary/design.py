@@ -1,0 +1,150 @@
+"""What the reported experiment planned, as plain data, and the names of its points and axes in words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Value: TypeAlias = int | float | str
+"""A value of an axis of the grid: a number, or a size such as `hidden 20`."""
+
+Point: TypeAlias = tuple[Value, ...]
+"""A grid point: one value an axis, in the order of `Design.axes`."""
+
+_SIZE_WORDS = {"hidden": "hidden_size", "budget": "parameter_budget"}
+
+
+@dataclass(frozen=True)
+class Design:
+    """What the reported experiment planned."""
+
+    name: str
+    task: str
+    labels: tuple[str, ...]
+    """Cells by label, in file order."""
+    baseline: str | None
+    """The label asked for; `None`: lstm if present, else the first."""
+    axes: tuple[str, ...]
+    """The point's columns in order, the task's parameters first, for example ("bits", "batch_size", "size")."""
+    seeds: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    max_steps: int
+    evaluation_steps: tuple[int, ...]
+    metric: str
+    threshold: float
+    hold: int
+    stop_when_solved: bool
+    final_examples: int
+    ratio_of_interest: float = 1.25
+    pairs: str = "baseline"
+    """`baseline`: each cell against the baseline; `all`: every pair."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    optimizer: str = "adam"
+    clip_norm: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.labels:
+            raise ValueError("labels: at least one cell is needed")
+        if self.baseline is not None and self.baseline not in self.labels:
+            raise ValueError(f"baseline: {self.baseline!r} is not among the labels {', '.join(self.labels)}")
+        if self.pairs not in ("baseline", "all"):
+            raise ValueError(f"pairs: found {self.pairs!r}, expected 'baseline' or 'all'")
+        if not self.ratio_of_interest > 1:
+            raise ValueError(f"ratio_of_interest: found {self.ratio_of_interest!r}, expected a number above 1")
+
+    @property
+    def against(self) -> str:
+        """The baseline's label."""
+        if self.baseline is not None:
+            return self.baseline
+        return "lstm" if "lstm" in self.labels else self.labels[0]
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates, ascending."""
+        return tuple(sorted(set(self.learning_rates)))
+
+    def pairings(self) -> list[tuple[str, str]]:
+        """(cell, baseline) of every comparison, in the order of the labels."""
+        base = self.against
+        found = [(label, base) for label in self.labels if label != base]
+        if self.pairs == "all":
+            others = [label for label in self.labels if label != base]
+            found += [(later, other) for i, other in enumerate(others) for later in others[i + 1 :]]
+        return found
+
+
+def plain(value: object) -> Value:
+    """A cell of a frame as a plain value: numpy's numbers become Python's, whole floats become ints.
+
+    >>> plain(8.0), plain("hidden 20")
+    (8, 'hidden 20')
+    """
+    item = getattr(value, "item", None)
+    if callable(item):
+        value = item()
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        return int(value)
+    if isinstance(value, int | float | str):
+        return value
+    return str(value)
+
+
+def value_order(value: Value) -> tuple[str, float, str]:
+    """A sorting key: numbers by size, `hidden 4` before `hidden 20`.
+
+    >>> sorted(["hidden 20", "hidden 4"], key=value_order)
+    ['hidden 4', 'hidden 20']
+    """
+    if isinstance(value, str):
+        parts = re.fullmatch(r"(\D*)(\d+(?:\.\d+)?)", value)
+        return (parts[1], float(parts[2]), value) if parts else (value, 0.0, value)
+    return ("", float(value), "")
+
+
+def axis_word(axis: str, values: Sequence[Value]) -> str:
+    """The axis in words: `size` is called by the experiment's own key.
+
+    >>> axis_word("size", ["hidden 4", "hidden 20"]), axis_word("bits", [8, 32])
+    ('hidden_size', 'bits')
+    """
+    if axis == "size":
+        firsts = {str(value).split(" ")[0] for value in values}
+        if len(firsts) == 1:
+            return _SIZE_WORDS.get(firsts.pop(), axis)
+    return axis
+
+
+def value_word(axis: str, value: Value) -> str:
+    """The value in words, beside its axis's word.
+
+    >>> value_word("size", "hidden 20"), value_word("bits", 8)
+    ('20', '8')
+    """
+    if axis == "size" and isinstance(value, str):
+        first, _, rest = value.partition(" ")
+        return rest if rest and first in _SIZE_WORDS else value
+    return str(value)
+
+
+def setting(axis: str, value: Value) -> str:
+    """One coordinate of a point in words.
+
+    >>> [setting("bits", 32), setting("batch_size", 16), setting("size", "hidden 20")]
+    ['bits=32', 'batch 16', 'hidden 20']
+    """
+    if axis == "batch_size":
+        return f"batch {value}"
+    return str(value) if axis == "size" else f"{axis}={value}"
+
+
+def point_name(axes: Sequence[str], point: Point) -> str:
+    """A grid point in words.
+
+    >>> point_name(("bits", "batch_size", "size"), (32, 16, "hidden 20"))
+    'bits=32, batch 16, hidden 20'
+    """
+    return ", ".join(setting(axis, value) for axis, value in zip(axes, point, strict=True))

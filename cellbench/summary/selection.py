@@ -1,0 +1,246 @@
+"""From frames to arrays: which replica counts as what. Every selection and exclusion is made here, once.
+
+- solved: T is its steps; censored, diverged, or failed in the cell's own code: T is `inf`, it never solved
+- failed by a machine's fault, timed out, or not run: missing, `nan`; its seed leaves what needs it, by name
+- diverged or failed replicas have accuracy 0; nothing is imputed
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cellbench.statistics.arrays import Counts, Flags, Floats
+from cellbench.statistics.intervals import LEAST_SEEDS, Estimate
+from cellbench.statistics.learning_rate import Tuned, across, tuned
+from cellbench.statistics.survival import log_steps
+from cellbench.summary.design import Design, Point, plain, value_order
+
+METRICS = ("sequence_accuracy", "bit_accuracy")
+"""Sequence accuracy leads: bit accuracy flatters."""
+
+STATES = ("solved", "censored", "diverged", "failed", "machine", "missing")
+"""What became of a replica: `failed` in the cell's own code, `machine`: failed by a machine's fault or timed out."""
+
+SOLVED, CENSORED, DIVERGED, FAILED, ON_MACHINE, MISSING = range(len(STATES))
+NOT_PLANNED = -1
+
+Codes: TypeAlias = NDArray[np.intp]
+
+Seeds: TypeAlias = tuple[int, ...]
+"""Positions in `Design.seeds`."""
+
+Key: TypeAlias = tuple[str, float]
+"""What a model was evaluated on: (by, value); ("", nan) is the trained length."""
+
+
+@dataclass(frozen=True)
+class Common:
+    """The points that can be used together, and the seeds complete at all of them."""
+
+    points: tuple[int, ...]
+    seeds: Seeds
+    dropped: int
+    """Seeds complete at some of these points, not at all."""
+
+
+def common(seeds_at: Sequence[tuple[int, Seeds]]) -> Common:
+    """Seeds complete at all points kept. A point barely begun (under 3 seeds, where others have 3) is not kept.
+
+    Without that, one point in progress would take the seeds of all others with it.
+
+    >>> common([(0, (0, 1, 2, 3)), (1, (0, 1, 2)), (2, (0,)), (3, ())])
+    Common(points=(0, 1), seeds=(0, 1, 2), dropped=1)
+    """
+    enough = min(LEAST_SEEDS, max((len(seeds) for _, seeds in seeds_at), default=0))
+    kept = [(point, seeds) for point, seeds in seeds_at if seeds and len(seeds) >= enough]
+    if not kept:
+        return Common((), (), 0)
+    at_all = set.intersection(*(set(seeds) for _, seeds in kept))
+    at_some = set.union(*(set(seeds) for _, seeds in kept))
+    return Common(tuple(point for point, _ in kept), tuple(sorted(at_all)), len(at_some) - len(at_all))
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """All replicas as arrays; the axes are cells, points, seeds, rates and, for scores, evaluations."""
+
+    design: Design
+    points: tuple[Point, ...]
+    keys: tuple[Key, ...]
+    state: Counts
+    """(cells, points, seeds, rates): position in `STATES`, or `NOT_PLANNED`."""
+    steps: Floats
+    """(cells, points, seeds, rates): T; `inf` never, `nan` missing."""
+    tie_break: Floats
+    """The same: the final sequence accuracy at the trained length."""
+    scores: dict[str, Floats]
+    """By metric: (cells, points, seeds, rates, keys); `nan` not known."""
+    size: dict[str, Floats]
+    """`multiply_adds`, `parameters`, `state`, `hidden_size`: (cells, points)."""
+    _tuned: dict[tuple[int, int, Seeds], Tuned | None] = field(default_factory=dict, repr=False)
+
+    def cell(self, label: str) -> int:
+        return self.design.labels.index(label)
+
+    def complete(self, cell: int, point: int) -> Seeds:
+        """The seeds for which every learning rate is known."""
+        known = ~np.isnan(self.steps[cell, point]).any(axis=1)
+        return tuple(np.flatnonzero(known).tolist())
+
+    def solves(self, cell: int, point: int) -> bool:
+        """At least one replica solved."""
+        return bool(np.isfinite(self.steps[cell, point]).any())
+
+    def seen(self, cell: int, point: int) -> bool:
+        """At least one replica is known."""
+        return not bool(np.isnan(self.steps[cell, point]).all())
+
+    def y(self, cell: int, point: int, seeds: Seeds) -> Floats:
+        """log steps, (seeds, rates)."""
+        return log_steps(self.steps[cell, point][list(seeds)], self.design.max_steps)
+
+    def tuned(self, cell: int, point: int, seeds: Seeds) -> Tuned | None:
+        """The pick of the learning rate on these seeds, made once."""
+        key = (cell, point, seeds)
+        if key not in self._tuned:
+            hits = self.tie_break[cell, point][list(seeds)]
+            self._tuned[key] = tuned(self.y(cell, point, seeds), hits, np.array(self.design.rates))
+        return self._tuned[key]
+
+    def speed(self, cell: int, point: int, seeds: Seeds, at: str) -> Estimate:
+        """The estimate of log steps over these seeds, `tuned` or `across`."""
+        y = self.y(cell, point, seeds)
+        if at == "across":
+            return across(y)
+        pick = self.tuned(cell, point, seeds)
+        return pick.estimate(y) if pick is not None else Estimate(math.nan, np.full(len(seeds), math.nan))
+
+    def values(self, cell: int, point: int, seeds: Seeds, at: str, metric: Floats) -> Floats:
+        """One number a seed of a metric (seeds, rates), `tuned` or `across`."""
+        if at == "across":
+            result: Floats = metric.mean(axis=1)
+            return result
+        pick = self.tuned(cell, point, seeds)
+        return pick.values(metric) if pick is not None else np.full(len(seeds), math.nan)
+
+    def at_end(self, cell: int, point: int, seeds: Seeds) -> float:
+        """The picked rate, if it is the least or greatest of several; else `nan`."""
+        rates = self.design.rates
+        pick = self.tuned(cell, point, seeds)
+        if pick is None or len(rates) < 2 or pick.picked not in (0, len(rates) - 1):
+            return math.nan
+        return rates[pick.picked]
+
+
+def _codes(column: pd.Series[Any], values: Sequence[Any], what: str) -> Codes:
+    codes = pd.Index(values).get_indexer(pd.Index(column))
+    if (codes < 0).any():
+        strange = sorted({repr(plain(found)) for found in column[codes < 0]})
+        raise ValueError(f"{what}: found {', '.join(strange)}, which the design does not plan")
+    return codes
+
+
+def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Replicas:
+    """Arrays of all planned replicas; see `summarise` for the frames' columns."""
+    if runs.empty:
+        raise ValueError("runs: no replica is planned, there is nothing to report")
+    axes = design.axes
+    values = [sorted((plain(v) for v in runs[axis].unique()), key=value_order) for axis in axes]
+    shape = tuple(len(v) for v in values)
+
+    def flat(frame: pd.DataFrame) -> Codes:
+        codes = tuple(_codes(frame[a], v, a) for a, v in zip(axes, values, strict=True))
+        return np.ravel_multi_index(codes, shape)
+
+    present = np.unique(flat(runs))
+    corners = zip(*np.unravel_index(present, shape), strict=True)
+    points = tuple(tuple(v[i] for v, i in zip(values, corner, strict=True)) for corner in corners)
+
+    def place(frame: pd.DataFrame) -> tuple[Codes, Codes, Codes, Codes]:
+        return (
+            _codes(frame["label"], design.labels, "label"),
+            np.searchsorted(present, flat(frame)),
+            _codes(frame["seed"], design.seeds, "seed"),
+            _codes(frame["learning_rate"], design.rates, "learning_rate"),
+        )
+
+    where = place(runs)
+    full = (len(design.labels), len(points), len(design.seeds), len(design.rates))
+    if len(np.unique(np.ravel_multi_index(where, full))) != len(runs):
+        raise ValueError("runs: two rows for one label, point, seed and learning rate")
+
+    codes = _states(runs)
+    state = np.full(full, -1, dtype=np.int64)
+    state[where] = codes
+    reached = runs["steps_to_solved"].to_numpy(dtype=np.float64)
+    if np.isnan(reached[codes == SOLVED]).any():
+        raise ValueError("runs: a replica with status solved has no steps_to_solved")
+    never = np.isin(codes, (CENSORED, DIVERGED, FAILED))
+    steps = np.full(full, math.nan)
+    steps[where] = np.where(codes == SOLVED, reached, np.where(never, math.inf, math.nan))
+    ties = np.zeros(full)
+    ties[where] = np.nan_to_num(runs["final_sequence_accuracy"].to_numpy(dtype=np.float64), nan=0.0)
+    dead = np.zeros(full, dtype=bool)
+    dead[where] = np.isin(codes, (DIVERGED, FAILED)) | runs["diverged_at"].notna().to_numpy()
+
+    sizes = {}
+    for column in ("multiply_adds", "parameters", "state", "hidden_size"):
+        sizes[column] = np.full(full[:2], math.nan)
+        sizes[column][where[:2]] = runs[column].to_numpy(dtype=np.float64)
+    keys = _keys(evaluations, axes)
+    scores = _scores(evaluations, keys, place(evaluations), full, steps, dead)
+    return Replicas(design, points, keys, state, steps, ties, scores, sizes)
+
+
+def _states(runs: pd.DataFrame) -> Counts:
+    status = runs["status"].to_numpy()
+    known = {"solved": SOLVED, "censored": CENSORED, "diverged": DIVERGED, "failed": ON_MACHINE, "missing": MISSING}
+    strange = sorted(set(map(str, status)) - set(known))
+    if strange:
+        raise ValueError(f"status: found {', '.join(strange)}, expected one of {', '.join(known)}")
+    codes = np.array([known[s] for s in status], dtype=np.int64)
+    codes[(codes == ON_MACHINE) & (runs["cause"] == "cell").to_numpy()] = FAILED
+    return codes
+
+
+def _keys(evaluations: pd.DataFrame, axes: Sequence[str]) -> tuple[Key, ...]:
+    pairs = evaluations[["by", "value"]].drop_duplicates()
+    found = {(str(by), math.nan if by == "" else float(v)) for by, v in zip(pairs["by"], pairs["value"], strict=True)}
+    rank = {"": 0, **{axis: 1 + i for i, axis in enumerate(axes)}}
+    return tuple(sorted(found, key=lambda k: (rank.get(k[0], len(rank)), k[0], 0.0 if k[0] == "" else k[1])))
+
+
+def _scores(
+    evaluations: pd.DataFrame,
+    keys: Sequence[Key],
+    where: tuple[Codes, ...],
+    full: tuple[int, ...],
+    steps: Floats,
+    dead: Flags,
+) -> dict[str, Floats]:
+    value = evaluations["value"].to_numpy(dtype=np.float64)
+    by = evaluations["by"].to_numpy()
+    which = np.zeros(len(evaluations), dtype=np.intp)
+    for k, (name, wanted) in enumerate(keys):
+        which[(by == name) & ((value == wanted) | (name == ""))] = k
+    known_at = np.zeros((full[1], len(keys)), dtype=bool)
+    known_at[where[1], which] = True
+    missing = np.isnan(steps)
+    scores = {}
+    for metric in METRICS:
+        table = np.full((*full, len(keys)), math.nan)
+        # a model whose outputs were not finite has nothing right
+        table[(*where, which)] = np.nan_to_num(evaluations[metric].to_numpy(dtype=np.float64), nan=0.0)
+        # one that diverged or failed may never have been evaluated: 0 wherever others were
+        unseen = np.isnan(table) & dead[..., None] & known_at[None, :, None, None, :]
+        table[unseen] = 0.0
+        table[missing] = math.nan
+        scores[metric] = table
+    return scores

@@ -1,0 +1,81 @@
+"""Numbers in words, the same in every sentence and table."""
+
+from __future__ import annotations
+
+import math
+
+
+def ratio(x: float) -> str:
+    """A ratio: two decimals, and one more where rounding would say 1.00 of what is not 1.
+
+    >>> ratio(0.6729), ratio(0.9962), ratio(1.0), ratio(23.456), ratio(0.0123)
+    ('0.67', '0.996', '1.00', '23.5', '0.012')
+    """
+    if not math.isfinite(x):
+        return "?"
+    if x >= 100:
+        return f"{x:.0f}"
+    if x >= 10:
+        return f"{x:.1f}"
+    if x < 0.095:
+        return f"{x:.2g}"
+    text = f"{x:.2f}"
+    return f"{x:.3f}" if text == "1.00" and abs(x - 1) >= 0.0005 else text
+
+
+def p(x: float) -> str:
+    """A p-value.
+
+    >>> p(0.0063), p(0.00004), p(0.31)
+    ('p 0.006', 'p < 0.001', 'p 0.31')
+    """
+    if x < 0.001:
+        return "p < 0.001"
+    return f"p {x:.3f}" if x < 0.0995 else f"p {x:.2f}"
+
+
+def count(n: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> count(1, "point"), count(12, "points")
+    ('1 point', '12 points')
+    """
+    noun = noun.removesuffix("s")
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def percent(x: float) -> str:
+    """A share.
+
+    >>> percent(0.2589)
+    '26 %'
+    """
+    return f"{100 * x:.0f} %"
+
+
+def number(x: float) -> str:
+    """A learning rate or a threshold, shortest.
+
+    >>> number(0.003), number(1.0), number(0.99)
+    ('0.003', '1', '0.99')
+    """
+    return f"{x:.10g}"
+
+
+def listing(items: list[str]) -> str:
+    """Items as English.
+
+    >>> listing(["a"]), listing(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def sentence(text: str) -> str:
+    """A note as a sentence: with a capital and a full stop.
+
+    >>> sentence("in multiply-adds 0.53 times")
+    'In multiply-adds 0.53 times.'
+    """
+    text = text if text.endswith((".", "!", "?")) else f"{text}."
+    return text[0].upper() + text[1:]

@@ -1,0 +1,61 @@
+"""Which engine trains a cell: the one asked for, or the fastest that can carry it, with the reason."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cellbench.errors import CellError
+from cellbench.training.engines import Engine, Refused
+from cellbench.training.model import Blueprint
+from cellbench.training.optimizers import Optimizer
+
+FASTEST_FIRST = ("lanes", "stack", "reference")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine of one cell, and why: one line, empty if there is nothing to say."""
+
+    engine: str
+    reason: str
+
+
+def prepare(name: str, blueprint: Blueprint, optimizer: Optimizer, clip_norm: float | None) -> Engine:
+    """The named engine, ready for one model.
+
+    Raises:
+        Refused: it cannot carry the cell.
+    """
+    module = importlib.import_module(f"cellbench.training.engines.{name}")
+    engine: Engine = module.prepare(blueprint, optimizer=optimizer, clip_norm=clip_norm)
+    return engine
+
+
+def choose(wanted: str, blueprints: Sequence[Blueprint], optimizer: Optimizer, clip_norm: float | None) -> Choice:
+    """The engine for a cell at all its hidden sizes, so that a cell is never trained by two.
+
+    Args:
+        wanted: `auto`, or an engine's name.
+        blueprints: one a hidden size.
+        optimizer, clip_norm: of the experiment.
+
+    Raises:
+        CellError: the engine asked for refuses, or none can carry the cell.
+    """
+    reasons = []
+    for name in FASTEST_FIRST if wanted == "auto" else (wanted,):
+        try:
+            for blueprint in blueprints:
+                prepare(name, blueprint, optimizer, clip_norm)
+        except Refused as refusal:
+            reasons.append(f"not {name}: {refusal}")
+            continue
+        if wanted != "auto":
+            return Choice(name, "asked for")
+        return Choice(name, "; ".join(reasons))
+    what = blueprints[0].origin
+    if wanted == "auto":
+        raise CellError(f"{what}: no engine can carry it: {'; '.join(reasons)}")
+    raise CellError(f"{what}: the engine asked for cannot carry it: {reasons[0]}. Leave it to `engine: auto`.")

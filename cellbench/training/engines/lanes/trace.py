@@ -1,0 +1,467 @@
+"""From a model to two small graphs of ATen operations, traced once at batch 1.
+
+The model's step is cut at the *frontier*: what depends on parameters and buffers alone is computed once a training
+step (the prologue), not once a time step. So there are
+
+- the prologue: parameters -> derived tensors and the initial state, with its vector-Jacobian product, and
+- the step: (uses of parameters and derived tensors, x, state) -> (logits, next state), with its own.
+
+A *use* is one place where the step reads a parameter or a derived tensor, through views or not. Each use is an input
+of its own, so that its gradient is one term (for a matrix: one outer product) and the terms are added where they lie.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.func import functionalize, vjp
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from cellbench.training.engines import Refused
+from cellbench.training.engines.lanes.values import Shape
+from cellbench.training.model import Model
+
+FRONTIER_VIEWS = frozenset(
+    "t transpose permute view _unsafe_view unsqueeze squeeze expand slice select split split_with_sizes "
+    "unsafe_split unbind alias getitem".split()
+)
+"""Views through which a use may reach its parameter: its gradient is added to the same view of the gradient.
+
+`detach` is none of them: a gradient must not pass.
+"""
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """The tensors of a model that a trace takes as inputs, by name.
+
+    Attributes:
+        trained: parameters that are trained.
+        frozen: buffers, parameters that are not trained, and tensors that are plain attributes: each replica has its
+            own, and none of them changes.
+    """
+
+    trained: dict[str, Tensor]
+    frozen: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Use:
+    """Where the step reads something that depends on parameters and buffers alone.
+
+    Attributes:
+        kind: `trained`, `frozen` or `derived`.
+        index: which of them.
+        views: nodes of the graph that lead from there to what is read, in order.
+    """
+
+    kind: str
+    index: int
+    views: tuple[fx.Node, ...] = ()
+
+
+@dataclass
+class Traced:
+    """The two graphs of a model.
+
+    Attributes:
+        tensors: examples of the model's tensors.
+        inputs, outputs: features of x, logits a step.
+        states: the shapes of the state's leaves at batch 1.
+        prologue: placeholders: trained, frozen, cotangents of the derived; results: derived, gradients of trained.
+        derived: the shapes of the derived tensors; the initial state's leaves come last.
+        step: placeholders: uses, x, state, cotangents of logits and of the next state; results: logits, next state,
+            gradients of the uses that have one (in order), gradients of the state.
+        uses: what the step's first placeholders are.
+    """
+
+    tensors: Tensors
+    inputs: int
+    outputs: int
+    states: list[Shape]
+    prologue: fx.GraphModule
+    derived: list[Shape]
+    step: fx.GraphModule
+    uses: list[Use] = field(default_factory=list)
+
+
+def tensors_of(model: Model) -> Tensors:
+    """The tensors that a trace of the model depends on.
+
+    Raises:
+        Refused: one of them is not float32.
+    """
+    trained: dict[str, Tensor] = {}
+    frozen: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        (trained if parameter.requires_grad else frozen)[name] = parameter.detach()
+    for name, buffer in model.named_buffers():
+        frozen[name] = buffer.detach()
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor):
+                frozen[f"{path}.{name}"] = value.detach()
+    for name, tensor in {**trained, **frozen}.items():
+        if tensor.dtype != torch.float32:
+            raise Refused(f"{name} is {str(tensor.dtype).removeprefix('torch.')}, not float32")
+        if tensor.device.type != "cpu":
+            raise Refused(f"{name} is on {tensor.device.type}, not on the CPU")
+    if not trained:
+        raise Refused("the model has no parameter to train")
+    return Tensors(trained, frozen)
+
+
+def trace(model: Model, inputs: int) -> Traced:
+    """Trace a model's step, its initial state and their vector-Jacobian products.
+
+    Args:
+        model: traced from a copy; left alone.
+        inputs: features of x.
+
+    Raises:
+        Refused: the model cannot be traced, or is not a pure function of parameters, buffers, x and state.
+    """
+    model = copy.deepcopy(model)
+    tensors = tensors_of(model)
+    forward = _Forward(model, tensors, inputs)
+    with torch.random.fork_rng(devices=[]):
+        frontier = _Frontier(forward)
+        prologue = _joint_prologue(frontier)
+        step = _joint_step(frontier)
+    return Traced(
+        tensors=tensors,
+        inputs=inputs,
+        outputs=forward.outputs,
+        states=forward.states,
+        prologue=prologue,
+        derived=[_shape(node) for node in [*frontier.derived, *frontier.initial]],
+        step=step,
+        uses=frontier.uses,
+    )
+
+
+def operation(node: fx.Node) -> str:
+    """The name of a node's operation without its overload, such as `tanh` or `getitem`."""
+    if node.target is operator.getitem:
+        return "getitem"
+    if isinstance(node.target, torch._ops.OpOverload):
+        return node.target.overloadpacket.__name__
+    return str(node.target)
+
+
+@contextmanager
+def _swapped(model: nn.Module, values: dict[str, Tensor]) -> Iterator[None]:
+    """The model with other tensors in the place of its parameters, buffers and plain attributes."""
+    places = []
+    for name, value in values.items():
+        path, _, attribute = name.rpartition(".")
+        module = model.get_submodule(path)
+        for table in (module._parameters, module._buffers, module.__dict__):
+            if attribute in table:
+                places.append((table, attribute, table[attribute]))
+                table[attribute] = value  # type: ignore[assignment, index]
+                break
+    try:
+        yield
+    finally:
+        for table, attribute, value in reversed(places):
+            table[attribute] = value  # type: ignore[index]
+
+
+class _Forward:
+    """The model's step and initial state as one graph, before its gradient is asked for."""
+
+    def __init__(self, model: Model, tensors: Tensors, inputs: int) -> None:
+        self.names = [*tensors.trained, *tensors.frozen]
+        self.count = len(tensors.trained)
+        self.tensors = [*tensors.trained.values(), *tensors.frozen.values()]
+        try:
+            with torch.no_grad():
+                leaves, nesting = pytree.tree_flatten(model.initial_state(1))
+        except Exception as error:
+            raise Refused(f"initial_state raised {_told(error)}") from error
+        for leaf in leaves:
+            if not isinstance(leaf, Tensor) or leaf.dtype != torch.float32:
+                raise Refused(f"the state holds {getattr(leaf, 'dtype', type(leaf).__name__)}, not float32 tensors")
+        self.states = [tuple(leaf.shape) for leaf in leaves]
+        self.examples = [torch.randn(1, inputs), *(torch.randn(tuple(leaf.shape)) for leaf in leaves)]
+
+        def outputs(*values: Tensor) -> list[Tensor]:
+            own, x, state = values[: len(self.names)], values[len(self.names)], values[len(self.names) + 1 :]
+            with _swapped(model, dict(zip(self.names, own, strict=True))):
+                logits, after = model.step(x, pytree.tree_unflatten(list(state), nesting))
+                first = pytree.tree_leaves(model.initial_state(1))
+            new, after_nesting = pytree.tree_flatten(after)
+            shapes = [tuple(leaf.shape) for leaf in new]
+            if after_nesting != nesting or shapes != self.states:
+                raise Refused(f"the state changes shape, from {self.states} to {shapes}")
+            return [logits, *new, *first]
+
+        def under_autograd(*values: Tensor) -> Any:
+            # Under vjp, composite operations such as lstm_cell reach the trace as their parts, which functionalize
+            # can then free of in-place operations.
+            return vjp(outputs, *values)[0]
+
+        self.module = _traced(under_autograd, [*self.tensors, *self.examples], functional=True)
+        self.graph = self.module.graph
+        self.placeholders = [node for node in self.graph.nodes if node.op == "placeholder"]
+        results = _results(self.graph)
+        logits = results[0]
+        self.outputs = _shape(logits)[-1]
+        self.after = results[: 1 + len(self.states)]
+        self.initial = results[1 + len(self.states) :]
+        self._refuse_impurity()
+
+    def _refuse_impurity(self) -> None:
+        for node in self.graph.nodes:
+            if node.op == "get_attr" and any(operation(user) != "lift_fresh_copy" for user in node.users):
+                raise Refused("a tensor that is neither parameter, buffer nor attribute of a module")
+            if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+                continue
+            if torch.Tag.nondeterministic_seeded in node.target.tags:
+                raise Refused(f"random numbers inside the cell ({operation(node)})")
+            if operation(node) == "copy_" and node.args[0] in self.placeholders:
+                index = self.placeholders.index(node.args[0])  # type: ignore[arg-type]
+                if index < len(self.names):
+                    raise Refused(f"{self.names[index]} changes while the cell runs")
+                if index == len(self.names):
+                    raise Refused("the cell changes its input in place")
+
+
+class _Frontier:
+    """The cut through the forward graph: which nodes belong to the prologue, and where the step reads across."""
+
+    def __init__(self, forward: _Forward) -> None:
+        self.forward = forward
+        self.lane: dict[fx.Node, bool] = {}
+        """Whether a node depends on x or the state; those that do not, do not differ between examples."""
+        self.depends: dict[fx.Node, bool] = {}
+        """Whether a node depends on any input at all; those that do not are constants."""
+        number = len(forward.names)
+        for node in forward.graph.nodes:
+            if node.op == "placeholder":
+                self.lane[node] = forward.placeholders.index(node) >= number
+                self.depends[node] = True
+            else:
+                self.lane[node] = any(self.lane[parent] for parent in node.all_input_nodes)
+                self.depends[node] = any(self.depends[parent] for parent in node.all_input_nodes)
+        self.derived: list[fx.Node] = []
+        self.initial = forward.initial
+        self.uses: list[Use] = []
+        self.used: list[fx.Node] = []
+        self.values = _evaluated(forward.module, forward.tensors, self.lane)
+        self.sites: dict[tuple[fx.Node, int], int] = {}
+        """(a node of the step, the position among its tensors) -> index of the use read there."""
+        for node in forward.graph.nodes:
+            if self.lane[node] and node.op == "call_function":
+                for position, parent in enumerate(_tensor_arguments(node)):
+                    if not self.lane[parent] and self.depends[parent]:
+                        self.sites[node, position] = self._use(parent)
+        for position, node in enumerate(forward.after):
+            if not self.lane[node] and self.depends[node]:
+                self.sites[_output(forward.graph), position] = self._use(node)
+
+    def _use(self, node: fx.Node) -> int:
+        views: list[fx.Node] = []
+        root = node
+        while root.op == "call_function" and operation(root) in FRONTIER_VIEWS:
+            views.insert(0, root)
+            root = root.all_input_nodes[0]
+        if root.op == "placeholder":
+            index = self.forward.placeholders.index(root)
+            trained = index < self.forward.count
+            use = Use("trained", index, tuple(views)) if trained else Use("frozen", index - self.forward.count, tuple(views))
+        else:
+            if root not in self.derived:
+                self.derived.append(root)
+            use = Use("derived", self.derived.index(root), tuple(views))
+        self.uses.append(use)
+        self.used.append(node)
+        return len(self.uses) - 1
+
+
+def _joint_prologue(frontier: _Frontier) -> fx.GraphModule:
+    forward = frontier.forward
+    results = [*frontier.derived, *frontier.initial]
+    nodes = [node for node in forward.graph.nodes if not frontier.lane[node] and node.op in ("call_function", "get_attr")]
+
+    def derive(*own: Tensor) -> list[Tensor]:
+        environment = dict(zip(forward.placeholders, own, strict=False))
+        _run(forward.module, nodes, environment)
+        # an output that is an input itself would not be an output of its own in the graph
+        return [environment[node] + 0 if node.op == "placeholder" else environment[node] for node in results]
+
+    def joint(*values: Tensor) -> Any:
+        trained, frozen = values[: forward.count], values[forward.count : len(forward.names)]
+        out, back = vjp(lambda *trained: derive(*trained, *frozen), *trained)
+        return [*out, *back(list(values[len(forward.names) :]))]
+
+    cotangents = [torch.randn(_shape(node)) for node in results]
+    return _traced(joint, [*forward.tensors, *cotangents])
+
+
+def _joint_step(frontier: _Frontier) -> fx.GraphModule:
+    forward = frontier.forward
+    nodes = [
+        node
+        for node in forward.graph.nodes
+        if node.op in ("call_function", "get_attr") and (frontier.lane[node] or not frontier.depends[node])
+    ]
+    lanes = forward.placeholders[len(forward.names) :]
+    count = len(frontier.uses)
+    differentiable = [i for i, use in enumerate(frontier.uses) if use.kind != "frozen"]
+
+    def step(uses: Sequence[Tensor], values: Sequence[Tensor]) -> list[Tensor]:
+        environment = dict(zip(lanes, values, strict=True))
+
+        def argument(node: fx.Node, position: int, parent: fx.Node) -> Tensor:
+            site = frontier.sites.get((node, position))
+            return environment[parent] if site is None else uses[site]
+
+        _run(forward.module, nodes, environment, argument)
+        last = _output(forward.graph)
+        return [argument(last, position, node) for position, node in enumerate(forward.after)]
+
+    def joint(*values: Tensor) -> Any:
+        uses, x = list(values[:count]), values[count]
+        state = values[count + 1 : count + len(lanes)]
+        cotangents = list(values[count + len(lanes) :])
+
+        def of(some: list[Tensor], state: Sequence[Tensor]) -> list[Tensor]:
+            merged = list(uses)
+            for i, value in zip(differentiable, some, strict=True):
+                merged[i] = value
+            return step(merged, [x, *state])
+
+        out, back = vjp(of, [uses[i] for i in differentiable], list(state))
+        of_uses, of_state = back(cotangents)
+        return [*out, *of_uses, *of_state]
+
+    examples = [frontier.values[node] for node in frontier.used]
+    cotangents = [torch.randn(_shape(node)) for node in forward.after]
+    return _traced(joint, [*examples, *forward.examples, *cotangents])
+
+
+_table: dict[Any, Callable[..., Any]] | None = None
+_ALSO_DECOMPOSED = (
+    "_softmax _softmax_backward_data _log_softmax _log_softmax_backward_data native_layer_norm native_layer_norm_backward "
+    "gelu gelu_backward elu elu_backward silu silu_backward leaky_relu leaky_relu_backward hardtanh hardtanh_backward "
+    "hardsigmoid hardsigmoid_backward softplus softplus_backward native_group_norm native_group_norm_backward clamp_min "
+    "clamp_max threshold_backward mish mish_backward logsumexp lerp addcmul addcdiv baddbmm std log_sigmoid_forward "
+    "log_sigmoid_backward tanh_backward sigmoid_backward"
+).split()
+
+
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    global _table
+    if _table is None:
+        from torch._decomp import core_aten_decompositions, get_decompositions
+
+        _table = dict(core_aten_decompositions())
+        _table.update(get_decompositions([getattr(torch.ops.aten, name) for name in _ALSO_DECOMPOSED]))
+    return _table
+
+
+def _traced(function: Callable[..., Any], examples: Sequence[Tensor], *, functional: bool = False) -> fx.GraphModule:
+    """One placeholder an example; without in-place operations, dead and repeated nodes."""
+    try:
+        if functional:
+            module = make_fx(functionalize(function, remove="mutations"))(*examples)
+        else:
+            module = make_fx(function, decomposition_table=_decompositions())(*examples)
+    except Refused:
+        raise
+    except Exception as error:
+        if "value out of a tracing tensor" in str(error) or "data-dependent" in str(error).lower():
+            raise Refused("control flow that depends on the data") from error
+        raise Refused(f"tracing raised {_told(error)}") from error
+    _merge_repeated(module.graph)
+    module.graph.eliminate_dead_code()
+    return module
+
+
+def _merge_repeated(graph: fx.Graph) -> None:
+    """Common subexpressions: the backward half computes some of the forward's values again."""
+    seen: dict[Any, fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op != "call_function" or getattr(node.target, "_schema", None) is None:
+            if node.target is not operator.getitem:
+                continue
+        elif node.target._schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags:  # type: ignore[union-attr]
+            continue
+        key = repr((str(node.target), node.args, sorted(node.kwargs.items())))
+        if key in seen:
+            node.replace_all_uses_with(seen[key])
+            graph.erase_node(node)
+        else:
+            seen[key] = node
+
+
+def _evaluated(module: fx.GraphModule, tensors: Sequence[Tensor], lane: dict[fx.Node, bool]) -> dict[fx.Node, Any]:
+    """Values of all nodes that do not depend on x or the state."""
+    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
+    environment: dict[fx.Node, Any] = dict(zip(placeholders, tensors, strict=False))
+    nodes = [node for node in module.graph.nodes if node.op in ("call_function", "get_attr") and not lane[node]]
+    with torch.no_grad():
+        _run(module, nodes, environment)
+    return environment
+
+
+def _run(
+    module: fx.GraphModule,
+    nodes: Sequence[fx.Node],
+    environment: dict[fx.Node, Any],
+    argument: Callable[[fx.Node, int, fx.Node], Any] | None = None,
+) -> None:
+    """Compute nodes in order; `argument` may give something else than the environment for one argument."""
+    for node in nodes:
+        if node.op == "get_attr":
+            environment[node] = getattr(module, str(node.target))
+            continue
+        positions = iter(range(1_000_000))
+
+        def value(parent: fx.Node, node: fx.Node = node, positions: Iterator[int] = positions) -> Any:
+            position = next(positions)
+            return environment[parent] if argument is None else argument(node, position, parent)
+
+        args = fx.node.map_arg(node.args, value)
+        kwargs = fx.node.map_arg(node.kwargs, value)
+        environment[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def _tensor_arguments(node: fx.Node) -> list[fx.Node]:
+    """The nodes among a node's arguments, repeated where they repeat, in the order in which `_run` meets them."""
+    met: list[fx.Node] = []
+
+    def meet(parent: fx.Node) -> fx.Node:
+        met.append(parent)
+        return parent
+
+    fx.node.map_arg(node.args, meet)
+    fx.node.map_arg(node.kwargs, meet)
+    return met
+
+
+def _output(graph: fx.Graph) -> fx.Node:
+    return next(node for node in reversed(graph.nodes) if node.op == "output")
+
+
+def _results(graph: fx.Graph) -> list[fx.Node]:
+    return list(pytree.tree_leaves(_output(graph).args[0]))
+
+
+def _shape(node: fx.Node) -> Shape:
+    return tuple(node.meta["val"].shape)
+
+
+def _told(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

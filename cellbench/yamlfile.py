@@ -1,0 +1,154 @@
+"""YAML with line numbers: safe data, and where each key stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cellbench.errors import ExperimentError, Fault
+
+Path_ = tuple[str | int, ...]
+"""The path of a key, for example `("cells", 2, "name")`."""
+
+
+@dataclass
+class Document:
+    """The data of a YAML text, and the place of each key.
+
+    Attributes:
+        data: plain dicts, lists and scalars.
+        places: a key's path to its place, `file:line` or an option of the command line.
+        name: of the file, for faults without a line.
+    """
+
+    data: Any
+    places: dict[Path_, str] = field(default_factory=dict)
+    name: str = "<experiment>"
+
+    def place(self, path: Path_) -> str:
+        """Where the key stands; for a key that is not there, where its nearest parent stands."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, self.name)
+
+
+def key(path: Path_) -> str:
+    """A path as people write it: `cells[2].name`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def read(path: Path) -> Document:
+    """Read a file.
+
+    Raises:
+        ExperimentError: it is missing, unreadable, not UTF-8, or not YAML; or a key stands twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ExperimentError([Fault(str(path), "", "no such file")]) from None
+    except UnicodeDecodeError as error:
+        raise ExperimentError([Fault(str(path), "", f"not a text in UTF-8 (byte {error.start})")]) from None
+    except OSError as error:
+        raise ExperimentError([Fault(str(path), "", f"cannot be read: {error.strerror}")]) from None
+    return parse(text, str(path))
+
+
+class _TooDeep(Exception):
+    pass
+
+
+def parse(text: str, name: str) -> Document:
+    """Parse a text; see `read`."""
+    document = Document(None, {}, name)
+    faults: list[Fault] = []
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is not None:
+            document.data = _build(loader, node, (), document, faults, 0)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise ExperimentError([Fault(f"{name}{line}", "", f"not YAML: {error.problem or error.context}")]) from None
+    except (yaml.YAMLError, ValueError, RecursionError, _TooDeep) as error:
+        raise ExperimentError([Fault(name, "", f"not YAML: {' '.join(str(error).split())[:200]}")]) from None
+    finally:
+        loader.dispose()
+    if faults:
+        raise ExperimentError(faults)
+    return document
+
+
+def _build(
+    loader: yaml.SafeLoader, node: yaml.Node, path: Path_, document: Document, faults: list[Fault], depth: int
+) -> Any:
+    if depth > 50:  # also what an alias that holds itself comes to
+        raise _TooDeep("nested more than 50 deep")
+    place = f"{document.name}:{node.start_mark.line + 1}"
+    document.places.setdefault(path, place)
+    if isinstance(node, yaml.MappingNode):
+        out: dict[str, Any] = {}
+        loader.flatten_mapping(node)
+        for key_node, value_node in node.value:
+            name = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            where = f"{document.name}:{key_node.start_mark.line + 1}"
+            if not isinstance(name, str | int | float | bool) and name is not None:
+                faults.append(Fault(where, key(path), f"a key must be a word, not {name!r}"))
+                continue
+            if str(name) in out:
+                faults.append(Fault(where, key((*path, str(name))), "stands twice. Keep one of them."))
+            document.places[(*path, str(name))] = where
+            out[str(name)] = _build(loader, value_node, (*path, str(name)), document, faults, depth + 1)
+        return out
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(loader, item, (*path, i), document, faults, depth + 1) for i, item in enumerate(node.value)]
+    return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+
+
+def override(document: Document, assignment: str, option: str = "--set") -> None:
+    """Apply `a.b=c`: the value is read as YAML; list items by number, `cells.0.name=gru`.
+
+    Raises:
+        ExperimentError: it is not of this form, or leads into something that holds no keys.
+    """
+    place = f"{option} {assignment}"
+    dotted, equals, text = assignment.partition("=")
+    parts = [p for p in dotted.replace("[", ".").replace("]", "").split(".")]
+    if not equals or not all(parts):
+        raise ExperimentError([Fault(place, "", "must be KEY=VALUE, for example train.max_steps=500")])
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ExperimentError([Fault(place, dotted, f"the value {text!r} is not YAML")]) from None
+    if not isinstance(document.data, dict):
+        document.data = {}
+    at: Any = document.data
+    path: Path_ = ()
+    for i, part in enumerate(parts):
+        last = i == len(parts) - 1
+        if isinstance(at, list):
+            if not part.isdecimal() or int(part) >= len(at):
+                fault = Fault(place, key(path), f"has {len(at)} items, none with the number {part!r} (from 0)")
+                raise ExperimentError([fault])
+            step: str | int = int(part)
+        elif isinstance(at, dict):
+            step = part
+        else:
+            raise ExperimentError([Fault(place, key(path), f"is {at!r}, which holds no key {part!r}")])
+        path = (*path, step)
+        if last:
+            at[step] = value
+            for known in [p for p in document.places if p[: len(path)] == path]:
+                del document.places[known]
+            document.places[path] = place
+        else:
+            if isinstance(at, dict) and at.get(part) is None:
+                at[part] = {}
+            at = at[step]
