@@ -15,7 +15,8 @@ from cellbench.errors import CellbenchError
 
 if TYPE_CHECKING:
     from cellbench.cell import Cell, State, TorchCell
-    from cellbench.run import Results, load, run
+    from cellbench.results import Results, load
+    from cellbench.run import run
     from cellbench.task import Task
     from cellbench.training.one import train
 
@@ -29,8 +30,8 @@ _LAZY = {
     "State": "cellbench.cell",
     "TorchCell": "cellbench.cell",
     "Task": "cellbench.task",
-    "Results": "cellbench.run",
-    "load": "cellbench.run",
+    "Results": "cellbench.results",
+    "load": "cellbench.results",
     "run": "cellbench.run",
     "train": "cellbench.training.one",
 }

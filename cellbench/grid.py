@@ -4,30 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from cellbench.experiment import Experiment
-from cellbench.records import CellSpec, Point, Replica, ReplicaKey
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A cell at a size, measured: hidden size, parameters, numbers of state, multiply-adds a step."""
-
-    hidden_size: int
-    parameters: int
-    state: int
-    multiply_adds: int
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A cell at a point with its replicas, seeds outermost."""
-
-    cell: CellSpec
-    point: Point
-    fit: Fit
-    replicas: tuple[Replica, ...]
+from cellbench.records import CellSpec, Fit, Planned, Point, Replica, ReplicaKey
 
 
 Sizer = Callable[[CellSpec, str, int], Fit]
@@ -55,15 +35,22 @@ def plan(experiment: Experiment, sizer: Sizer) -> list[Planned]:
     out = []
     for cell in experiment.cells:
         fits = {f"{kind} {number}": sizer(cell, kind, number) for kind, number in experiment.sizes}
-        out += [
-            Planned(cell, point, fits[point.size], _replicas(experiment, cell, point)) for point in points(experiment)
-        ]
+        for point in points(experiment):
+            key = _key(experiment, cell, point)
+            digest = key.family()
+            replicas = tuple(
+                Replica(digest(seed, rate), seed, rate)
+                for seed in experiment.seeds
+                for rate in experiment.learning_rates
+            )
+            out.append(Planned(cell, point, fits[point.size], key, replicas))
     return out
 
 
-def _replicas(experiment: Experiment, cell: CellSpec, point: Point) -> tuple[Replica, ...]:
+def _key(experiment: Experiment, cell: CellSpec, point: Point) -> ReplicaKey:
+    """The key of the cell's replicas at the point, but for seed and learning rate."""
     settings, train = experiment.settings, experiment.settings.train
-    keyed = ReplicaKey(
+    return ReplicaKey(
         task=settings.task,
         task_sources=tuple(s.sha256 for s in experiment.task_sources),
         parameters=point.parameters,
@@ -84,10 +71,6 @@ def _replicas(experiment: Experiment, cell: CellSpec, point: Point) -> tuple[Rep
         cell_sources=tuple(s.sha256 for s in cell.sources),
         learn_initial_state=cell.learn_initial_state,
         readout_hidden=cell.readout_hidden,
-    )
-    digests = keyed.family()
-    return tuple(
-        Replica(digests(seed, rate), seed, rate) for seed in experiment.seeds for rate in experiment.learning_rates
     )
 
 
@@ -119,7 +102,7 @@ def select(planned: Sequence[Planned], only: Mapping[str, Sequence[str]]) -> lis
                 )
             )
             if replicas:
-                kept.append(Planned(p.cell, p.point, p.fit, replicas))
+                kept.append(replace(p, replicas=replicas))
     return kept
 
 
@@ -158,5 +141,5 @@ def shard(planned: Sequence[Planned], number: int, of: int) -> list[Planned]:
                 replicas.extend(group)
             dealt += 1
         if replicas:
-            kept.append(Planned(p.cell, p.point, p.fit, tuple(replicas)))
+            kept.append(replace(p, replicas=tuple(replicas)))
     return kept

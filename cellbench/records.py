@@ -215,6 +215,33 @@ class Replica:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """A cell at a size, measured: hidden size, parameters, numbers of state, multiply-adds a step."""
+
+    hidden_size: int
+    parameters: int
+    state: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell at a point with its replicas, seeds outermost.
+
+    Attributes:
+        cell, point, fit: what is planned.
+        key: the replicas' key, but for the seed and the learning rate.
+        replicas: in order.
+    """
+
+    cell: CellSpec
+    point: Point
+    fit: Fit
+    key: ReplicaKey
+    replicas: tuple[Replica, ...]
+
+
+@dataclass(frozen=True)
 class Chunk:
     """Replicas of one cell at one point, trained together by one worker.
 
@@ -223,6 +250,7 @@ class Chunk:
         engine: `lanes`, `stack` or `reference`.
         replicas: in the order of the plan.
         attempt: 1, or more after a machine's fault.
+        cost: a rough guess of its seconds, for the order of chunks and the time left.
     """
 
     cell: CellSpec
@@ -232,6 +260,7 @@ class Chunk:
     engine: str
     replicas: tuple[Replica, ...]
     attempt: int = 1
+    cost: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,6 @@
+"""`python -m cellbench`."""
+
+from cellbench.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""The commands: each parses, makes one call and prints. Results go to stdout, the rest to stderr.
+
+Nothing heavy is imported at the top, so that `--help` and `list` are quick.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import cellbench
+from cellbench.errors import CellbenchError, Interrupted
+
+if TYPE_CHECKING:
+    from cellbench.experiment import Experiment
+    from cellbench.run import Plan
+
+app = typer.Typer(
+    help="Does my recurrent cell beat LSTM? A fair, fast benchmark of recurrent cells on binary addition.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """The console script: one error tree, one exit status each, no traceback for bad input."""
+    try:
+        status = app(standalone_mode=False)
+    except CellbenchError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(error.exit_status) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(141) from None
+    except Exception as error:
+        # click's usage errors know how to show themselves; with standalone_mode off they reach us
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            raise SystemExit(error.exit_code) from None
+        raise
+    raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"cellbench {cellbench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, such as results/default.")]
+
+
+@app.command()
+def run(
+    experiment: Annotated[
+        Path | None, typer.Argument(metavar="[EXPERIMENT]", help="A YAML file; without one, the default experiment.")
+    ] = None,
+    cell: Annotated[
+        list[str] | None, typer.Option(metavar="FILE:CLASS", help="Add a cell of your own, ./mycell.py:MyCell.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, train.max_steps=500.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE,...", help="Train a part, cell=gru,seed=0,bits=8.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; default: the cores this process may use.")
+    ] = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Train the I-th of N parts.")] = None,
+    results: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds results folders.")] = Path("results"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how long it may take.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Set stored results aside and start anew.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Train only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> int:
+    """Train what is missing, then report. Killed and run again, it goes on where it was."""
+    from cellbench import environment
+    from cellbench.run import prepare
+    from cellbench.run import run as run_experiment
+
+    loaded = _load(experiment, cell or [], set_ or [])
+    part, number = _only(loaded, only or []), _shard(shard)
+    folder = results / loaded.name
+    if dry_run:
+        print(_dry_run(prepare(loaded, folder, only=part, shard=number)))
+        return 0
+    from cellbench.progress import shown
+
+    try:
+        with shown(quiet) as on_event:
+            found = run_experiment(
+                loaded,
+                folder,
+                workers=workers or environment.usable_cores(),
+                only=part,
+                shard=number,
+                fresh=fresh,
+                report=not no_report,
+                on_event=on_event,
+            )
+    except Interrupted as error:
+        raise Interrupted(f"{error}. To go on:\n  {_resume()}") from None
+    if not no_report:
+        print(found)
+        print(f"\nTables: {folder}/summary.md, runs.csv, curves.csv, accuracy.csv, summary.csv, comparisons.csv")
+    if found.failed:
+        print(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _resume() -> str:
+    """The command that goes on: what was typed, without --fresh."""
+    return shlex.join(["cellbench", *(a for a in sys.argv[1:] if a != "--fresh")])
+
+
+def _load(experiment: Path | None, cells: list[str], overrides: list[str]) -> Experiment:
+    from importlib import resources
+
+    from cellbench.experiment import load
+    from cellbench.plugins import discover
+
+    source = experiment if experiment is not None else Path(str(resources.files("cellbench").joinpath("default.yaml")))
+    return load(source, discover(), overrides=overrides, extra_cells=cells)
+
+
+def _only(experiment: Experiment, assignments: list[str]) -> dict[str, list[str]]:
+    from cellbench.experiment import did_you_mean
+    from cellbench.grid import only_keys
+
+    known = only_keys(experiment)
+    part: dict[str, list[str]] = {}
+    for assignment in (a for text in assignments for a in text.split(",")):
+        key, equals, value = assignment.partition("=")
+        if not equals or not value:
+            raise CellbenchError(f"--only {assignment}: must be KEY=VALUE, such as cell=gru")
+        if key not in known:
+            raise CellbenchError(f"--only {assignment}: no such key. {did_you_mean(key, known)}")
+        part.setdefault(key, []).append(value)
+    return part
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= 100_000):
+        raise CellbenchError(f"--shard {text}: must be I/N with I from 1 to N, such as 3/8")
+    return int(number), int(of)
+
+
+def _dry_run(plan: Plan) -> str:
+    from cellbench.calibration import estimate
+    from cellbench.progress import duration, introduction
+
+    lines = introduction(plan)
+    lines.append(f"Points: {len({p.point for p in plan.selected})}. Cells: {len(plan.experiment.cells)}.")
+    lines += [f"  {e.label}: {e.engine}{f' ({e.reason})' if e.reason else ''}" for e in plan.engines]
+    if plan.todo:
+        seconds = estimate(plan)
+        lines.append(f"About {duration(seconds)} of one core, by a short calibration. Nothing was run.")
+    return "\n".join(lines)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results folders.")],
+) -> None:
+    """Make the tables again, also in the middle of a run."""
+    from cellbench.results import Results, write
+
+    for folder in folders:
+        print(Results(folder, write(folder)))
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """What is in a results folder, complete or not, with which versions, and the command to go on."""
+    from cellbench.store import Store
+
+    with Store(folder, write=False) as store:
+        experiment, counts, unplanned = store.experiment(), store.counts(), store.unplanned()
+    environment = experiment["environment"]
+    total, missing = sum(counts.values()), counts.get("missing", 0) + counts.get("failed (machine)", 0)
+    print(f"{experiment['resolved']['name']}: {total:,} replicas planned, {total - missing:,} done")
+    for name, count in counts.items():
+        print(f"  {name}: {count:,}")
+    if unplanned:
+        print(f"  {unplanned:,} more are stored that this experiment does not plan; they are kept")
+    print(f"Started {experiment['started']} with cellbench {environment['cellbench']}, torch "
+          f"{environment['packages'].get('torch', '?')}, Python {environment['python']}, on {environment['processor']}")  # fmt: skip
+    print("Complete." if not missing else f"Not complete. To go on:\n  {experiment['command'].replace(' --fresh', '')}")
+
+
+@app.command(name="list")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """The cells and tasks that are installed, and the plugins that are broken."""
+    from cellbench.plugins import Entry, discover
+
+    registry = discover()
+
+    def facts(entry: Entry) -> dict[str, str]:
+        names = ("name", "distribution", "version", "description", "reference")
+        return {name: getattr(entry, name) for name in names}
+
+    if as_json:
+        broken = [
+            {"entry_point": b.entry_point, "distribution": b.distribution, "version": b.version, "cause": b.cause}
+            for b in registry.broken
+        ]
+        clashes = [{"kind": c.kind, "name": c.name, "providers": list(c.providers)} for c in registry.clashes]
+        cells, tasks = ([facts(e) for e in entries.values()] for entries in (registry.cells, registry.tasks))
+        print(json.dumps({"cells": cells, "tasks": tasks, "broken": broken, "clashes": clashes}, indent=2))
+        return
+    for title, entries in (("Cells", registry.cells), ("Tasks", registry.tasks)):
+        print(f"{title}:")
+        width = max((len(name) for name in entries), default=0)
+        for entry in entries.values():
+            print(f"  {entry.name:<{width}}  {entry.description} [{entry.provider}]")
+    for said in (*registry.broken, *registry.clashes):
+        print(f"Broken: {said}")
+
+
+@app.command()
+def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Versions, hardware and plugins, for bug reports."""
+    from cellbench.environment import describe
+    from cellbench.plugins import discover
+
+    facts = describe(discover())
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
+        elif isinstance(value, list):
+            value = "; ".join(value) or "none"
+        print(f"{name}: {value}")
+
+
+@app.command()
+def schema() -> None:
+    """The JSON schema of an experiment file, for editors."""
+    from cellbench.experiment import schema as experiment_schema
+
+    print(json.dumps(experiment_schema(), indent=2))
+
+

@@ -1,0 +1,107 @@
+"""Versions, hardware, commit and plugins: what `cellbench info` prints, and what is kept with each run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cellbench
+from cellbench.plugins import Registry
+
+PACKAGES = (
+    "torch", "numpy", "scipy", "pandas", "pluggy", "pydantic", "pyyaml", "tabulate", "typer", "rich", "altair",
+    "jinja2", "platformdirs", "filelock", "distributed",
+)  # fmt: skip
+
+
+def usable_cores() -> int:
+    """The cores that this process may use: its affinity, and the share that its control group grants."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(cores, int(quota + 0.5) if quota else cores))
+
+
+def _cgroup_quota() -> float | None:
+    """Cores granted by cgroup v2 or v1, None without a limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        quota_us = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text())
+        period_us = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text())
+        return quota_us / period_us if quota_us > 0 else None
+    except (OSError, ValueError):
+        return None
+
+
+def describe(registry: Registry) -> dict[str, Any]:
+    """Everything that a bug report or a reviewer asks for, without importing torch."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    entries = [*registry.cells.values(), *registry.tasks.values()]
+    plugins = {e.distribution: e.version for e in entries if e.distribution != "cellbench"}
+    return {
+        "cellbench": cellbench.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": usable_cores(),
+        "compiler": _compiler(),
+        "packages": versions,
+        "plugins": dict(sorted(plugins.items())),
+        "broken": [str(b) for b in registry.broken],
+    }
+
+
+@lru_cache(maxsize=1)
+def _commit() -> str:
+    """The commit of the checkout that cellbench runs from, empty outside one."""
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():
+        return ""
+    out = _output(["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"])
+    return out
+
+
+@lru_cache(maxsize=1)
+def _compiler() -> str:
+    first = _output([os.environ.get("CXX", "").split(" ")[0] or "g++", "--version"]).partition("\n")[0]
+    return first or "none found"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def _output(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def command_line() -> str:
+    """What was typed, for the record."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else ""

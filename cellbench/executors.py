@@ -1,0 +1,125 @@
+"""Where chunks run: here, in worker processes, or on a Dask cluster. All speak concurrent.futures."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Executor(Protocol):
+    """Runs functions.
+
+    Attributes:
+        slots: how many chunks to hand over at a time.
+    """
+
+    slots: int
+
+    def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
+        """Run a function; the future fails with BrokenExecutor if a worker died."""
+
+    def restart(self) -> None:
+        """Replace dead workers, after a BrokenExecutor."""
+
+    def close(self) -> None:
+        """End the workers; whatever they still do is thrown away."""
+
+
+class Here:
+    """Runs each function at once, in this process."""
+
+    slots = 1
+
+    def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
+        """Run it now; its exception is the future's, but an interrupt passes through."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def restart(self) -> None:
+        """Nothing can have died."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class Processes:
+    """Worker processes on this machine.
+
+    Args:
+        workers: how many.
+        preload: modules that workers find imported already, where processes can be forked from a clean server.
+    """
+
+    def __init__(self, workers: int, preload: tuple[str, ...] = ()) -> None:
+        self.slots = workers
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        self._context: Any = multiprocessing.get_context(method)
+        if method == "forkserver":
+            # The server imports torch while this process plans; its forks then start in milliseconds.
+            self._context.set_forkserver_preload(list(preload))
+        self._pool = self._make()
+
+    def _make(self) -> ProcessPoolExecutor:
+        pool = ProcessPoolExecutor(self.slots, mp_context=self._context, initializer=_start_worker)
+        return pool
+
+    def warm(self) -> None:
+        """Start the server and the workers, so that their imports overlap what this process does next."""
+        for _ in range(self.slots):
+            self._pool.submit(os.getpid)
+
+    def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
+        """Run it in a worker."""
+        try:
+            return self._pool.submit(function, *args)
+        except BrokenExecutor as error:
+            future: Future[T] = Future()
+            future.set_exception(error)
+            return future
+
+    def restart(self) -> None:
+        """Throw the broken pool away and make another."""
+        self._kill()
+        self._pool = self._make()
+
+    def close(self) -> None:
+        """Kill the workers."""
+        self._kill()
+
+    def _kill(self) -> None:
+        processes = list((getattr(self._pool, "_processes", None) or {}).values())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join(5)
+
+
+def _start_worker() -> None:
+    # Ctrl-C reaches the whole foreground group; the main process decides what happens to workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    # what a cell prints must not mix with the results on stdout
+    sys.stdout = sys.stderr
+
+
+def _die_with(sentinel: int) -> None:
+    """End this worker when the main process is gone, however it went."""
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)

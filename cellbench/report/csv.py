@@ -1,0 +1,43 @@
+"""The CSV files: numbers in full, one meaning a column, empty for not reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from cellbench.report.files import replaced
+
+RUNS = (
+    "label", "cell", "*axes", "batch_size", "size", "hidden_size", "parameters", "state", "multiply_adds",
+    "learning_rate", "seed", "status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved",
+    "final_step", "final_loss", "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine", "isa", "key",
+    "seconds", "started", "finished", "host", "worker", "attempt",
+)  # fmt: skip
+"""The columns of runs.csv; `*axes` stands for the task's parameters."""
+CURVES = (
+    "label", "*axes", "batch_size", "size", "learning_rate", "seed", "step", "loss", "bit_accuracy",
+    "sequence_accuracy",
+)  # fmt: skip
+"""The columns of curves.csv."""
+
+
+def columns(names: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
+    """The names with the task's parameters in the place of `*axes`."""
+    return [c for name in names for c in (parameters if name == "*axes" else (name,))]
+
+
+def write(frame: pd.DataFrame, path: Path) -> None:
+    """Write a frame; text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    safe = frame.copy(deep=False)
+    for name in safe.columns:
+        if safe[name].dtype == object or isinstance(safe[name].dtype, pd.StringDtype):
+            safe[name] = safe[name].map(_harmless)
+    with replaced(path) as file:
+        safe.to_csv(file, index=False, lineterminator="\n", na_rep="")
+
+
+def _harmless(value: object) -> object:
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value

@@ -1,0 +1,147 @@
+"""From a results folder to every number and file that is published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cellbench.report import csv, failures, tables
+from cellbench.report.files import write_text
+from cellbench.store import Store
+from cellbench.summary import Design, Summary, summarise
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the report's files lay out.
+
+    Attributes:
+        runs: one row a planned replica.
+        curves: one row an evaluation of a learning curve.
+        design, summary: what was planned, and every number derived.
+        experiment: the store's last experiment: resolved, facts, environment.
+        unplanned: outcomes in the store that this experiment does not plan.
+    """
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    design: Design
+    summary: Summary
+    experiment: dict[str, Any]
+    unplanned: int
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The task's grid parameters."""
+        return tuple(self.experiment["facts"]["axes"])
+
+
+def gather(folder: Path, *, curves: bool = True) -> Report:
+    """Read the store and compute every number.
+
+    Args:
+        folder: of the results.
+        curves: whether the learning curves are wanted.
+
+    Raises:
+        StoreError: there are no results.
+    """
+    with Store(folder, write=False) as store:
+        experiment, runs = store.experiment(), store.runs()
+        curve_rows, evaluations, unplanned = store.curves() if curves else None, store.evaluations(), store.unplanned()
+    parameters = tuple(experiment["facts"]["axes"])
+    point = ["label", *parameters, "batch_size", "size", "learning_rate", "seed"]
+    who = runs[[*point, "replica"]].dropna(subset=["replica"])
+    evaluations = who.merge(evaluations, on="replica").drop(columns=["replica", "position"])
+    numeric = pd.to_numeric(evaluations["value"], errors="coerce")
+    if numeric.notna().sum() == evaluations["value"].notna().sum():
+        evaluations["value"] = numeric
+    design = _design(experiment, runs)
+    wide = pd.DataFrame(columns=csv.columns(csv.CURVES, parameters))
+    if curve_rows is not None:
+        wide = who.merge(curve_rows, on="replica").drop(columns="replica")
+    return Report(runs, wide, design, summarise(runs, evaluations, design), experiment, unplanned)
+
+
+def _design(experiment: dict[str, Any], runs: pd.DataFrame) -> Design:
+    resolved, facts, environment = experiment["resolved"], experiment["facts"], experiment["environment"]
+    versions = {"cellbench": environment["cellbench"], "torch": environment["packages"].get("torch", "?")}
+    return Design(
+        name=resolved["name"],
+        task=resolved["task"],
+        labels=tuple(dict.fromkeys(runs["label"])),
+        baseline=resolved["baseline"],
+        axes=(*facts["axes"], "batch_size", "size"),
+        seeds=tuple(resolved["seeds"]),
+        learning_rates=tuple(resolved["learning_rate"]),
+        max_steps=resolved["train"]["max_steps"],
+        evaluation_steps=tuple(facts["evaluation_steps"]),
+        metric=resolved["solved"]["metric"],
+        threshold=resolved["solved"]["threshold"],
+        hold=resolved["solved"]["hold"],
+        stop_when_solved=resolved["train"]["stop_when_solved"],
+        final_examples=resolved["final"]["examples"],
+        ratio_of_interest=resolved["report"]["ratio_of_interest"],
+        pairs=resolved["report"]["pairs"],
+        versions={**versions, **environment["plugins"]},
+        optimizer=resolved["train"]["optimizer"],
+        clip_norm=resolved["train"]["clip_norm"],
+    )
+
+
+def write(folder: Path) -> Report:
+    """Make every file of the report again from the store.
+
+    Raises:
+        StoreError: there are no results, or a file cannot be written.
+    """
+    report = gather(folder)
+    parameters = report.parameters
+    csv.write(report.runs[csv.columns(csv.RUNS, parameters)], folder / "runs.csv")
+    csv.write(report.curves[csv.columns(csv.CURVES, parameters)], folder / "curves.csv")
+    csv.write(report.summary.accuracy, folder / "accuracy.csv")
+    csv.write(report.summary.cells, folder / "summary.csv")
+    csv.write(report.summary.comparisons, folder / "comparisons.csv")
+    write_text(folder / "summary.md", tables.markdown(report.summary, report.design))
+    said = failures.text(report.runs)
+    if said:
+        write_text(folder / "failures.txt", said)
+    else:
+        (folder / "failures.txt").unlink(missing_ok=True)
+    return report
+
+
+class Results:
+    """The results in one folder, as DataFrames: what the CSV files hold.
+
+    Attributes:
+        folder: of the results.
+        runs, curves, accuracy, summary, comparisons: see docs/results.md.
+        failed: how many planned replicas failed.
+    """
+
+    def __init__(self, folder: Path, report: Report) -> None:
+        self.folder = folder
+        self.report = report
+        parameters = report.parameters
+        self.runs: pd.DataFrame = report.runs[csv.columns(csv.RUNS, parameters)]
+        self.curves: pd.DataFrame = report.curves[csv.columns(csv.CURVES, parameters)]
+        self.accuracy: pd.DataFrame = report.summary.accuracy
+        self.summary: pd.DataFrame = report.summary.cells
+        self.comparisons: pd.DataFrame = report.summary.comparisons
+        self.failed = int((self.runs["status"] == "failed").sum())
+
+    def __str__(self) -> str:
+        return tables.terminal(self.report.summary, self.report.design)
+
+
+def load(folder: str | Path) -> Results:
+    """The results of a folder.
+
+    Raises:
+        StoreError: it holds none.
+    """
+    return Results(Path(folder), gather(Path(folder)))

@@ -1,0 +1,92 @@
+-- The results of one experiment: results/<name>/runs.sqlite, the source of truth.
+-- Version 1 (PRAGMA user_version), application_id 0x63656c62 ("celb").
+-- History:  1  first.
+
+-- Every experiment that was run in this folder, as resolved; the last one is what reports show.
+CREATE TABLE experiment (
+    id          INTEGER PRIMARY KEY,
+    resolved    TEXT NOT NULL,  -- JSON: the experiment file, defaults filled in
+    facts       TEXT NOT NULL,  -- JSON: axes, evaluation steps, reference accuracies, cells: what reports need beside it
+    environment TEXT NOT NULL,  -- JSON: versions, hardware, commit, plugins
+    command     TEXT NOT NULL,  -- what was typed
+    started     TEXT NOT NULL   -- UTC, ISO 8601
+);
+
+-- The replicas that the last experiment plans, in order.
+CREATE TABLE plan (
+    position      INTEGER PRIMARY KEY,
+    label         TEXT NOT NULL,
+    cell          TEXT NOT NULL,
+    parameters    TEXT NOT NULL,     -- JSON: the task's parameters, for example {"bits": 8}
+    batch_size    INTEGER NOT NULL,
+    size          TEXT NOT NULL,     -- "hidden 20" or "budget 2000"
+    hidden_size   INTEGER NOT NULL,
+    parameters_n  INTEGER NOT NULL,  -- numbers that are trained, readout included
+    state         INTEGER NOT NULL,  -- numbers of state of one example
+    multiply_adds INTEGER NOT NULL,  -- of one step of one example
+    learning_rate REAL NOT NULL,
+    seed          INTEGER NOT NULL,
+    key           TEXT NOT NULL      -- of the replica
+);
+
+-- The engine of each cell, chosen once.
+CREATE TABLE engine (
+    cell   TEXT PRIMARY KEY,  -- digest of all that makes the cell: name, factory, options, sources, initial state, readout
+    engine TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
+
+-- The text of the modules that results depend on, so that a reviewer sees what ran.
+CREATE TABLE source (
+    sha256 TEXT PRIMARY KEY,
+    module TEXT NOT NULL,
+    text   TEXT NOT NULL
+);
+
+-- What became of a replica. Kept when the experiment no longer plans it.
+CREATE TABLE replica (
+    id                      INTEGER PRIMARY KEY,
+    key                     TEXT NOT NULL UNIQUE,
+    key_text                TEXT NOT NULL,  -- the key as JSON, for people
+    status                  TEXT NOT NULL CHECK (status IN ('solved', 'censored', 'diverged', 'failed')),
+    cause                   TEXT NOT NULL CHECK (cause IN ('', 'cell', 'machine')),
+    steps_to_solved         INTEGER,        -- NULL: not solved
+    examples_to_solved      INTEGER,
+    target_bits_to_solved   INTEGER,
+    final_step              INTEGER NOT NULL,
+    final_loss              REAL,
+    final_bit_accuracy      REAL,
+    final_sequence_accuracy REAL,
+    diverged_at             INTEGER,
+    engine                  TEXT NOT NULL,
+    isa                     TEXT NOT NULL,
+    compiler                TEXT NOT NULL,
+    seconds                 REAL NOT NULL,  -- from here to attempt: volatile
+    started                 TEXT NOT NULL,
+    finished                TEXT NOT NULL,
+    host                    TEXT NOT NULL,
+    worker                  TEXT NOT NULL,
+    attempt                 INTEGER NOT NULL,
+    traceback               TEXT NOT NULL
+);
+
+-- The learning curve of a replica.
+CREATE TABLE curve (
+    replica           INTEGER NOT NULL REFERENCES replica (id) ON DELETE CASCADE,
+    step              INTEGER NOT NULL,
+    loss              REAL NOT NULL,    -- nats a bit
+    bit_accuracy      REAL NOT NULL,
+    sequence_accuracy REAL NOT NULL,
+    PRIMARY KEY (replica, step)
+) WITHOUT ROWID;
+
+-- The final evaluations of a replica.
+CREATE TABLE evaluation (
+    replica           INTEGER NOT NULL REFERENCES replica (id) ON DELETE CASCADE,
+    position          INTEGER NOT NULL,
+    by                TEXT NOT NULL,    -- '': at the trained parameters; else a task parameter or the task's difficulty
+    value,                              -- of it; NULL where by is ''
+    bit_accuracy      REAL NOT NULL,
+    sequence_accuracy REAL NOT NULL,
+    PRIMARY KEY (replica, position)
+) WITHOUT ROWID;
