@@ -140,7 +140,7 @@ class Replicas:
 
 
 def _codes(column: pd.Series[Any], values: Sequence[Any], what: str) -> Codes:
-    codes = pd.Index(values).get_indexer(pd.Index(column))
+    codes: Codes = pd.Index(values).get_indexer(pd.Index(column))
     if (codes < 0).any():
         strange = sorted({repr(plain(found)) for found in column[codes < 0]})
         raise ValueError(f"{what}: found {', '.join(strange)}, which the design does not plan")
@@ -192,8 +192,10 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Rep
 
     sizes = {}
     for column in ("multiply_adds", "parameters", "state", "hidden_size"):
+        measured = runs[column].to_numpy(dtype=np.float64)
+        known = ~np.isnan(measured)  # a replica that never started has no size
         sizes[column] = np.full(full[:2], math.nan)
-        sizes[column][where[:2]] = runs[column].to_numpy(dtype=np.float64)
+        sizes[column][where[0][known], where[1][known]] = measured[known]
     keys = _keys(evaluations, axes)
     scores = _scores(evaluations, keys, place(evaluations), full, steps, dead)
     return Replicas(design, points, keys, state, steps, ties, scores, sizes)

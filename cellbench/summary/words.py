@@ -69,13 +69,3 @@ def listing(items: list[str]) -> str:
     ('a', 'a, b and c')
     """
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def sentence(text: str) -> str:
-    """A note as a sentence: with a capital and a full stop.
-
-    >>> sentence("in multiply-adds 0.53 times")
-    'In multiply-adds 0.53 times.'
-    """
-    text = text if text.endswith((".", "!", "?")) else f"{text}."
-    return text[0].upper() + text[1:]

@@ -1,0 +1,214 @@
+"""accuracy.csv, and the comparisons of accuracies: at the trained length, by length, by difficulty."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from cellbench.statistics.arrays import Flags, Floats
+from cellbench.statistics.comparison import holm
+from cellbench.statistics.intervals import LEAST_SEEDS, UNKNOWN, Estimate, gaffke, interval, wilson
+from cellbench.summary.pairs import ALL, POINT, Scope
+from cellbench.summary.selection import METRICS, Common, Key, Replicas, Seeds, common
+from cellbench.summary.verdicts import FEWEST_POINTS
+
+NUMBERS = (
+    "cell", "at", "learning_rate", "by", "value", "seeds", "mean", "low", "high", "least", "share_99", "share_99_low",
+    "share_99_high",
+)  # fmt: skip
+"""The columns after `metric`, `scope` and the axes."""
+
+LEAST_DIFFERENT = 6
+"""A paired t of fewer seeds that differ says nothing: at a ceiling most differences are exactly 0."""
+
+AT_SOLVED = "at the step where each solved: models stop at different steps and at the threshold"
+
+Groups: TypeAlias = dict[Common, list[int]]
+"""Evaluations (positions in `Replicas.keys`) that share their points and seeds."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """All metrics and evaluations of one cell at one point on some seeds, at the tuned rate."""
+
+    values: Floats
+    """(seeds, metrics, keys)"""
+    centres: Floats
+    """(metrics, keys)"""
+    psi: Floats
+    """(seeds, metrics, keys): jackknife pseudo-values."""
+
+
+class Scores:
+    """The accuracies of all replicas at the tuned rate, computed once for each cell, point and set of seeds."""
+
+    def __init__(self, replicas: Replicas) -> None:
+        self.replicas = replicas
+        self._stacked = np.stack([replicas.scores[metric] for metric in METRICS], axis=-2)
+        self._known: Flags = np.logical_not(np.isnan(replicas.scores[METRICS[0]]).any(axis=3))
+        """(cells, points, seeds, keys)"""
+        self._scored: dict[tuple[int, int, Seeds], Scored] = {}
+
+    def seeds(self, cell: int, point: int, key: int) -> Seeds:
+        """The seeds complete over all rates whose accuracy is known."""
+        known = self._known[cell, point, :, key]
+        return tuple(s for s in self.replicas.complete(cell, point) if known[s])
+
+    def at(self, cell: int, point: int, seeds: Seeds) -> Scored:
+        key = (cell, point, seeds)
+        if key not in self._scored:
+            metric = self._stacked[cell, point][list(seeds)]
+            shape = (len(seeds), *metric.shape[2:])
+            pick = self.replicas.tuned(cell, point, seeds)
+            if pick is None:
+                self._scored[key] = Scored(
+                    np.full(shape, math.nan), np.full(shape[1:], math.nan), np.full(shape, math.nan)
+                )
+            else:
+                centres, psi = pick.estimates(metric.reshape(*metric.shape[:2], -1))
+                self._scored[key] = Scored(pick.values(metric), centres.reshape(shape[1:]), psi.reshape(shape))
+        return self._scored[key]
+
+    def groups(self, cells: Sequence[int], points: Sequence[int]) -> Groups:
+        """For each evaluation the points where all the cells have it and the seeds they share there."""
+        found: Groups = defaultdict(list)
+        for k in range(len(self.replicas.keys)):
+            at = []
+            for g in points:
+                of_each = [self.seeds(c, g, k) for c in cells]
+                at.append((g, of_each[0] if len(cells) == 1 else tuple(sorted(set.intersection(*map(set, of_each))))))
+            found[common(at)].append(k)
+        return {which: keys for which, keys in found.items() if which.seeds}
+
+
+def accuracies(scores: Scores, scopes: Sequence[Scope]) -> pd.DataFrame:
+    """The frame of accuracy.csv; empty (`nan`) means not known."""
+    replicas = scores.replicas
+    design = replicas.design
+    heads: list[tuple[Any, ...]] = []
+    samples: list[Floats] = []
+
+    def add(scope: Scope, label: str, at: str, rate: float, key: Key, metric: str, values: Floats) -> None:
+        heads.append((metric, scope.text, *(scope.fixed.get(a) for a in design.axes), label, at, rate, *key))
+        samples.append(values)
+
+    for c, label in enumerate(design.labels):
+        for scope in scopes:
+            for which, keys in scores.groups([c], scope.points).items():
+                pooled = np.mean([scores.at(c, g, which.seeds).values for g in which.points], axis=0)
+                for k in keys:
+                    for m, metric in enumerate(METRICS):
+                        if not np.isnan(pooled[:, m, k]).any():
+                            add(scope, label, "tuned", math.nan, replicas.keys[k], metric, pooled[:, m, k])
+            if scope.kind == POINT:
+                for r, rate in enumerate(design.rates):
+                    for k, key in enumerate(replicas.keys):
+                        for metric in METRICS:
+                            x = replicas.scores[metric][c, scope.points[0], :, r, k]
+                            known = ~np.isnan(x)
+                            if known.any():
+                                add(scope, label, "rate", rate, key, metric, x[known])
+    columns = ["metric", "scope", *design.axes, *NUMBERS]
+    numbers = _describe(samples)
+    frame = pd.DataFrame([(*head, *row) for head, row in zip(heads, numbers, strict=True)], columns=columns)
+    rank = {metric: m for m, metric in enumerate(METRICS)}
+    return frame.sort_values("metric", key=lambda column: column.map(rank), kind="stable", ignore_index=True)
+
+
+def _describe(samples: Sequence[Floats]) -> list[tuple[float, ...]]:
+    """Seeds, mean, Gaffke's limits, least, and the share of seeds at 0.99 with Wilson's, for each sample."""
+    limits: list[tuple[float, float]] = [(math.nan, math.nan)] * len(samples)
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for i, x in enumerate(samples):
+        if len(x) >= LEAST_SEEDS:
+            by_size[len(x)].append(i)
+    for places in by_size.values():
+        # many samples are all 1.0 or all 0.0: each distinct one is drawn once
+        distinct, which = np.unique(np.sort([samples[i] for i in places], axis=1), axis=0, return_inverse=True)
+        found = gaffke(distinct)
+        for i, j in zip(places, which.ravel(), strict=True):
+            limits[i] = (float(found[j, 0]), float(found[j, 1]))
+    rows: list[tuple[float, ...]] = []
+    for x, (low, high) in zip(samples, limits, strict=True):
+        n = len(x)
+        reached = float((x >= 0.99 - 1e-12).mean())
+        share = wilson(reached, n)
+        known = n >= LEAST_SEEDS
+        rows.append(
+            (n, float(x.mean()), low, high, float(x.min()), reached)
+            + ((share.low, share.high) if known else (math.nan, math.nan))
+        )
+    return rows
+
+
+def comparisons(scores: Scores, scopes: Sequence[Scope], pairings: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Rows of comparisons.csv for accuracies; differences are in percentage points, Holm within each table."""
+    replicas = scores.replicas
+    rows: list[dict[str, Any]] = []
+    families: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for cell, baseline in pairings:
+        a, b = replicas.cell(cell), replicas.cell(baseline)
+        for scope in scopes:
+            for which, keys in scores.groups([a, b], scope.points).items():
+                one = [scores.at(a, g, which.seeds) for g in which.points]
+                two = [scores.at(b, g, which.seeds) for g in which.points]
+                centres = 100 * np.mean([x.centres - y.centres for x, y in zip(one, two, strict=True)], axis=0)
+                psi = 100 * np.mean([x.psi - y.psi for x, y in zip(one, two, strict=True)], axis=0)
+                values = np.mean([x.values - y.values for x, y in zip(one, two, strict=True)], axis=0)
+                different = (np.abs(values) > 1e-9).sum(axis=0)
+                for k in keys:
+                    by, value = replicas.keys[k]
+                    for m, metric in enumerate(METRICS):
+                        if math.isnan(centres[m, k]):
+                            continue
+                        kind = scope.kind if scope.kind in (ALL, POINT) else "axis"
+                        families[metric, by, kind].append(len(rows))
+                        estimate = Estimate(float(centres[m, k]), psi[:, m, k])
+                        head = {
+                            "metric": metric,
+                            "scope": scope.text,
+                            **scope.fixed,
+                            "cell": cell,
+                            "baseline": baseline,
+                        }
+                        head |= {"at": "tuned", "by": by, "value": value, "points": len(which.points)}
+                        rows.append(head | _difference(scope, which, estimate, int(different[m, k])))
+    for places in families.values():
+        for i, p in zip(places, holm([rows[i]["p"] for i in places]), strict=True):
+            rows[i]["p_holm"] = float(p)
+    note = AT_SOLVED if replicas.design.stop_when_solved else ""
+    for row in rows:
+        if row["verdict"] == "":
+            surely = row["p_holm"] <= 0.05
+            row["verdict"] = ("higher" if row["difference"] > 0 else "lower") if surely else "no difference shown"
+        row["notes"] = "; ".join(text for text in (row["notes"], note) if text)
+    return rows
+
+
+def _difference(scope: Scope, which: Common, estimate: Estimate, different: int) -> dict[str, Any]:
+    n = estimate.seeds
+    limits, verdict, note = UNKNOWN, "", ""
+    if n < LEAST_SEEDS:
+        verdict = "too few seeds"
+    elif different < LEAST_DIFFERENT:
+        verdict, note = "no difference shown", f"no difference was shown: only {different} of {n} seeds differ"
+    else:
+        limits = interval(estimate)
+        if scope.kind != ALL and len(which.points) < FEWEST_POINTS:
+            verdict = "description"
+    return {
+        "seeds": n,
+        "difference": estimate.centre,
+        "difference_low": limits.low,
+        "difference_high": limits.high,
+        "p": limits.p,
+        "sd": limits.sd,
+        "verdict": verdict,
+        "notes": note,
+    }

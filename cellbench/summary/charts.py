@@ -1,0 +1,107 @@
+"""What the charts draw and the tables do not say. Description only; computed when it is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cellbench.statistics.comparison import profile
+from cellbench.statistics.learning_rate import tuning_curve
+from cellbench.statistics.survival import reached
+from cellbench.summary.selection import Replicas, Seeds, common
+
+FACTORS = np.exp(np.linspace(math.log(1 / 4), math.log(4), 97))
+"""The performance profile's x: from a quarter of the baseline's typical steps to four times them."""
+
+
+def _present(replicas: Replicas) -> Iterator[tuple[dict[str, Any], int, int, Seeds]]:
+    """Each cell at each point with its complete seeds, where there are any and a rate can be picked."""
+    for c, label in enumerate(replicas.design.labels):
+        for g, point in enumerate(replicas.points):
+            seeds = replicas.complete(c, g)
+            if seeds and replicas.tuned(c, g, seeds) is not None:
+                yield {"cell": label, **dict(zip(replicas.design.axes, point, strict=True))}, c, g, seeds
+
+
+def solved_over_steps(replicas: Replicas) -> pd.DataFrame:
+    """The share solved by each evaluation: cell, the axes, at (`rate` or `tuned`), learning_rate, step, share."""
+    times = np.array(replicas.design.evaluation_steps, dtype=np.float64)
+    frames = []
+
+    def add(head: dict[str, Any], share: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:
+        frames.append(pd.DataFrame({**head, "step": times.astype(np.int64), "share": share}))
+
+    for c, label in enumerate(replicas.design.labels):
+        for g, point in enumerate(replicas.points):
+            where = {"cell": label, **dict(zip(replicas.design.axes, point, strict=True))}
+            for r, rate in enumerate(replicas.design.rates):
+                steps = replicas.steps[c, g, :, r]
+                steps = steps[~np.isnan(steps)]
+                if len(steps):
+                    add({**where, "at": "rate", "learning_rate": rate}, reached(steps, times))
+    for where, c, g, seeds in _present(replicas):
+        pick = replicas.tuned(c, g, seeds)
+        if pick is not None:
+            share = reached(replicas.steps[c, g][list(seeds)], times, pick.weights)
+            add({**where, "at": "tuned", "learning_rate": math.nan}, share)
+    columns = ["cell", *replicas.design.axes, "at", "learning_rate", "step", "share"]
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+
+
+def performance_profile(replicas: Replicas) -> pd.DataFrame:
+    """The mean over points of the share solved within a factor of the baseline's typical steps, tuned.
+
+    Columns: cell, factor, share, points (how many the mean is over). Points where the baseline is missing, or where
+    neither it nor the cell solved, are left out.
+    """
+    design = replicas.design
+    base = replicas.cell(design.against)
+    rows = []
+    for c, label in enumerate(design.labels):
+        found = common([(g, replicas.complete(c, g)) for g in range(len(replicas.points))])
+        curves = []
+        for g in found.points:
+            seeds, of_base = replicas.complete(c, g), replicas.complete(base, g)
+            pick = replicas.tuned(c, g, seeds)
+            if pick is None or not of_base or not (replicas.solves(c, g) or replicas.solves(base, g)):
+                continue
+            typical = math.exp(replicas.speed(base, g, of_base, "tuned").centre)
+            if math.isnan(typical):
+                continue
+            curves.append(profile(replicas.steps[c, g][list(seeds)], typical, FACTORS, pick.weights))
+        if curves:
+            share = np.mean(curves, axis=0)
+            rows += [(label, float(x), float(y), len(curves)) for x, y in zip(FACTORS, share, strict=True)]
+    return pd.DataFrame(rows, columns=["cell", "factor", "share", "points"])
+
+
+def tuning_curves(replicas: Replicas) -> pd.DataFrame:
+    """Typical steps to expect after trying k learning rates: cell, the axes, tried, typical_steps.
+
+    Rows with empty axes are the geometric mean over the cell's points.
+    """
+    design = replicas.design
+    rows: list[dict[str, Any]] = []
+    curves: dict[str, list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]] = {}
+    for where, c, g, seeds in _present(replicas):
+        ties = replicas.tie_break[c, g][list(seeds)]
+        curve = tuning_curve(replicas.y(c, g, seeds), ties, np.array(design.rates))
+        curves.setdefault(where["cell"], []).append(curve)
+        rows += [{**where, "tried": k + 1, "typical_steps": math.exp(y)} for k, y in enumerate(curve)]
+    pooled: list[dict[str, Any]] = [
+        {"cell": label, "tried": k + 1, "typical_steps": math.exp(y)}
+        for label, found in curves.items()
+        for k, y in enumerate(np.mean(found, axis=0))
+    ]
+    return pd.DataFrame(pooled + rows, columns=["cell", *design.axes, "tried", "typical_steps"])
+
+
+def rate_profile(cells: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
+    """Each learning rate's typical steps with interval and solved share, from the summary's own rows."""
+    at_rate = cells[(cells["at"] == "rate") & (cells["seeds"] > 0)]
+    columns = ["cell", *axes, "learning_rate", "typical_steps", "typical_low", "typical_high", "solved", "seeds"]
+    return at_rate[columns].reset_index(drop=True)

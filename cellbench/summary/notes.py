@@ -1,0 +1,142 @@
+"""What must be said beside a verdict, most important first."""
+
+from __future__ import annotations
+
+import math
+
+from cellbench.summary import words
+from cellbench.summary.design import axis_word, value_word
+from cellbench.summary.pairs import ALL, AxisRow, Row
+from cellbench.summary.verdicts import WITHIN, Context, plain_word, turning, word
+
+
+def notes(row: Row, context: Context) -> tuple[str, ...]:
+    """The notes of one comparison, for a sentence or a cell of comparisons.csv."""
+    verdict = plain_word(row, context)
+    found: list[str] = []
+    if row.numbers is not None:
+        found += _work(row, context)
+        found += _bounds(row)
+        found += _axes(row, context)
+        if verdict not in ("identical", "too few seeds", "description"):
+            found += _doubts(row, context, verdict)
+        found += _ends(row, context)
+    found += _left_out(row, context)
+    return tuple(found)
+
+
+def _work(row: Row, context: Context) -> list[str]:
+    turn = turning(context)
+    if turn and row.scope.kind == ALL:
+        return [f"in multiply-adds {words.ratio(row.work)} times over all points"]
+    return [f"in multiply-adds {words.ratio(row.work)} times"]
+
+
+def _bounds(row: Row) -> list[str]:
+    of = words.count(len(row.points), "points")
+    found = []
+    for label, never, which in (
+        (row.cell, row.never, "at least"),
+        (row.baseline, row.never_baseline, "at most"),
+    ):
+        if never:
+            bound = f"; the ratio is {which} what is shown" if row.bound else ""
+            found.append(
+                f"{label} solved in no replica at {never} of {of}, and counts as the whole budget there{bound}"
+            )
+    return found
+
+
+def _by_value(axis: AxisRow) -> str:
+    return ", ".join(
+        f"{words.ratio(math.exp(e.centre))} at {value_word(axis.axis, v)}"
+        for v, e in zip(axis.values, axis.estimates, strict=True)
+    )
+
+
+def _axes(row: Row, context: Context) -> list[str]:
+    turn = turning(context)
+    found = [
+        f"the order turns round with {axis_word(axis.axis, axis.values)} too: {_by_value(axis)}" for axis in turn[1:]
+    ]
+    found += [
+        f"the ratio differs with {axis_word(axis.axis, axis.values)}: {_by_value(axis)}"
+        for axis in context.axes
+        if axis.differs and not axis.turns
+    ]
+    return found
+
+
+def _sign(row: Row) -> int:
+    return {"faster": -1, "slower": 1}.get(row.word.removeprefix("slightly "), 0)
+
+
+def _doubts(row: Row, context: Context, verdict: str) -> list[str]:
+    numbers = row.numbers
+    assert numbers is not None
+    found = []
+    claimed = not verdict.startswith("depends on")
+    if numbers.p <= 0.05 < row.p_holm and claimed:
+        found.append(f"its own interval excludes 1, but not after correction for {row.comparisons} comparisons")
+    if row.rests_on and claimed:
+        if len(row.rests_on) == 1:
+            found.append(f"rests on {context.name(row.rests_on[0])} alone")
+        else:
+            found.append(
+                f"leaving out any one of {len(row.rests_on)} points changes the verdict "
+                f"(ratio {words.ratio(row.without_low)} to {words.ratio(row.without_high)})"
+            )
+    if context.singles:
+        below = sum(s.p_holm <= 0.05 and s.numbers is not None and s.numbers.ratio < 1 for s in context.singles)
+        above = sum(s.p_holm <= 0.05 and s.numbers is not None and s.numbers.ratio > 1 for s in context.singles)
+        total = sum(s.numbers is not None for s in context.singles)
+        found.append(
+            f"single points (description): interval clear of 1 after Holm below at {below}, above at {above}, neither "
+            f"at {total - below - above} of {total}"
+        )
+    if context.across is not None and claimed and context.across.numbers is not None:
+        other = context.across
+        if _sign(row) != _sign(other):
+            found.append(f"at its best learning rate; across the range: {other.word}")
+    if claimed and (numbers.ratio - 1) * (row.mean_steps - 1) < 0 and abs(row.mean_steps - 1) > 1e-9:
+        quick, sure, quick_share, sure_share = (
+            (row.cell, row.baseline, row.share, row.share_baseline)
+            if numbers.ratio < 1
+            else (row.baseline, row.cell, row.share_baseline, row.share)
+        )
+        if quick_share < sure_share:
+            found.append(f"by mean steps the order is reversed: {quick} fails more often, but is faster when it solves")
+        else:
+            found.append(
+                f"by mean steps the order is reversed: {quick} is faster mostly, but at times much later than {sure}"
+            )
+    return found
+
+
+def _left_out(row: Row, context: Context) -> list[str]:
+    total = len(row.scope.points)
+    found = []
+    if row.uninformative and row.points:
+        found.append(f"{len(row.uninformative)} of {words.count(total, 'points')}: neither solved")
+    if row.absent:
+        names = [context.name(g) for g in row.absent]
+        shown = words.listing(names[:3] if len(names) <= 3 else [*names[:3], f"{len(names) - 3} more"])
+        found.append(f"{len(row.absent)} of {words.count(total, 'points')} left out, not complete for both: {shown}")
+    planned = len(context.design.seeds)
+    if row.dropped:
+        found.append(f"{words.count(row.dropped, 'seeds')} left out, not complete at all points")
+    elif len(row.seeds) < planned:
+        found.append(f"{len(row.seeds)} of {words.count(planned, 'seeds')} complete for both")
+    return found
+
+
+def _ends(row: Row, context: Context) -> list[str]:
+    if word(row, context).endswith(WITHIN):
+        return []  # the sentence says it
+    total = words.count(len(row.points), "points")
+    return [
+        f"{label} at the end of the range at {len(ends)} of {total} "
+        f"({words.listing([words.number(rate) for rate in sorted(set(ends))])})"
+        for label, ends in ((row.cell, row.ends), (row.baseline, row.ends_baseline))
+        if ends
+    ]

@@ -1,0 +1,263 @@
+"""The numbers of every comparison of steps: for all points, for each value of each axis, for each point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cellbench.statistics.comparison import AxisTest, Ratio, axis, holm, ratio, sooner, without_one
+from cellbench.statistics.intervals import LEAST_SEEDS, Estimate, Share, interval, p_equivalent, pool
+from cellbench.statistics.survival import solved
+from cellbench.summary.design import Value, value_order
+from cellbench.summary.selection import Replicas, Seeds, common
+
+ALL, POINT = "all", "point"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which points a row is about."""
+
+    kind: str
+    """`all`, `point`, or the axis whose value is held."""
+    fixed: dict[str, Value]
+    """The coordinates that all its points share, by name of the axis."""
+    points: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        """As in the CSV files: `all`, `point`, or `<axis>=<value>`."""
+        return self.kind if self.kind in (ALL, POINT) else f"{self.kind}={self.fixed[self.kind]}"
+
+
+def scopes(replicas: Replicas) -> list[Scope]:
+    """All points; each value of each axis that has two or more; each point."""
+    points, axes = replicas.points, replicas.design.axes
+    found = [Scope(ALL, {}, tuple(range(len(points))))]
+    for a, name in enumerate(axes):
+        values = sorted({point[a] for point in points}, key=value_order)
+        if len(values) > 1:
+            found += [
+                Scope(name, {name: v}, tuple(g for g, point in enumerate(points) if point[a] == v)) for v in values
+            ]
+    found += [Scope(POINT, dict(zip(axes, point, strict=True)), (g,)) for g, point in enumerate(points)]
+    return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison of steps. What a family of comparisons adds is filled in by `corrected`."""
+
+    cell: str
+    baseline: str
+    at: str
+    scope: Scope
+    points: tuple[int, ...]
+    """The points averaged: both present, at least one of the two solved."""
+    uninformative: tuple[int, ...]
+    absent: tuple[int, ...]
+    seeds: Seeds
+    dropped: int
+    """Seeds complete at some of the points, not at all."""
+    each: tuple[Estimate, ...]
+    """One difference of log steps for each of `points`."""
+    numbers: Ratio | None
+    """`None` where no point or no seed is left, or no rate can be picked."""
+    work: float
+    """The ratio in multiply-adds."""
+    sooner: Share
+    mean_steps: float
+    """The ratio of restricted mean steps, geometric mean over points."""
+    share: float
+    share_baseline: float
+    """The solved shares, averaged over points."""
+    ends: tuple[float, ...] = ()
+    ends_baseline: tuple[float, ...] = ()
+    """The rates picked at an end of the range, one for each point where one was."""
+    never: int = 0
+    never_baseline: int = 0
+    """Points where the cell, or the baseline, solved in no replica at all."""
+    p_holm: float = math.nan
+    p_equivalent_holm: float = math.nan
+    comparisons: int = 0
+    """The size of its family."""
+    rests_on: tuple[int, ...] = ()
+    """Points whose leaving out changes the verdict."""
+    without_low: float = math.nan
+    without_high: float = math.nan
+
+    @property
+    def pooled(self) -> Estimate | None:
+        return pool(self.each) if self.each and self.numbers is not None else None
+
+    @property
+    def bound(self) -> str:
+        """A cell that never solves counts as the budget: its ratio is a bound."""
+        if self.never and not self.never_baseline:
+            return "at least"
+        return "at most" if self.never_baseline and not self.never else ""
+
+    @property
+    def identical(self) -> bool:
+        return bool(self.each) and all(estimate.is_zero for estimate in self.each)
+
+    @property
+    def word(self) -> str:
+        """The verdict that its p-values alone give."""
+        if self.numbers is None:
+            return "no difference shown"
+        return direction(self.p_holm, self.p_equivalent_holm, self.numbers.ratio)
+
+    @property
+    def ends_matter(self) -> bool:
+        """Picked at an end of the range at more than a quarter of the points, by either cell."""
+        return 4 * max(len(self.ends), len(self.ends_baseline)) > len(self.points)
+
+
+def direction(p_holm: float, p_equivalent_holm: float, ratio: float) -> str:
+    """The verdict's word from corrected p-values.
+
+    >>> direction(0.01, 0.9, 0.7), direction(0.01, 0.02, 1.1), direction(0.2, 0.01, 1.0), direction(0.2, 0.2, 0.8)
+    ('faster', 'slightly slower', 'equivalent', 'no difference shown')
+    """
+    near = p_equivalent_holm <= 0.05
+    if p_holm <= 0.05:
+        word = "faster" if ratio < 1 else "slower"
+        return f"slightly {word}" if near else word
+    return "equivalent" if near else "no difference shown"
+
+
+def measure(replicas: Replicas, cell: str, baseline: str, at: str, scope: Scope) -> Row:
+    """One comparison, before any correction."""
+    design = replicas.design
+    a, b = replicas.cell(cell), replicas.cell(baseline)
+    seeds_at = {g: tuple(sorted(set(replicas.complete(a, g)) & set(replicas.complete(b, g)))) for g in scope.points}
+    uninformative = tuple(
+        g for g in scope.points if seeds_at[g] and not replicas.solves(a, g) and not replicas.solves(b, g)
+    )
+    found = common([(g, seeds_at[g]) for g in scope.points if g not in uninformative])
+    absent = tuple(g for g in scope.points if g not in found.points and g not in uninformative)
+    points, seeds = found.points, found.seeds
+    each = tuple(replicas.speed(a, g, seeds, at) - replicas.speed(b, g, seeds, at) for g in points) if seeds else ()
+    known = bool(each) and not math.isnan(each[0].centre)
+
+    def averaged(of: int, metric: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        # (points, seeds): one number a seed at each point
+        rows = []
+        for g in points:
+            steps = replicas.steps[of, g][list(seeds)]
+            values = {
+                "y": replicas.y(of, g, seeds),
+                "steps": np.minimum(steps, design.max_steps),
+                "solved": solved(steps),
+            }[metric]
+            rows.append(replicas.values(of, g, seeds, at, values))
+        return np.array(rows)
+
+    def ends(of: int) -> tuple[float, ...]:
+        if at != "tuned":
+            return ()
+        at_end = [replicas.at_end(of, g, seeds) for g in points]
+        return tuple(rate for rate in at_end if not math.isnan(rate))
+
+    row = Row(
+        cell, baseline, at, scope, points, uninformative, absent, seeds, found.dropped, each, None,
+        math.nan, Share(math.nan, math.nan, math.nan), math.nan, math.nan, math.nan,
+    )  # fmt: skip
+    if not known:
+        return row
+    numbers = ratio(pool(each), design.ratio_of_interest)
+    adds = replicas.size["multiply_adds"]
+    won = sooner(averaged(a, "y").mean(0), averaged(b, "y").mean(0))
+    restricted = averaged(a, "steps").mean(1), averaged(b, "steps").mean(1)
+    return replace(
+        row,
+        numbers=numbers,
+        work=numbers.ratio * math.exp(float(np.mean([math.log(adds[a, g] / adds[b, g]) for g in points]))),
+        sooner=won if len(seeds) >= LEAST_SEEDS else Share(won.share, math.nan, math.nan),
+        mean_steps=math.exp(float(np.mean(np.log(restricted[0] / restricted[1])))),
+        share=float(averaged(a, "solved").mean()),
+        share_baseline=float(averaged(b, "solved").mean()),
+        ends=ends(a),
+        ends_baseline=ends(b),
+        never=sum(not replicas.solves(a, g) for g in points),
+        never_baseline=sum(not replicas.solves(b, g) for g in points),
+    )
+
+
+def corrected(rows: Sequence[Row], log_bound: float) -> list[Row]:
+    """One family: Holm over its rows, and what each row's verdict rests on."""
+    p = np.array([row.numbers.p if row.numbers else math.nan for row in rows])
+    p_near = np.array([row.numbers.p_equivalent if row.numbers else math.nan for row in rows])
+    p_holm, near_holm = holm(p), holm(p_near)
+    size = int((~np.isnan(p)).sum())
+    found = []
+    for i, row in enumerate(rows):
+        row = replace(row, p_holm=float(p_holm[i]), p_equivalent_holm=float(near_holm[i]), comparisons=size)
+        left_out = without_one(row.each) if row.numbers else []
+        if left_out:
+            ratios = [math.exp(estimate.centre) for estimate in left_out]
+            row = replace(row, without_low=min(ratios), without_high=max(ratios))
+        rests = []
+        for g, estimate in zip(row.points, left_out, strict=False):
+            # the same family, with this row's p changed
+            one, near = p.copy(), p_near.copy()
+            one[i], near[i] = interval(estimate).p, p_equivalent(estimate, log_bound)
+            word = direction(holm(one)[i], holm(near)[i], math.exp(estimate.centre))
+            if word.removeprefix("slightly ") != row.word.removeprefix("slightly "):
+                rests.append(g)
+        found.append(replace(row, rests_on=tuple(rests)))
+    return found
+
+
+@dataclass(frozen=True)
+class AxisRow:
+    """Whether one comparison's ratio depends on one axis."""
+
+    cell: str
+    baseline: str
+    axis: str
+    values: tuple[Value, ...]
+    estimates: tuple[Estimate, ...]
+    """For each value, over the settings of the other axes that are present at all values."""
+    settings: int
+    test: AxisTest
+    differ_holm: float = math.nan
+
+    @property
+    def differs(self) -> bool:
+        return self.differ_holm <= 0.05
+
+    @property
+    def turns(self) -> bool:
+        """The order turns round; read only where the ratio differs after Holm."""
+        return self.differs and self.test.crossing <= 0.05
+
+
+def axis_rows(replicas: Replicas, row: Row) -> list[AxisRow]:
+    """Test each axis of a comparison over all points; axes that cannot be compared are left out."""
+    found: list[AxisRow] = []
+    if row.numbers is None or len(row.seeds) < LEAST_SEEDS:
+        return found
+    for a, name in enumerate(replicas.design.axes):
+        at: dict[tuple[Value, ...], dict[Value, Estimate]] = {}
+        for g, estimate in zip(row.points, row.each, strict=True):
+            point = replicas.points[g]
+            at.setdefault((*point[:a], *point[a + 1 :]), {})[point[a]] = estimate
+        values = tuple(sorted({v for by_value in at.values() for v in by_value}, key=value_order))
+        whole = [by_value for by_value in at.values() if len(by_value) == len(values)]
+        if len(values) < 2 or not whole:
+            continue
+        estimates = tuple(pool([by_value[v] for by_value in whole]) for v in values)
+        found.append(AxisRow(row.cell, row.baseline, name, values, estimates, len(whole), axis(estimates)))
+    return found
+
+
+def corrected_axes(rows: Iterable[AxisRow]) -> list[AxisRow]:
+    """The family of cells x axes: Holm over `differ`."""
+    rows = list(rows)
+    p = holm([row.test.differ for row in rows])
+    return [replace(row, differ_holm=float(x)) for row, x in zip(rows, p, strict=True)]
