@@ -163,9 +163,7 @@ def overview(replicas: Replicas) -> pd.DataFrame:
         picks = [replicas.tuned(c, g, found.seeds) for g in found.points]
         if found.seeds and all(pick is not None for pick in picks):
             chosen = list(zip(found.points, picks, strict=True))
-            shares = [
-                pick.values(solved(replicas.steps[c, g][list(found.seeds)])).mean() for g, pick in chosen if pick
-            ]
+            shares = [pick.values(solved(replicas.steps[c, g][list(found.seeds)])).mean() for g, pick in chosen if pick]
             row["solved"] = float(np.mean(shares))
             row |= _typical(pool([replicas.speed(c, g, found.seeds, "tuned") for g in found.points]))
             ends = [replicas.at_end(c, g, found.seeds) for g in found.points]

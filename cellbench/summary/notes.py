@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+from cellbench.statistics.intervals import LEAST_SEEDS
 from cellbench.summary import words
 from cellbench.summary.design import axis_word, value_word
 from cellbench.summary.pairs import ALL, AxisRow, Row
-from cellbench.summary.verdicts import WITHIN, Context, plain_word, turning, word
+from cellbench.summary.verdicts import FEWEST_POINTS, WITHIN, Context, plain_word, turning, word
 
 
 def notes(row: Row, context: Context) -> tuple[str, ...]:
@@ -21,6 +22,7 @@ def notes(row: Row, context: Context) -> tuple[str, ...]:
         if verdict not in ("identical", "too few seeds", "description"):
             found += _doubts(row, context, verdict)
         found += _ends(row, context)
+        found += footnotes(row)
     found += _left_out(row, context)
     return tuple(found)
 
@@ -140,3 +142,23 @@ def _ends(row: Row, context: Context) -> list[str]:
         for label, ends in ((row.cell, row.ends), (row.baseline, row.ends_baseline))
         if ends
     ]
+
+
+def footnotes(row: Row) -> list[str]:
+    """What limits the intervals of one comparison; printed once below a table, and kept in each row's notes."""
+    n = len(row.seeds)
+    if row.numbers is None or n < LEAST_SEEDS:
+        return []
+    found = []
+    if row.scope.kind == ALL and len(row.points) < FEWEST_POINTS:
+        name, cover = ("one setting", 80) if len(row.points) == 1 else ("two settings", 90)
+        found.append(
+            f"{name}: a learning rate that is late for 1 seed in 8 goes unseen in {words.percent(0.875**n)} of "
+            f"experiments with {n} seeds; intervals at {name} then cover about {cover} %, not 95 %"
+        )
+    described = row.scope.kind != ALL and len(row.points) < FEWEST_POINTS
+    least = 2.0 ** (1 - n)  # of any assumption-free paired test of n seeds
+    if row.word.endswith(("faster", "slower")) and row.numbers.p < least and not described:
+        limit = "reach p = 0.05" if least > 0.05 else f"go below p = {least:.2g}"
+        found.append(f"rests on the t distribution; no assumption-free test of {n} seeds can {limit}")
+    return found

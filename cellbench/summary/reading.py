@@ -13,9 +13,9 @@ from cellbench.statistics.intervals import LEAST_SEEDS, rarest_failure
 from cellbench.summary import words
 from cellbench.summary.accuracies import AT_SOLVED
 from cellbench.summary.design import Design, axis_word, point_name, value_word
+from cellbench.summary.notes import footnotes as of_row
 from cellbench.summary.pairs import ALL, Row
 from cellbench.summary.selection import DIVERGED, FAILED, MISSING, NOT_PLANNED, ON_MACHINE, STATES, Replicas
-from cellbench.summary.verdicts import FEWEST_POINTS
 
 
 @dataclass(frozen=True)
@@ -76,43 +76,12 @@ def footnotes(replicas: Replicas, cells: pd.DataFrame, rows: Sequence[Row]) -> t
         f"{n} of {n} seeds solved; failures rarer than {words.percent(rarest_failure(n))} would not have been seen"
         for n in all_solved
     ]
-    found += one_setting([row for row in rows if row.scope.kind == ALL])
-    found += few_seeds(rows)
+    found += sorted({note for row in rows for note in of_row(row)})
     if np.isin(replicas.state, (DIVERGED, FAILED)).any():
         found.append("accuracies: replicas that diverged, or failed in the cell's own code, count as accuracy 0")
     if design.stop_when_solved and replicas.keys:
         found.append(f"accuracies are {AT_SOLVED}; compare them only with stop_when_solved: false")
     return tuple(found)
-
-
-def one_setting(rows: Sequence[Row]) -> list[str]:
-    """The verdict over one or two points is kept, but its interval is too narrow."""
-    found = []
-    for points, name, cover in ((1, "one setting", 80), (2, "two settings", 90)):
-        seeds = sorted({len(row.seeds) for row in rows if len(row.points) == points and len(row.seeds) >= LEAST_SEEDS})
-        found += [
-            f"{name}: a learning rate that is late for 1 seed in 8 goes unseen in {words.percent(0.875**n)} of "
-            f"experiments with {n} seeds; intervals at {name} then cover about {cover} %, not 95 %"
-            for n in seeds
-        ]
-    return found
-
-
-def few_seeds(rows: Sequence[Row]) -> list[str]:
-    """Where a claim's p is below the least that any assumption-free paired test of its seeds can reach."""
-    claims = [row for row in rows if row.word.endswith(("faster", "slower")) and row.numbers is not None]
-    seeds = {
-        len(row.seeds)
-        for row in claims
-        if row.numbers is not None
-        and row.numbers.p < 2.0 ** (1 - len(row.seeds))
-        and (row.scope.kind == ALL or len(row.points) >= FEWEST_POINTS)
-    }
-    return [
-        f"rests on the t distribution; no assumption-free test of {n} seeds can "
-        + ("reach p = 0.05" if 2.0 ** (1 - n) > 0.05 else f"go below p = {2.0 ** (1 - n):.2g}")
-        for n in sorted(seeds)
-    ]
 
 
 def how_to_read(replicas: Replicas, rows: Sequence[Row]) -> str:

@@ -1,0 +1,363 @@
+"""summary.md, and the tables and verdicts on the terminal. Layout only: every number comes from the summary."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from cellbench.summary import Design, Summary, Verdict, words
+from cellbench.summary.design import Value, axis_word, point_name, value_word
+
+WIDTH = 100
+"""Columns of the terminal's text."""
+
+_MOST_NOTES = 12
+"""More verdicts than this are printed without their notes; summary.md has them."""
+
+_MOST_MISSING = 10
+
+
+def printable(text: str) -> str:
+    """A string from a plugin on one line, without control characters.
+
+    >>> printable("a\\x1b[31m\\nb")
+    'a [31m b'
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
+
+
+def escape(text: str) -> str:
+    """A string from a plugin as literal Markdown, also inside a table.
+
+    >>> escape("a|b <i> _c_ d_e")
+    'a\\\\|b &lt;i> \\\\_c\\\\_ d_e'
+    """
+    text = printable(text).replace("&", "&amp;")
+    # "p < 0.001" is no tag, and stays readable
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+    text = re.sub(r"([\\`*\[\]|~])", r"\\\1", text)
+    # an underscore within a word is literal already, and words such as hidden_size stay readable
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
+
+
+def _known(x: Any) -> bool:
+    return not (x is None or x is pd.NA or (isinstance(x, float) and math.isnan(x)))
+
+
+def _steps(x: float, tau: int) -> str:
+    """Steps to a whole number; the whole budget is a bound."""
+    return f"> {tau}" if x >= tau * (1 - 1e-9) else f"{x:.0f}"
+
+
+def _span(low: Any, high: Any, form: Any) -> str:
+    return f" [{form(low)}, {form(high)}]" if _known(low) and _known(high) else ""
+
+
+def _ratio(row: Any) -> str:
+    if not _known(row["ratio"]):
+        return "–"
+    bound = {"at least": "≥ ", "at most": "≤ "}.get(str(row["bound"]), "")
+    return f"{bound}{words.ratio(row['ratio'])}{_span(row['ratio_low'], row['ratio_high'], words.ratio)}"
+
+
+def _share(row: Any) -> str:
+    return words.percent(row["solved"]) if _known(row["solved"]) else "–"
+
+
+def _typical(row: Any, tau: int) -> str:
+    if not _known(row["typical_steps"]):
+        return "–"
+    span = _span(row["typical_low"], row["typical_high"], lambda x: f"{x:.0f}")
+    return f"{_steps(row['typical_steps'], tau)}{span}"
+
+
+def _p(x: Any) -> str:
+    return words.p(x).removeprefix("p ") if _known(x) else "–"
+
+
+def _number(x: Any, form: str = ".2f") -> str:
+    return format(x, form) if _known(x) else "–"
+
+
+def _steps_rows(summary: Summary, at: str = "tuned") -> pd.DataFrame:
+    frame = summary.comparisons
+    return frame[(frame["metric"] == "steps") & (frame["at"] == at)]
+
+
+def _exact(summary: Summary) -> dict[str, str]:
+    """Mean sequence accuracy at the trained length, all points, by cell."""
+    frame = summary.accuracy
+    rows = frame[
+        (frame["metric"] == "sequence_accuracy")
+        & (frame["scope"] == "all")
+        & (frame["at"] == "tuned")
+        & (frame["by"] == "")
+    ]
+    return {cell: f"{mean:.3f}" for cell, mean in zip(rows["cell"], rows["mean"], strict=True)}
+
+
+def _overview(summary: Summary, design: Design) -> list[list[str]]:
+    """A row for each cell: cell, solved, typical steps, ratio, work, exact, verdict, ends."""
+    main = _steps_rows(summary)
+    main = main[(main["scope"] == "all") & (main["baseline"] == design.against)].set_index("cell")
+    exact = _exact(summary)
+    rows = []
+    for row in summary.overview.to_dict("records"):
+        cell = row["cell"]
+        ends = (
+            f"{row['ends']:.0f} of {row['points']} ({row['end_rates']})" if _known(row["ends"]) and row["ends"] else ""
+        )
+        compared = main.loc[cell] if cell in main.index else None
+        rows.append(
+            [
+                cell,
+                _share(row),
+                _typical(row, design.max_steps),
+                "1 (baseline)" if compared is None else _ratio(compared),
+                "" if compared is None else _number(compared["work_ratio"]),
+                exact.get(cell, "–"),
+                "" if compared is None else str(compared["verdict"]),
+                ends,
+            ]
+        )
+    return rows
+
+
+_HEADS = ["cell", "solved", "typical steps", "ratio of steps", "work", "exact", "verdict"]
+_WIDTHS = [14, 6, 18, 19, 5, 5, 19]
+
+
+def terminal(summary: Summary, design: Design) -> str:
+    """The table of all cells, the verdicts and what is missing, at most 100 columns wide."""
+    counted = [
+        words.count(len(design.labels), "cells"),
+        words.count(len(summary.replicas.points), "points"),
+        words.count(len(design.seeds), "seeds"),
+        words.count(len(design.learning_rates), "learning rates"),
+    ]
+    lines = _wrap(f"{design.name}: {design.task}, {', '.join(counted)}; all points, at the tuned learning rate")
+    rows = [[printable(text) for text in row[: len(_HEADS)]] for row in _overview(summary, design)]
+    table = tabulate(rows, _HEADS, tablefmt="simple", disable_numparse=True, maxcolwidths=_WIDTHS)
+    lines += ["", *(line.rstrip() for line in table.splitlines()), ""]
+    whole = len(summary.verdicts) <= _MOST_NOTES
+    for verdict in summary.verdicts:
+        lines += _wrap(f"{verdict.cell}: {verdict.verdict}. {verdict.sentence}", after="  ")
+        if whole:
+            for note in _own(verdict, summary):
+                lines += _wrap(f"- {note}", before="  ", after="    ")
+    if not whole:
+        lines += ["(The notes to these verdicts are in summary.md.)"]
+    lines += ["", *_marked(summary.footnotes), *_lost(summary)]
+    if summary.wider_rates:
+        lines += ["", "A wider range of learning rates may change a verdict. To try it:", f"  {wider(summary, design)}"]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def wider(summary: Summary, design: Design) -> str:
+    """The command that tries more learning rates.
+
+    It names the experiment by its name; who knows the file it came from may replace that.
+    """
+    rates = ", ".join(words.number(rate) for rate in summary.wider_rates)
+    return f"cellbench run {shlex.quote(printable(design.name))} --set learning_rate='[{rates}]'"
+
+
+def _own(verdict: Verdict, summary: Summary) -> list[str]:
+    """Its notes, without those that stand below the table as footnotes."""
+    return [note for note in verdict.notes if note not in summary.footnotes]
+
+
+def _wrap(text: str, before: str = "", after: str = "") -> list[str]:
+    return textwrap.wrap(
+        printable(text), WIDTH, initial_indent=before, subsequent_indent=after, break_on_hyphens=False
+    ) or [""]
+
+
+def _marked(notes: Sequence[str]) -> list[str]:
+    return [line for note in notes for line in _wrap(f"* {note}.", after="  ")]
+
+
+def _lost(summary: Summary) -> list[str]:
+    if not summary.missing:
+        return []
+    lines = ["", f"Missing at {words.count(len(summary.missing), 'points')} of single cells:"]
+    for lost in summary.missing[:_MOST_MISSING]:
+        lines += _wrap(f"- {lost.text}", before="  ", after="    ")
+    more = len(summary.missing) - _MOST_MISSING
+    return [*lines, f"  and {more} more (summary.md)"] if more > 0 else lines
+
+
+def markdown(summary: Summary, design: Design) -> str:
+    """summary.md: verdicts, tables, notes, what is missing, how to read this."""
+    parts = [f"# {escape(design.name)}", *_verdicts(summary)]
+    parts += _section(
+        "All points, at the tuned learning rate", _all_points(summary, design), _starred(summary.footnotes)
+    )
+    parts += _section("By value of each axis", _by_axis(summary, design))
+    parts += _section("Across the learning rates, nothing picked", _across(summary))
+    parts += _section("Each point", _points(summary, design))
+    parts += _section("Ratios at each point (description)", _ratios(summary, design))
+    parts += _accuracy(summary, design)
+    parts += _section("What became of the replicas", _outcomes(summary), _missing(summary))
+    parts += _section("How to read this", escape(summary.how_to_read))
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(title: str, *bodies: str) -> list[str]:
+    filled = [body for body in bodies if body]
+    return [f"## {title}", *filled] if filled else []
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    rows = [list(row) for row in rows]
+    return tabulate(rows, list(heads), tablefmt="github", disable_numparse=True) if rows else ""
+
+
+def _starred(notes: Sequence[str]) -> str:
+    return "\n".join(f"- {escape(note)}." for note in notes)
+
+
+def _verdicts(summary: Summary) -> list[str]:
+    return ["\n".join(_verdict(verdict, summary) for verdict in summary.verdicts)] if summary.verdicts else []
+
+
+def _verdict(verdict: Verdict, summary: Summary) -> str:
+    lines = [f"- **{escape(verdict.cell)}: {escape(verdict.verdict)}.** {escape(verdict.sentence)}"]
+    return "\n".join([*lines, *(f"  - {escape(note)}" for note in _own(verdict, summary))])
+
+
+def _all_points(summary: Summary, design: Design) -> str:
+    rows = _overview(summary, design)
+    return _table([*_HEADS, "rate at an end"], ([escape(row[0]), *row[1:-2], escape(row[-2]), row[-1]] for row in rows))
+
+
+def _pair(row: Any) -> list[str]:
+    return [escape(row["cell"]), escape(row["baseline"])]
+
+
+def _by_axis(summary: Summary, design: Design) -> str:
+    frame = _steps_rows(summary)
+    rows = []
+    for row in frame[~frame["scope"].isin(["all", "point"])].to_dict("records"):
+        axis = next(a for a in design.axes if _known(row[a]))
+        value: Value = row[axis]
+        where = f"{axis_word(axis, [value])}={value_word(axis, value)}"
+        counts = [str(row["seeds"]), str(row["points"])]
+        rows.append(
+            [
+                *_pair(row),
+                escape(where),
+                *counts,
+                _ratio(row),
+                _number(row["work_ratio"]),
+                _p(row["p_holm"]),
+                str(row["verdict"]),
+            ]
+        )
+    heads = ["cell", "baseline", "where", "seeds", "points", "ratio of steps", "work", "p (Holm)", "verdict"]
+    return _table(heads, rows)
+
+
+def _across(summary: Summary) -> str:
+    frame = _steps_rows(summary, "across")
+    rows = [
+        [*_pair(row), str(row["seeds"]), str(row["points"]), _ratio(row), _p(row["p_holm"]), str(row["verdict"])]
+        for row in frame[frame["scope"] == "all"].to_dict("records")
+    ]
+    return _table(["cell", "baseline", "seeds", "points", "ratio of steps", "p (Holm)", "verdict"], rows)
+
+
+def _points(summary: Summary, design: Design) -> str:
+    """Each cell at each point: the tuned row."""
+    tau, rows = design.max_steps, []
+    for row in summary.cells[summary.cells["at"] == "tuned"].to_dict("records"):
+        rows.append(
+            [
+                escape(point_name(design.axes, tuple(row[a] for a in design.axes))),
+                escape(row["cell"]),
+                str(row["seeds"]),
+                _share(row) + _span(row["solved_low"], row["solved_high"], words.percent),
+                _median(row, tau),
+                _typical(row, tau),
+                _mean(row, tau),
+                f"{words.number(row['picked'])} ({words.percent(row['picked_share'])})"
+                if _known(row["picked"])
+                else "–",
+                escape(row["notes"]),
+            ]
+        )
+    heads = ["point", "cell", "seeds", "solved", "median steps", "typical steps", "mean steps", "picked", "notes"]
+    return _table(heads, rows)
+
+
+def _median(row: Any, tau: int) -> str:
+    if not _known(row["solved"]):
+        return "–"
+    middle = f"{row['median_steps']:.0f}" if _known(row["median_steps"]) else "not reached"
+    if row["seeds"] < 6:
+        return f"{middle} (interval needs 6 seeds)"
+    low, high = (f"{row[k]:.0f}" if _known(row[k]) else f"> {tau}" for k in ("median_low", "median_high"))
+    return f"{middle} [{low}, {high}]"
+
+
+def _mean(row: Any, tau: int) -> str:
+    if not _known(row["mean_steps"]):
+        return "–"
+    return _steps(row["mean_steps"], tau) + _span(row["mean_low"], row["mean_high"], lambda x: f"{x:.0f}")
+
+
+def _ratios(summary: Summary, design: Design) -> str:
+    frame = _steps_rows(summary)
+    rows = []
+    for row in frame[frame["scope"] == "point"].to_dict("records"):
+        where = escape(point_name(design.axes, tuple(row[a] for a in design.axes)))
+        sooner = words.percent(row["sooner"]) if _known(row["sooner"]) else "–"
+        rows.append(
+            [where, *_pair(row), str(row["seeds"]), _ratio(row), _p(row["p_holm"]), sooner, str(row["verdict"])]
+        )
+    return _table(["point", "cell", "baseline", "seeds", "ratio of steps", "p (Holm)", "sooner", "verdict"], rows)
+
+
+def _accuracy(summary: Summary, design: Design) -> list[str]:
+    frame = summary.accuracy
+    rows = frame[(frame["scope"] == "all") & (frame["at"] == "tuned")]
+    if rows.empty:
+        return []
+    head = "at the step where each solved" if design.stop_when_solved else "of the models trained to the end"
+    parts = [f"## Accuracies, {head}, at the tuned learning rate"]
+    for metric in ("sequence_accuracy", "bit_accuracy"):
+        of_metric = rows[rows["metric"] == metric]
+        for by in dict.fromkeys(of_metric["by"]):
+            table = of_metric[of_metric["by"] == by]
+            name = metric.replace("_", " ").capitalize()
+            title = f"{name} at the trained length" if by == "" else f"{name} by {escape(by)}"
+            values = ["mean"] if by == "" else [str(value) for value in dict.fromkeys(table["value"])]
+            cells: dict[str, dict[str, str]] = {}
+            for row in table.to_dict("records"):
+                span = _span(row["low"], row["high"], lambda x: f"{x:.2f}")
+                column = "mean" if by == "" else str(row["value"])
+                cells.setdefault(row["cell"], {})[column] = f"{row['mean']:.3f}{span}"
+            body = [[escape(cell), *(found.get(value, "–") for value in values)] for cell, found in cells.items()]
+            heads = ["cell", *values]
+            parts += [f"{title}: mean over seeds [95 %]", _table(heads, body)]
+    return parts
+
+
+def _outcomes(summary: Summary) -> str:
+    frame = summary.outcomes
+    return _table(
+        list(frame.columns), ([escape(str(row[0])), *map(str, row[1:])] for row in frame.itertuples(index=False))
+    )
+
+
+def _missing(summary: Summary) -> str:
+    if not summary.missing:
+        return ""
+    return "\n".join(["Missing:", "", *(f"- {escape(lost.text)}" for lost in summary.missing)])
