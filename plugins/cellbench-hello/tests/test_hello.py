@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import cellbench_hello
+import pytest
 import torch
 from cellbench_hello.cell import Hello
+
+from cellbench.conformance import LAWS, Check, Subject
 
 
 def test_is_under_25_lines() -> None:
@@ -18,6 +21,12 @@ def test_registers_its_cell() -> None:
     registered = []
     cellbench_hello.register_cells(register=lambda **cell: registered.append((cell["name"], cell["factory"])))
     assert registered == [("hello", "cellbench_hello.cell:Hello")]
+
+
+@pytest.mark.parametrize("check", LAWS, ids=str)
+def test_keeps_the_laws(check: Check) -> None:
+    result = check(Subject(Hello))
+    assert result.ok, result.message
 
 
 def test_steps_halfway_to_the_candidate() -> None:

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import cont2discrete
 
+from cellbench.conformance import LAWS, Check, Subject
+
 Array = NDArray[Any]
 INPUT, HIDDEN, TIME, BATCH = 2, 5, 7, 3
 
@@ -25,11 +27,15 @@ def registered() -> dict[str, dict[str, Any]]:
     return cells
 
 
+def factory_of(name: str) -> Callable[..., Any]:
+    module, _, attribute = registered()[name]["factory"].partition(":")
+    factory: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return factory
+
+
 def make(name: str, **options: Any) -> Any:
-    cell = registered()[name]
-    module, _, attribute = cell["factory"].partition(":")
     torch.manual_seed(1)
-    return getattr(importlib.import_module(module), attribute)(INPUT, HIDDEN, **{**cell.get("defaults", {}), **options})
+    return factory_of(name)(INPUT, HIDDEN, **{**registered()[name].get("defaults", {}), **options})
 
 
 @pytest.fixture
@@ -223,6 +229,13 @@ def test_gives_what_the_formula_gives(name: str) -> None:
     for example in range(BATCH):
         expected = np.stack(FORMULAS[name](weights, inputs[:, example].numpy()))
         np.testing.assert_allclose(got[:, example], expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("check", LAWS, ids=str)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_keeps_the_laws(name: str, check: Check) -> None:
+    result = check(Subject(factory_of(name), registered()[name].get("defaults", {}), name))
+    assert result.ok, result.message
 
 
 @pytest.mark.usefixtures("double")

@@ -13,6 +13,8 @@ import torchrecurrent
 from cellbench_torchrecurrent import ROWS, Row, cells
 from cellbench_torchrecurrent.adapters import INITIALISERS
 
+from cellbench.conformance import LAWS, Subject
+
 ids = [row.name for row in ROWS]
 LAYERS = {row.name: getattr(cells, row.wrapper).wraps.__name__.removesuffix("Cell") for row in ROWS}
 
@@ -118,6 +120,13 @@ def test_the_names_of_initialisers_are_the_library_s() -> None:
 def test_fastrnn_starts_near_its_last_state() -> None:
     module = make(ROWS[ids.index("fastrnn")]).module
     assert module.alpha.sigmoid().item() < 0.05 < 0.95 < module.beta.sigmoid().item()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=ids)
+def test_keeps_the_laws(row: Row) -> None:
+    subject = Subject(getattr(cells, row.wrapper), row.defaults, row.name)
+    found = {check.name: check(subject) for check in LAWS}
+    assert {name: result.message for name, result in found.items() if result.status != "pass"} == {}
 
 
 def test_listing_needs_no_torch() -> None:

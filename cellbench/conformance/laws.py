@@ -1,0 +1,303 @@
+"""The laws of a cell. Each check says in its message what it tried, or how the law is broken."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from cellbench.conformance.subject import (
+    BATCHES,
+    Broken,
+    CannotTell,
+    Check,
+    Subject,
+    double_precision,
+    leaves,
+    same,
+    step,
+    unroll,
+)
+
+Law = Callable[[Subject], str]
+_laws: list[Check] = []
+
+
+def law(shows: str) -> Callable[[Law], Law]:
+    """Make a function a law, under its own name."""
+
+    def keep(run: Law) -> Law:
+        _laws.append(Check(run.__name__.replace("_", "-"), True, shows, run))
+        return run
+
+    return keep
+
+
+@law("the factory makes a torch module with initial_state and forward")
+def is_made(subject: Subject) -> str:
+    cell = subject.cell()
+    for name in ("initial_state", "forward"):
+        if not callable(getattr(cell, name, None)):
+            raise Broken(f"{type(cell).__name__} has no {name}")
+    step(cell, subject.inputs(1, 2)[0], cell.initial_state(2))  # type: ignore[operator]
+    trained = sum(p.numel() for p in cell.parameters() if p.requires_grad)
+    return f"{type(cell).__name__}, {trained} parameters at hidden size {subject.hidden_size}, takes a step"
+
+
+@law("output and state have their shapes, nesting and dtype at every batch size")
+def shapes(subject: Subject) -> str:
+    cell = subject.cell()
+    size = int(getattr(cell, "output_size", None) or cell.hidden_size)  # type: ignore[arg-type]
+    for batch in BATCHES:
+        state = cell.initial_state(batch)  # type: ignore[operator]
+        _check_leaves(leaves(state), batch, f"initial_state({batch})")
+        output, after = step(cell, subject.inputs(1, batch)[0], state)
+        if output.shape != (batch, size):
+            raise Broken(f"at batch {batch} the output has shape {tuple(output.shape)}, not ({batch}, {size})")
+        if output.dtype != torch.float32:
+            raise Broken(f"at batch {batch} the output is {output.dtype}, not torch.float32")
+        _check_leaves(leaves(after), batch, f"the state after a step at batch {batch}")
+    return f"output (batch, {size}) at batch {', '.join(map(str, BATCHES))}"
+
+
+def _check_leaves(tensors: list[Tensor], batch: int, where: str) -> None:
+    for tensor in tensors:
+        if tensor.dim() == 0 or tensor.shape[0] != batch:
+            raise Broken(f"{where} holds a tensor of shape {tuple(tensor.shape)}; its first axis is the batch")
+        if tensor.dtype != torch.float32:
+            raise Broken(f"{where} holds {tensor.dtype}, not torch.float32")
+
+
+@law("the state after a step is nested and shaped like the state before")
+def state_keeps_its_shape(subject: Subject) -> str:
+    cell = subject.cell()
+    described = ""
+    for batch in BATCHES:
+        state = cell.initial_state(batch)  # type: ignore[operator]
+        for count in (1, 2):
+            _, after = step(cell, subject.inputs(1, batch)[0], state)
+            before_spec, after_spec = pytree.tree_structure(state), pytree.tree_structure(after)
+            if before_spec != after_spec:
+                raise Broken(f"step {count} at batch {batch} turns a state nested {before_spec} into {after_spec}")
+            for old, new in zip(leaves(state), leaves(after), strict=True):
+                if old.shape != new.shape:
+                    raise Broken(
+                        f"step {count} at batch {batch} turns a state of shape {tuple(old.shape)} "
+                        f"into {tuple(new.shape)}"
+                    )
+            state = after
+        described = ", ".join(f"({', '.join(['batch', *map(str, s.shape[1:])])})" for s in leaves(state))
+    return f"state {described}"
+
+
+@law("nothing is remembered outside the state: calls repeat, sequences taken in turns do not mix")
+def remembers_only_in_the_state(subject: Subject) -> str:
+    cell = subject.cell()
+    unused = copy.deepcopy(cell)
+    a, b = subject.inputs(5, 3, 1), subject.inputs(5, 3, 2)
+    with torch.no_grad():
+        first, _ = unroll(cell, a)
+        again, _ = unroll(cell, a)
+        if not same([first], [again]):
+            raise Broken("the same sequence from the initial state, twice, gives two answers")
+        apart = [unroll(copy.deepcopy(unused), sequence)[0] for sequence in (a, b)]
+        state_a, state_b = cell.initial_state(3), cell.initial_state(3)  # type: ignore[operator]
+        in_turns: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for x_a, x_b in zip(a, b, strict=True):
+            y, state_a = step(cell, x_a, state_a)
+            in_turns[0].append(y)
+            y, state_b = step(cell, x_b, state_b)
+            in_turns[1].append(y)
+        if not same(apart, [torch.stack(outputs) for outputs in in_turns]):
+            raise Broken(
+                "two sequences taken in turns give other answers than each alone: the cell remembers by itself"
+            )
+    return "calls repeat to the bit, sequences taken in turns do not mix"
+
+
+@law("a step changes neither its arguments nor the cell")
+def changes_nothing_in_place(subject: Subject) -> str:
+    cell = subject.cell()
+    x = subject.inputs(1, 3)[0]
+    with torch.no_grad():
+        _, state = step(cell, subject.inputs(1, 3, 1)[0], cell.initial_state(3))  # type: ignore[operator]
+        own = [*cell.parameters(), *cell.buffers()]
+        kept = [[t.clone() for t in tensors] for tensors in ([x], leaves(state), own)]
+        step(cell, x, state)
+    for what, now, before in zip(("x", "the state", "the cell"), ([x], leaves(state), own), kept, strict=True):
+        if not same(now, before):
+            raise Broken(f"a step changes {what} in place")
+    return "x, state, parameters and buffers are as before"
+
+
+@law("examples of a batch do not influence each other")
+def examples_are_independent(subject: Subject) -> str:
+    cell, batch = subject.cell(), 5
+    plain = subject.inputs(4, batch)
+    changed = plain.clone()
+    changed[:, 1:] = 3 * subject.inputs(4, batch, 1)[:, 1:]
+    with torch.no_grad():
+        (before, state), (after, other) = unroll(cell, plain), unroll(cell, changed)
+    # The same shapes take the same path through the library, so the first example agrees to the bit.
+    mine = [[outputs[:, 0], *(leaf[0] for leaf in leaves(s))] for outputs, s in ((before, state), (after, other))]
+    if not same(*mine):
+        raise Broken("the first example's output or state changes when the other examples do")
+    return "the first of five is the same to the bit whatever the others are"
+
+
+@law("an example gives the same alone and in a batch")
+def batch_size_does_not_matter(subject: Subject) -> str:
+    cell, inputs = subject.cell(), subject.inputs(4, 7)
+    with torch.no_grad():
+        together, _ = unroll(cell, inputs)
+        alone = torch.cat([unroll(cell, inputs[:, i : i + 1])[0] for i in range(7)], dim=1)
+    gap = float((together - alone).abs().max())
+    if not torch.allclose(together, alone, rtol=1e-4, atol=1e-5, equal_nan=True):
+        raise Broken(f"outputs alone and in a batch of 7 differ by up to {gap:.2g}")
+    return f"alone and in a batch of 7 agree to {gap:.1g}"
+
+
+@law("gradients reach every parameter")
+def gradients_reach_every_parameter(subject: Subject) -> str:
+    cell = subject.cell()
+    missing, zero = set(), set()
+    names = [name for name, p in cell.named_parameters() if p.requires_grad]
+    reached: set[str] = set()
+    for draw in range(3):
+        cell.zero_grad()
+        objective(cell, subject.inputs(6, 8, draw)).backward()  # type: ignore[no-untyped-call]
+        for name, parameter in cell.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            if parameter.grad is None:
+                missing.add(name)
+            elif not bool(torch.isfinite(parameter.grad).all()):
+                raise Broken(f"the gradient of {name} is not finite")
+            elif bool((parameter.grad != 0).any()):
+                reached.add(name)
+            else:
+                zero.add(name)
+    for words, broken in (("no gradient reaches", missing), ("the gradient is 0 at", zero - reached)):
+        if broken:
+            raise Broken(f"{words} {', '.join(n for n in names if n in broken)}")
+    return f"all {len(names)} parameter tensors, over 6 steps"
+
+
+def objective(cell: nn.Module, inputs: Tensor) -> Tensor:
+    """A smooth number that every output of every step takes part in."""
+    outputs, _ = unroll(cell, inputs)
+    weights = torch.cos(torch.arange(outputs.numel(), dtype=outputs.dtype)).reshape(outputs.shape)
+    return (weights * outputs).sum() + 0.5 * (outputs * outputs).sum()
+
+
+@law("gradients agree with finite differences in float64")
+def gradients_agree_with_differences(subject: Subject) -> str:
+    worst = 0.0
+    with double_precision():
+        cell = copy.deepcopy(subject.cell()).double()
+        inputs = subject.inputs(4, 3)
+        try:
+            value = objective(cell, inputs)
+        except RuntimeError as error:
+            raise CannotTell(f"the cell does not run in float64: {error}") from error
+        if value.dtype != torch.float64:
+            raise CannotTell(f"the cell turns float64 into {value.dtype}")
+        value.backward()  # type: ignore[no-untyped-call]
+        generator = torch.Generator().manual_seed(0)
+        for name, parameter in cell.named_parameters():
+            if not parameter.requires_grad or parameter.grad is None:
+                continue
+            direction = torch.randn(parameter.shape, generator=generator)
+            direction /= direction.norm()
+            expected = float((parameter.grad * direction).sum())
+            scale = max(abs(expected), float(parameter.grad.norm()), 1e-3)
+            # Two widths, because a kink may lie within one of them.
+            gap = min(abs(_slope(cell, inputs, parameter, direction, w) - expected) / scale for w in (1e-5, 1e-6))
+            if not gap <= 1e-4:
+                raise Broken(f"along {name} the gradient is {expected:.6g}, and off by {gap:.2g} of its size")
+            worst = max(worst, gap)
+    return f"along every parameter tensor, to {worst:.1g} of the gradient's size"
+
+
+@torch.no_grad()
+def _slope(cell: nn.Module, inputs: Tensor, parameter: Tensor, direction: Tensor, width: float) -> float:
+    kept, values = parameter.clone(), []
+    for sign in (1, -1):
+        parameter.copy_(kept + sign * width * direction)
+        values.append(float(objective(cell, inputs)))
+    parameter.copy_(kept)
+    return (values[0] - values[1]) / (2 * width)
+
+
+@law("nothing is non-finite after 1,000 steps at initial weights")
+def finite_after_1000_steps(subject: Subject) -> str:
+    cell, inputs = subject.cell(), subject.bits(1000, 4)
+    state, greatest = cell.initial_state(4), 0.0  # type: ignore[operator]
+    with torch.no_grad():
+        for count, x in enumerate(inputs, 1):
+            output, state = step(cell, x, state)
+            # One maximum a step; every tensor is looked at when something is wrong, and at the end.
+            greatest = max(greatest, float(output.abs().max()))
+            if not (greatest < float("inf")) or count % 100 == 0:
+                for what, tensors in (("output", [output]), ("state", leaves(state))):
+                    if not all(bool(torch.isfinite(t).all()) for t in tensors):
+                        raise Broken(f"the {what} is not finite by step {count}")
+    return f"1,000 steps of bits; the greatest output is {greatest:.3g}"
+
+
+@law("the initial weights depend on the stream alone")
+def weights_follow_the_stream(subject: Subject) -> str:
+    blueprint = subject.blueprint()
+    with torch.random.fork_rng(devices=[]):
+        first = blueprint.build("conformance", 1)
+        torch.rand(17)  # whatever else was drawn before must not matter
+        again = blueprint.build("conformance", 1)
+    own = [[(n, t) for n, t in m.cell.state_dict().items() if isinstance(t, Tensor)] for m in (first, again)]
+    for (name, a), (_, b) in zip(*own, strict=True):
+        if not same([a], [b]):
+            raise Broken(
+                f"{name} differs between two cells made from one stream: draw weights from torch's, numpy's or "
+                "Python's global generator"
+            )
+    return "two cells made from one stream are equal to the bit"
+
+
+@law("the cell pickles and deep-copies")
+def pickles_and_copies(subject: Subject) -> str:
+    cell, inputs = subject.cell(), subject.inputs(3, 2)
+    with torch.no_grad():
+        expected, _ = unroll(cell, inputs)
+        for how, twin in (("a deep copy", copy.deepcopy(cell)), ("a pickle", pickle.loads(pickle.dumps(cell)))):
+            if not same([unroll(twin, inputs)[0]], [expected]):
+                raise Broken(f"{how} of the cell gives another answer")
+            for parameter in twin.parameters():
+                parameter.add_(1.0)
+            if not same([unroll(cell, inputs)[0]], [expected]):
+                raise Broken(f"{how} of the cell shares its weights")
+    return "copies give the same to the bit and share nothing"
+
+
+@law("the initial state can be learnt")
+def initial_state_can_be_learnt(subject: Subject) -> str:
+    model = subject.model(learn_initial_state=True)
+    assert model.initial is not None
+    with torch.no_grad():
+        one, three = (leaves(model.cell.initial_state(n)) for n in (1, 3))  # type: ignore[operator]
+        if not same([leaf.expand(3, *leaf.shape[1:]) for leaf in one], three):
+            raise Broken("initial_state(3) is not initial_state(1) three times")
+    logits = model(subject.inputs(4, 3))
+    logits.square().sum().backward()
+    gradients = [p.grad for p in model.initial]
+    if all(g is None or not bool((g != 0).any()) for g in gradients):
+        raise Broken("no gradient reaches the initial state")
+    if not all(g is None or bool(torch.isfinite(g).all()) for g in gradients):
+        raise Broken("the gradient of the initial state is not finite")
+    return f"{sum(p.numel() for p in model.initial)} numbers, tiled along the batch"
+
+
+LAWS: tuple[Check, ...] = tuple(_laws)
+"""In the order of the report; `is-made` first, for without a cell there is nothing to check."""

@@ -1,0 +1,155 @@
+"""What is reported of a cell and not required: engines, sizes, first weights, and whether it learns to add."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cellbench.cells.lstm import lstm
+from cellbench.conformance.subject import Broken, Check, Subject
+from cellbench.records import CellSpec, Chunk, Evaluate, Final, Point, Replica, Settings, Solved, Train
+from cellbench.tasks.binary_addition import BinaryAddition
+from cellbench.training.engines import Refused
+from cellbench.training.engines.choice import FASTEST_FIRST, prepare
+from cellbench.training.loop import train
+from cellbench.training.model import measure
+from cellbench.training.optimizers import OPTIMIZERS
+
+Found = tuple[str, Mapping[str, Any]]
+
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
+STEPS = 1000
+HIDDEN = 16
+"""Units in what is measured and trained here: more than the laws need."""
+
+
+def engines(subject: Subject) -> Found:
+    """Which engines carry the cell, and what stops the others."""
+    carried, refused = _carrying(subject)
+    words = [", ".join(carried), *(f"not {name}: {why}" for name, why in refused.items())]
+    return "; ".join(words), {"engines": carried, "refused": refused}
+
+
+def _carrying(subject: Subject) -> tuple[list[str], dict[str, str]]:
+    """The engines that carry the cell, fastest first, and for each other one the reason.
+
+    Raises:
+        Broken: none does.
+    """
+    carried, refused = [], {}
+    for name in FASTEST_FIRST:
+        try:
+            prepare(name, subject.blueprint(hidden_size=HIDDEN), OPTIMIZERS["adam"], 1.0)
+        except Refused as refusal:
+            refused[name] = str(refusal)
+        except Exception as error:  # the cell's own, most likely; another engine may get past it
+            refused[name] = f"raised {type(error).__name__}: {error}"
+        else:
+            carried.append(name)
+    if "reference" not in carried:
+        raise Broken(f"not even the reference engine carries it: {refused['reference']}")
+    return carried, refused
+
+
+def sizes(subject: Subject) -> Found:
+    """Parameters, numbers of state, multiply-adds and time a step, beside lstm's."""
+    data: dict[str, dict[str, float]] = {}
+    for name, one in (("cell", subject), ("lstm", Subject(lstm))):
+        model = one.blueprint(hidden_size=HIDDEN).build("sizes")
+        found = measure(model, one.input_size)
+        data[name] = {
+            "parameters": found.parameters,
+            "state": found.state,
+            "multiply_adds": found.multiply_adds,
+            "microseconds": _microseconds(model, one.inputs(10, 16)),
+        }
+    words = [
+        f"{unit} {data['cell'][key]:,.0f} (lstm {data['lstm'][key]:,.0f})"
+        for key, unit in (
+            ("parameters", "parameters"),
+            ("state", "state"),
+            ("multiply_adds", "multiply-adds a step"),
+            ("microseconds", "µs a step, forward and backward in plain torch at batch 16"),
+        )
+    ]
+    return f"at hidden size {HIDDEN}, readout included: {', '.join(words)}", {"hidden_size": HIDDEN, **data}
+
+
+def _microseconds(model: nn.Module, inputs: Tensor) -> float:
+    """Median over seven tries of the time of one step of ten."""
+    tries = []
+    for _ in range(7):
+        start = time.perf_counter()
+        model(inputs).sum().backward()
+        tries.append((time.perf_counter() - start) / len(inputs) * 1e6)
+    return statistics.median(tries)
+
+
+def initialisation(subject: Subject) -> Found:
+    """The first weights in numbers: spectral radii of recurrent matrices, means of biases."""
+    cell = subject.blueprint(hidden_size=HIDDEN).build("initialisation").cell
+    radii: dict[str, list[float]] = {}
+    biases: dict[str, list[float]] = {}
+    for name, parameter in cell.named_parameters():
+        rows = parameter.shape[0] if parameter.dim() else 0
+        if parameter.dim() == 2 and parameter.shape[1] == HIDDEN and rows and rows % HIDDEN == 0:
+            radii[name] = [spectral_radius(block) for block in torch.split(parameter.detach(), HIDDEN)]
+        elif parameter.dim() == 1 and rows and rows % HIDDEN == 0 and "bias" in name:
+            biases[name] = [float(block.mean()) for block in torch.split(parameter.detach(), HIDDEN)]
+    words = [f"{name}: spectral radius {_numbers(values)}" for name, values in radii.items()]
+    words += [f"{name}: mean {_numbers(values)}" for name, values in biases.items()]
+    data = {"hidden_size": HIDDEN, "spectral_radius": radii, "bias_mean": biases}
+    return "; ".join(words) or "no square matrix of hidden size, no bias", data
+
+
+def spectral_radius(matrix: Tensor) -> float:
+    """The greatest modulus of an eigenvalue."""
+    return float(torch.linalg.eigvals(matrix.double()).abs().max())
+
+
+def _numbers(values: list[float]) -> str:
+    return " ".join(f"{value:.2f}" for value in values)
+
+
+def learns_addition(subject: Subject) -> Found:
+    """Whether it solves 8-bit addition on one of five learning rates within 1,000 steps."""
+    blueprint, optimizer = subject.blueprint(hidden_size=HIDDEN), OPTIMIZERS["adam"]
+    engine = _carrying(subject)[0][0]
+    settings = Settings(
+        task="binary_addition",
+        train=Train(max_steps=STEPS, optimizer="adam", clip_norm=1.0, stop_when_solved=True, timeout=600.0),
+        evaluate=Evaluate(every=5, growth=0.05, examples=256),
+        solved=Solved(metric="sequence_accuracy", threshold=0.99, hold=2),
+        final=Final(examples=1, values=(), difficulty=False),
+    )
+    chunk = Chunk(
+        cell=CellSpec(label=str(subject), name=str(subject), factory=str(subject)),
+        point=Point((("bits", 8),), 16, f"hidden {HIDDEN}"),
+        hidden_size=HIDDEN,
+        settings=settings,
+        engine=engine,
+        replicas=tuple(Replica(str(rate), 0, rate) for rate in RATES),
+    )
+    outcomes = {o.key: o for o in train(chunk, BinaryAddition(), prepare(engine, blueprint, optimizer, 1.0), blueprint)}
+    steps = {rate: outcomes[str(rate)].steps_to_solved for rate in RATES}
+    best = {rate: max((p.sequence_accuracy for p in outcomes[str(rate)].curve), default=0.0) for rate in RATES}
+    data = {"engine": engine, "max_steps": STEPS, "steps_to_solved": steps, "best_sequence_accuracy": best}
+    solved = [f"{count} at rate {rate:g}" for rate, count in steps.items() if count is not None]
+    how = f"8-bit addition, batch 16, hidden size {HIDDEN}, one seed, linear readout, engine {engine}"
+    if solved:
+        return f"solved within {STEPS:,} steps on {len(solved)} of 5 rates (steps: {', '.join(solved)}); {how}", data
+    top = max(best.values())
+    return f"not solved within {STEPS:,} steps on any of 5 rates; best sequence accuracy {top:.2f}; {how}", data
+
+
+OBSERVATIONS: tuple[Check, ...] = (
+    Check("engines", False, "which engines carry the cell, and the operation that stops the others", engines),
+    Check("sizes", False, "parameters, numbers of state, multiply-adds and microseconds a step beside lstm", sizes),
+    Check("initialisation", False, "first weights: spectral radii of recurrent matrices, gate biases", initialisation),
+    Check("learns-addition", False, "whether it solves 8-bit addition on one of 5 learning rates", learns_addition),
+)

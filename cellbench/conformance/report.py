@@ -1,0 +1,133 @@
+"""The report of `cellbench check`: one line a check."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellbench import plugins, sources
+from cellbench.conformance import Check, Result, Subject, checks
+from cellbench.errors import CellError
+
+
+@dataclass(frozen=True)
+class Report:
+    """The checks of one cell, in order, each with what it found."""
+
+    subject: Subject
+    found: tuple[tuple[Check, Result], ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return all(result.ok for _, result in self.found)
+
+    @property
+    def verdict(self) -> str:
+        """The last line."""
+        laws = [result for check, result in self.found if check.law]
+        broken = sum(not result.ok for result in laws)
+        if broken:
+            return f"{self.subject}: {broken} of {len(laws)} laws broken"
+        failed = "" if self.passed else ", but it cannot be trained"
+        return f"{self.subject}: all {len(laws)} laws hold{failed}"
+
+    def json(self) -> str:
+        """All of it for programs."""
+        return json.dumps(
+            {
+                "cell": str(self.subject),
+                "options": dict(self.subject.options),
+                "passed": self.passed,
+                "checks": [
+                    {
+                        "name": check.name,
+                        "law": check.law,
+                        "shows": check.shows,
+                        "status": result.status,
+                        "message": result.message,
+                        "data": dict(result.data),
+                    }
+                    for check, result in self.found
+                ],
+            },
+            indent=2,
+            default=str,
+        )
+
+
+def line(check: Check, result: Result) -> str:
+    """One check as one line."""
+    return f"{result.status:<5} {check.name:<33} {result.message}"
+
+
+def report(subject: Subject, *, on_found: Callable[[Check, Result], object] = lambda check, result: None) -> Report:
+    """Run all checks.
+
+    Args:
+        subject: the cell.
+        on_found: called as each check ends.
+    """
+    found: list[tuple[Check, Result]] = []
+    for check in checks:
+        if found and not found[0][1].ok:
+            result = Result("skip", "there is no cell to check")
+        else:
+            result = check(subject)
+        found.append((check, result))
+        on_found(check, result)
+    return Report(subject, tuple(found))
+
+
+def subject_of(cell: str, options: Mapping[str, Any] | None = None) -> Subject:
+    """The cell that a user names.
+
+    Args:
+        cell: a registered name, or `path.py:Class`.
+        options: over those that it is registered with.
+
+    Raises:
+        PluginError, CellError: there is no such cell, or it cannot be imported.
+    """
+    file, _, attribute = cell.rpartition(":")
+    if file.endswith(".py"):
+        path = Path(file)
+        if not path.is_file():
+            raise CellError(f"{cell}: no file {file}, relative to where you stand")
+        return Subject(sources.load(sources.of_file(path.resolve()), attribute), dict(options or {}), attribute)
+    entry = plugins.discover().find("cell", cell)
+    return Subject(plugins.load_factory(entry), {**entry.defaults, **(options or {})}, cell)
+
+
+def check_cell(
+    cell: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    as_json: bool = False,
+    echo: Callable[[str], object] = print,
+) -> bool:
+    """What `cellbench check CELL` does.
+
+    Args:
+        cell: a registered name, or `path.py:Class`.
+        options: for the cell's factory.
+        as_json: print one JSON object instead of lines.
+        echo: prints a line.
+
+    Returns:
+        Whether nothing failed: exit status 0 or 1.
+
+    Raises:
+        PluginError, CellError: there is no such cell, or it cannot be imported.
+    """
+    subject = subject_of(cell, options)
+    if as_json:
+        whole = report(subject)
+        echo(whole.json())
+    else:
+        whole = report(subject, on_found=lambda check, result: echo(line(check, result)))
+        echo(whole.verdict)
+    return whole.passed

@@ -1,0 +1,189 @@
+"""What is checked, what a check is, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from cellbench.cell import State
+from cellbench.records import pairs
+from cellbench.training.model import Blueprint, Model
+
+BATCHES = (1, 2, 7, 64)
+"""Batch sizes at which shapes are checked."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A cell to check: how it is made.
+
+    Attributes:
+        factory: called as `factory(input_size, hidden_size, **options)`.
+        options: passed to it.
+        name: for messages; the factory's own name if empty.
+        input_size, hidden_size: of the cell that is checked.
+    """
+
+    factory: Callable[..., Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    input_size: int = 2
+    hidden_size: int = 8
+
+    def __str__(self) -> str:
+        return self.name or getattr(self.factory, "__name__", type(self.factory).__name__)
+
+    def blueprint(self, *, hidden_size: int | None = None, learn_initial_state: bool = False) -> Blueprint:
+        """The model's structure, with one output a step, as for the shipped task."""
+        return Blueprint(
+            factory=self.factory,
+            origin=str(self),
+            options=pairs(self.options.items()),
+            input_size=self.input_size,
+            hidden_size=hidden_size or self.hidden_size,
+            output_size=1,
+            learn_initial_state=learn_initial_state,
+        )
+
+    def model(self, *, learn_initial_state: bool = False) -> Model:
+        """The cell with a readout, with the weights of a stream of its own."""
+        return self.blueprint(learn_initial_state=learn_initial_state).build("conformance")
+
+    def cell(self) -> nn.Module:
+        """The cell alone."""
+        return self.model().cell
+
+    def inputs(self, time: int, batch: int, draw: int = 0) -> Tensor:
+        """Numbers from normal(0, 1), shape (time, batch, input_size); another draw gives others."""
+        generator = torch.Generator().manual_seed(1000 + draw)
+        return torch.randn(time, batch, self.input_size, generator=generator)
+
+    def bits(self, time: int, batch: int) -> Tensor:
+        """Zeros and ones, as the shipped task gives them, shape (time, batch, input_size)."""
+        generator = torch.Generator().manual_seed(2000)
+        return torch.randint(0, 2, (time, batch, self.input_size), generator=generator).float()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check found.
+
+    Attributes:
+        status: `pass`; `fail`; `skip`, where the cell does not allow the check; `note`, where it reports.
+        message: one line.
+        data: what a report in JSON adds to it.
+    """
+
+    status: Literal["pass", "fail", "skip", "note"]
+    message: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is anything but a failure."""
+        return self.status != "fail"
+
+
+class Broken(Exception):
+    """A law does not hold; the message says how."""
+
+
+class CannotTell(Exception):
+    """The cell does not allow this check; the message says why."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One named check.
+
+    Attributes:
+        name: in words joined by `-`.
+        law: whether it must hold; else it reports.
+        shows: what it proves, in one line.
+    """
+
+    name: str
+    law: bool
+    shows: str
+    run: Callable[[Subject], str | tuple[str, Mapping[str, Any]]] = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __call__(self, subject: Subject) -> Result:
+        """Run it; never raises for what the cell does."""
+        try:
+            found = self.run(subject)
+        except Broken as broken:
+            return Result("fail", _line(str(broken)))
+        except CannotTell as cause:
+            return Result("skip", _line(str(cause)))
+        except Exception as error:
+            return Result("fail", _line(f"raised {type(error).__name__}: {error}"))
+        message, data = found if isinstance(found, tuple) else (found, {})
+        return Result("pass" if self.law else "note", _line(message), data)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:400]
+
+
+def leaves(state: State) -> list[Tensor]:
+    """The tensors of a state, in order.
+
+    Raises:
+        Broken: something in it is no tensor.
+    """
+    found = pytree.tree_leaves(state)
+    for leaf in found:
+        if not isinstance(leaf, Tensor):
+            raise Broken(f"the state holds {type(leaf).__name__}; it is tensors in tuples, lists or dicts")
+    return list(found)
+
+
+def step(cell: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """One step of the cell.
+
+    Raises:
+        Broken: it does not return an output and a state.
+    """
+    answer = cell(x, state)
+    if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Tensor)):
+        what = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else type(answer).__name__
+        raise Broken(f"forward returned {what}, not (output, state)")
+    return answer
+
+
+def unroll(cell: nn.Module, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    """Outputs (time, batch, output_size) and the last state, from the initial one unless another is given."""
+    if state is None:
+        state = cell.initial_state(inputs.shape[1])  # type: ignore[operator]
+    outputs = []
+    for x in inputs:
+        y, state = step(cell, x, state)
+        outputs.append(y)
+    return torch.stack(outputs), state
+
+
+def same(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
+    """Whether tensors agree to the last bit, NaN with NaN."""
+    return len(a) == len(b) and all(
+        x.shape == y.shape and bool(((x == y) | (x.isnan() & y.isnan())).all()) for x, y in zip(a, b, strict=True)
+    )
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Within it, new tensors are float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
