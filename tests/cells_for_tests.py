@@ -1,0 +1,86 @@
+"""Cells made for tests: odd ones, and an adder whose weights are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cellbench.cell import Cell
+
+
+class Adder(Cell):
+    """An exact adder: an Elman network of three steep sigmoid units.
+
+    s = a + b + carry; u1 = s >= 1, u2 = s >= 2, u3 = s >= 3; carry = u2, sum bit = u1 - u2 + u3. The readout is set by
+    `exact`, below.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, 3)
+        self.w = nn.Parameter(torch.full((3, 2), 50.0))
+        self.u = nn.Parameter(torch.tensor([[0.0, 50.0, 0.0]] * 3))
+        self.b = nn.Parameter(-50.0 * torch.tensor([0.5, 1.5, 2.5]))
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h = torch.sigmoid(x @ self.w.T + state @ self.u.T + self.b)
+        # the readout's weights are drawn, not ours: hand it the sum's bit in a form it cannot spoil
+        return h, h
+
+
+class Branching(Cell):
+    """An `if` on the data: vmap cannot carry it."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.cell = nn.RNNCell(input_size, hidden_size)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.cell(x, state)
+        if h.sum() > 1e9:
+            h = h * 2
+        return h, h
+
+
+class Item(Branching):
+    """`.item()`: vmap cannot carry it."""
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.cell(x, state)
+        return h * (1.0 + 0.0 * h.max().item()), h
+
+
+class Linear(Cell):
+    """A linear recurrence, which a large learning rate blows up to infinity."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.w, self.u = nn.Linear(input_size, hidden_size), nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.w(x) + self.u(state)
+        return h, h
+
+
+class Raising(Branching):
+    """Raises in its first step."""
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        raise RuntimeError("the author's own mistake")
+
+
+class DictState(Cell):
+    """A nested state, and a learnt initial one of the cell's own."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.cell = nn.GRUCell(input_size, hidden_size)
+        self.start = nn.Parameter(torch.zeros(1, hidden_size))
+
+    def initial_state(self, batch_size: int) -> Any:
+        return {"h": torch.tanh(self.start).expand(batch_size, -1), "extra": [torch.zeros(batch_size, 1)]}
+
+    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        h = self.cell(x, state["h"])
+        return h, {"h": h, "extra": [state["extra"][0] + x[:, :1]]}

@@ -1,0 +1,91 @@
+"""Fixtures for everybody: one thread, a folder of its own for each test, the command line as a function."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "cells": ["rnn", "lstm"],
+    "engine": "reference",
+    "grid": {"bits": 4, "batch_size": 4, "hidden_size": 3},
+    "seeds": 2,
+    "learning_rate": [0.05],
+    "train": {"max_steps": 20},
+    "evaluate": {"every": 5, "examples": 32},
+    "final": {"examples": 20, "bits": [6], "difficulty": True},
+}
+"""An experiment of a second."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left: exit status, stdout, stderr."""
+
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test runs in an empty folder, with one torch thread and without colours."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    import torch
+
+    torch.set_num_threads(1)
+    yield
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`command("run", "x.yaml")`: the console script within this process; a traceback fails the test."""
+    from cellbench.cli import main
+
+    def call(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["cellbench", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return Ended(code if isinstance(code, int) else 0, out, err)
+
+    return call
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """`write(name="x", seeds=3)`: the tiny experiment with other keys, as a file."""
+
+    def make(file: str = "tiny.yaml", **keys: Any) -> Path:
+        path = tmp_path / file
+        path.write_text(yaml.safe_dump({**TINY, **keys}, sort_keys=False))
+        return path
+
+    return make
+
+
+def in_ci() -> bool:
+    """Whether a missing tool is a failure rather than a skip."""
+    return os.environ.get("CI") == "true"
+
+
+def missing(what: str) -> None:
+    """A tool is not on this machine: skip, but fail in CI."""
+    if in_ci():
+        pytest.fail(f"{what} is missing, and CI must have it")
+    pytest.skip(f"{what} is not installed")

@@ -1,0 +1,90 @@
+"""The replica's key and the schedule: what they are for ever."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellbench.records import Evaluate, Final, ReplicaKey, Solved, Source, pairs, schedule
+
+KEY = ReplicaKey(
+    task="binary_addition",
+    task_sources=("t",),
+    parameters=(("bits", 8),),
+    batch_size=16,
+    size="hidden 20",
+    seed=3,
+    learning_rate=0.01,
+    max_steps=2000,
+    optimizer="adam",
+    clip_norm=1.0,
+    stop_when_solved=False,
+    evaluate=Evaluate(5, 0.05, 256),
+    solved=Solved("sequence_accuracy", 0.99, 2),
+    final=Final(1000, (("bits", (8, 16)),), True),
+    cell="lstm",
+    factory="cellbench.cells.lstm:lstm",
+    options=(),
+    cell_sources=("c",),
+    learn_initial_state=False,
+    readout_hidden=None,
+    numbers_version=1,
+)
+
+
+def test_golden_key() -> None:
+    """The digest of a key never changes; if this fails, no stored result will be found again."""
+    assert KEY.digest() == "7adc3d9140e3500f5d9f7f59acb227be"
+
+
+CHANGED = {
+    "task": "parity", "task_sources": ("u",), "parameters": (("bits", 9),), "batch_size": 4, "size": "budget 20",
+    "seed": 4, "learning_rate": 0.010000000000000002, "max_steps": 2001, "optimizer": "sgd", "clip_norm": None,
+    "stop_when_solved": True, "evaluate": Evaluate(5, 0.05, 257), "solved": Solved("bit_accuracy", 0.99, 2),
+    "final": Final(1000, (("bits", (8, 17)),), True), "cell": "mine", "factory": "x:y", "options": (("bias", False),),
+    "cell_sources": ("d",), "learn_initial_state": True, "readout_hidden": 20, "numbers_version": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(ReplicaKey)])
+def test_every_field_counts(name: str) -> None:
+    """A change of any one field is another key."""
+    assert replace(KEY, **{name: CHANGED[name]}).digest() != KEY.digest()  # type: ignore[arg-type]
+
+
+@given(
+    st.integers(0, 2**31),
+    st.one_of(st.floats(1e-9, 10), st.sampled_from([0.1, 0.3, 1.0, 1e-7])),
+)
+def test_a_family_is_its_members(seed: int, rate: float) -> None:
+    """The quick way to many keys gives the digest of each key."""
+    assert KEY.family()(seed, rate) == replace(KEY, seed=seed, learning_rate=rate).digest()
+
+
+def test_schedule_golden() -> None:
+    """The evaluation steps of the default experiment."""
+    steps = schedule(5, 0.05, 2000)
+    assert len(steps) == 83
+    assert steps[:3] == (5, 10, 15)
+    assert steps[28:36] == (145, 150, 160, 170, 180, 190, 200, 210)
+    assert steps[-5:] == (1665, 1750, 1840, 1930, 2000)
+    assert schedule(100, 0, 250) == (100, 200, 250)
+    assert schedule(100, 0.05, 30) == (30,)
+
+
+@given(st.integers(1, 500), st.floats(0, 1), st.integers(1, 20_000))
+def test_schedule_laws(every: int, growth: float, most: int) -> None:
+    """Steps rise, end at max_steps, and gaps are multiples of `every` but for the last."""
+    steps = schedule(every, growth, most)
+    assert steps[-1] == most
+    assert all(a < b for a, b in zip(steps, steps[1:], strict=False))
+    assert all((b - a) % every == 0 for a, b in zip(steps[:-1], steps[1:-1], strict=False))
+
+
+def test_sources_and_pairs() -> None:
+    """A source's digest is that of its text; pairs are sorted and hashable."""
+    assert Source("m", "abc").sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert pairs({"b": [1, 2], "a": {"d": 1}}.items()) == (("a", (("d", 1),)), ("b", (1, 2)))
