@@ -12,7 +12,6 @@ of its own, so that its gradient is one term (for a matrix: one outer product) a
 
 from __future__ import annotations
 
-import copy
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -123,13 +122,12 @@ def trace(model: Model, inputs: int) -> Traced:
     """Trace a model's step, its initial state and their vector-Jacobian products.
 
     Args:
-        model: traced from a copy; left alone.
+        model: the trace's own; cells that keep tensors in attributes leave rubbish there.
         inputs: features of x.
 
     Raises:
         Refused: the model cannot be traced, or is not a pure function of parameters, buffers, x and state.
     """
-    model = copy.deepcopy(model)
     tensors = tensors_of(model)
     forward = _Forward(model, tensors, inputs)
     with torch.random.fork_rng(devices=[]):
@@ -278,7 +276,11 @@ class _Frontier:
         if root.op == "placeholder":
             index = self.forward.placeholders.index(root)
             trained = index < self.forward.count
-            use = Use("trained", index, tuple(views)) if trained else Use("frozen", index - self.forward.count, tuple(views))
+            use = (
+                Use("trained", index, tuple(views))
+                if trained
+                else Use("frozen", index - self.forward.count, tuple(views))
+            )
         else:
             if root not in self.derived:
                 self.derived.append(root)
@@ -291,7 +293,9 @@ class _Frontier:
 def _joint_prologue(frontier: _Frontier) -> fx.GraphModule:
     forward = frontier.forward
     results = [*frontier.derived, *frontier.initial]
-    nodes = [node for node in forward.graph.nodes if not frontier.lane[node] and node.op in ("call_function", "get_attr")]
+    nodes = [
+        node for node in forward.graph.nodes if not frontier.lane[node] and node.op in ("call_function", "get_attr")
+    ]
 
     def derive(*own: Tensor) -> list[Tensor]:
         environment = dict(zip(forward.placeholders, own, strict=False))
@@ -367,7 +371,27 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
 
         _table = dict(core_aten_decompositions())
         _table.update(get_decompositions([getattr(torch.ops.aten, name) for name in _ALSO_DECOMPOSED]))
+        _table[torch.ops.aten.var.correction] = _var
+        _table[torch.ops.aten.var_mean.correction] = _var_mean
     return _table
+
+
+def _var_mean(
+    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
+    axes = list(range(x.dim())) if dim is None or len(dim) == 0 else list(dim)
+    count = 1
+    for axis in axes:
+        count *= x.shape[axis]
+    mean = x.mean(axes, keepdim=True)
+    variance = ((x - mean) * (x - mean)).sum(axes, keepdim=keepdim) / (
+        count - (1 if correction is None else correction)
+    )
+    return variance, mean if keepdim else mean.reshape(variance.shape)
+
+
+def _var(x: Tensor, dim: Sequence[int] | None = None, **options: Any) -> Tensor:
+    return _var_mean(x, dim, **options)[0]
 
 
 def _traced(function: Callable[..., Any], examples: Sequence[Tensor], *, functional: bool = False) -> fx.GraphModule:

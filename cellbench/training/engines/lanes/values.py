@@ -117,9 +117,7 @@ def permuted(value: Value, order: Sequence[int]) -> Value:
 def expanded(value: Value, shape: Shape) -> Value:
     """Broadcast to a shape, aligned at the right."""
     padding = len(shape) - len(value.shape)
-    strides = [
-        0 if length == 1 else stride for length, stride in zip(value.shape, value.strides, strict=True)
-    ]
+    strides = [0 if length == 1 else stride for length, stride in zip(value.shape, value.strides, strict=True)]
     return value.viewed(shape, [0] * padding + strides)
 
 

@@ -1,0 +1,165 @@
+"""The folder of compiled cells: private, checked, shared by processes that may build the same cell at once.
+
+An entry is `<key>.json`, which holds what the engine knows of a program (its layout, the result of its proof, or why
+the cell is refused) and the hash of its shared object `<hash>.so`. Both are written under a unique name and renamed.
+An object is loaded only if its bytes have that hash, and only from a folder that nobody else may write.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import platformdirs
+
+FOLDER_VARIABLE = "CELLBENCH_CACHE"
+"""Another folder for compiled cells than the user's cache folder."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one compiled cell.
+
+    Attributes:
+        refused: why lanes cannot carry the cell; then the other fields say nothing.
+        object: the SHA-256 of the shared object.
+        compiler: what made it.
+        trained, frozen: name and number of each tensor, in order.
+        row, trained_row: floats of a replica, and of its trained part.
+        proved: the greatest relative error of the compiled gradient, or None if it was not proved yet (built for
+            another processor).
+        seconds: what tracing and compiling took.
+    """
+
+    refused: str | None = None
+    object: str = ""
+    compiler: str = ""
+    trained: tuple[tuple[str, int], ...] = ()
+    frozen: tuple[tuple[str, int], ...] = ()
+    row: int = 0
+    trained_row: int = 0
+    proved: float | None = None
+    seconds: tuple[float, float] = (0.0, 0.0)
+
+
+class Cache:
+    """A folder of compiled cells.
+
+    Args:
+        folder: where; made if need be.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self, name: str) -> Entry | None:
+        """An entry by its key, if it is there, whole, and its object too."""
+        try:
+            raw = json.loads((self.folder / f"{name}.json").read_text())
+            entry = Entry(**{**raw, **{k: tuple(tuple(pair) for pair in raw[k]) for k in ("trained", "frozen")}})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        return entry if entry.refused is not None or self.object(entry) is not None else None
+
+    def find_any(self, prefix: str) -> Entry | None:
+        """An entry whose key starts so: for machines without a compiler."""
+        for path in sorted(self.folder.glob(f"{prefix}*.json")):
+            entry = self.find(path.stem)
+            if entry is not None and entry.refused is None:
+                return entry
+        return None
+
+    def object(self, entry: Entry) -> Path | None:
+        """The shared object of an entry, if its bytes are those that were stored."""
+        path = self.folder / f"{entry.object}.so"
+        try:
+            return path if hashlib.sha256(path.read_bytes()).hexdigest() == entry.object else None
+        except OSError:
+            return None
+
+    def store(self, name: str, entry: Entry, shared_object: bytes | None = None) -> None:
+        """Write an entry, its object first.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if shared_object is not None:
+            self._write(f"{entry.object}.so", shared_object)
+        self._write(f"{name}.json", json.dumps(asdict(entry), indent=1).encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        unique = self.folder / f".{name}.{uuid.uuid4().hex}"
+        try:
+            with open(unique, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unique, self.folder / name)
+        except OSError:
+            unique.unlink(missing_ok=True)
+            raise
+
+    @contextmanager
+    def workshop(self) -> Iterator[Path]:
+        """A private folder for the compiler's files, removed afterwards."""
+        folder = Path(tempfile.mkdtemp(prefix=".build-", dir=self.folder))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def user_cache() -> Cache | None:
+    """The cache in the user's folder, or None if it cannot be made or others may write there."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    folder = Path(chosen) if chosen else platformdirs.user_cache_path("cellbench") / "lanes"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = folder.resolve()
+    except OSError:
+        return None
+    return Cache(folder) if is_private(folder) else None
+
+
+def is_private(folder: Path) -> bool:
+    """Whether nobody but the user (and root) may change what is in a folder, or put another in its place."""
+    if not hasattr(os, "getuid"):
+        return True  # Windows: the user's profile is private by its access list
+    for place in (folder, *folder.parents):
+        try:
+            facts = place.stat()
+        except OSError:
+            return False
+        if facts.st_uid not in (os.getuid(), 0):
+            return False
+        others = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        # in a sticky folder such as /tmp, others may not rename what is mine
+        if others and (place == folder or not facts.st_mode & stat.S_ISVTX):
+            return False
+    return True
+
+
+_temporary: Cache | None = None
+
+
+def temporary_cache() -> Cache | None:
+    """A private folder that lasts as long as the process, where the user's cannot be written."""
+    global _temporary
+    if _temporary is None:
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="cellbench-"))
+        except OSError:
+            return None
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        _temporary = Cache(folder)
+    return _temporary

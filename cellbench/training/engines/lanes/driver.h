@@ -1,0 +1,237 @@
+// What is the same for every cell: replicas, steps, groups of lanes, time; loss, clipping, optimizers, evaluation.
+// Included after the generated functions and sizes. A replica's loop never sees how many others there are.
+#pragma once
+#include "kernels.h"
+
+enum Optimizer : long { ADAM, ADAMW, SGD, RMSPROP };
+
+// A number of steps or examples with the room they need. All pointers are aligned to 64 bytes.
+struct Scratch {
+  float *g, *gu, *u;
+  vf *x, *y, *h, *r, *b, *z, *dz, *ds, *acc, *tmp, *end;
+  Scratch(float *start, long packed, long T, bool backward) {
+    g = start;
+    gu = g + TRAINED;
+    u = gu + padded(DERIVED_GRADIENTS);
+    x = (vf *)(u + padded(DERIVED));
+    y = x + packed * INPUTS;
+    h = y + packed * OUTPUTS;
+    r = h + (backward ? T + 1 : 2) * STATES;
+    b = r + (backward ? T : 1) * RESIDUALS;
+    z = b + (backward ? T : 0) * BACKWARD;
+    dz = z + (backward ? T : 1) * OUTPUTS;
+    ds = dz + (backward ? T : 0) * OUTPUTS;
+    acc = ds + 2 * STATES;
+    tmp = acc + SUMS;
+    end = tmp + TEMPORARY;
+  }
+  static constexpr long padded(long n) { return (n + 15) / 16 * 16; }
+};
+
+static long groups_of(long batch) { return (batch + LANES - 1) / LANES; }
+
+// (time, batch, width) -> (groups, time, width) of vectors. Lanes beyond the batch repeat its last example, with weight
+// 0: a cell may divide by what is never 0 in data but would be in padding.
+static void pack(const float *from, vf *to, long T, long B, long width) {
+  for (long c = 0; c < groups_of(B); c++)
+    for (long t = 0; t < T; t++)
+      for (long i = 0; i < width; i++) {
+        float lanes[LANES];
+        for (long l = 0; l < LANES; l++) {
+          long e = c * LANES + l;
+          lanes[l] = from[(t * B + (e < B ? e : B - 1)) * width + i];
+        }
+        memcpy(to + (c * T + t) * width + i, lanes, sizeof lanes);
+      }
+}
+
+static vf weights(long group, long B, float each) {
+  float lanes[LANES];
+  for (long l = 0; l < LANES; l++) lanes[l] = group * LANES + l < B ? each : 0.f;
+  vf w;
+  memcpy(&w, lanes, sizeof lanes);
+  return w;
+}
+
+// Cross-entropy of a logit, max(z, 0) - z y + log(1 + e^-|z|).
+INLINE vf cross_entropy(vf z, vf y) { return vmax(z, S(0.f)) - z * y + vlog1p(exp_negative(-vabs(z))); }
+
+static void begin_sequence(const float *u, vf *h) {
+  for (long i = 0; i < STATES; i++) h[i] = S(u[FIRST + i]);
+}
+
+// Loss of one training batch; the gradient in m.g.
+static float gradient(const float *p, const vf *X, const vf *Y, long T, long B, Scratch &m) {
+  memset(m.g, 0, sizeof(float) * TRAINED);
+  memset(m.gu, 0, sizeof(float) * Scratch::padded(DERIVED_GRADIENTS));
+  for (long i = 0; i < SUMS; i++) m.acc[i] = S(0.f);
+  prologue(p, m.u);
+  const float each = 1.f / (float)(T * B * OUTPUTS);
+  vf loss = S(0.f);
+  for (long c = 0; c < groups_of(B); c++) {
+    const vf *x = X + c * T * INPUTS, *y = Y + c * T * OUTPUTS, w = weights(c, B, each);
+    begin_sequence(m.u, m.h);
+    for (long t = 0; t < T; t++)
+      forward(p, m.u, x + t * INPUTS, m.h + t * STATES, m.h + (t + 1) * STATES, m.r + t * RESIDUALS, m.z + t * OUTPUTS, m.tmp);
+    for (long i = 0; i < T * OUTPUTS; i++) {
+      loss += cross_entropy(m.z[i], y[i]) * w;
+      m.dz[i] = (vsigmoid(m.z[i]) - y[i]) * w;
+    }
+    vf *after = m.ds, *before = m.ds + STATES;
+    for (long i = 0; i < STATES; i++) after[i] = S(0.f);
+    for (long t = T - 1; t >= 0; t--) {
+      backward(p, m.u, x + t * INPUTS, m.h + t * STATES, m.h + (t + 1) * STATES, m.r + t * RESIDUALS, m.b + t * BACKWARD,
+               m.dz + t * OUTPUTS, after, before, m.acc, m.tmp);
+      vf *swap = after;
+      after = before;
+      before = swap;
+    }
+    for (long i = 0; i < STATES; i++) m.gu[FIRST_GRADIENT + i] += lane_sum(after[i]);
+    products(m.g, m.gu, x, m.h, m.r, m.b, m.dz, T);
+  }
+  settle(m.g, m.gu, m.acc);
+  epilogue(p, m.u, m.gu, m.g);
+  return lane_sum(loss);
+}
+
+static float norm_of(const float *g) {
+  vf sum = S(0.f);
+  for (long i = 0; i < TRAINED; i += LANES) {
+    vf v = *(const vf *)(g + i);
+    sum += v * v;
+  }
+  float norm = sqrtf(lane_sum(sum));
+  if (isfinite(norm)) return norm;
+  double wide = 0;  // squares may be too large for a float where the norm is not
+  for (long i = 0; i < TRAINED; i++) wide += (double)g[i] * g[i];
+  return (float)sqrt(wide);
+}
+
+// The rules of torch.optim; constants in the order in which engine.py passes them.
+struct Rule {
+  Optimizer kind;
+  double rate;
+  double step;  // from 1
+  float scale;  // clipping
+  const double *constants;
+};
+static void update(float *p, float *slots, const float *g, const Rule &rule) {
+  const double *c = rule.constants;
+  float *first = slots, *second = slots + TRAINED;
+  if (rule.kind == ADAM || rule.kind == ADAMW) {
+    // beta1, beta2, eps, weight decay
+    const float size = (float)(rule.rate / (1 - pow(c[0], rule.step))), root = (float)sqrt(1 - pow(c[1], rule.step));
+    const float m = (float)(1 - c[0]), b2 = (float)c[1], v = (float)(1 - c[1]), eps = (float)c[2];
+    const float kept = rule.kind == ADAMW ? (float)(1 - rule.rate * c[3]) : 1.f;
+    for (long i = 0; i < TRAINED; i += LANES) {
+      vf q = *(vf *)(g + i) * rule.scale, &a = *(vf *)(first + i), &b = *(vf *)(second + i), &w = *(vf *)(p + i);
+      a += (q - a) * m;
+      b = b * b2 + q * q * v;
+      w = w * kept - size * (a / (vsqrt(b) / root + eps));
+    }
+  } else if (rule.kind == SGD) {  // momentum
+    const float momentum = (float)c[0];
+    for (long i = 0; i < TRAINED; i += LANES) {
+      vf q = *(vf *)(g + i) * rule.scale, &a = *(vf *)(first + i);
+      a = a * momentum + q;
+      *(vf *)(p + i) -= (float)rule.rate * a;
+    }
+  } else {  // alpha, eps
+    const float alpha = (float)c[0], rest = (float)(1 - c[0]), eps = (float)c[1];
+    for (long i = 0; i < TRAINED; i += LANES) {
+      vf q = *(vf *)(g + i) * rule.scale, &a = *(vf *)(first + i);
+      a = a * alpha + q * q * rest;
+      *(vf *)(p + i) -= (float)rule.rate * (q / (vsqrt(a) + eps));
+    }
+  }
+}
+
+extern "C" long lanes_width() { return LANES; }
+extern "C" long floats_to_train(long steps, long T, long B) {
+  Scratch m(nullptr, steps * groups_of(B) * T, T, true);
+  return (float *)m.end - (float *)nullptr;
+}
+extern "C" long floats_to_evaluate(long T, long examples) {
+  Scratch m(nullptr, groups_of(examples) * T, T, false);
+  return (float *)m.end - (float *)nullptr;
+}
+
+// Train the replicas of one seed: x (steps, T, B, INPUTS), y (steps, T, B, OUTPUTS); replica i is row rows[i] of p
+// (ROW floats), slots (slot_row floats), rates, losses (steps) and broke.
+extern "C" void train(long steps, long T, long B, const float *x, const float *y, long count, const long *rows, float *p,
+                      float *slots, long slot_row, const double *rates, long kind, const double *constants, double clip,
+                      long done, double *losses, long *broke, float *scratch) {
+  const long packed = groups_of(B) * T;
+  Scratch m(scratch, steps * packed, T, true);
+  for (long s = 0; s < steps; s++) {
+    pack(x + s * T * B * INPUTS, m.x + s * packed * INPUTS, T, B, INPUTS);
+    pack(y + s * T * B * OUTPUTS, m.y + s * packed * OUTPUTS, T, B, OUTPUTS);
+  }
+  for (long i = 0; i < count; i++) {
+    const long row = rows[i];
+    float *weights = p + row * ROW;
+    for (long s = 0; s < steps && broke[row] < 0; s++) {
+      float loss = gradient(weights, m.x + s * packed * INPUTS, m.y + s * packed * OUTPUTS, T, B, m);
+      float norm = norm_of(m.g);
+      losses[row * steps + s] = loss;
+      if (!isfinite(loss) || !isfinite(norm)) {
+        broke[row] = s;
+        break;
+      }
+      float scale = 1.f;
+      if (clip > 0) {
+        scale = (float)clip / (norm + 1e-6f);
+        if (scale > 1.f) scale = 1.f;
+      }
+      update(weights, slots + row * slot_row, m.g, {(Optimizer)kind, rates[row], (double)(done + s + 1), scale, constants});
+    }
+  }
+}
+
+// The gradient of one batch, for the proof: x (T, B, INPUTS), y (T, B, OUTPUTS); returns the loss.
+extern "C" double gradient_once(long T, long B, const float *x, const float *y, const float *p, float *g, float *scratch) {
+  Scratch m(scratch, groups_of(B) * T, T, true);
+  pack(x, m.x, T, B, INPUTS);
+  pack(y, m.y, T, B, OUTPUTS);
+  double loss = gradient(p, m.x, m.y, T, B, m);
+  memcpy(g, m.g, sizeof(float) * TRAINED);
+  return loss;
+}
+
+// Score the replicas of one seed: x (T, examples, INPUTS), y (T, examples, OUTPUTS). An output is right if the logit's
+// sign says so, strictly: 0 and NaN are wrong.
+extern "C" void evaluate(long T, long examples, const float *x, const float *y, long count, const long *rows, const float *p,
+                         double *loss, double *bits, double *sequences, float *scratch) {
+  const long groups = groups_of(examples);
+  Scratch m(scratch, groups * T, T, false);
+  pack(x, m.x, T, examples, INPUTS);
+  pack(y, m.y, T, examples, OUTPUTS);
+  for (long i = 0; i < count; i++) {
+    const float *weights = p + rows[i] * ROW;
+    double total = 0;
+    long right = 0, whole = 0;
+    prologue(weights, m.u);
+    for (long c = 0; c < groups; c++) {
+      begin_sequence(m.u, m.h);
+      vf sum = S(0.f);
+      vi good = {};  // minus the number of outputs right so far
+      for (long t = 0; t < T; t++) {
+        vf *before = m.h + (t & 1) * STATES, *after = m.h + (~t & 1) * STATES;
+        forward(weights, m.u, m.x + (c * T + t) * INPUTS, before, after, m.r, m.z, m.tmp);
+        for (long o = 0; o < OUTPUTS; o++) {
+          vf target = m.y[(c * T + t) * OUTPUTS + o];
+          sum += cross_entropy(m.z[o], target);
+          good += (target + target - 1.f) * m.z[o] > 0.f;
+        }
+      }
+      for (long l = 0; l < LANES && c * LANES + l < examples; l++) {
+        total += sum[l];
+        right -= good[l];
+        whole += good[l] == -T * OUTPUTS;
+      }
+    }
+    loss[rows[i]] = total / ((double)examples * T * OUTPUTS);
+    bits[rows[i]] = right / ((double)examples * T * OUTPUTS);
+    sequences[rows[i]] = whole / (double)examples;
+  }
+}

@@ -1,0 +1,157 @@
+"""A compiled cell in this process: its functions through ctypes, and a model's tensors as one row of floats."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.training.engines import Floats, Scores
+from cellbench.training.engines.lanes.cache import Entry
+from cellbench.training.engines.lanes.trace import tensors_of
+from cellbench.training.model import Model
+
+_ALIGNMENT = 64
+_LONG, _DOUBLE, _POINTER = ctypes.c_long, ctypes.c_double, ctypes.c_void_p
+
+
+def aligned(*shape: int) -> Floats:
+    """Zeros that start at a multiple of 64 bytes, as the vectors of every instruction set want it."""
+    count = int(np.prod(shape))
+    room = np.zeros(count + _ALIGNMENT // 4, dtype=np.float32)
+    first = -room.ctypes.data % _ALIGNMENT // 4
+    return room[first : first + count].reshape(shape)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An optimizer as the driver knows it.
+
+    Attributes:
+        kind: its number there.
+        constants: in the driver's order.
+        clip: the greatest norm of a gradient; 0 for any.
+    """
+
+    kind: int
+    constants: NDArray[np.float64]
+    clip: float
+
+
+class Program:
+    """A shared object and its layout.
+
+    Args:
+        path: of the shared object.
+        entry: what the cache knows of it.
+    """
+
+    def __init__(self, path: Path, entry: Entry) -> None:
+        self.entry = entry
+        self._library = ctypes.CDLL(str(path))
+        for name in ("floats_to_train", "floats_to_evaluate"):
+            getattr(self._library, name).restype = _LONG
+        self._library.gradient_once.restype = _DOUBLE
+        self._scratch: Floats = aligned(0)
+
+    def row_of(self, model: Model) -> Floats:
+        """A model's tensors, flat, in the order of the layout.
+
+        Raises:
+            Refused: the model has other tensors than the one that was compiled.
+        """
+        tensors = tensors_of(model)
+        row = np.zeros(self.entry.row, dtype=np.float32)
+        for group, offset, layout in (
+            (tensors.trained, 0, self.entry.trained),
+            (tensors.frozen, self.entry.trained_row, self.entry.frozen),
+        ):
+            assert [(name, tensor.numel()) for name, tensor in group.items()] == [tuple(pair) for pair in layout]
+            for tensor in group.values():
+                row[offset : offset + tensor.numel()] = tensor.reshape(-1).numpy()
+                offset += tensor.numel()
+        return row
+
+    def gradient(self, row: Floats, inputs: Floats, targets: Floats) -> tuple[float, Floats]:
+        """Loss and flat gradient of one batch: inputs (time, batch, input), targets (time, batch, output)."""
+        steps, batch = inputs.shape[:2]
+        weights = aligned(len(row))
+        weights[:] = row
+        gradient = aligned(self.entry.trained_row)
+        scratch = self._room(self._library.floats_to_train(_LONG(1), _LONG(steps), _LONG(batch)))
+        loss = self._library.gradient_once(
+            _LONG(steps), _LONG(batch), *map(_at, (_floats(inputs), _floats(targets), weights, gradient, scratch))
+        )
+        return float(loss), gradient[: sum(count for _, count in self.entry.trained)]
+
+    def train(
+        self,
+        rows: NDArray[np.int64],
+        inputs: Floats,
+        targets: Floats,
+        state: _State,
+        rule: Rule,
+        done: int,
+        losses: NDArray[np.float64],
+        broke: NDArray[np.int64],
+    ) -> None:
+        """Train some replicas on one seed's block: inputs (steps, time, batch, input)."""
+        steps, time, batch = inputs.shape[:3]
+        scratch = self._room(self._library.floats_to_train(_LONG(steps), _LONG(time), _LONG(batch)))
+        self._library.train(
+            _LONG(steps), _LONG(time), _LONG(batch), _at(inputs), _at(targets), _LONG(len(rows)), _at(rows),
+            _at(state.weights), _at(state.slots), _LONG(state.slots.shape[1]), _at(state.rates), _LONG(rule.kind),
+            _at(rule.constants), _DOUBLE(rule.clip), _LONG(done), _at(losses), _at(broke), _at(scratch),
+        )  # fmt: skip
+
+    def evaluate(self, rows: NDArray[np.int64], inputs: Floats, targets: Floats, weights: Floats, into: Scores) -> None:
+        """Score some replicas on one seed's examples: inputs (time, examples, input)."""
+        time, examples = inputs.shape[:2]
+        scratch = self._room(self._library.floats_to_evaluate(_LONG(time), _LONG(examples)))
+        self._library.evaluate(
+            _LONG(time), _LONG(examples), _at(inputs), _at(targets), _LONG(len(rows)), _at(rows), _at(weights),
+            _at(into.loss), _at(into.bit_accuracy), _at(into.sequence_accuracy), _at(scratch),
+        )  # fmt: skip
+
+    def _room(self, floats: int) -> Floats:
+        if self._scratch.size < floats:
+            self._scratch = aligned(floats)
+        return self._scratch
+
+
+@dataclass
+class _State:
+    """Replicas in training: a row each.
+
+    Attributes:
+        weights: shape (replicas, row).
+        slots: what the optimizer remembers, shape (replicas, slots x trained_row).
+        rates: learning rates, shape (replicas,).
+    """
+
+    weights: Floats
+    slots: Floats
+    rates: NDArray[np.float64]
+
+    def keep(self, rows: Sequence[int]) -> _State:
+        """These rows alone."""
+        weights, slots = aligned(len(rows), self.weights.shape[1]), aligned(len(rows), self.slots.shape[1])
+        weights[:], slots[:] = self.weights[rows], self.slots[rows]
+        return _State(weights, slots, np.ascontiguousarray(self.rates[rows]))
+
+
+State = _State
+
+
+def _floats(array: NDArray[Any]) -> Floats:
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _at(array: NDArray[Any]) -> ctypes.c_void_p:
+    assert array.flags.c_contiguous
+    return _POINTER(array.ctypes.data)
