@@ -53,12 +53,19 @@ class Scores:
         self._stacked = np.stack([replicas.scores[metric] for metric in METRICS], axis=-2)
         self._known: Flags = np.logical_not(np.isnan(replicas.scores[METRICS[0]]).any(axis=3))
         """(cells, points, seeds, keys)"""
+        self._seeds: dict[tuple[int, int], list[Seeds]] = {}
         self._scored: dict[tuple[int, int, Seeds], Scored] = {}
 
-    def seeds(self, cell: int, point: int, key: int) -> Seeds:
-        """The seeds complete over all rates whose accuracy is known."""
-        known = self._known[cell, point, :, key]
-        return tuple(s for s in self.replicas.complete(cell, point) if known[s])
+    def seeds(self, cell: int, point: int) -> list[Seeds]:
+        """For each evaluation the seeds complete over all rates whose accuracy is known."""
+        if (cell, point) not in self._seeds:
+            known = self._known[cell, point]
+            complete = self.replicas.complete(cell, point)
+            self._seeds[cell, point] = [
+                complete if known[complete, k].all() else tuple(s for s in complete if known[s, k])
+                for k in range(known.shape[1])
+            ]
+        return self._seeds[cell, point]
 
     def at(self, cell: int, point: int, seeds: Seeds) -> Scored:
         key = (cell, point, seeds)
@@ -77,13 +84,16 @@ class Scores:
 
     def groups(self, cells: Sequence[int], points: Sequence[int]) -> Groups:
         """For each evaluation the points where all the cells have it and the seeds they share there."""
-        found: Groups = defaultdict(list)
+        alike: dict[tuple[tuple[Seeds, ...], ...], list[int]] = defaultdict(list)
         for k in range(len(self.replicas.keys)):
-            at = []
-            for g in points:
-                of_each = [self.seeds(c, g, k) for c in cells]
-                at.append((g, of_each[0] if len(cells) == 1 else tuple(sorted(set.intersection(*map(set, of_each))))))
-            found[common(at)].append(k)
+            alike[tuple(tuple(self.seeds(c, g)[k] for c in cells) for g in points)].append(k)
+        found: Groups = defaultdict(list)
+        for seeds_at, keys in alike.items():
+            shared = [
+                (g, of_each[0] if len(set(of_each)) == 1 else tuple(sorted(set.intersection(*map(set, of_each)))))
+                for g, of_each in zip(points, seeds_at, strict=True)
+            ]
+            found[common(shared)] += keys
         return {which: keys for which, keys in found.items() if which.seeds}
 
 

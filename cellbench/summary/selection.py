@@ -84,6 +84,7 @@ class Replicas:
     """By metric: (cells, points, seeds, rates, keys); `nan` not known."""
     size: dict[str, Floats]
     """`multiply_adds`, `parameters`, `state`, `hidden_size`: (cells, points)."""
+    _complete: dict[tuple[int, int], Seeds] = field(default_factory=dict, repr=False)
     _tuned: dict[tuple[int, int, Seeds], Tuned | None] = field(default_factory=dict, repr=False)
 
     def cell(self, label: str) -> int:
@@ -91,8 +92,10 @@ class Replicas:
 
     def complete(self, cell: int, point: int) -> Seeds:
         """The seeds for which every learning rate is known."""
-        known = ~np.isnan(self.steps[cell, point]).any(axis=1)
-        return tuple(np.flatnonzero(known).tolist())
+        if (cell, point) not in self._complete:
+            known = ~np.isnan(self.steps[cell, point]).any(axis=1)
+            self._complete[cell, point] = tuple(np.flatnonzero(known).tolist())
+        return self._complete[cell, point]
 
     def solves(self, cell: int, point: int) -> bool:
         """At least one replica solved."""

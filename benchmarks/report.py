@@ -1,0 +1,120 @@
+"""How long the summary of a large experiment takes: 50 cells x 8 points x 10 seeds x 5 learning rates, invented.
+
+    python benchmarks/report.py
+
+No training and no store: frames as the store gives them, 20,000 replicas, each evaluated at the trained length, at
+four other lengths and at four difficulties. Prints the seconds for each part, and whether the same frames gave the
+same bytes twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+import time
+
+import numpy as np
+import pandas as pd
+
+from cellbench.report import tables
+from cellbench.summary import Design, Summary, summarise
+
+LIMIT = 15.0
+"""Seconds that the summary may take."""
+
+KEYS = [("", math.nan), *(("length", v) for v in (8, 16, 64, 256)), *(("chain", v) for v in (2, 4, 8, 16))]
+
+
+def schedule(every: int, growth: float, last: int) -> tuple[int, ...]:
+    """Evaluation steps: each gap grows with the steps so far."""
+    steps = [every]
+    while steps[-1] < last:
+        steps.append(steps[-1] + every * max(1, round(steps[-1] * growth / every)))
+    return (*(t for t in steps if t < last), last)
+
+
+def design(cells: int, seeds: int) -> Design:
+    """What the invented experiment planned."""
+    return Design(
+        name="large",
+        task="invented_task",
+        labels=tuple(f"cell{i:02d}" for i in range(cells)),
+        baseline=None,
+        axes=("length", "batch_size", "size"),
+        seeds=tuple(range(seeds)),
+        learning_rates=(0.003, 0.01, 0.03, 0.1, 0.3),
+        max_steps=2000,
+        evaluation_steps=schedule(5, 0.05, 2000),
+        metric="sequence_accuracy",
+        threshold=0.99,
+        hold=2,
+        stop_when_solved=False,
+        final_examples=1000,
+    )
+
+
+def frames(plan: Design, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs and evaluations: log-normal steps, cells unlike in speed and best rate, some that never solve."""
+    rng = np.random.default_rng(seed)
+    grid = pd.MultiIndex.from_product(
+        [plan.labels, (8, 32), (4, 16), ("hidden 4", "hidden 20"), plan.rates, plan.seeds],
+        names=["label", *plan.axes, "learning_rate", "seed"],
+    )
+    runs = grid.to_frame(index=False)
+    cell = pd.Categorical(runs["label"], categories=plan.labels).codes.astype(np.int64)
+    speed, best = rng.normal(6.0, 0.3, len(plan.labels))[cell], rng.uniform(-4.6, -2.3, len(plan.labels))[cell]
+    log_steps = speed + 0.4 * np.abs(np.log(runs["learning_rate"]) - best) + rng.normal(0, 0.25, len(runs))
+    at = np.array(plan.evaluation_steps)
+    place = np.searchsorted(at, np.exp(log_steps))
+    solved = (place < len(at) - plan.hold + 1) & (rng.random(len(runs)) > 0.03)
+    runs["steps_to_solved"] = np.where(solved, at[np.minimum(place, len(at) - 1)], math.nan)
+    runs["status"] = np.where(solved, "solved", np.where(rng.random(len(runs)) < 0.3, "diverged", "censored"))
+    runs["cause"] = ""
+    runs["final_sequence_accuracy"] = np.where(solved, 1.0, rng.random(len(runs)).round(3))
+    runs["diverged_at"] = np.where(runs["status"] == "diverged", 500.0, math.nan)
+    runs["cell"], runs["hidden_size"], runs["parameters"], runs["state"] = runs["label"], 20, 2000, 40
+    runs["multiply_adds"] = 1000 + 10 * cell
+    names = ["label", *plan.axes, "learning_rate", "seed"]
+    evaluations = pd.concat([runs[names].assign(by=by, value=value) for by, value in KEYS], ignore_index=True)
+    hits = np.where(np.tile(solved, len(KEYS)), 1 - rng.exponential(0.02, len(evaluations)), 0.3)
+    evaluations["sequence_accuracy"] = np.clip(hits, 0, 1).round(3)
+    evaluations["bit_accuracy"] = (1 + evaluations["sequence_accuracy"]) / 2
+    return runs, evaluations
+
+
+def digest(summary: Summary) -> str:
+    """One hash of all that is written."""
+    texts = [summary.cells.to_csv(), summary.comparisons.to_csv(), summary.accuracy.to_csv()]
+    texts += [tables.markdown(summary, summary.design), tables.terminal(summary, summary.design)]
+    return hashlib.sha256("".join(texts).encode()).hexdigest()
+
+
+def main() -> None:
+    """Print the seconds of each part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=10)
+    arguments = parser.parse_args()
+    plan = design(arguments.cells, arguments.seeds)
+    runs, evaluations = frames(plan)
+    started = time.perf_counter()
+    summary = summarise(runs, evaluations, plan)
+    seconds = time.perf_counter() - started
+    print(f"{len(runs):,} replicas, {len(evaluations):,} evaluations")
+    rows = len(summary.cells), len(summary.comparisons), len(summary.accuracy)
+    print(f"summary  {seconds:6.2f} s (limit {LIMIT:.0f} s): {rows[0]:,} + {rows[1]:,} + {rows[2]:,} rows")
+    for name, lay_out in (("markdown", tables.markdown), ("terminal", tables.terminal)):
+        started = time.perf_counter()
+        text = lay_out(summary, plan)
+        print(f"{name} {time.perf_counter() - started:6.2f} s: {len(text):,} characters")
+    started = time.perf_counter()
+    for frame in ("solved_over_steps", "performance_profile", "tuning_curve", "rate_profile"):
+        getattr(summary, frame)
+    print(f"charts   {time.perf_counter() - started:6.2f} s")
+    same = digest(summary) == digest(summarise(runs, evaluations, plan))
+    print(f"the same bytes twice: {'yes' if same else 'NO'}")
+
+
+if __name__ == "__main__":
+    main()
