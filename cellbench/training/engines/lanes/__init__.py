@@ -1,4 +1,4 @@
-"""The CPU engine: a cell is traced once, becomes C++, and trains any number of replicas at the speed of hand-written code.
+"""The CPU engine: a cell is traced once, becomes C++, and trains any number of replicas as fast as hand-written code.
 
 The way of a cell through the modules: `tape` (what does it compute, and is it in the cache?), `trace` (two graphs),
 `lower` with the tables of `operations` and `products` (C++), `build` (a shared object), `cache` (kept), `program`

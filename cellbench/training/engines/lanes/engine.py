@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cellbench.errors import CellbenchError
 from cellbench.training.engines import Advanced, Floats, Refused, Scores
 from cellbench.training.engines.lanes import build, cache
 from cellbench.training.engines.lanes.cache import Cache, Entry
@@ -154,13 +155,13 @@ def _identity(blueprint: Blueprint, isa: build.Isa) -> str:
         try:
             model = blueprint.build("lanes", seed)
             tapes.append((tape(model, blueprint.input_size, batch=1), tape(model, blueprint.input_size, batch=3)))
-        except Refused:
+        except (Refused, CellbenchError):
             raise
         except Exception as error:
             lines = str(error).strip().splitlines() or [""]
             raise Refused(f"running the cell raised {type(error).__name__}: {lines[0][:200]}") from error
     if tapes[0] != tapes[1]:
-        raise Refused("the operations it runs depend on its initial weights")
+        raise Refused("the operations it runs depend on its weights or on the data")
     return _short(repr((build.engine_text(), tapes[0], blueprint.input_size, str(isa))))
 
 
@@ -179,6 +180,10 @@ def _built(place: Cache, name: str, blueprint: Blueprint, compiler: build.Compil
     except Refused as refusal:
         place.store(name, Entry(refused=str(refusal)))
         raise
+    except OSError:
+        raise
+    except Exception as error:  # a graph that nobody thought of must not end an experiment that `stack` can do
+        raise Refused(f"lanes could not compile it ({type(error).__name__}: {error})".splitlines()[0]) from error
     entry = Entry(
         object=hashlib.sha256(shared_object).hexdigest(),
         compiler=compiler.version,

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import fx
 
-from cellbench.training.engines.lanes.operations import Body, arguments, kernel, shape_of
-from cellbench.training.engines.lanes.trace import operation
+from cellbench.training.engines.lanes.graphs import operation, shape_of
+from cellbench.training.engines.lanes.operations import Body, arguments, kernel
 from cellbench.training.engines.lanes.values import Shape, Value, expanded
 
 PRODUCTS = frozenset(("mm", "addmm", "bmm", "baddbmm"))

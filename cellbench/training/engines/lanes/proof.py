@@ -58,7 +58,7 @@ def _move(model: Model, by: float) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad and by:
-                parameter += by * torch.randn(parameter.shape, generator=generator)
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=by)
 
 
 def _autograd(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:

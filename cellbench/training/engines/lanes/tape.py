@@ -41,16 +41,16 @@ def tape(model: Model, inputs: int, *, batch: int, steps: int = 2) -> str:
 
 def _named(model: Model) -> dict[str, Tensor]:
     """Everything whose numbers may differ between replicas."""
-    found: dict[str, Tensor] = {name: parameter for name, parameter in model.named_parameters()}
+    found: dict[str, Tensor] = dict(model.named_parameters())
     found |= dict(model.named_buffers())
     for path, module in model.named_modules():
         found |= {f"{path}.{name}": value for name, value in vars(module).items() if isinstance(value, Tensor)}
     return found
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, named: dict[str, Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.hash = hashlib.sha256(torch.__version__.encode())
         self._storages: dict[int, str] = {}
         self._kept: list[Tensor] = []

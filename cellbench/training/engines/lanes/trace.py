@@ -12,26 +12,40 @@ of its own, so that its gradient is one term (for a matrix: one outer product) a
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.func import functionalize, vjp
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.func import vjp
 from torch.utils import _pytree as pytree
 
 from cellbench.training.engines import Refused
+from cellbench.training.engines.lanes.graphs import (
+    evaluated,
+    graph_of,
+    operation,
+    output_of,
+    placeholders_of,
+    results_of,
+    run,
+    shape_of,
+    tensor_arguments,
+    told,
+)
 from cellbench.training.engines.lanes.values import Shape
 from cellbench.training.model import Model
 
+# fmt: off
 FRONTIER_VIEWS = frozenset(
-    "t transpose permute view _unsafe_view unsqueeze squeeze expand slice select split split_with_sizes "
-    "unsafe_split unbind alias getitem".split()
+    [
+        "t", "transpose", "permute", "view", "_unsafe_view", "unsqueeze", "squeeze", "expand", "slice", "select",
+        "split", "split_with_sizes", "unsafe_split", "unbind", "alias", "getitem",
+    ]
 )
+# fmt: on
 """Views through which a use may reach its parameter: its gradient is added to the same view of the gradient.
 
 `detach` is none of them: a gradient must not pass.
@@ -140,38 +154,30 @@ def trace(model: Model, inputs: int) -> Traced:
         outputs=forward.outputs,
         states=forward.states,
         prologue=prologue,
-        derived=[_shape(node) for node in [*frontier.derived, *frontier.initial]],
+        derived=[shape_of(node) for node in [*frontier.derived, *frontier.initial]],
         step=step,
         uses=frontier.uses,
     )
 
 
-def operation(node: fx.Node) -> str:
-    """The name of a node's operation without its overload, such as `tanh` or `getitem`."""
-    if node.target is operator.getitem:
-        return "getitem"
-    if isinstance(node.target, torch._ops.OpOverload):
-        return node.target.overloadpacket.__name__
-    return str(node.target)
-
-
 @contextmanager
 def _swapped(model: nn.Module, values: dict[str, Tensor]) -> Iterator[None]:
     """The model with other tensors in the place of its parameters, buffers and plain attributes."""
-    places = []
+    places: list[tuple[dict[str, Any], str, Any]] = []
     for name, value in values.items():
         path, _, attribute = name.rpartition(".")
         module = model.get_submodule(path)
-        for table in (module._parameters, module._buffers, module.__dict__):
+        tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers, module.__dict__)
+        for table in tables:
             if attribute in table:
                 places.append((table, attribute, table[attribute]))
-                table[attribute] = value  # type: ignore[assignment, index]
+                table[attribute] = value
                 break
     try:
         yield
     finally:
         for table, attribute, value in reversed(places):
-            table[attribute] = value  # type: ignore[index]
+            table[attribute] = value
 
 
 class _Forward:
@@ -185,7 +191,7 @@ class _Forward:
             with torch.no_grad():
                 leaves, nesting = pytree.tree_flatten(model.initial_state(1))
         except Exception as error:
-            raise Refused(f"initial_state raised {_told(error)}") from error
+            raise Refused(f"initial_state raised {told(error)}") from error
         for leaf in leaves:
             if not isinstance(leaf, Tensor) or leaf.dtype != torch.float32:
                 raise Refused(f"the state holds {getattr(leaf, 'dtype', type(leaf).__name__)}, not float32 tensors")
@@ -206,14 +212,15 @@ class _Forward:
         def under_autograd(*values: Tensor) -> Any:
             # Under vjp, composite operations such as lstm_cell reach the trace as their parts, which functionalize
             # can then free of in-place operations.
-            return vjp(outputs, *values)[0]
+            trained, rest = values[: self.count], values[self.count :]
+            return vjp(lambda *trained: outputs(*trained, *rest), *trained)[0]
 
-        self.module = _traced(under_autograd, [*self.tensors, *self.examples], functional=True)
+        self.module = graph_of(under_autograd, [*self.tensors, *self.examples], decomposed=False)
         self.graph = self.module.graph
-        self.placeholders = [node for node in self.graph.nodes if node.op == "placeholder"]
-        results = _results(self.graph)
+        self.placeholders = placeholders_of(self.graph)
+        results = results_of(self.graph)
         logits = results[0]
-        self.outputs = _shape(logits)[-1]
+        self.outputs = shape_of(logits)[-1]
         self.after = results[: 1 + len(self.states)]
         self.initial = results[1 + len(self.states) :]
         self._refuse_impurity()
@@ -227,7 +234,7 @@ class _Forward:
             if torch.Tag.nondeterministic_seeded in node.target.tags:
                 raise Refused(f"random numbers inside the cell ({operation(node)})")
             if operation(node) == "copy_" and node.args[0] in self.placeholders:
-                index = self.placeholders.index(node.args[0])  # type: ignore[arg-type]
+                index = self.placeholders.index(node.args[0])
                 if index < len(self.names):
                     raise Refused(f"{self.names[index]} changes while the cell runs")
                 if index == len(self.names):
@@ -255,22 +262,22 @@ class _Frontier:
         self.initial = forward.initial
         self.uses: list[Use] = []
         self.used: list[fx.Node] = []
-        self.values = _evaluated(forward.module, forward.tensors, self.lane)
+        self.values = evaluated(forward.module, forward.tensors, self.lane)
         self.sites: dict[tuple[fx.Node, int], int] = {}
         """(a node of the step, the position among its tensors) -> index of the use read there."""
         for node in forward.graph.nodes:
             if self.lane[node] and node.op == "call_function":
-                for position, parent in enumerate(_tensor_arguments(node)):
+                for position, parent in enumerate(tensor_arguments(node)):
                     if not self.lane[parent] and self.depends[parent]:
                         self.sites[node, position] = self._use(parent)
         for position, node in enumerate(forward.after):
             if not self.lane[node] and self.depends[node]:
-                self.sites[_output(forward.graph), position] = self._use(node)
+                self.sites[output_of(forward.graph), position] = self._use(node)
 
     def _use(self, node: fx.Node) -> int:
         views: list[fx.Node] = []
         root = node
-        while root.op == "call_function" and operation(root) in FRONTIER_VIEWS:
+        while _sees_argument(root):
             views.insert(0, root)
             root = root.all_input_nodes[0]
         if root.op == "placeholder":
@@ -290,6 +297,13 @@ class _Frontier:
         return len(self.uses) - 1
 
 
+def _sees_argument(node: fx.Node) -> bool:
+    """Whether a node is a view that a use may pass; parts of a tuple only if the tuple is made of views."""
+    if node.op != "call_function" or operation(node) not in FRONTIER_VIEWS:
+        return False
+    return operation(node) != "getitem" or _sees_argument(node.all_input_nodes[0])
+
+
 def _joint_prologue(frontier: _Frontier) -> fx.GraphModule:
     forward = frontier.forward
     results = [*frontier.derived, *frontier.initial]
@@ -299,17 +313,17 @@ def _joint_prologue(frontier: _Frontier) -> fx.GraphModule:
 
     def derive(*own: Tensor) -> list[Tensor]:
         environment = dict(zip(forward.placeholders, own, strict=False))
-        _run(forward.module, nodes, environment)
+        run(forward.module, nodes, environment)
         # an output that is an input itself would not be an output of its own in the graph
         return [environment[node] + 0 if node.op == "placeholder" else environment[node] for node in results]
 
     def joint(*values: Tensor) -> Any:
         trained, frozen = values[: forward.count], values[forward.count : len(forward.names)]
-        out, back = vjp(lambda *trained: derive(*trained, *frozen), *trained)
+        out, back = vjp(lambda *trained: derive(*trained, *frozen), *trained)[:2]
         return [*out, *back(list(values[len(forward.names) :]))]
 
-    cotangents = [torch.randn(_shape(node)) for node in results]
-    return _traced(joint, [*forward.tensors, *cotangents])
+    cotangents = [torch.randn(shape_of(node)) for node in results]
+    return graph_of(joint, [*forward.tensors, *cotangents])
 
 
 def _joint_step(frontier: _Frontier) -> fx.GraphModule:
@@ -330,8 +344,8 @@ def _joint_step(frontier: _Frontier) -> fx.GraphModule:
             site = frontier.sites.get((node, position))
             return environment[parent] if site is None else uses[site]
 
-        _run(forward.module, nodes, environment, argument)
-        last = _output(forward.graph)
+        run(forward.module, nodes, environment, argument)
+        last = output_of(forward.graph)
         return [argument(last, position, node) for position, node in enumerate(forward.after)]
 
     def joint(*values: Tensor) -> Any:
@@ -345,147 +359,10 @@ def _joint_step(frontier: _Frontier) -> fx.GraphModule:
                 merged[i] = value
             return step(merged, [x, *state])
 
-        out, back = vjp(of, [uses[i] for i in differentiable], list(state))
+        out, back = vjp(of, [uses[i] for i in differentiable], list(state))[:2]
         of_uses, of_state = back(cotangents)
         return [*out, *of_uses, *of_state]
 
     examples = [frontier.values[node] for node in frontier.used]
-    cotangents = [torch.randn(_shape(node)) for node in forward.after]
-    return _traced(joint, [*examples, *forward.examples, *cotangents])
-
-
-_table: dict[Any, Callable[..., Any]] | None = None
-_ALSO_DECOMPOSED = (
-    "_softmax _softmax_backward_data _log_softmax _log_softmax_backward_data native_layer_norm native_layer_norm_backward "
-    "gelu gelu_backward elu elu_backward silu silu_backward leaky_relu leaky_relu_backward hardtanh hardtanh_backward "
-    "hardsigmoid hardsigmoid_backward softplus softplus_backward native_group_norm native_group_norm_backward clamp_min "
-    "clamp_max threshold_backward mish mish_backward logsumexp lerp addcmul addcdiv baddbmm std log_sigmoid_forward "
-    "log_sigmoid_backward tanh_backward sigmoid_backward"
-).split()
-
-
-def _decompositions() -> dict[Any, Callable[..., Any]]:
-    global _table
-    if _table is None:
-        from torch._decomp import core_aten_decompositions, get_decompositions
-
-        _table = dict(core_aten_decompositions())
-        _table.update(get_decompositions([getattr(torch.ops.aten, name) for name in _ALSO_DECOMPOSED]))
-        _table[torch.ops.aten.var.correction] = _var
-        _table[torch.ops.aten.var_mean.correction] = _var_mean
-    return _table
-
-
-def _var_mean(
-    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
-) -> tuple[Tensor, Tensor]:
-    axes = list(range(x.dim())) if dim is None or len(dim) == 0 else list(dim)
-    count = 1
-    for axis in axes:
-        count *= x.shape[axis]
-    mean = x.mean(axes, keepdim=True)
-    variance = ((x - mean) * (x - mean)).sum(axes, keepdim=keepdim) / (
-        count - (1 if correction is None else correction)
-    )
-    return variance, mean if keepdim else mean.reshape(variance.shape)
-
-
-def _var(x: Tensor, dim: Sequence[int] | None = None, **options: Any) -> Tensor:
-    return _var_mean(x, dim, **options)[0]
-
-
-def _traced(function: Callable[..., Any], examples: Sequence[Tensor], *, functional: bool = False) -> fx.GraphModule:
-    """One placeholder an example; without in-place operations, dead and repeated nodes."""
-    try:
-        if functional:
-            module = make_fx(functionalize(function, remove="mutations"))(*examples)
-        else:
-            module = make_fx(function, decomposition_table=_decompositions())(*examples)
-    except Refused:
-        raise
-    except Exception as error:
-        if "value out of a tracing tensor" in str(error) or "data-dependent" in str(error).lower():
-            raise Refused("control flow that depends on the data") from error
-        raise Refused(f"tracing raised {_told(error)}") from error
-    _merge_repeated(module.graph)
-    module.graph.eliminate_dead_code()
-    return module
-
-
-def _merge_repeated(graph: fx.Graph) -> None:
-    """Common subexpressions: the backward half computes some of the forward's values again."""
-    seen: dict[Any, fx.Node] = {}
-    for node in list(graph.nodes):
-        if node.op != "call_function" or getattr(node.target, "_schema", None) is None:
-            if node.target is not operator.getitem:
-                continue
-        elif node.target._schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags:  # type: ignore[union-attr]
-            continue
-        key = repr((str(node.target), node.args, sorted(node.kwargs.items())))
-        if key in seen:
-            node.replace_all_uses_with(seen[key])
-            graph.erase_node(node)
-        else:
-            seen[key] = node
-
-
-def _evaluated(module: fx.GraphModule, tensors: Sequence[Tensor], lane: dict[fx.Node, bool]) -> dict[fx.Node, Any]:
-    """Values of all nodes that do not depend on x or the state."""
-    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
-    environment: dict[fx.Node, Any] = dict(zip(placeholders, tensors, strict=False))
-    nodes = [node for node in module.graph.nodes if node.op in ("call_function", "get_attr") and not lane[node]]
-    with torch.no_grad():
-        _run(module, nodes, environment)
-    return environment
-
-
-def _run(
-    module: fx.GraphModule,
-    nodes: Sequence[fx.Node],
-    environment: dict[fx.Node, Any],
-    argument: Callable[[fx.Node, int, fx.Node], Any] | None = None,
-) -> None:
-    """Compute nodes in order; `argument` may give something else than the environment for one argument."""
-    for node in nodes:
-        if node.op == "get_attr":
-            environment[node] = getattr(module, str(node.target))
-            continue
-        positions = iter(range(1_000_000))
-
-        def value(parent: fx.Node, node: fx.Node = node, positions: Iterator[int] = positions) -> Any:
-            position = next(positions)
-            return environment[parent] if argument is None else argument(node, position, parent)
-
-        args = fx.node.map_arg(node.args, value)
-        kwargs = fx.node.map_arg(node.kwargs, value)
-        environment[node] = node.target(*args, **kwargs)  # type: ignore[operator]
-
-
-def _tensor_arguments(node: fx.Node) -> list[fx.Node]:
-    """The nodes among a node's arguments, repeated where they repeat, in the order in which `_run` meets them."""
-    met: list[fx.Node] = []
-
-    def meet(parent: fx.Node) -> fx.Node:
-        met.append(parent)
-        return parent
-
-    fx.node.map_arg(node.args, meet)
-    fx.node.map_arg(node.kwargs, meet)
-    return met
-
-
-def _output(graph: fx.Graph) -> fx.Node:
-    return next(node for node in reversed(graph.nodes) if node.op == "output")
-
-
-def _results(graph: fx.Graph) -> list[fx.Node]:
-    return list(pytree.tree_leaves(_output(graph).args[0]))
-
-
-def _shape(node: fx.Node) -> Shape:
-    return tuple(node.meta["val"].shape)
-
-
-def _told(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    cotangents = [torch.randn(shape_of(node)) for node in forward.after]
+    return graph_of(joint, [*examples, *forward.examples, *cotangents])

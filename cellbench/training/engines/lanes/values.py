@@ -18,6 +18,17 @@ def contiguous(shape: Sequence[int]) -> Shape:
     return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
+def broadcast(*shapes: Shape) -> Shape:
+    """The shape of a sum of tensors of these shapes.
+
+    >>> broadcast((3,), (2, 1))
+    (2, 3)
+    """
+    rank = max(map(len, shapes))
+    padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple(max(lengths) for lengths in zip(*padded, strict=True))
+
+
 @dataclass(frozen=True)
 class Value:
     """A strided view of a buffer of the generated code.
