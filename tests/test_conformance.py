@@ -280,6 +280,14 @@ def test_spectral_radius_of_a_rotation_scaled() -> None:
     assert observations.spectral_radius(torch.tensor([[0.0, -0.5], [0.5, 0.0]])) == pytest.approx(0.5)
 
 
+def test_the_step_s_jacobian_is_that_of_its_equations() -> None:
+    cell = Subject(Sound).cell()
+    found = observations.step_jacobian(cell, 2)
+    weights = cell.state_dict()
+    bias, recurrent = weights["linear.bias"], weights["linear.weight"][:, 2:]
+    torch.testing.assert_close(found, (1 - torch.tanh(bias) ** 2)[:, None] * recurrent)
+
+
 def test_sizes_stand_beside_lstm() -> None:
     result = BY_NAME["sizes"](Subject(rnn))
     hidden, inputs = observations.HIDDEN, 2

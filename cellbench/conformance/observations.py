@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from cellbench.cells.lstm import lstm
-from cellbench.conformance.subject import Broken, Check, Subject
+from cellbench.conformance.subject import Broken, Check, Subject, leaves, step
 from cellbench.records import CellSpec, Chunk, Evaluate, Final, Point, Replica, Settings, Solved, Train
 from cellbench.tasks.binary_addition import BinaryAddition
 from cellbench.training.engines import Refused
@@ -91,7 +92,7 @@ def _microseconds(model: nn.Module, inputs: Tensor) -> float:
 
 
 def initialisation(subject: Subject) -> Found:
-    """The first weights in numbers: spectral radii of recurrent matrices, means of biases."""
+    """The first weights in numbers: spectral radii, of the step and of its recurrent matrices, and means of biases."""
     cell = subject.blueprint(hidden_size=HIDDEN).build("initialisation").cell
     radii: dict[str, list[float]] = {}
     biases: dict[str, list[float]] = {}
@@ -101,14 +102,37 @@ def initialisation(subject: Subject) -> Found:
             radii[name] = [spectral_radius(block) for block in torch.split(parameter.detach(), HIDDEN)]
         elif parameter.dim() == 1 and rows and rows % HIDDEN == 0 and "bias" in name:
             biases[name] = [float(block.mean()) for block in torch.split(parameter.detach(), HIDDEN)]
-    words = [f"{name}: spectral radius {_numbers(values)}" for name, values in radii.items()]
+    whole = spectral_radius(step_jacobian(cell, subject.input_size))
+    words = [f"the step's spectral radius at the initial state and input 0 is {whole:.2f}"]
+    words += [f"{name}: spectral radius {_numbers(values)}" for name, values in radii.items()]
     words += [f"{name}: mean {_numbers(values)}" for name, values in biases.items()]
-    data = {"hidden_size": HIDDEN, "spectral_radius": radii, "bias_mean": biases}
-    return "; ".join(words) or "no square matrix of hidden size, no bias", data
+    data = {"hidden_size": HIDDEN, "step_spectral_radius": whole, "spectral_radius": radii, "bias_mean": biases}
+    return "; ".join(words), data
+
+
+def step_jacobian(cell: nn.Module, input_size: int) -> Tensor:
+    """How the state after a step changes with the state before, all numbers of one example in a row.
+
+    Returns:
+        Shape (numbers, numbers), at input 0 and the initial state.
+    """
+    before, nesting = pytree.tree_flatten(cell.initial_state(1))  # type: ignore[operator]
+    sizes = [leaf.numel() for leaf in before]
+
+    def after(flat: Tensor) -> Tensor:
+        parts = [part.view_as(leaf) for part, leaf in zip(torch.split(flat, sizes), before, strict=True)]
+        _, state = step(cell, torch.zeros(1, input_size), pytree.tree_unflatten(parts, nesting))
+        return torch.cat([leaf.reshape(-1) for leaf in leaves(state)])
+
+    flat = torch.cat([leaf.detach().reshape(-1) for leaf in before])
+    found: Tensor = torch.autograd.functional.jacobian(after, flat)  # type: ignore[no-untyped-call]
+    return found
 
 
 def spectral_radius(matrix: Tensor) -> float:
-    """The greatest modulus of an eigenvalue."""
+    """The greatest modulus of an eigenvalue; NaN for a matrix with entries that are not finite."""
+    if not bool(torch.isfinite(matrix).all()):
+        return float("nan")
     return float(torch.linalg.eigvals(matrix.double()).abs().max())
 
 
@@ -150,6 +174,6 @@ def learns_addition(subject: Subject) -> Found:
 OBSERVATIONS: tuple[Check, ...] = (
     Check("engines", False, "which engines carry the cell, and the operation that stops the others", engines),
     Check("sizes", False, "parameters, numbers of state, multiply-adds and microseconds a step beside lstm", sizes),
-    Check("initialisation", False, "first weights: spectral radii of recurrent matrices, gate biases", initialisation),
+    Check("initialisation", False, "first weights: spectral radii, mean biases", initialisation),
     Check("learns-addition", False, "whether it solves 8-bit addition on one of 5 learning rates", learns_addition),
 )
