@@ -16,7 +16,7 @@ from cellbench.errors import CellbenchError
 if TYPE_CHECKING:
     from cellbench.cell import Cell, State, TorchCell
     from cellbench.results import Results, load
-    from cellbench.run import run
+    from cellbench.runner import run
     from cellbench.task import Task
     from cellbench.training.one import train
 
@@ -32,7 +32,7 @@ _LAZY = {
     "Task": "cellbench.task",
     "Results": "cellbench.results",
     "load": "cellbench.results",
-    "run": "cellbench.run",
+    "run": "cellbench.runner",
     "train": "cellbench.training.one",
 }
 
@@ -43,7 +43,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        # `cellbench.run` is also a submodule: once imported, the attribute must stay the function.
         value = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = value
         return value

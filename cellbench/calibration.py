@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from cellbench.records import Chunk
-from cellbench.run import Plan
+from cellbench.runner import Plan
 
 STEPS = 20
 

@@ -18,7 +18,7 @@ from cellbench.errors import CellbenchError, Interrupted
 
 if TYPE_CHECKING:
     from cellbench.experiment import Experiment
-    from cellbench.run import Plan
+    from cellbench.runner import Plan
 
 app = typer.Typer(
     help="Does my recurrent cell beat LSTM? A fair, fast benchmark of recurrent cells on binary addition.",
@@ -32,7 +32,7 @@ app = typer.Typer(
 def main() -> None:
     """The console script: one error tree, one exit status each, no traceback for bad input."""
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="cellbench", standalone_mode=False)
     except CellbenchError as error:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_status) from None
@@ -87,16 +87,20 @@ def run(
         int | None, typer.Option(min=1, help="Worker processes; default: the cores this process may use.")
     ] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Train the I-th of N parts.")] = None,
-    results: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds results folders.")] = Path("results"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and how long it may take.")] = False,
+    results: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds results folders.")] = Path(
+        "results"
+    ),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and how long it may take.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set stored results aside and start anew.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Train only.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> int:
     """Train what is missing, then report. Killed and run again, it goes on where it was."""
     from cellbench import environment
-    from cellbench.run import prepare
-    from cellbench.run import run as run_experiment
+    from cellbench.runner import prepare
+    from cellbench.runner import run as run_experiment
 
     loaded = _load(experiment, cell or [], set_ or [])
     part, number = _only(loaded, only or []), _shard(shard)
@@ -145,8 +149,8 @@ def _load(experiment: Path | None, cells: list[str], overrides: list[str]) -> Ex
 
 
 def _only(experiment: Experiment, assignments: list[str]) -> dict[str, list[str]]:
-    from cellbench.experiment import did_you_mean
     from cellbench.grid import only_keys
+    from cellbench.keys import did_you_mean
 
     known = only_keys(experiment)
     part: dict[str, list[str]] = {}
@@ -207,8 +211,9 @@ def status(folder: Folder) -> None:
         print(f"  {name}: {count:,}")
     if unplanned:
         print(f"  {unplanned:,} more are stored that this experiment does not plan; they are kept")
-    print(f"Started {experiment['started']} with cellbench {environment['cellbench']}, torch "
-          f"{environment['packages'].get('torch', '?')}, Python {environment['python']}, on {environment['processor']}")  # fmt: skip
+    with_what = f"cellbench {environment['cellbench']}, torch {environment['packages'].get('torch', '?')}"
+    print(f"Started {experiment['started']} with {with_what}, Python {environment['python']}, "
+          f"on {environment['processor']}")  # fmt: skip
     print("Complete." if not missing else f"Not complete. To go on:\n  {experiment['command'].replace(' --fresh', '')}")
 
 
@@ -262,8 +267,6 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
 @app.command()
 def schema() -> None:
     """The JSON schema of an experiment file, for editors."""
-    from cellbench.experiment import schema as experiment_schema
+    from cellbench.keys import schema as experiment_schema
 
     print(json.dumps(experiment_schema(), indent=2))
-
-

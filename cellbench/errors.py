@@ -1,11 +1,11 @@
 """The error tree. Each error knows the exit status with which the command line ends.
 
-    CellbenchError            2   bad input: nothing was run
-    ├── ExperimentError       2   faults of an experiment file, all at once, each with its place
-    ├── PluginError           2   a plugin is broken, missing, or two claim one name
-    ├── CellError             2   a cell breaks the contract; names the cell, keeps the author's traceback
-    ├── StoreError            2   a results folder that cannot be used as asked
-    └── Interrupted         130   Ctrl-C or SIGTERM: results are kept
+CellbenchError            2   bad input: nothing was run
+├── ExperimentError       2   faults of an experiment file, all at once, each with its place
+├── PluginError           2   a plugin is broken, missing, or two claim one name
+├── CellError             2   a cell breaks the contract; names the cell, keeps the author's traceback
+├── StoreError            2   a results folder that cannot be used as asked
+└── Interrupted         130   Ctrl-C or SIGTERM: results are kept
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from dataclasses import replace
 from cellbench.experiment import Experiment
 from cellbench.records import CellSpec, Fit, Planned, Point, Replica, ReplicaKey
 
-
 Sizer = Callable[[CellSpec, str, int], Fit]
 """`(cell, "hidden" or "budget", number) -> Fit`; raises CellbenchError if no hidden size fits."""
 
@@ -108,7 +107,15 @@ def select(planned: Sequence[Planned], only: Mapping[str, Sequence[str]]) -> lis
 
 def only_keys(experiment: Experiment) -> list[str]:
     """The keys that `--only` takes."""
-    return ["cell", "seed", "learning_rate", "batch_size", "size", "hidden_size", *(name for name, _ in experiment.axes)]
+    return [
+        "cell",
+        "seed",
+        "learning_rate",
+        "batch_size",
+        "size",
+        "hidden_size",
+        *(name for name, _ in experiment.axes),
+    ]
 
 
 def _among(facts: Iterable[object], values: Sequence[str]) -> bool:

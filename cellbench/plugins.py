@@ -206,7 +206,9 @@ def _by_name(found: _Found) -> tuple[dict[str, Entry], list[Clash]]:
     for entry in found.entries:
         names.setdefault(entry.name, []).append(entry)
     clashes = [
-        Clash(found.kind, name, tuple(e.provider for e in entries)) for name, entries in names.items() if len(entries) > 1
+        Clash(found.kind, name, tuple(e.provider for e in entries))
+        for name, entries in names.items()
+        if len(entries) > 1
     ]
     return {name: entries[0] for name, entries in names.items() if len(entries) == 1}, clashes
 

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cellbench.run import Event, OnEvent, Plan
+from cellbench.runner import Event, OnEvent, Plan
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
@@ -141,7 +141,9 @@ def shown(quiet: bool) -> Iterator[OnEvent]:
 def introduction(plan: Plan) -> list[str]:
     """What is about to happen, in a few lines."""
     missing = sum(len(chunk.replicas) for chunk in plan.todo)
-    lines = [f"{plan.experiment.name}: {plan.replicas:,} replicas, {plan.replicas_done:,} of them done, in {plan.folder}"]
+    lines = [
+        f"{plan.experiment.name}: {plan.replicas:,} replicas, {plan.replicas_done:,} of them done, in {plan.folder}"
+    ]
     if not missing:
         return [*lines, "Nothing to train: every replica is done."]
     by_engine: dict[str, list[str]] = {}

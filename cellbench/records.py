@@ -190,7 +190,6 @@ class ReplicaKey:
         """32 hexadecimal digits: the first half of the SHA-256 of `text()`."""
         return hashlib.sha256(self.text().encode()).hexdigest()[:32]
 
-
     def family(self) -> Callable[[int, float], str]:
         """`(seed, learning_rate) -> digest()` of this key with those two: the rest is written out once."""
         # both numbers stand in the text as JSON writes them, between parts that no seed or rate changes
@@ -300,8 +299,8 @@ class Outcome:
     Attributes:
         key: the replica's.
         status: `solved`; `censored`: not solved within max_steps; `diverged`: went non-finite unsolved; `failed`.
-        cause: of `failed`: `cell` (the cell's code raised; counts as never solved), `machine` (killed, timed out, out of memory; missing
-            from the statistics by name, tried again by the next run).
+        cause: of `failed`: `cell` (the cell's code raised; counts as never solved), or `machine` (killed, timed out,
+            out of memory; missing from the statistics by name, tried again by the next run).
         steps_to_solved: the first of the `hold` evaluations; None if not solved.
         examples_to_solved, target_bits_to_solved: seen in training by then.
         final_step: the last update.

@@ -71,9 +71,7 @@ def _origin(module: str) -> Path | None:
     return Path(spec.origin)
 
 
-def _gather(
-    name: str, path: Path, resolve: Callable[[str], tuple[str, Path] | None]
-) -> Iterator[Source]:
+def _gather(name: str, path: Path, resolve: Callable[[str], tuple[str, Path] | None]) -> Iterator[Source]:
     waiting, seen = [(name, path)], {name}
     while waiting:
         name, path = waiting.pop(0)
@@ -179,6 +177,8 @@ def load(sources: Sequence[Source], attribute: str) -> Callable[..., Any]:
         raise CellError(f"{main.module}{place}: importing it raised {type(error).__name__}: {error}") from error
     target = getattr(module, attribute, None)
     if not callable(target):
-        classes = ", ".join(n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module.__name__)
+        classes = ", ".join(
+            n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module.__name__
+        )
         raise CellError(f"{main.module} has no class or function {attribute!r}. It defines: {classes or 'no class'}")
     return target  # type: ignore[no-any-return]

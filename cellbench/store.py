@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,21 @@ _OUTCOME = (
     "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine", "isa", "compiler", *VOLATILE, "traceback",
 )  # fmt: skip
 
-_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "afs", "9p", "fuse"}
+_NETWORK = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "ceph",
+    "glusterfs",
+    "afs",
+    "9p",
+    "fuse",
+}
 
 
 class Store:
@@ -44,7 +58,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, *, write: bool) -> None:
-        self.folder, self.path = folder, folder / FILE
+        self.folder, self.path, self._write = folder, folder / FILE, write
         fresh = not self.path.exists()
         if fresh and not write:
             raise StoreError(f"{folder} holds no {FILE}: no results yet. `cellbench run` makes them.")
@@ -94,7 +108,11 @@ class Store:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "disk" not in str(error) and "malformed" not in str(error):
+            if (
+                isinstance(error, sqlite3.OperationalError)
+                and "disk" not in str(error)
+                and "malformed" not in str(error)
+            ):
                 raise
             what = "the disk is full" if "full" in str(error) else str(error)
             raise StoreError(
@@ -104,11 +122,11 @@ class Store:
 
     def close(self) -> None:
         """Fold the write-ahead log into the file, so that the folder can be copied, and close."""
-        try:
-            if self._db.execute("PRAGMA query_only").fetchone()[0] == 0:
+        if self._write:
+            # a reader is busy, or the disk is full: the log stays, and is as good
+            with suppress(sqlite3.Error):
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error:
-            pass  # a reader is busy, or the disk is full: the log stays, and is as good
+                self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.close()
 
     def __enter__(self) -> Store:
@@ -191,10 +209,7 @@ class Store:
                 )
                 db.executemany(
                     "INSERT INTO evaluation VALUES (?, ?, ?, ?, ?, ?)",
-                    (
-                        (row, i, e.by, e.value, e.bit_accuracy, e.sequence_accuracy)
-                        for i, e in enumerate(o.evaluations)
-                    ),
+                    ((row, i, e.by, e.value, e.bit_accuracy, e.sequence_accuracy) for i, e in enumerate(o.evaluations)),
                 )
 
     # ---- reading ----
@@ -246,10 +261,11 @@ class Store:
             return dict(self._db.execute(query).fetchall())
 
     def runs(self) -> pd.DataFrame:
-        """One row a planned replica, in the plan's order, with the columns of runs.csv; status `missing` without one."""
+        """One row a planned replica, in order: the columns of runs.csv and more."""
         outcome = ", ".join(f"r.{name}" for name in _OUTCOME)
         query = (
-            f"SELECT p.*, r.id AS replica, {outcome} FROM plan p LEFT JOIN replica r ON r.key = p.key ORDER BY p.position"
+            f"SELECT p.*, r.id AS replica, {outcome} "
+            "FROM plan p LEFT JOIN replica r ON r.key = p.key ORDER BY p.position"
         )
         with self._explained():
             frame = pd.read_sql_query(query, self._db)

@@ -65,7 +65,7 @@ class Stream:
 
     def uniform(self, width: int) -> NDArray[np.float64]:
         """Numbers uniform in [0, 1) with 53 bits, shape (count, width)."""
-        return (self._words(width) >> np.uint64(11)) * 2.0**-53
+        return np.asarray((self._words(width) >> np.uint64(11)) * 2.0**-53, np.float64)
 
     def integers(self, width: int, low: int, high: int) -> NDArray[np.int64]:
         """Whole numbers in [low, high), uniform to within 2^-53 (high - low), shape (count, width)."""

@@ -68,8 +68,9 @@ def parse(text: str, name: str) -> Document:
     """Parse a text; see `read`."""
     document = Document(None, {}, name)
     faults: list[Fault] = []
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is not None:
             document.data = _build(loader, node, (), document, faults, 0)
@@ -80,7 +81,8 @@ def parse(text: str, name: str) -> Document:
     except (yaml.YAMLError, ValueError, RecursionError, _TooDeep) as error:
         raise ExperimentError([Fault(name, "", f"not YAML: {' '.join(str(error).split())[:200]}")]) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if faults:
         raise ExperimentError(faults)
     return document
@@ -97,7 +99,7 @@ def _build(
         out: dict[str, Any] = {}
         loader.flatten_mapping(node)
         for key_node, value_node in node.value:
-            name = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            name = loader.construct_object(key_node, deep=True)
             where = f"{document.name}:{key_node.start_mark.line + 1}"
             if not isinstance(name, str | int | float | bool) and name is not None:
                 faults.append(Fault(where, key(path), f"a key must be a word, not {name!r}"))
@@ -109,7 +111,7 @@ def _build(
         return out
     if isinstance(node, yaml.SequenceNode):
         return [_build(loader, item, (*path, i), document, faults, depth + 1) for i, item in enumerate(node.value)]
-    return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+    return loader.construct_object(node, deep=True)
 
 
 def override(document: Document, assignment: str, option: str = "--set") -> None:
@@ -120,7 +122,7 @@ def override(document: Document, assignment: str, option: str = "--set") -> None
     """
     place = f"{option} {assignment}"
     dotted, equals, text = assignment.partition("=")
-    parts = [p for p in dotted.replace("[", ".").replace("]", "").split(".")]
+    parts = dotted.replace("[", ".").replace("]", "").split(".")
     if not equals or not all(parts):
         raise ExperimentError([Fault(place, "", "must be KEY=VALUE, for example train.max_steps=500")])
     try:

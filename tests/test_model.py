@@ -50,7 +50,7 @@ def test_any_length_and_batch(factory: Any, keys: dict[str, Any]) -> None:
 
 
 def test_initial_weights_depend_on_their_name_alone() -> None:
-    """The same factory, options, point and seed give the same weights; any other gives others; globals are untouched."""
+    """The same factory, options, point and seed give the same weights; others give others; globals stay."""
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     plan = blueprint(lstm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -80,8 +81,8 @@ def test_schedule_laws(every: int, growth: float, most: int) -> None:
     """Steps rise, end at max_steps, and gaps are multiples of `every` but for the last."""
     steps = schedule(every, growth, most)
     assert steps[-1] == most
-    assert all(a < b for a, b in zip(steps, steps[1:], strict=False))
-    assert all((b - a) % every == 0 for a, b in zip(steps[:-1], steps[1:-1], strict=False))
+    assert all(a < b for a, b in pairwise(steps))
+    assert all((b - a) % every == 0 for a, b in pairwise(steps[:-1]))
 
 
 def test_sources_and_pairs() -> None:

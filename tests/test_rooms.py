@@ -1,4 +1,4 @@
-"""Imports are a fan: leaves at the bottom, `run` over the rooms, `cli` on top; read from the source, not from memory."""
+"""Imports are a fan: leaves at the bottom, the wiring over the rooms, the command line on top; read from the source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ MAY = {
     "plugins": {"", "errors", "hookspecs"},
     "sources": {"errors", "plugins", "records"},
     "yamlfile": {"errors"},
-    "experiment": {"", "errors", "plugins", "records", "sources", "task", "yamlfile"},
+    "keys": {"errors", "yamlfile"},
+    "experiment": {"", "errors", "keys", "plugins", "records", "sources", "task", "yamlfile"},
     "grid": {"experiment", "records"},
     "training": {"", "cell", "errors", "plugins", "records", "sources", "streams", "task"},
     "store": {"errors", "records"},

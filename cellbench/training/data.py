@@ -60,9 +60,7 @@ class TrainingData:
     def _draw(self, start: int) -> None:
         steps, batch = min(self._block, self._max_steps - start), self._batch_size
         drawn = [
-            self._task.batch(
-                Stream(*name, start=start * batch, count=steps * batch), steps * batch, self._parameters
-            )
+            self._task.batch(Stream(*name, start=start * batch, count=steps * batch), steps * batch, self._parameters)
             for name in self._names
         ]
         self._inputs, self._targets = (
@@ -82,9 +80,7 @@ def _evaluation_set(
     return task.batch_of_difficulty(stream, examples, dict(parameters), difficulty)
 
 
-def evaluation_sets(
-    task: Task, settings: Settings, parameters: Pairs, seeds: Sequence[int]
-) -> tuple[Floats, Floats]:
+def evaluation_sets(task: Task, settings: Settings, parameters: Pairs, seeds: Sequence[int]) -> tuple[Floats, Floats]:
     """The sets of the learning curve: inputs (seeds, time, examples, input_size) and targets likewise."""
     return _stacked(task, settings.task, "evaluation", parameters, seeds, settings.evaluate.examples, None)
 

@@ -64,10 +64,10 @@ def train(chunk: Chunk, task: Task, engine: Engine, blueprint: Blueprint) -> Ite
         scores = replicas.evaluate(inputs, targets, which[alive])
         blown = ~np.isfinite(scores.loss)
         lost_at[alive[blown]] = step
-        for row, loss, bit, sequence in zip(
+        for member, loss, bit, sequence in zip(
             alive, scores.loss, scores.bit_accuracy, scores.sequence_accuracy, strict=True
         ):
-            curves[row].append(CurvePoint(step, float(loss), float(bit), float(sequence)))
+            curves[member].append(CurvePoint(step, float(loss), float(bit), float(sequence)))
         streaks.see(alive, step, getattr(scores, settings.solved.metric))
         leaving = blown.copy()
         if settings.train.stop_when_solved:
@@ -79,7 +79,9 @@ def train(chunk: Chunk, task: Task, engine: Engine, blueprint: Blueprint) -> Ite
 
     finals = _final_evaluations(chunk, task, engine, ended, seeds, which)
     for row, replica in enumerate(chunk.replicas):
-        outcome = _outcome(replica.key, curves[row], int(streaks.solved_at[row]), int(lost_at[row]), chunk, inputs, task)
+        outcome = _outcome(
+            replica.key, curves[row], int(streaks.solved_at[row]), int(lost_at[row]), chunk, inputs, task
+        )
         if row in ended:
             evaluations, final_loss = finals[row]
             outcome = replace(outcome, final_step=ended[row][0])

@@ -48,15 +48,19 @@ class Model(nn.Module):
             )
         self.initial: nn.ParameterList | None = None
         if learn_initial_state:
-            leaves, self._nesting = pytree.tree_flatten(cell.initial_state(1))  # type: ignore[operator]
+            state = cell.initial_state(1)  # type: ignore[operator]
+            leaves = pytree.tree_leaves(state)
             self.initial = nn.ParameterList(nn.Parameter(leaf.detach().clone()) for leaf in leaves)
+            # the state's nesting, with the number of each leaf in its place
+            numbers = iter(range(len(leaves)))
+            self._nesting: State = pytree.tree_map(lambda _: next(numbers), state)
 
     def initial_state(self, batch_size: int) -> State:
         """The state before the first step; learnt leaves are tiled along the batch."""
         if self.initial is None:
             return self.cell.initial_state(batch_size)  # type: ignore[operator]
         leaves = [leaf.expand(batch_size, *leaf.shape[1:]) for leaf in self.initial]
-        return pytree.tree_unflatten(leaves, self._nesting)
+        return pytree.tree_map(lambda number: leaves[number], self._nesting)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One time step: x (batch, input_size) and the state to logits (batch, output_size) and the next state."""
@@ -178,9 +182,9 @@ class Sizes:
 _ELEMENTWISE_PRODUCTS = {"mul", "addcmul", "lerp", "div"}
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.multiply_adds = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

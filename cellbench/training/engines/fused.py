@@ -15,9 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 
 def _rnn(squash: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-    def cell(
-        x: Tensor, h: Tensor, w: Tensor, u: Tensor, b: Tensor | None = None, c: Tensor | None = None
-    ) -> Tensor:
+    def cell(x: Tensor, h: Tensor, w: Tensor, u: Tensor, b: Tensor | None = None, c: Tensor | None = None) -> Tensor:
         return squash(linear(x, w, b) + linear(h, u, c))
 
     return cell

@@ -69,7 +69,7 @@ class _Stacked:
         return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
 
     def named(self, row: Tensor) -> dict[str, Tensor]:
-        parts = row.split(self.sizes)
+        parts = torch.split(row, self.sizes)
         return {n: p.view(s) for n, p, s in zip(self.names, parts, self.shapes, strict=True)}
 
     def logits(self, row: Tensor, inputs: Tensor) -> Tensor:

@@ -120,14 +120,18 @@ def run(
     where = Path(folder) if folder is not None else Path("results") / experiment.name
     with ExitStack() as stack:
         stack.enter_context(_terminable())
-        stack.enter_context(locked(where))
         if executor is None:
             executor = _executor(workers)
             stack.callback(executor.close)
+        try:
+            planned = grid.plan(experiment, _sizer(experiment))  # faults that show here leave no folder behind
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; nothing was run") from None
+        stack.enter_context(locked(where))
         if fresh:
             set_aside(where)
         try:
-            plan = prepare(experiment, where, only=only, shard=shard)
+            plan = prepare(experiment, where, planned, only=only, shard=shard)
             with Store(where, write=True) as store:
                 _record(store, plan, registry)
                 on_event(plan)
@@ -167,16 +171,22 @@ def _terminable() -> Iterator[None]:
 def prepare(
     experiment: Experiment,
     folder: Path,
+    planned: list[Planned] | None = None,
     *,
     only: Mapping[str, Sequence[str]] | None = None,
     shard: tuple[int, int] | None = None,
 ) -> Plan:
     """Plan a run: sizes measured, engines chosen, what is done already left out. Writes nothing.
 
+    Args:
+        experiment, folder: of the run.
+        planned: the whole plan, if it was made before.
+        only, shard: the part to train.
+
     Raises:
         CellbenchError: a cell cannot be made, a budget fits nothing, an engine refuses, stored results do not fit.
     """
-    planned = grid.plan(experiment, _sizer(experiment))
+    planned = planned if planned is not None else grid.plan(experiment, _sizer(experiment))
     selected = planned
     if only:
         selected = grid.select(selected, only)
@@ -278,9 +288,7 @@ def _chunks(
         for start in range(0, len(missing), width):
             replicas = tuple(missing[start : start + width])
             cost = seconds * len(replicas)
-            chunks.append(
-                Chunk(p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost)
-            )
+            chunks.append(Chunk(p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost))
     return sorted(chunks, key=lambda chunk: -chunk.cost)
 
 
@@ -290,7 +298,7 @@ def _seconds(experiment: Experiment, p: Planned, engine: str) -> float:
 
     inputs, _ = experiment.task.batch(Stream("size", count=1), 1, dict(p.point.parameters))
     batch = max(p.point.batch_size, 8)  # short batches fill no vector
-    work = p.fit.multiply_adds * inputs.shape[0] * batch * experiment.settings.train.max_steps
+    work = float(p.fit.multiply_adds * inputs.shape[0] * batch * experiment.settings.train.max_steps)
     return max(work / _SPEED[engine], 1e-4)
 
 
@@ -314,7 +322,7 @@ def _facts(experiment: Experiment, registry: Registry) -> dict[str, Any]:
     """What reports need to know beside the experiment's keys, so that they need neither torch nor the plugins."""
     settings = experiment.settings
     names = [name for name, _ in experiment.axes]
-    values = {**dict(settings.final.values), **{name: v for name, v in experiment.axes}}
+    values = {**dict(settings.final.values), **dict(experiment.axes)}
     references = {}
     for name in names:
         for value in dict.fromkeys((*dict(experiment.axes)[name], *values[name])):
@@ -335,9 +343,7 @@ def _facts(experiment: Experiment, registry: Registry) -> dict[str, Any]:
     return {
         "axes": names,
         "difficulty": experiment.task.difficulty,
-        "evaluation_steps": schedule(
-            settings.evaluate.every, settings.evaluate.growth, settings.train.max_steps
-        ),
+        "evaluation_steps": schedule(settings.evaluate.every, settings.evaluate.growth, settings.train.max_steps),
         "reference_accuracies": references,
         "cells": described,
     }

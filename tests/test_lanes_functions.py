@@ -1,0 +1,100 @@
+"""The vector functions of lanes.h against float64, over the whole range of float32, for each instruction set."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import special
+
+from cellbench.training.engines.lanes import build
+
+FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
+    "exp": (np.exp, 1.0),
+    "expm1": (np.expm1, 2.0),
+    "sigmoid": (special.expit, 2.5),
+    "tanh": (np.tanh, 2.0),
+    "log": (np.log, 1.0),
+    "log1p": (np.log1p, 2.0),
+    "sqrt": (np.sqrt, 0.5),
+    "sin": (np.sin, 1.0),
+    "cos": (np.cos, 1.0),
+    "erf": (special.erf, 1.0),
+}
+"""The true function, and the bound in units of the last place."""
+
+CODE = """
+#include "kernels.h"
+#define EXPORT(name) extern "C" void name##_of(const float *x, float *y, long n) { \\
+  for (long i = 0; i < n; i += LANES) { vf v; memcpy(&v, x + i, sizeof v); v = v##name(v); memcpy(y + i, &v, sizeof v); } }
+""" + "\n".join(f"EXPORT({name})" for name in FUNCTIONS)
+
+
+@pytest.fixture(scope="module", params=["avx512", "avx2", "sse2"])
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    isa = build.Isa(request.param, build.native_isa().machine)
+    if not build.runs_here(isa):
+        pytest.skip(f"this processor has no {isa.name}")
+    compiler = build.find_compiler()
+    assert compiler is not None
+    folder = tmp_path_factory.mktemp("functions")
+    path = Path(folder / "functions.so")
+    path.write_bytes(build.compile_program(CODE, compiler, isa, folder))
+    return ctypes.CDLL(str(path))
+
+
+def compute(library: ctypes.CDLL, name: str, x: np.ndarray) -> np.ndarray:
+    y = np.empty_like(x)
+    getattr(library, f"{name}_of")(x.ctypes.data_as(ctypes.c_void_p), y.ctypes.data_as(ctypes.c_void_p), ctypes.c_long(len(x)))
+    return y
+
+
+def numbers() -> np.ndarray:
+    """Every 4099th bit pattern of float32, and a dense grid where recurrent cells live."""
+    patterns = np.arange(0, 2**32, 4099, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    dense = np.concatenate([np.linspace(-20, 20, 200_001), np.linspace(-100, 100, 100_001), np.linspace(0, 2, 50_001)])
+    x = np.concatenate([patterns, dense.astype(np.float32)])
+    return np.ascontiguousarray(x[: len(x) // 64 * 64])
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_function_keeps_its_bound_over_the_whole_range(library: ctypes.CDLL, name: str) -> None:
+    true, bound = FUNCTIONS[name]
+    x = numbers()
+    want = true(x.astype(np.float64))
+    got = compute(library, name, x)
+    assert np.array_equal(np.isnan(got), np.isnan(want))
+    # results below the normal numbers may become 0: no cell and no loss can tell
+    want32 = want.astype(np.float32)
+    finite = np.isfinite(want32) & (np.abs(want) >= 2.0**-125)
+    assert np.array_equal(got[np.isinf(want32)], want32[np.isinf(want32)])
+    tiny = np.isfinite(want32) & ~finite
+    assert np.abs(got[tiny].astype(np.float64) - want[tiny]).max(initial=0.0) <= 2.0**-125
+    units = np.abs(got[finite].astype(np.float64) - want[finite]) / np.spacing(np.abs(want32[finite])).astype(np.float64)
+    assert units.max() <= bound, f"{units.max():.2f} ulp at {x[finite][units.argmax()]!r}"
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("name", "x", "y"),
+    [
+        ("exp", np.inf, np.inf), ("exp", -np.inf, 0), ("exp", 88.7, np.exp(np.float64(np.float32(88.7)))), ("exp", 89, np.inf),
+        ("expm1", -np.inf, -1), ("expm1", np.inf, np.inf), ("expm1", 0.0, 0.0),
+        ("sigmoid", np.inf, 1), ("sigmoid", -np.inf, 0), ("sigmoid", 0, 0.5),
+        ("tanh", np.inf, 1), ("tanh", -np.inf, -1), ("tanh", 0, 0),
+        ("log", 0, -np.inf), ("log", np.inf, np.inf), ("log", -1, np.nan), ("log", 1, 0), ("log", 1e-45, np.log(2.0**-149)),
+        ("log1p", -1, -np.inf), ("log1p", np.inf, np.inf), ("log1p", -1.5, np.nan), ("log1p", 0, 0),
+    ],
+)  # fmt: skip
+def test_a_function_at_its_ends(library: ctypes.CDLL, name: str, x: float, y: float) -> None:
+    got = compute(library, name, np.full(64, x, dtype=np.float32))
+    np.testing.assert_allclose(got, np.full(64, y), rtol=2e-7)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nan_comes_out_of_every_function(library: ctypes.CDLL, name: str) -> None:
+    assert np.isnan(compute(library, name, np.full(64, np.nan, dtype=np.float32))).all()
