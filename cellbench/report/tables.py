@@ -64,7 +64,7 @@ def _ratio(row: Any) -> str:
     if not _known(row["ratio"]):
         return "–"
     bound = {"at least": "≥ ", "at most": "≤ "}.get(str(row["bound"]), "")
-    return f"{bound}{words.ratio(row['ratio'])}{_span(row['ratio_low'], row['ratio_high'], words.ratio)}"
+    return f"{bound}{words.ratio(row['ratio'])}{_span(row['ratio_low'], row['ratio_high'], words.limit)}"
 
 
 def _share(row: Any) -> str:

@@ -122,7 +122,7 @@ def p_equivalent(estimate: Estimate, log_bound: float) -> float:
         return math.nan
     sd = float(estimate.psi.std(ddof=1))
     if sd < ZERO:
-        return 2.0 ** (1 - n) if abs(c) < log_bound else 1.0
+        return 2.0 ** (1 - n) if abs(c) < log_bound - ZERO else 1.0
     se = sd / math.sqrt(n)
     return float(special.stdtr(n - 1, (abs(c) - log_bound) / se))
 

@@ -127,7 +127,7 @@ def _left_out(row: Row, context: Context) -> list[str]:
     planned = len(context.design.seeds)
     if row.dropped:
         found.append(f"{words.count(row.dropped, 'seeds')} left out, not complete at all points")
-    elif len(row.seeds) < planned:
+    elif row.points and len(row.seeds) < planned:
         found.append(f"{len(row.seeds)} of {words.count(planned, 'seeds')} complete for both")
     return found
 

@@ -130,7 +130,7 @@ def _sentence(row: Row, context: Context) -> str:
 
 
 def _span(low: float, high: float) -> str:
-    return f"{words.ratio(low)} to {words.ratio(high)}"
+    return f"{words.limit(low)} to {words.limit(high)}"
 
 
 def _needs(row: Row) -> str:

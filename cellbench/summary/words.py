@@ -6,10 +6,10 @@ import math
 
 
 def ratio(x: float) -> str:
-    """A ratio: two decimals, and one more where rounding would say 1.00 of what is not 1.
+    """A ratio, with two decimals.
 
-    >>> ratio(0.6729), ratio(0.9962), ratio(1.0), ratio(23.456), ratio(0.0123)
-    ('0.67', '0.996', '1.00', '23.5', '0.012')
+    >>> ratio(0.6729), ratio(23.456), ratio(0.0123)
+    ('0.67', '23.5', '0.012')
     """
     if not math.isfinite(x):
         return "?"
@@ -17,9 +17,16 @@ def ratio(x: float) -> str:
         return f"{x:.0f}"
     if x >= 10:
         return f"{x:.1f}"
-    if x < 0.095:
-        return f"{x:.2g}"
-    text = f"{x:.2f}"
+    return f"{x:.2g}" if x < 0.095 else f"{x:.2f}"
+
+
+def limit(x: float) -> str:
+    """A limit of a ratio: one more decimal where rounding would say 1.00 of what is clear of 1.
+
+    >>> limit(0.9962), limit(1.0), limit(0.8)
+    ('0.996', '1.00', '0.80')
+    """
+    text = ratio(x)
     return f"{x:.3f}" if text == "1.00" and abs(x - 1) >= 0.0005 else text
 
 
