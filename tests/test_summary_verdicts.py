@@ -267,7 +267,7 @@ def test_ends_of_the_range(ends, grid, rates, suffix):
     points = "1 point" if grid is ONE else "8 points"
     edge = f"Both were fastest at the largest rate tried (0.03) at {ends} of {points}; a wider range may change this."
     assert found.verdicts[0].sentence.endswith(edge) == bool(suffix)
-    assert found.wider_rates == ((0.003, 0.01, 0.03, 0.09) if suffix else ())
+    assert found.wider_rates == ((0.003, 0.01, 0.03, 0.1) if suffix else ())
     count = f"gru at the end of the range at {ends} of {points} (0.03)"
     assert (count in found.verdicts[0].notes) == (not suffix and len(rates) > 1)
     described = found.comparisons.query("metric == 'steps' and scope == 'point' and at == 'tuned'")

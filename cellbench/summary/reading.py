@@ -155,10 +155,13 @@ def wider_rates(design: Design, rows: Sequence[Row]) -> tuple[float, ...]:
         return ()
     main = [row for row in rows if row.scope.kind == ALL and row.at == "tuned" and row.ends_matter and row.points]
     ends = {rate for row in main for rate in (*row.ends, *row.ends_baseline)}
-    lower = _round(rates[0] * rates[0] / rates[1]) if rates[0] in ends else None
-    upper = _round(rates[-1] * rates[-1] / rates[-2]) if rates[-1] in ends else None
+    lower = _nice(rates[0] * rates[0] / rates[1]) if rates[0] in ends else None
+    upper = _nice(rates[-1] * rates[-1] / rates[-2]) if rates[-1] in ends else None
     return tuple(rate for rate in (lower, *rates, upper) if rate is not None) if ends else ()
 
 
-def _round(rate: float) -> float:
-    return float(f"{rate:.1g}") if math.isfinite(rate) else rate
+def _nice(rate: float) -> float:
+    """The nearest of 1, 2, 3, 5 times a power of ten."""
+    power = math.floor(math.log10(rate))
+    near = [float(f"{digit}e{k}") for k in (power, power + 1) for digit in (1, 2, 3, 5)]
+    return min(near, key=lambda candidate: abs(math.log(candidate / rate)))
