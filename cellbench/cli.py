@@ -270,3 +270,49 @@ def schema() -> None:
     from cellbench.keys import schema as experiment_schema
 
     print(json.dumps(experiment_schema(), indent=2))
+
+
+@app.command()
+def check(
+    cell: Annotated[str, typer.Argument(metavar="CELL", help="A registered name, or FILE:CLASS.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> int:
+    """Whether a cell is sound: one line a check; exit 0 or 1."""
+    from cellbench.conformance.report import check_cell
+
+    return 0 if check_cell(cell, as_json=as_json) else 1
+
+
+@app.command()
+def new(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A cell; its package is ./cellbench-NAME.")
+    ] = None,
+    experiment: Annotated[Path | None, typer.Option(metavar="FILE", help="A commented experiment instead.")] = None,
+) -> None:
+    """Write a plugin package around a new cell, or an experiment file."""
+    from cellbench.scaffold import new_experiment, new_package
+
+    if (name is None) == (experiment is None):
+        raise CellbenchError("give a name, `cellbench new mycell`, or a file, `cellbench new --experiment mine.yaml`")
+    if name is not None:
+        folder = new_package(name, Path())
+        print(f"Wrote {folder}. Next:\n  pip install -e {folder} && cellbench check {name}")
+    elif experiment is not None:
+        print(f"Wrote {new_experiment(experiment)}. Next:\n  cellbench run {experiment} --dry-run")
+
+
+@app.command()
+def build(
+    experiment: Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT]", help="As for `run`.")] = None,
+    cell: Annotated[list[str] | None, typer.Option(metavar="FILE:CLASS", help="As for `run`.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for `run`.")] = None,
+    isa: Annotated[str | None, typer.Option(metavar="NAME", help="For other nodes: avx512, avx2 or baseline.")] = None,
+) -> int:
+    """Compile an experiment's cells into the cache, for nodes without a compiler; exit 1 if one was refused."""
+    from cellbench.runner import build as build_experiment
+
+    built = build_experiment(_load(experiment, cell or [], set_ or []), isa)
+    for line, _ in built:
+        print(line)
+    return 0 if all(done for _, done in built) else 1

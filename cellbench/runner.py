@@ -361,3 +361,29 @@ def _train(store: Store, plan: Plan, executor: Executor, on_event: OnEvent) -> N
             texts[outcome.key] = replace(p.key, seed=r.seed, learning_rate=r.learning_rate).text()
         store.add(found, texts)
         on_event(Finished(chunk, tuple(found)))
+
+
+def build(experiment: Experiment, isa: str | None = None) -> list[tuple[str, bool]]:
+    """Compile every cell of an experiment, at every hidden size, into the cache.
+
+    Args:
+        experiment: what is to be run, perhaps elsewhere.
+        isa: another instruction set than this processor's.
+
+    Returns:
+        One line a cell and hidden size, and whether it was built.
+    """
+    from cellbench.training.engines import Refused
+    from cellbench.training.engines.lanes import build_ahead
+    from cellbench.training.work import blueprint_of
+
+    planned = grid.plan(experiment, _sizer(experiment))
+    lines = []
+    for cell in experiment.cells:
+        for hidden in sorted({p.fit.hidden_size for p in planned if p.cell == cell}):
+            what = f"{cell.label}, hidden size {hidden}"
+            try:
+                lines.append((f"{what}: {build_ahead(blueprint_of(cell, hidden, experiment.task), isa=isa)}", True))
+            except Refused as refusal:
+                lines.append((f"{what}: not built: {refusal}", False))
+    return lines

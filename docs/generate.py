@@ -1,0 +1,84 @@
+"""Writes the generated parts of the documentation: `python docs/generate.py`. A test fails when they are stale.
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->` in a page of this folder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from cellbench.keys import (
+    CellKeys,
+    EvaluateKeys,
+    FinalKeys,
+    Keys,
+    ReadoutKeys,
+    ReportKeys,
+    SolvedKeys,
+    TrainKeys,
+    schema,
+)
+
+HERE = Path(__file__).parent
+
+
+def keys() -> str:
+    """Every key of an experiment file, with its default and meaning."""
+    sections: list[tuple[str, type[BaseModel]]] = [
+        ("", Keys), ("cells[]", CellKeys), ("train", TrainKeys), ("evaluate", EvaluateKeys), ("solved", SolvedKeys),
+        ("final", FinalKeys), ("report", ReportKeys), ("readout", ReadoutKeys),
+    ]  # fmt: skip
+    rows = ["| key | default | meaning |", "| --- | --- | --- |"]
+    nested = {name for name, _ in sections}
+    for section, model in sections:
+        for name, field in model.model_fields.items():
+            if name in nested and section == "" and name != "readout":
+                continue
+            path = f"{section}.{name}" if section else name
+            rows.append(f"| `{path}` | {_default(name, field)} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if field.is_required():
+        return "must be given"
+    value = field.get_default(call_default_factory=True)
+    if name == "seeds":
+        return "`10`"
+    if value is None or isinstance(value, BaseModel):
+        return ""
+    text = {True: "true", False: "false"}.get(value, value) if isinstance(value, bool) else value
+    return f"`{text}`"
+
+
+def schema_sql() -> str:
+    """The store's schema, as it is."""
+    text = resources.files("cellbench").joinpath("schema.sql").read_text(encoding="utf-8")
+    return f"```sql\n{text.rstrip()}\n```"
+
+
+PARTS: dict[str, Callable[[], str]] = {"keys": keys, "schema": schema_sql}
+_PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def generated(page: str) -> str:
+    """A page's text with its generated parts made anew."""
+    return _PART.sub(lambda m: f"{m[1]}{PARTS[m[2]]()}\n{m[3]}", page)
+
+
+def json_schema() -> str:
+    """experiments/experiment.schema.json, which the shipped files point editors at."""
+    return json.dumps(schema(), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    (HERE.parent / "experiments/experiment.schema.json").write_text(json_schema())
+    for path in sorted(HERE.glob("*.md")):
+        path.write_text(generated(path.read_text()))

@@ -1,0 +1,96 @@
+"""The documentation is tied to the code: generated parts are fresh, tables name what exists, commands are real."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from typer.main import get_command
+
+from cellbench import hookspecs
+from cellbench.cli import app
+from cellbench.keys import Keys
+from cellbench.report.csv import CURVES, RUNS
+from cellbench.store import VOLATILE
+from tests.test_run import WHEN
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_generated_parts_are_fresh(page: Path) -> None:
+    """`python docs/generate.py` changes nothing."""
+    text = page.read_text()
+    assert generator().generated(text) == text, "stale: run python docs/generate.py"
+
+
+def test_the_json_schema_is_fresh() -> None:
+    """The schema that the shipped experiments point at is the one that `cellbench schema` prints."""
+    assert (ROOT / "experiments/experiment.schema.json").read_text() == generator().json_schema()
+
+
+def test_every_key_is_explained() -> None:
+    """The experiment page names every key of the file."""
+    text = (ROOT / "docs/experiment.md").read_text()
+    for name in Keys.model_fields:
+        assert f"`{name}" in text, name
+
+
+def test_every_column_is_explained() -> None:
+    """The results page names every column of runs.csv and curves.csv, and the volatile ones."""
+    text = (ROOT / "docs/results.md").read_text()
+    for name in {*RUNS, *CURVES, *VOLATILE} - {"*axes"}:
+        assert f"`{name}`" in text, name
+
+
+def test_every_row_of_what_happens_when_has_its_test() -> None:
+    """Each row of the key's table is a test of tests/test_run.py, and each of these tests a row."""
+    text = (ROOT / "docs/results.md").read_text()
+    table = text.split("| what happens | what is trained by the next run |")[1].split("\n\n")[0]
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ") and "---" not in line]
+    tests = (ROOT / "tests/test_run.py").read_text()
+    named = re.findall(r"def test_what_happens_(?:when|on|with)_(\w+)\(", tests)
+    assert set(rows) == set(WHEN) | {n.replace("_", " ") for n in named}
+
+
+def test_commands_in_the_documentation_exist() -> None:
+    """Every `cellbench COMMAND --option` in a page is a command with that option."""
+    known = get_command(app)
+    for page in PAGES:
+        commands = "run|report|status|list|info|schema|check|new|build|verify|merge"
+        for line in re.findall(rf"cellbench ((?:{commands})\b[^`\n]*)", page.read_text()):
+            name = line.split()[0]
+            assert name in known.commands, f"{page.name}: cellbench {name}"  # type: ignore[attr-defined]
+            options = {o for p in known.commands[name].params for o in p.opts}  # type: ignore[attr-defined]
+            for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line):
+                assert option in options | {"--help"}, f"{page.name}: cellbench {name} {option}"
+
+
+def test_hooks_are_documented_with_their_signature() -> None:
+    """The page on plugins has every hook and every argument of `register`."""
+    text = (ROOT / "docs/plugins.md").read_text()
+    for hook in ("register_cells", "register_tasks"):
+        assert hasattr(hookspecs, hook)
+        assert f"`{hook}(register)`" in text
+    for argument in ("name", "factory", "description", "reference", "defaults"):
+        assert f"`{argument}`" in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Relative links of a page are files."""
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
