@@ -307,7 +307,7 @@ def build(
     experiment: Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT]", help="As for `run`.")] = None,
     cell: Annotated[list[str] | None, typer.Option(metavar="FILE:CLASS", help="As for `run`.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for `run`.")] = None,
-    isa: Annotated[str | None, typer.Option(metavar="NAME", help="For other nodes: avx512, avx2 or baseline.")] = None,
+    isa: Annotated[str | None, typer.Option(metavar="NAME", help="For other nodes: avx512, avx2 or sse2.")] = None,
 ) -> int:
     """Compile an experiment's cells into the cache, for nodes without a compiler; exit 1 if one was refused."""
     from cellbench.runner import build as build_experiment
