@@ -109,7 +109,11 @@ def holm(p: Sequence[float] | Floats) -> Floats:
 
 
 def without_one(points: Sequence[Estimate]) -> list[Estimate]:
-    """The pooled estimate with each single point left out; empty for a single point."""
+    """The pooled estimate with each single point left out; empty for a single point.
+
+    >>> [e.centre for e in without_one([Estimate(c, np.zeros(3)) for c in (0.0, 1.0, 2.0)])]
+    [1.5, 1.0, 0.5]
+    """
     if len(points) < 2:
         return []
     return [pool([*points[:g], *points[g + 1 :]]) for g in range(len(points))]

@@ -52,7 +52,11 @@ class Estimate:
 
 
 def mean(values: Floats) -> Estimate:
-    """The mean over seeds, values of shape (seeds,), as an `Estimate`."""
+    """The mean over seeds, values of shape (seeds,), as an `Estimate`.
+
+    >>> mean(np.array([1.0, 3.0]))
+    Estimate(centre=2.0, psi=array([1., 3.]))
+    """
     return Estimate(float(values.mean()) if len(values) else math.nan, values)
 
 

@@ -96,6 +96,10 @@ def reached(steps: Floats, at: Floats, weights: Floats | None = None) -> Floats:
 
 
 def solved(steps: Floats) -> Floats:
-    """1 where T was reached, 0 where it never was; any shape."""
+    """1 where T was reached, 0 where it never was; any shape.
+
+    >>> solved(np.array([100.0, np.inf]))
+    array([1., 0.])
+    """
     done: Flags = np.isfinite(steps)
     return done.astype(np.float64)

@@ -20,7 +20,7 @@ from cellbench.statistics.arrays import Counts, Flags, Floats
 from cellbench.statistics.intervals import LEAST_SEEDS, Estimate
 from cellbench.statistics.learning_rate import Tuned, across, tuned
 from cellbench.statistics.survival import log_steps
-from cellbench.summary.design import Design, Point, plain, value_order
+from cellbench.summary.design import Design, Point, Value, plain, value_order
 
 METRICS = ("sequence_accuracy", "bit_accuracy")
 """Sequence accuracy leads: bit accuracy flatters."""
@@ -36,7 +36,7 @@ Codes: TypeAlias = NDArray[np.intp]
 Seeds: TypeAlias = tuple[int, ...]
 """Positions in `Design.seeds`."""
 
-Key: TypeAlias = tuple[str, float]
+Key: TypeAlias = tuple[str, Value]
 """What a model was evaluated on: (by, value); ("", nan) is the trained length."""
 
 
@@ -199,8 +199,8 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Rep
         known = ~np.isnan(measured)  # a replica that never started has no size
         sizes[column] = np.full(full[:2], math.nan)
         sizes[column][where[0][known], where[1][known]] = measured[known]
-    keys = _keys(evaluations, axes)
-    scores = _scores(evaluations, keys, place(evaluations), full, steps, dead)
+    keys, which = _keys(evaluations, axes)
+    scores = _scores(evaluations, keys, which, place(evaluations), full, steps, dead)
     return Replicas(design, points, keys, state, steps, ties, scores, sizes)
 
 
@@ -215,26 +215,34 @@ def _states(runs: pd.DataFrame) -> Counts:
     return codes
 
 
-def _keys(evaluations: pd.DataFrame, axes: Sequence[str]) -> tuple[Key, ...]:
-    pairs = evaluations[["by", "value"]].drop_duplicates()
-    found = {(str(by), math.nan if by == "" else float(v)) for by, v in zip(pairs["by"], pairs["value"], strict=True)}
+def _keys(evaluations: pd.DataFrame, axes: Sequence[str]) -> tuple[tuple[Key, ...], Codes]:
+    """What was evaluated, in order (the trained length first, then by the axes), and which of them each row is."""
+    grouped = evaluations.groupby(["by", "value"], dropna=False, sort=False)
+    codes = np.asarray(grouped.ngroup(), dtype=np.intp)
+    firsts = np.unique(codes, return_index=True)[1]
+    found: list[Key] = [
+        (str(by), math.nan if by == "" else plain(value))
+        for by, value in zip(evaluations["by"].iloc[firsts], evaluations["value"].iloc[firsts], strict=True)
+    ]
     rank = {"": 0, **{axis: 1 + i for i, axis in enumerate(axes)}}
-    return tuple(sorted(found, key=lambda k: (rank.get(k[0], len(rank)), k[0], 0.0 if k[0] == "" else k[1])))
+
+    def order(k: int) -> tuple[int, str, tuple[str, float, str]]:
+        by, value = found[k]
+        return rank.get(by, len(rank)), by, value_order(0 if by == "" else value)
+
+    places = sorted(range(len(found)), key=order)
+    return tuple(found[k] for k in places), np.argsort(places).astype(np.intp)[codes]
 
 
 def _scores(
     evaluations: pd.DataFrame,
     keys: Sequence[Key],
+    which: Codes,
     where: tuple[Codes, ...],
     full: tuple[int, ...],
     steps: Floats,
     dead: Flags,
 ) -> dict[str, Floats]:
-    value = evaluations["value"].to_numpy(dtype=np.float64)
-    by = evaluations["by"].to_numpy()
-    which = np.zeros(len(evaluations), dtype=np.intp)
-    for k, (name, wanted) in enumerate(keys):
-        which[(by == name) & ((value == wanted) | (name == ""))] = k
     known_at = np.zeros((full[1], len(keys)), dtype=bool)
     known_at[where[1], which] = True
     missing = np.isnan(steps)
