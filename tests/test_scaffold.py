@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cellbench import CellbenchError, experiment, plugins
+from cellbench import CellbenchError, experiment, keys, plugins
 from cellbench.conformance import LAWS
 from cellbench.conformance.report import subject_of
 from cellbench.scaffold import new_experiment, new_package
@@ -98,14 +98,14 @@ def test_the_experiment_states_every_key_with_its_default(tmp_path: Path) -> Non
     same = {**default.keys.model_dump(), "baseline": "lstm", "final": written.keys.final.model_dump()}
     assert written.keys.model_dump() == same
 
-    def keys(model: dict[str, Any]) -> set[str]:
+    def names(model: dict[str, Any]) -> set[str]:
         return set(model["properties"]) - {"factory", "options", "learn_initial_state", "label", "readout"}
 
-    data, whole = yaml.safe_load(path.read_text()), experiment.schema()
-    assert set(data) == keys(whole)
+    data, whole = yaml.safe_load(path.read_text()), keys.schema()
+    assert set(data) == names(whole)
     for section, definition in (("train", "TrainKeys"), ("evaluate", "EvaluateKeys"), ("solved", "SolvedKeys"),
                                 ("report", "ReportKeys")):  # fmt: skip
-        assert set(data[section]) == keys(whole["$defs"][definition])
+        assert set(data[section]) == names(whole["$defs"][definition])
     for key in ("factory", "options", "learn_initial_state", "label", "readout"):
         assert f"{key}: " in path.read_text(), f"{key} is shown in a comment"
 
