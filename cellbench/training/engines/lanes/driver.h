@@ -22,8 +22,8 @@ struct Scratch {
     dz = z + (backward ? T : 1) * OUTPUTS;
     ds = dz + (backward ? T : 0) * OUTPUTS;
     acc = ds + 2 * STATES;
-    tmp = acc + SUMS;
-    end = tmp + TEMPORARY;
+    tmp = acc + padded(SUMS);
+    end = tmp + (TEMPORARY > padded(SUMS) ? TEMPORARY : padded(SUMS));
   }
   static constexpr long padded(long n) { return (n + 15) / 16 * 16; }
 };
@@ -68,7 +68,7 @@ static void begin_sequence(const float *u, vf *h) {
 static float gradient(const float *p, const vf *X, const vf *Y, long T, long B, Scratch &m) {
   memset(m.g, 0, sizeof(float) * TRAINED);
   memset(m.gu, 0, sizeof(float) * Scratch::padded(DERIVED_GRADIENTS));
-  for (long i = 0; i < SUMS; i++) m.acc[i] = S(0.f);
+  for (long i = 0; i < Scratch::padded(SUMS); i++) m.acc[i] = S(0.f);
   prologue(p, m.u);
   const float each = 1.f / (float)(T * B * OUTPUTS);
   vf loss = S(0.f);
@@ -91,9 +91,13 @@ static float gradient(const float *p, const vf *X, const vf *Y, long T, long B, 
       before = swap;
     }
     for (long i = 0; i < STATES; i++) m.gu[FIRST_GRADIENT + i] += lane_sum(after[i]);
-    products(m.g, m.gu, x, m.h, m.r, m.b, m.dz, T);
+    products(m.g, m.gu, m.acc, x, m.h, m.r, m.b, m.dz, T);
   }
-  settle(m.g, m.gu, m.acc);
+  for (long i = 0; i < SUMS; i += LANES) {
+    vf totals = lane_sums(m.acc + i);
+    memcpy((float *)m.tmp + i, &totals, sizeof totals);
+  }
+  settle(m.g, m.gu, (const float *)m.tmp);
   epilogue(p, m.u, m.gu, m.g);
   return lane_sum(loss);
 }

@@ -11,7 +11,7 @@ from cellbench.training.engines.lanes.function import Function
 from cellbench.training.engines.lanes.nodes import Nodes
 from cellbench.training.engines.lanes.operations import indices, loops
 from cellbench.training.engines.lanes.products import Outer
-from cellbench.training.engines.lanes.values import Value, contiguous
+from cellbench.training.engines.lanes.values import Value, contiguous, reshaped
 
 _STEPS = {
     "x": "x, INPUTS",
@@ -76,12 +76,15 @@ class Terms:
             if node not in summed:
                 value = backward.value(node)
                 offset = self._nodes.allocate("acc", value.size)
-                target = Value("acc", offset, value.shape, contiguous(value.shape), True)
-                backward.copy(value, target, "+=")
-                summed[node] = target
-            source = summed[node]
+                summed[node] = Value("totals", offset, value.shape, contiguous(value.shape), False)
+                flat = reshaped(value, (value.size,)) if value.buffer in _STEPS else None
+                if flat is not None and flat.strides in ((0,), (1,)):
+                    put_off.emit(f"time_sums<{flat.size}>(acc + {offset}, {self._steps(flat)}, T);")
+                else:
+                    target = Value("acc", offset, value.shape, contiguous(value.shape), True)
+                    backward.copy(value, target, "+=")
             settle.emit(
-                f"{loops(place.shape)}{place.at(indices(place.shape))} += lane_sum({source.at(indices(source.shape))});"
+                f"{loops(place.shape)}{place.at(indices(place.shape))} += {summed[node].at(indices(place.shape))};"
             )
         return put_off, settle
 

@@ -10,9 +10,18 @@ template <int K, long XS, long WN, long WK> struct Term {
   const vf *x;
   const float *w;
   template <int N> INLINED void add(vf *a, int first) const {
-    for (int k = 0; k < K; k++) {
-      vf input = x[k * XS];
-      for (int n = 0; n < N; n++) a[n] += w[(first + n) * WN + k * WK] * input;
+    if constexpr (4 * N <= ACCUMULATORS && K >= 8) {  // few outputs: four sums each, or the latency of one is all we see
+      vf part[4][N];
+      for (int i = 0; i < 4; i++)
+        for (int n = 0; n < N; n++) part[i][n] = S(0.f);
+      for (int k = 0; k < K; k++)
+        for (int n = 0; n < N; n++) part[k % 4][n] += w[(first + n) * WN + k * WK] * x[k * XS];
+      for (int n = 0; n < N; n++) a[n] += (part[0][n] + part[1][n]) + (part[2][n] + part[3][n]);
+    } else {
+      for (int k = 0; k < K; k++) {
+        vf input = x[k * XS];
+        for (int n = 0; n < N; n++) a[n] += w[(first + n) * WN + k * WK] * input;
+      }
     }
   }
 };
@@ -44,16 +53,25 @@ INLINE void product(vf *y, Start start, Terms... terms) {
 
 #if LANES == 16 && defined(__GNUC__) && !defined(__clang__)
 #define IN_REGISTER(v) asm("" : "+v"(v))  // gcc reads an operand from memory again for each use
-enum : int { OUTER_ROWS = 4, OUTER_COLUMNS = 4 };
 #else
 #define IN_REGISTER(v)
-enum : int { OUTER_ROWS = LANES == 16 ? 4 : 3, OUTER_COLUMNS = 4 };
 #endif
+// Blocks of an outer product: columns, and rows to go with them, that fit the registers (32 with AVX-512, else 16).
+enum : int { OUTER_COLUMNS = LANES == 16 ? 4 : 6 };
+constexpr int outer_rows_for(int columns) {
+  if (LANES == 16) return columns == 4 ? 4 : columns == 3 ? 5 : columns == 2 ? 8 : 12;
+  return columns >= 5 ? 2 : columns >= 3 ? 3 : columns == 2 ? 5 : 7;
+}
+constexpr int outer_columns_for(int K) {  // blocks of equal size
+  const int blocks = (K + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
+  return (K + blocks - 1) / blocks;
+}
 
 template <int R, int C, long DS, long XS>
 INLINE void outer_block(float *g, long gr, long gc, const vf *d, long dt, const vf *x, long xt, long T) {
-  vf a[16];
-  for (int i = 0; i < 16; i++) a[i] = S(0.f);
+  constexpr int size = (R * C + LANES - 1) / LANES * LANES;
+  vf a[size];
+  for (int i = 0; i < size; i++) a[i] = S(0.f);
   for (long t = 0; t < T; t++) {
     vf e[R];
     for (int i = 0; i < R; i++) {
@@ -66,28 +84,40 @@ INLINE void outer_block(float *g, long gr, long gc, const vf *d, long dt, const 
       for (int i = 0; i < R; i++) a[i * C + j] += e[i] * f;
     }
   }
-  float s[16];
-  for (int i = 0; i < R * C; i += LANES) {
+  float s[size];
+  for (int i = 0; i < size; i += LANES) {
     vf sums = lane_sums(a + i);
     memcpy(s + i, &sums, sizeof sums);
   }
   for (int i = 0; i < R; i++)
     for (int j = 0; j < C; j++) g[i * gr + j * gc] += s[i * C + j];
 }
-template <int R, int K, long DS, long XS>
-INLINE void outer_rows(float *g, long gr, long gc, const vf *d, long dt, const vf *x, long xt, long T) {
-  constexpr int rest = K % OUTER_COLUMNS;
-  for (int k = 0; k + OUTER_COLUMNS <= K; k += OUTER_COLUMNS)
-    outer_block<R, OUTER_COLUMNS, DS, XS>(g + k * gc, gr, gc, d, dt, x + k * XS, xt, T);
+template <int N, int C, long DS, long XS>
+INLINE void outer_columns(float *g, long gr, long gc, const vf *d, long dt, const vf *x, long xt, long T) {
+  constexpr int R = outer_rows_for(C), rest = N % R;
+  for (int n = 0; n + R <= N; n += R) outer_block<R, C, DS, XS>(g + n * gr, gr, gc, d + n * DS, dt, x, xt, T);
   if constexpr (rest > 0)
-    outer_block<R, rest, DS, XS>(g + (K - rest) * gc, gr, gc, d, dt, x + (K - rest) * XS, xt, T);
+    outer_block<rest, C, DS, XS>(g + (N - rest) * gr, gr, gc, d + (N - rest) * DS, dt, x, xt, T);
 }
 // g[n * gr + k * gc] += sum over time and lanes of d[t * dt + n * DS] * x[t * xt + k * XS], n < N, k < K
 template <int N, int K, long DS, long XS>
 INLINE void outer(float *g, long gr, long gc, const vf *d, long dt, const vf *x, long xt, long T) {
-  constexpr int rest = N % OUTER_ROWS;
-  for (int n = 0; n + OUTER_ROWS <= N; n += OUTER_ROWS)
-    outer_rows<OUTER_ROWS, K, DS, XS>(g + n * gr, gr, gc, d + n * DS, dt, x, xt, T);
+  constexpr int C = outer_columns_for(K), rest = K % C;
+  for (int k = 0; k + C <= K; k += C) outer_columns<N, C, DS, XS>(g + k * gc, gr, gc, d, dt, x + k * XS, xt, T);
   if constexpr (rest > 0)
-    outer_rows<rest, K, DS, XS>(g + (N - rest) * gr, gr, gc, d + (N - rest) * DS, dt, x, xt, T);
+    outer_columns<N, rest, DS, XS>(g + (K - rest) * gc, gr, gc, d, dt, x + (K - rest) * XS, xt, T);
+}
+
+// acc[n] += sum over time of d[t * dt + n], n < N
+template <int N> INLINE void time_sums(vf *acc, const vf *d, long dt, long T) {
+  constexpr int size = 8, rest = N % size;
+  for (int n = 0; n + size <= N; n += size) {
+    vf a[size];
+    for (int i = 0; i < size; i++) a[i] = acc[n + i];
+    for (long t = 0; t < T; t++)
+      for (int i = 0; i < size; i++) a[i] += d[t * dt + n + i];
+    for (int i = 0; i < size; i++) acc[n + i] = a[i];
+  }
+  for (int n = N - rest; n < N; n++)
+    for (long t = 0; t < T; t++) acc[n] += d[t * dt + n];
 }

@@ -41,9 +41,9 @@ SIGNATURES = {
     "backward": "const float *__restrict p, const float *__restrict u, const vf *__restrict x, const vf *__restrict s, "
     "const vf *__restrict n, const vf *__restrict r, vf *__restrict b, const vf *__restrict dy, "
     "const vf *__restrict dn, vf *__restrict ds, vf *__restrict acc, vf *__restrict tmp",
-    "products": "float *__restrict g, float *__restrict gu, const vf *x, const vf *h, const vf *r, const vf *b, "
-    "const vf *dy, long T",
-    "settle": "float *__restrict g, float *__restrict gu, const vf *__restrict acc",
+    "products": "float *__restrict g, float *__restrict gu, vf *__restrict acc, const vf *x, const vf *h, const vf *r, "
+    "const vf *b, const vf *dy, long T",
+    "settle": "float *__restrict g, float *__restrict gu, const float *__restrict totals",
     "epilogue": "const float *__restrict p, float *__restrict u, const float *__restrict gu, float *__restrict g",
 }
 
