@@ -86,6 +86,10 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; default: the cores this process may use.")
     ] = None,
+    executor: Annotated[str, typer.Option(metavar="local|dask", help="Where to train.")] = "local",
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler, tcp://node1:8786; default: one made here.")
+    ] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Train the I-th of N parts.")] = None,
     results: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds results folders.")] = Path(
         "results"
@@ -102,6 +106,10 @@ def run(
     from cellbench.runner import prepare
     from cellbench.runner import run as run_experiment
 
+    if executor not in ("local", "dask"):
+        raise CellbenchError(f"--executor {executor}: must be local or dask")
+    if scheduler is not None and executor != "dask":
+        raise CellbenchError(f"--scheduler {scheduler}: goes with --executor dask")
     loaded = _load(experiment, cell or [], set_ or [])
     part, number = _only(loaded, only or []), _shard(shard)
     folder = results / loaded.name
@@ -115,6 +123,8 @@ def run(
             found = run_experiment(
                 loaded,
                 folder,
+                executor=executor,  # type: ignore[arg-type]
+                scheduler=scheduler,
                 workers=workers or environment.usable_cores(),
                 only=part,
                 shard=number,
@@ -233,9 +243,14 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fa
             {"entry_point": b.entry_point, "distribution": b.distribution, "version": b.version, "cause": b.cause}
             for b in registry.broken
         ]
-        clashes = [{"kind": c.kind, "name": c.name, "providers": list(c.providers)} for c in registry.clashes]
+        for clash in registry.clashes:
+            for provider in clash.providers:
+                distribution, _, version = provider.rpartition(" ")
+                broken.append(
+                    {"entry_point": "", "distribution": distribution, "version": version, "cause": str(clash)}
+                )
         cells, tasks = ([facts(e) for e in entries.values()] for entries in (registry.cells, registry.tasks))
-        print(json.dumps({"cells": cells, "tasks": tasks, "broken": broken, "clashes": clashes}, indent=2))
+        print(json.dumps({"cells": cells, "tasks": tasks, "broken": broken}, indent=2))
         return
     for title, entries in (("Cells", registry.cells), ("Tasks", registry.tasks)):
         print(f"{title}:")

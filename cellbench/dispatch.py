@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass, replace
 
-from cellbench.executors import Executor
+from cellbench.executors import Executor, WorkerDied
 from cellbench.records import Chunk, Outcome
 
 ATTEMPTS = 2
 """How often a chunk is tried before its replicas are recorded as failed by the machine."""
+
+Job = Callable[[], list[Outcome]]
 
 
 @dataclass
@@ -22,12 +24,18 @@ class _Flight:
 
 
 def dispatch(
-    chunks: Iterable[Chunk], executor: Executor, work: Callable[[Chunk], list[Outcome]]
+    chunks: Iterable[Chunk], executor: Executor, job: Callable[[Chunk], Job]
 ) -> Iterator[tuple[Chunk, list[Outcome]]]:
     """Run every chunk.
 
-    When a worker dies, the chunks that were under way are suspects. Each is tried again alone, so that one which kills
-    its worker takes no other with it; after `ATTEMPTS` its replicas are failed, by the machine.
+    When a worker dies, the chunks that were under way are suspects. Each is tried again, and where a death takes
+    neighbours with it, alone, so that one which kills its worker fails no other; after `ATTEMPTS` its replicas are
+    failed, by the machine.
+
+    Args:
+        chunks: in the order to begin them.
+        executor: where they run.
+        job: makes of a chunk what the worker calls.
 
     Yields:
         A chunk and the outcomes of all its replicas, as chunks end.
@@ -35,28 +43,30 @@ def dispatch(
     waiting, suspects = deque(chunks), deque[Chunk]()
     flying: dict[Future[list[Outcome]], _Flight] = {}
     while waiting or suspects or flying:
-        alone = bool(suspects) or any(f.chunk.attempt > 1 for f in flying.values())
+        apart = not executor.isolated
+        alone = apart and (bool(suspects) or any(f.chunk.attempt > 1 for f in flying.values()))
         while (waiting or suspects) and len(flying) < (1 if alone else executor.slots):
             chunk = suspects.popleft() if suspects else waiting.popleft()
-            flying[executor.submit(work, chunk)] = _Flight(chunk, time.monotonic())
-            alone = alone or chunk.attempt > 1
+            flying[executor.submit(job(chunk))] = _Flight(chunk, time.monotonic())
+            alone = apart and (alone or chunk.attempt > 1)
         finished, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
-        died = ""
+        broken = False
         for future in finished:
             chunk = flying.pop(future).chunk
             try:
                 yield chunk, future.result()
             except (BrokenExecutor, CancelledError) as error:
-                died = f"{type(error).__name__}: {error}"
+                broken = broken or not isinstance(error, WorkerDied)
                 yield from _again(chunk, "its worker died (killed, or crashed in native code)", suspects)
-        late = [f for f in flying.values() if time.monotonic() - f.since > _patience(f.chunk)]
-        if died or late:
-            # the pool is of no use any more, or a call does not come back: no worker survives
-            executor.restart()
-            for flight in list(flying.values()):
-                why = "it did not end long after train.timeout" if flight in late else "its worker died"
-                yield from _again(flight.chunk, why, suspects)
-            flying.clear()
+        late = {x: f for x, f in flying.items() if time.monotonic() - f.since > _patience(f.chunk)}
+        lost = late
+        if (broken or late) and executor.restart(list(late)):
+            lost = dict(flying)
+        for future, flight in lost.items():
+            why = "it did not end long after train.timeout" if future in late else "its worker died"
+            yield from _again(flight.chunk, why, suspects)
+            del flying[future]
+        executor.check()
 
 
 def _patience(chunk: Chunk) -> float:

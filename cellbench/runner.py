@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cellbench import environment, grid
-from cellbench.dispatch import dispatch
+from cellbench.agreement import Agreement
+from cellbench.dispatch import Job, dispatch
 from cellbench.errors import CellbenchError, CellError, Interrupted, StoreError
 from cellbench.executors import Executor, Here, Processes
 from cellbench.experiment import Experiment
@@ -88,7 +90,8 @@ def run(
     experiment: str | Path | Mapping[str, Any] | Experiment,
     folder: str | Path | None = None,
     *,
-    executor: Executor | None = None,
+    executor: Executor | Literal["local", "dask"] = "local",
+    scheduler: str | None = None,
     workers: int = 1,
     overrides: Sequence[str] = (),
     only: Mapping[str, Sequence[str]] | None = None,
@@ -102,7 +105,8 @@ def run(
     Args:
         experiment: a file, its keys, or an experiment that was loaded.
         folder: the results folder; default `results/<name>`.
-        executor: where chunks run; by default here (`workers=1`) or in processes.
+        executor: where chunks run: `local` (here if `workers=1`, else in processes), `dask`, or one of your own.
+        scheduler: the address of a Dask scheduler; None starts one on this machine, with `workers` workers.
         workers: how many processes.
         overrides: `a.b=c`, as `--set` takes them; not for a loaded experiment.
         only: the part to train, as `--only`.
@@ -120,8 +124,8 @@ def run(
     where = Path(folder) if folder is not None else Path("results") / experiment.name
     with ExitStack() as stack:
         stack.enter_context(_terminable())
-        if executor is None:
-            executor = _executor(workers)
+        if isinstance(executor, str):
+            executor = _executor(executor, scheduler, workers)
             stack.callback(executor.close)
         try:
             planned = grid.plan(experiment, _sizer(experiment))  # faults that show here leave no folder behind
@@ -132,18 +136,25 @@ def run(
             set_aside(where)
         try:
             plan = prepare(experiment, where, planned, only=only, shard=shard)
+            job = _job(plan, executor)
             with Store(where, write=True) as store:
                 _record(store, plan, registry)
                 on_event(plan)
-                _train(store, plan, executor, on_event)
+                _train(store, plan, dispatch(plan.todo, executor, job), on_event)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what was trained is kept") from None
     from cellbench import results
 
-    return results.Results(where, results.write(where) if report else results.gather(where))
+    return results.Results(where, results.write(where) if report else None)
 
 
-def _executor(workers: int) -> Executor:
+def _executor(kind: str, scheduler: str | None, workers: int) -> Executor:
+    if kind == "dask":
+        from cellbench.executors.dask import Dask
+
+        return Dask(scheduler, workers)
+    if kind != "local":
+        raise CellbenchError(f"no executor {kind!r}; there are local and dask")
     if workers == 1:
         return Here()
     processes = Processes(workers, PRELOAD)
@@ -349,12 +360,27 @@ def _facts(experiment: Experiment, registry: Registry) -> dict[str, Any]:
     }
 
 
-def _train(store: Store, plan: Plan, executor: Executor, on_event: OnEvent) -> None:
+def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
+    """What workers call; those of a cluster are asked first whether they are like this machine."""
+    from cellbench.executors.dask import Dask
     from cellbench.training.work import work
 
+    if not isinstance(executor, Dask):
+        return lambda chunk: partial(work, chunk)
+    sizes: dict[CellSpec, set[int]] = {}
+    engines: dict[CellSpec, str] = {}
+    for chunk in plan.todo:
+        sizes.setdefault(chunk.cell, set()).add(chunk.hidden_size)
+        engines[chunk.cell] = chunk.engine
+    agreement = Agreement(((c, engines[c], sorted(found)) for c, found in sizes.items()), plan.experiment.settings.task)
+    if sizes:
+        agreement.ask(executor)
+    return agreement.job
+
+
+def _train(store: Store, plan: Plan, ended: Iterator[tuple[Chunk, list[Outcome]]], on_event: OnEvent) -> None:
     keys = {r.key: (p, r) for p in plan.selected for r in p.replicas}
-    outcomes = dispatch(plan.todo, executor, work)
-    for chunk, found in outcomes:
+    for chunk, found in ended:
         texts = {}
         for outcome in found:
             p, r = keys[outcome.key]

@@ -34,7 +34,7 @@ MAY = {
     "store": {"errors", "records"},
     "summary": {"statistics"},
     "report": {"errors", "summary"},
-    "executors": set(),
+    "executors": {"errors"},
     "dispatch": {"executors", "records"},
     "environment": {"", "plugins"},
     "results": {"report", "store", "summary"},

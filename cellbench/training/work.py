@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -129,14 +130,19 @@ def _failed(chunk: Chunk, cause: str, said: str) -> list[Outcome]:
     return [Outcome(key=r.key, status="failed", cause=cause, traceback=said) for r in chunk.replicas]  # type: ignore[arg-type]
 
 
+_PROCESS = threading.Lock()
+"""Held while a chunk trains in a thread: torch's generators, modules and imports belong to the whole process."""
+
+
 @contextmanager
 def _limit(seconds: float) -> Iterator[None]:
     """Raise _Timeout in this block after so many seconds.
 
-    An alarm can interrupt Python code, not a call that never returns to it; that is the executor's to end.
+    Both ways interrupt Python code, not a call that never returns to it; that is the executor's to end.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # a scheduler's worker thread; its own timeout must do
+        with _PROCESS, _limit_in_thread(seconds):
+            yield
         return
 
     def ring(signum: int, frame: object) -> None:
@@ -149,3 +155,28 @@ def _limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _limit_in_thread(seconds: float) -> Iterator[None]:
+    """As `_limit`, where no signal reaches: Dask's workers run tasks in threads."""
+    me = ctypes.c_ulong(threading.get_ident())
+    throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    over, state = False, threading.Lock()
+
+    def ring() -> None:
+        with state:
+            if not over:
+                throw(me, ctypes.py_object(_Timeout))
+
+    timer = threading.Timer(seconds, ring)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        with state:
+            over = True
+        # one that was thrown and has not arrived must not hit the next chunk
+        throw(me, None)

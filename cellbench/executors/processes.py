@@ -1,4 +1,4 @@
-"""Where chunks run: here, in worker processes, or on a Dask cluster. All speak concurrent.futures."""
+"""In worker processes on this machine."""
 
 from __future__ import annotations
 
@@ -8,51 +8,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
-
-
-class Executor(Protocol):
-    """Runs functions.
-
-    Attributes:
-        slots: how many chunks to hand over at a time.
-    """
-
-    slots: int
-
-    def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Run a function; the future fails with BrokenExecutor if a worker died."""
-
-    def restart(self) -> None:
-        """Replace dead workers, after a BrokenExecutor."""
-
-    def close(self) -> None:
-        """End the workers; whatever they still do is thrown away."""
-
-
-class Here:
-    """Runs each function at once, in this process."""
-
-    slots = 1
-
-    def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Run it now; its exception is the future's, but an interrupt passes through."""
-        future: Future[T] = Future()
-        try:
-            future.set_result(function(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    def restart(self) -> None:
-        """Nothing can have died."""
-
-    def close(self) -> None:
-        """Nothing to end."""
 
 
 class Processes:
@@ -62,6 +22,8 @@ class Processes:
         workers: how many.
         preload: modules that workers find imported already, where processes can be forked from a clean server.
     """
+
+    isolated = False
 
     def __init__(self, workers: int, preload: tuple[str, ...] = ()) -> None:
         self.slots = workers
@@ -90,10 +52,14 @@ class Processes:
             future.set_exception(error)
             return future
 
-    def restart(self) -> None:
-        """Throw the broken pool away and make another."""
+    def restart(self, stuck: Collection[Future[Any]] = ()) -> bool:
+        """Throw the pool away, with all that is under way, and make another."""
         self._kill()
         self._pool = self._make()
+        return True
+
+    def check(self) -> None:
+        """A pool that broke says so by its futures."""
 
     def close(self) -> None:
         """Kill the workers."""

@@ -1,0 +1,198 @@
+"""On a Dask cluster: its scheduler at an address, or a cluster of this machine's own, on loopback.
+
+Dask brings what a cluster needs (workers on Slurm, Kubernetes and clouds, TLS, reconnecting); this module only turns
+its futures into those of concurrent.futures, and its ways to fail into ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Collection
+from concurrent.futures import BrokenExecutor, Future
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from cellbench.errors import CellbenchError, Interrupted
+from cellbench.executors.contract import WorkerDied
+
+T = TypeVar("T")
+
+CONNECT = 10.0
+"""Seconds that a scheduler has to answer."""
+PATIENCE = 60.0
+"""Seconds to wait for a first worker, and for another one after the last is gone."""
+
+
+class Dask:
+    """A Dask cluster.
+
+    Args:
+        scheduler: its address, such as `tcp://node1:8786`; None starts a scheduler and workers on this machine, which
+            listen on loopback alone.
+        workers: how many workers to start, if there is no address.
+        patience: seconds to wait for workers.
+
+    Raises:
+        CellbenchError: distributed is not installed, nobody answers at the address, or no worker comes.
+    """
+
+    isolated = True
+
+    def __init__(self, scheduler: str | None = None, workers: int = 1, *, patience: float = PATIENCE) -> None:
+        try:
+            import dask
+            import distributed
+        except ImportError as error:
+            raise CellbenchError(
+                f"--executor dask needs the package distributed ({error}): pip install 'cellbench[dask]'"
+            ) from None
+        self._patience = patience
+        self._cluster: Any = None
+        self._where = scheduler or "a cluster on this machine"
+        if scheduler is None:
+            # what kills its worker is tried once more by dispatch, alone in its worker; Dask need not try as well
+            with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+                make_cluster: Any = distributed.LocalCluster
+                try:
+                    self._cluster = make_cluster(
+                        n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", memory_limit=0,
+                        dashboard_address=None, worker_dashboard_address=None, silence_logs=logging.CRITICAL,
+                    )  # fmt: skip
+                except (OSError, RuntimeError) as error:
+                    raise CellbenchError(f"no Dask cluster could be started on this machine: {_short(error)}") from None
+        with warnings.catch_warnings():
+            # what differs between here and the workers is told by agreement.py, and stops the run
+            warnings.simplefilter("ignore")
+            try:
+                make_client: Any = distributed.Client
+                self._client = make_client(scheduler or self._cluster, timeout=CONNECT, set_as_default=False)
+            except (OSError, ValueError, TypeError) as error:
+                self._end_cluster()
+                raise CellbenchError(
+                    f"--scheduler {scheduler}: no Dask scheduler answers there within {CONNECT:g} s "
+                    f"({_short(error)}). Its address is what `dask scheduler` prints, such as tcp://node1:8786"
+                ) from None
+        self._flying: dict[Future[Any], Any] = {}
+        self._seen_worker = time.monotonic()
+        self._slots, self._asked = 0, 0.0
+        try:
+            while not self._count():
+                self.check()
+                time.sleep(0.1)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def slots(self) -> int:
+        """As many as there are workers: one trains one chunk at a time, however many threads it has."""
+        if time.monotonic() - self._asked > 2:
+            self._count()
+        return max(1, self._slots)
+
+    def _count(self) -> int:
+        self._asked = time.monotonic()
+        if self._client.status == "running":
+            with suppress(Exception):  # the scheduler is just going: check() tells
+                self._slots = len(self._client.nthreads())
+        if self._slots:
+            self._seen_worker = self._asked
+        return self._slots
+
+    def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
+        """Run it on whichever worker is free."""
+        future: Future[T] = Future()
+        try:
+            theirs = self._client.submit(function, *args, pure=False)
+        except Exception as error:
+            future.set_exception(BrokenExecutor(f"the Dask scheduler took nothing: {_short(error)}"))
+            return future
+        self._follow(future, theirs)
+        return future
+
+    def everywhere(self, function: Callable[..., T], /, *args: Any) -> dict[str, Future[T]]:
+        """Run it on every worker, each by its address."""
+        found: dict[str, Future[T]] = {}
+        for address in self._client.nthreads():
+            found[address] = Future()
+            theirs = self._client.submit(function, *args, pure=False, workers=[address], allow_other_workers=False)
+            self._follow(found[address], theirs)
+        return found
+
+    def _follow(self, future: Future[T], theirs: Any) -> None:
+        future.set_running_or_notify_cancel()
+        self._flying[future] = theirs
+
+        def done(ended: Any) -> None:  # in a thread of Dask's, where waiting is allowed
+            self._flying.pop(future, None)
+            with suppress(Exception):  # given up by restart()
+                _copy(ended, future)
+
+        theirs.add_done_callback(done)
+
+    def restart(self, stuck: Collection[Future[Any]] = ()) -> bool:
+        """Restart the workers that run what does not end. Dask itself replaces those that died."""
+        self.check()
+        mine = [self._flying.pop(future) for future in stuck if future in self._flying]
+        if mine:
+            running: dict[str, Any] = self._client.processing()
+            keys = {theirs.key for theirs in mine}
+            self._client.cancel(mine, force=True)
+            for address in [a for a, tasks in running.items() if keys & set(map(str, tasks))]:
+                # without a nanny nobody can: then that worker is lost
+                with suppress(Exception):
+                    self._client.restart_workers([address], timeout=30, raise_for_error=False)
+        return False
+
+    def check(self) -> None:
+        """Raises Interrupted if the scheduler is gone, or all workers are and none comes."""
+        if self._client.status != "running":
+            raise Interrupted(f"the Dask scheduler ({self._where}) is gone; what was trained is kept")
+        if time.monotonic() - self._asked > 2:
+            self._slots = 0
+            self._count()
+        if not self._slots and time.monotonic() - self._seen_worker > self._patience:
+            raise Interrupted(
+                f"the Dask scheduler ({self._where}) has had no worker for {self._patience:g} s; what was trained is "
+                "kept. Start workers (`dask worker ADDRESS --nthreads 1`)"
+            )
+
+    def close(self) -> None:
+        """Leave the scheduler; end the workers that were started here."""
+        flying = list(self._flying.values())
+        self._flying.clear()
+        with suppress(Exception):
+            if self._client.status == "running" and flying:
+                self._client.cancel(flying, force=True)
+        with suppress(Exception):
+            self._client.close(timeout=5)
+        self._end_cluster()
+
+    def _end_cluster(self) -> None:
+        if self._cluster is not None:
+            with suppress(Exception):
+                self._cluster.close(timeout=10)
+            self._cluster = None
+
+
+def _copy(ended: Any, future: Future[Any]) -> None:
+    """A finished future of Dask's into one of ours."""
+    if ended.status == "finished":
+        try:
+            result = ended.result()
+        except Exception as error:
+            future.set_exception(WorkerDied(f"the result was lost with its worker: {_short(error)}"))
+        else:
+            future.set_result(result)
+    elif ended.status == "error":
+        raised = ended.exception()
+        killed = type(raised).__name__ in ("KilledWorker", "NoValidWorkerError")
+        future.set_exception(WorkerDied(_short(raised)) if killed else raised)
+    else:
+        future.set_exception(BrokenExecutor(f"Dask gave the chunk up ({ended.status})"))
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
