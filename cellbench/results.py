@@ -115,24 +115,54 @@ def write(folder: Path) -> Report:
 
 
 class Results:
-    """The results in one folder, as DataFrames: what the CSV files hold.
+    """The results in one folder, as DataFrames: what the CSV files hold. Computed when first asked for.
 
-    Attributes:
+    Args:
         folder: of the results.
-        runs, curves, accuracy, summary, comparisons: see docs/results.md.
-        failed: how many planned replicas failed.
+        report: what was gathered already.
     """
 
-    def __init__(self, folder: Path, report: Report) -> None:
+    def __init__(self, folder: Path, report: Report | None = None) -> None:
         self.folder = folder
-        self.report = report
-        parameters = report.parameters
-        self.runs: pd.DataFrame = report.runs[csv.columns(csv.RUNS, parameters)]
-        self.curves: pd.DataFrame = report.curves[csv.columns(csv.CURVES, parameters)]
-        self.accuracy: pd.DataFrame = report.summary.accuracy
-        self.summary: pd.DataFrame = report.summary.cells
-        self.comparisons: pd.DataFrame = report.summary.comparisons
-        self.failed = int((self.runs["status"] == "failed").sum())
+        self._report = report
+
+    @property
+    def report(self) -> Report:
+        """Everything that the report's files lay out."""
+        if self._report is None:
+            self._report = gather(self.folder)
+        return self._report
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row a planned replica: runs.csv."""
+        return self.report.runs[csv.columns(csv.RUNS, self.report.parameters)]
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """One row an evaluation of a learning curve: curves.csv."""
+        return self.report.curves[csv.columns(csv.CURVES, self.report.parameters)]
+
+    @property
+    def accuracy(self) -> pd.DataFrame:
+        """Final accuracies by length and difficulty: accuracy.csv."""
+        return self.report.summary.accuracy
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """Each cell at each point: summary.csv."""
+        return self.report.summary.cells
+
+    @property
+    def comparisons(self) -> pd.DataFrame:
+        """Cells beside the baseline: comparisons.csv."""
+        return self.report.summary.comparisons
+
+    @property
+    def failed(self) -> int:
+        """How many planned replicas failed, whoever's fault it was."""
+        with Store(self.folder, write=False) as store:
+            return sum(count for status, count in store.counts().items() if status.startswith("failed"))
 
     def __str__(self) -> str:
         return tables.terminal(self.report.summary, self.report.design)

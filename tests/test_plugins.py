@@ -105,6 +105,7 @@ def test_list(cellbench_with: Cellbench) -> None:
     assert {b["version"] for b in broken.values()} == {"1.2.3"}
     assert "lost" not in cells, "of a hook that raises, nothing is taken"
     assert "twice" not in cells
+    assert "claimed by cellbench-rival-a 1.2.3 and by" in broken["cellbench-rival-b"]["cause"]
     text = cellbench_with("list").stdout
     assert "Broken: cellbench-raising 1.2.3 (entry point cells = cellbench_raising)" in text
     assert "the cell 'twice' is claimed by cellbench-rival-a 1.2.3 and by cellbench-rival-b 1.2.3" in text
