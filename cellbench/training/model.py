@@ -187,6 +187,11 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.multiply_adds = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # by default a mode's first call imports torch._dynamo, which takes two seconds
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         packet = func.overloadpacket

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from cellbench.training.engines import Advanced, Floats, Refused, Scores
 from cellbench.training.engines.lanes import build, cache
 from cellbench.training.engines.lanes.cache import Cache, Entry
 from cellbench.training.engines.lanes.program import Program, Rule, State, aligned
+from cellbench.training.engines.lanes.proof import prove
 from cellbench.training.engines.lanes.tape import tape
 from cellbench.training.model import Blueprint, Model
 from cellbench.training.optimizers import Optimizer
@@ -201,10 +203,6 @@ def _loaded(
     place: Cache, name: str | None, entry: Entry, blueprint: Blueprint, isa: build.Isa
 ) -> tuple[Program | None, build.Isa]:
     """A program from an entry, proved now if it never was."""
-    from dataclasses import replace
-
-    from cellbench.training.engines.lanes.proof import prove
-
     if entry.refused is not None:
         raise Refused(entry.refused)
     if not build.runs_here(isa):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cellbench.training.engines import Floats, Scores
 from cellbench.training.engines.lanes.cache import Entry
-from cellbench.training.engines.lanes.trace import tensors_of
+from cellbench.training.engines.lanes.tensors import tensors_of
 from cellbench.training.model import Model
 
 _ALIGNMENT = 64

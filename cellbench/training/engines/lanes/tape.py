@@ -58,6 +58,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.register(name, tensor)
             self._note((name, tuple(tensor.shape), str(tensor.dtype), tensor.requires_grad))
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # by default a mode's first call imports torch._dynamo, which takes two seconds
+        return False
+
     def register(self, name: str, tensor: Tensor) -> None:
         """Give a storage a name; it is kept alive, so that its address stays its own."""
         self._storages.setdefault(tensor.untyped_storage().data_ptr(), name)

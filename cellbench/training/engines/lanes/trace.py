@@ -35,6 +35,7 @@ from cellbench.training.engines.lanes.graphs import (
     tensor_arguments,
     told,
 )
+from cellbench.training.engines.lanes.tensors import Tensors, tensors_of
 from cellbench.training.engines.lanes.values import Shape
 from cellbench.training.model import Model
 
@@ -50,20 +51,6 @@ FRONTIER_VIEWS = frozenset(
 
 `detach` is none of them: a gradient must not pass.
 """
-
-
-@dataclass(frozen=True)
-class Tensors:
-    """The tensors of a model that a trace takes as inputs, by name.
-
-    Attributes:
-        trained: parameters that are trained.
-        frozen: buffers, parameters that are not trained, and tensors that are plain attributes: each replica has its
-            own, and none of them changes.
-    """
-
-    trained: dict[str, Tensor]
-    frozen: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -104,32 +91,6 @@ class Traced:
     derived: list[Shape]
     step: fx.GraphModule
     uses: list[Use] = field(default_factory=list)
-
-
-def tensors_of(model: Model) -> Tensors:
-    """The tensors that a trace of the model depends on.
-
-    Raises:
-        Refused: one of them is not float32.
-    """
-    trained: dict[str, Tensor] = {}
-    frozen: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
-        (trained if parameter.requires_grad else frozen)[name] = parameter.detach()
-    for name, buffer in model.named_buffers():
-        frozen[name] = buffer.detach()
-    for path, module in model.named_modules():
-        for name, value in vars(module).items():
-            if isinstance(value, Tensor):
-                frozen[f"{path}.{name}"] = value.detach()
-    for name, tensor in {**trained, **frozen}.items():
-        if tensor.dtype != torch.float32:
-            raise Refused(f"{name} is {str(tensor.dtype).removeprefix('torch.')}, not float32")
-        if tensor.device.type != "cpu":
-            raise Refused(f"{name} is on {tensor.device.type}, not on the CPU")
-    if not trained:
-        raise Refused("the model has no parameter to train")
-    return Tensors(trained, frozen)
 
 
 def trace(model: Model, inputs: int) -> Traced:
