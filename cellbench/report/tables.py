@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import pandas as pd
 from tabulate import tabulate
 
+from cellbench.report.layout import (
+    BRIEF,
+    HEADS,
+    known,
+    legend,
+    number,
+    overview,
+    p_value,
+    printable,
+    ratio,
+    share,
+    span,
+    steps,
+    steps_rows,
+    typical,
+)  # fmt: skip
 from cellbench.summary import Design, Summary, Verdict, words
 from cellbench.summary.design import Value, axis_word, point_name, value_word
 
@@ -22,15 +36,6 @@ _MOST_NOTES = 12
 """More verdicts than this are printed without their notes; summary.md has them."""
 
 _MOST_MISSING = 10
-
-
-def printable(text: str) -> str:
-    """A string from a plugin on one line, without control characters.
-
-    >>> printable("a\\x1b[31m\\nb")
-    'a [31m b'
-    """
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
 
 
 def escape(text: str) -> str:
@@ -47,90 +52,6 @@ def escape(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 
-def _known(x: Any) -> bool:
-    return not (x is None or x is pd.NA or (isinstance(x, float) and math.isnan(x)))
-
-
-def _steps(x: float, tau: int) -> str:
-    """Steps to a whole number; the whole budget is a bound."""
-    return f"> {tau}" if x >= tau * (1 - 1e-9) else f"{x:.0f}"
-
-
-def _span(low: Any, high: Any, form: Any) -> str:
-    return f" [{form(low)}, {form(high)}]" if _known(low) and _known(high) else ""
-
-
-def _ratio(row: Any) -> str:
-    if not _known(row["ratio"]):
-        return "–"
-    bound = {"at least": "≥ ", "at most": "≤ "}.get(str(row["bound"]), "")
-    return f"{bound}{words.ratio(row['ratio'])}{_span(row['ratio_low'], row['ratio_high'], words.limit)}"
-
-
-def _share(row: Any) -> str:
-    return words.percent(row["solved"]) if _known(row["solved"]) else "–"
-
-
-def _typical(row: Any, tau: int) -> str:
-    if not _known(row["typical_steps"]):
-        return "–"
-    span = _span(row["typical_low"], row["typical_high"], lambda x: f"{x:.0f}")
-    return f"{_steps(row['typical_steps'], tau)}{span}"
-
-
-def _p(x: Any) -> str:
-    return words.p(x).removeprefix("p ") if _known(x) else "–"
-
-
-def _number(x: Any, form: str = ".2f") -> str:
-    return format(x, form) if _known(x) else "–"
-
-
-def _steps_rows(summary: Summary, at: str = "tuned") -> pd.DataFrame:
-    frame = summary.comparisons
-    return frame[(frame["metric"] == "steps") & (frame["at"] == at)]
-
-
-def _exact(summary: Summary) -> dict[str, str]:
-    """Mean sequence accuracy at the trained length, all points, by cell."""
-    frame = summary.accuracy
-    rows = frame[
-        (frame["metric"] == "sequence_accuracy")
-        & (frame["scope"] == "all")
-        & (frame["at"] == "tuned")
-        & (frame["by"] == "")
-    ]
-    return {cell: f"{mean:.3f}" for cell, mean in zip(rows["cell"], rows["mean"], strict=True)}
-
-
-def _overview(summary: Summary, design: Design) -> list[list[str]]:
-    """A row for each cell: cell, solved, typical steps, ratio, work, exact, verdict, ends."""
-    main = _steps_rows(summary)
-    main = main[(main["scope"] == "all") & (main["baseline"] == design.against)].set_index("cell")
-    exact = _exact(summary)
-    rows = []
-    for row in summary.overview.to_dict("records"):
-        cell = row["cell"]
-        ends = (
-            f"{row['ends']:.0f} of {row['points']} ({row['end_rates']})" if _known(row["ends"]) and row["ends"] else ""
-        )
-        compared = main.loc[cell] if cell in main.index else None
-        rows.append(
-            [
-                cell,
-                _share(row),
-                _typical(row, design.max_steps),
-                "1 (baseline)" if compared is None else _ratio(compared),
-                "" if compared is None else _number(compared["work_ratio"]),
-                exact.get(cell, "–"),
-                "" if compared is None else str(compared["verdict"]),
-                ends,
-            ]
-        )
-    return rows
-
-
-_HEADS = ["cell", "solved", "typical steps", "ratio of steps", "work", "exact", "verdict"]
 _WIDTHS = [14, 6, 18, 19, 5, 5, 19]
 
 
@@ -143,9 +64,9 @@ def terminal(summary: Summary, design: Design) -> str:
         words.count(len(design.learning_rates), "learning rates"),
     ]
     lines = _wrap(f"{design.name}: {design.task}, {', '.join(counted)}; all points, at the tuned learning rate")
-    rows = [[printable(text) for text in row[: len(_HEADS)]] for row in _overview(summary, design)]
-    table = tabulate(rows, _HEADS, tablefmt="simple", disable_numparse=True, maxcolwidths=_WIDTHS)
-    lines += ["", *(line.rstrip() for line in table.splitlines()), ""]
+    rows = [[printable(text) for text in row[:BRIEF]] for row in overview(summary, design)]
+    table = tabulate(rows, HEADS[:BRIEF], tablefmt="simple", disable_numparse=True, maxcolwidths=_WIDTHS)
+    lines += ["", *(line.rstrip() for line in table.splitlines()), *_wrap(f"({legend(design)})"), ""]
     whole = len(summary.verdicts) <= _MOST_NOTES
     for verdict in summary.verdicts:
         lines += _wrap(f"{verdict.cell}: {verdict.verdict}. {verdict.sentence}", after="  ")
@@ -234,8 +155,12 @@ def _verdict(verdict: Verdict, summary: Summary) -> str:
 
 
 def _all_points(summary: Summary, design: Design) -> str:
-    rows = _overview(summary, design)
-    return _table([*_HEADS, "rate at an end"], ([escape(row[0]), *row[1:-2], escape(row[-2]), row[-1]] for row in rows))
+    # only names and verdicts hold what a plugin wrote; brackets of intervals stay as they are
+    verdict = HEADS.index("verdict")
+    rows = (
+        [escape(text) if i in (0, verdict) else text for i, text in enumerate(row)] for row in overview(summary, design)
+    )
+    return f"{_table(HEADS, rows)}\n\n{escape(legend(design))}; one point left out: the range of the ratio."
 
 
 def _pair(row: Any) -> list[str]:
@@ -243,10 +168,10 @@ def _pair(row: Any) -> list[str]:
 
 
 def _by_axis(summary: Summary, design: Design) -> str:
-    frame = _steps_rows(summary)
+    frame = steps_rows(summary)
     rows = []
     for row in frame[~frame["scope"].isin(["all", "point"])].to_dict("records"):
-        axis = next(a for a in design.axes if _known(row[a]))
+        axis = next(a for a in design.axes if known(row[a]))
         value: Value = row[axis]
         where = f"{axis_word(axis, [value])}={value_word(axis, value)}"
         counts = [str(row["seeds"]), str(row["points"])]
@@ -255,9 +180,9 @@ def _by_axis(summary: Summary, design: Design) -> str:
                 *_pair(row),
                 escape(where),
                 *counts,
-                _ratio(row),
-                _number(row["work_ratio"]),
-                _p(row["p_holm"]),
+                ratio(row),
+                number(row["work_ratio"]),
+                p_value(row["p_holm"]),
                 str(row["verdict"]),
             ]
         )
@@ -266,9 +191,9 @@ def _by_axis(summary: Summary, design: Design) -> str:
 
 
 def _across(summary: Summary) -> str:
-    frame = _steps_rows(summary, "across")
+    frame = steps_rows(summary, "across")
     rows = [
-        [*_pair(row), str(row["seeds"]), str(row["points"]), _ratio(row), _p(row["p_holm"]), str(row["verdict"])]
+        [*_pair(row), str(row["seeds"]), str(row["points"]), ratio(row), p_value(row["p_holm"]), str(row["verdict"])]
         for row in frame[frame["scope"] == "all"].to_dict("records")
     ]
     return _table(["cell", "baseline", "seeds", "points", "ratio of steps", "p (Holm)", "verdict"], rows)
@@ -283,12 +208,12 @@ def _points(summary: Summary, design: Design) -> str:
                 escape(point_name(design.axes, tuple(row[a] for a in design.axes))),
                 escape(row["cell"]),
                 str(row["seeds"]),
-                _share(row) + _span(row["solved_low"], row["solved_high"], words.percent),
+                share(row) + span(row["solved_low"], row["solved_high"], words.percent),
                 _median(row, tau),
-                _typical(row, tau),
+                typical(row, tau),
                 _mean(row, tau),
                 f"{words.number(row['picked'])} ({words.percent(row['picked_share'])})"
-                if _known(row["picked"])
+                if known(row["picked"])
                 else "–",
                 escape(row["notes"]),
             ]
@@ -298,29 +223,29 @@ def _points(summary: Summary, design: Design) -> str:
 
 
 def _median(row: Any, tau: int) -> str:
-    if not _known(row["solved"]):
+    if not known(row["solved"]):
         return "–"
-    middle = f"{row['median_steps']:.0f}" if _known(row["median_steps"]) else "not reached"
+    middle = f"{row['median_steps']:.0f}" if known(row["median_steps"]) else "not reached"
     if row["seeds"] < 6:
         return f"{middle} (interval needs 6 seeds)"
-    low, high = (f"{row[k]:.0f}" if _known(row[k]) else f"> {tau}" for k in ("median_low", "median_high"))
+    low, high = (f"{row[k]:.0f}" if known(row[k]) else f"> {tau}" for k in ("median_low", "median_high"))
     return f"{middle} [{low}, {high}]"
 
 
 def _mean(row: Any, tau: int) -> str:
-    if not _known(row["mean_steps"]):
+    if not known(row["mean_steps"]):
         return "–"
-    return _steps(row["mean_steps"], tau) + _span(row["mean_low"], row["mean_high"], lambda x: f"{x:.0f}")
+    return steps(row["mean_steps"], tau) + span(row["mean_low"], row["mean_high"], lambda x: f"{x:.0f}")
 
 
 def _ratios(summary: Summary, design: Design) -> str:
-    frame = _steps_rows(summary)
+    frame = steps_rows(summary)
     rows = []
     for row in frame[frame["scope"] == "point"].to_dict("records"):
         where = escape(point_name(design.axes, tuple(row[a] for a in design.axes)))
-        sooner = words.percent(row["sooner"]) if _known(row["sooner"]) else "–"
+        sooner = words.percent(row["sooner"]) if known(row["sooner"]) else "–"
         rows.append(
-            [where, *_pair(row), str(row["seeds"]), _ratio(row), _p(row["p_holm"]), sooner, str(row["verdict"])]
+            [where, *_pair(row), str(row["seeds"]), ratio(row), p_value(row["p_holm"]), sooner, str(row["verdict"])]
         )
     return _table(["point", "cell", "baseline", "seeds", "ratio of steps", "p (Holm)", "sooner", "verdict"], rows)
 
@@ -341,9 +266,9 @@ def _accuracy(summary: Summary, design: Design) -> list[str]:
             values = ["mean"] if by == "" else [str(value) for value in dict.fromkeys(table["value"])]
             cells: dict[str, dict[str, str]] = {}
             for row in table.to_dict("records"):
-                span = _span(row["low"], row["high"], lambda x: f"{x:.2f}")
+                limits = span(row["low"], row["high"], lambda x: f"{x:.2f}")
                 column = "mean" if by == "" else str(row["value"])
-                cells.setdefault(row["cell"], {})[column] = f"{row['mean']:.3f}{span}"
+                cells.setdefault(row["cell"], {})[column] = f"{row['mean']:.3f}{limits}"
             body = [[escape(cell), *(found.get(value, "–") for value in values)] for cell, found in cells.items()]
             heads = ["cell", *values]
             parts += [f"{title}: mean over seeds [95 %]", _table(heads, body)]

@@ -153,8 +153,8 @@ def overview(replicas: Replicas) -> pd.DataFrame:
     """Each cell over all points where it is complete, at the tuned rate: solved share and typical steps, pooled.
 
     Columns: cell, points, seeds, solved (mean over points), typical_steps and its limits (geometric mean over points),
-    ends (points where its rate is picked at an end of the range), end_rates, parameters, multiply_adds (geometric
-    means over points).
+    tuning_gain (typical steps across the rates over those at the tuned rate), ends (points where its rate is picked at
+    an end of the range), end_rates, parameters, multiply_adds (geometric means over points).
     """
     rows: list[dict[str, Any]] = []
     for c, label in enumerate(replicas.design.labels):
@@ -165,7 +165,10 @@ def overview(replicas: Replicas) -> pd.DataFrame:
             chosen = list(zip(found.points, picks, strict=True))
             shares = [pick.values(solved(replicas.steps[c, g][list(found.seeds)])).mean() for g, pick in chosen if pick]
             row["solved"] = float(np.mean(shares))
-            row |= _typical(pool([replicas.speed(c, g, found.seeds, "tuned") for g in found.points]))
+            tuned, across = (
+                pool([replicas.speed(c, g, found.seeds, at) for g in found.points]) for at in ("tuned", "across")
+            )
+            row |= _typical(tuned) | {"tuning_gain": math.exp(across.centre - tuned.centre)}
             ends = [replicas.at_end(c, g, found.seeds) for g in found.points]
             at_end = sorted({rate for rate in ends if not math.isnan(rate)})
             row |= {
@@ -177,5 +180,8 @@ def overview(replicas: Replicas) -> pd.DataFrame:
             known = known[~np.isnan(known)]
             row[size] = math.exp(float(np.log(known).mean())) if len(known) else math.nan
         rows.append(row)
-    columns = ["cell", "points", "seeds", "solved", "typical_steps", "typical_low", "typical_high", "ends", "end_rates"]
-    return pd.DataFrame(rows, columns=[*columns, "parameters", "multiply_adds"])
+    columns = [
+        "cell", "points", "seeds", "solved", "typical_steps", "typical_low", "typical_high", "tuning_gain", "ends",
+        "end_rates", "parameters", "multiply_adds",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)

@@ -28,11 +28,6 @@ class Verdict:
     sentence: str
     notes: tuple[str, ...]
 
-    @property
-    def text(self) -> str:
-        """The sentence and its notes as one paragraph."""
-        return " ".join([self.sentence, *(f"[{note}]" for note in self.notes)])
-
 
 @dataclass(frozen=True)
 class Context:
