@@ -150,7 +150,7 @@ def introduction(plan: Plan) -> list[str]:
     for choice in plan.engines:
         by_engine.setdefault(choice.engine, []).append(choice.label)
     lines.append("Engines: " + "; ".join(f"{', '.join(labels)} by {name}" for name, labels in by_engine.items()))
-    lines += [f"  {c.label} by {c.engine}: {c.reason}" for c in plan.engines if c.reason.startswith("not ")]
+    lines += [f"  {c.label} by {c.engine}: {c.reason}" for c in plan.engines if c.reason.startswith(("not ", "its code")) or "cannot start" in c.reason]
     return [*lines, *plan.notes]
 
 

@@ -215,12 +215,17 @@ class Replica:
 
 @dataclass(frozen=True)
 class Fit:
-    """A cell at a size, measured: hidden size, parameters, numbers of state, multiply-adds a step."""
+    """A cell at a size, measured: hidden size, parameters, numbers of state, multiply-adds a step.
+
+    A cell that cannot be made, or whose first step raises, has no sizes; `broken` says why, in one line. Its replicas
+    are planned all the same, and end as failed.
+    """
 
     hidden_size: int
-    parameters: int
-    state: int
-    multiply_adds: int
+    parameters: int | None
+    state: int | None
+    multiply_adds: int | None
+    broken: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import signal
 import threading
@@ -17,13 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from cellbench import environment, grid
 from cellbench.agreement import Agreement
 from cellbench.dispatch import Job, dispatch
-from cellbench.errors import CellbenchError, CellError, Interrupted, StoreError
+from cellbench.errors import CellbenchError, CellError, Interrupted, PluginError, StoreError
 from cellbench.executors import Executor, Here, Processes
 from cellbench.experiment import Experiment
 from cellbench.experiment import load as load_experiment
+from cellbench.folder import locked, set_aside
+from cellbench.keys import did_you_mean
 from cellbench.plugins import Registry, discover
 from cellbench.records import CellSpec, Chunk, Fit, Outcome, Planned, schedule
-from cellbench.store import Store, locked, set_aside
+from cellbench.store import Store
 
 if TYPE_CHECKING:
     from cellbench.results import Results
@@ -226,15 +229,35 @@ def _sizer(experiment: Experiment) -> grid.Sizer:
     def size(cell: CellSpec, kind: str, number: int) -> Fit:
         place = ("cells", experiment.cells.index(cell))
         try:
+            _check_options(experiment, cell, blueprint_of(cell, 1, experiment.task).factory)
             if kind == "hidden":
                 hidden, found = number, sizes.measured(blueprint_of(cell, number, experiment.task))
             else:
                 hidden, found = sizes.largest_fitting(lambda h: blueprint_of(cell, h, experiment.task), number)
-        except CellError as error:
+        except sizes.NothingFits as error:
             raise experiment.fault(place, f"{cell.label} at {kind} {number}: {error}") from error
+        except (CellError, PluginError) as error:
+            # a broken cell stops no other: its replicas are planned, and fail with its traceback
+            return Fit(number if kind == "hidden" else 1, None, None, None, " ".join(str(error).split()))
         return Fit(hidden, found.parameters, found.state, found.multiply_adds)
 
     return size
+
+
+def _check_options(experiment: Experiment, cell: CellSpec, factory: Callable[..., Any]) -> None:
+    """Options that the factory's signature does not take are bad input, not a failure of the cell."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return
+    taken = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        return
+    for name, _ in cell.options:
+        if name not in taken[2:]:
+            place = ("cells", experiment.cells.index(cell), "options")
+            known = did_you_mean(name, taken[2:]) if taken[2:] else "It takes none."
+            raise experiment.fault(place, f"{cell.label} takes no option {name!r}. {known}")
 
 
 def cell_digest(cell: CellSpec) -> str:
@@ -259,6 +282,9 @@ def _choose(
     before = stored.get(cell_digest(cell))
     if before is not None and experiment.engine in ("auto", before) and all(key in done for key in keys):
         return EngineChoice(cell.label, before, "trained already")
+    broken = next((p.fit.broken for p in mine if p.fit.broken), "")
+    if broken:
+        return EngineChoice(cell.label, "reference", f"{cell.label} cannot start: {broken}")
     blueprints = [blueprint_of(cell, h, experiment.task) for h in hidden_sizes]
     choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm)
     if before is not None and before != choice.engine and any(key in done for key in keys):
@@ -309,7 +335,7 @@ def _seconds(experiment: Experiment, p: Planned, engine: str) -> float:
 
     inputs, _ = experiment.task.batch(Stream("size", count=1), 1, dict(p.point.parameters))
     batch = max(p.point.batch_size, 8)  # short batches fill no vector
-    work = float(p.fit.multiply_adds * inputs.shape[0] * batch * experiment.settings.train.max_steps)
+    work = float((p.fit.multiply_adds or 0) * inputs.shape[0] * batch * experiment.settings.train.max_steps)
     return max(work / _SPEED[engine], 1e-4)
 
 

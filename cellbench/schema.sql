@@ -21,9 +21,9 @@ CREATE TABLE plan (
     batch_size    INTEGER NOT NULL,
     size          TEXT NOT NULL,     -- "hidden 20" or "budget 2000"
     hidden_size   INTEGER NOT NULL,
-    parameters_n  INTEGER NOT NULL,  -- numbers that are trained, readout included
-    state         INTEGER NOT NULL,  -- numbers of state of one example
-    multiply_adds INTEGER NOT NULL,  -- of one step of one example
+    parameters_n  INTEGER,           -- numbers that are trained, readout included; NULL: the cell cannot be made
+    state         INTEGER,           -- numbers of state of one example
+    multiply_adds INTEGER,           -- of one step of one example
     learning_rate REAL NOT NULL,
     seed          INTEGER NOT NULL,
     key           TEXT NOT NULL      -- of the replica
@@ -74,7 +74,7 @@ CREATE TABLE replica (
 CREATE TABLE curve (
     replica           INTEGER NOT NULL REFERENCES replica (id) ON DELETE CASCADE,
     step              INTEGER NOT NULL,
-    loss              REAL NOT NULL,    -- nats a bit
+    loss              REAL,             -- nats a bit; NULL: not a number
     bit_accuracy      REAL NOT NULL,
     sequence_accuracy REAL NOT NULL,
     PRIMARY KEY (replica, step)

@@ -268,7 +268,7 @@ def test_a_cell_that_hangs(command: Command, write: Callable[..., Path]) -> None
 
 def test_a_second_run_at_the_same_time_is_refused(command: Command, write: Callable[..., Path]) -> None:
     """While a run holds the folder, another is told so and ends with 2."""
-    from cellbench.store import locked
+    from cellbench.folder import locked
 
     with locked(Path("results/tiny")):
         ended = command("run", write(), "--workers", 1)
@@ -443,3 +443,45 @@ def test_killed_and_resumed_equals_never_killed_ten_times(tmp_path: Path) -> Non
     path.write_text(yaml.safe_dump(LONG))
     run_experiment(path, "whole")
     assert _killed(path, 12, "stack", "2") >= 10
+
+
+BROKEN = {
+    "factory": 'def Bad(input_size, hidden_size):\n    raise ValueError("no weights today")\n',
+    "first step": MINE.replace("def Mine", "def Good") + "\n\nclass Bad(nn.Module):\n"
+    "    def __init__(self, input_size, hidden_size):\n"
+    "        super().__init__()\n        self.hidden_size = hidden_size\n"
+    "    def initial_state(self, batch_size):\n        import torch\n        return torch.zeros(batch_size, 3)\n"
+    '    def forward(self, x, state):\n        raise ValueError("no weights today")\n',
+    "no module": "def Bad(input_size, hidden_size):\n    return 3\n",
+}
+
+
+@pytest.mark.parametrize("where", list(BROKEN))
+@pytest.mark.parametrize("size", ["hidden_size", "parameter_budget"])
+def test_a_cell_that_cannot_start_stops_no_other(
+    where: str, size: str, command: Command, write: Callable[..., Path]
+) -> None:
+    """Broken in the factory or in its first step, a cell's replicas are failed with its traceback; the rest goes on."""
+    Path("bad.py").write_text(BROKEN[where])
+    grid = {"bits": 4, "batch_size": 4, size: 60}
+    path = write(cells=["rnn", {"name": "bad", "factory": "./bad.py:Bad"}], baseline="rnn", grid=grid, engine="auto")
+    ended = command("run", path, "--workers", 1)
+    assert ended.status == 1, ended.err
+    assert "Traceback" not in ended.err
+    runs = cellbench.load("results/tiny").runs
+    assert set(runs[runs.label == "bad"].status) == {"failed"}
+    assert set(runs[runs.label == "bad"].cause) == {"cell"}
+    assert runs[runs.label == "bad"].parameters.isna().all(), "what cannot be made cannot be measured"
+    assert "failed" not in set(runs[runs.label == "rnn"].status)
+    failures = Path("results/tiny/failures.txt").read_text()
+    assert "bad.py" in failures
+    assert ("no weights today" in failures) or where == "no module"
+    assert "bad cannot start" in ended.err
+
+
+def test_an_option_that_the_factory_does_not_take(command: Command, write: Callable[..., Path]) -> None:
+    """An option of no use is bad input, found before anything is run."""
+    ended = command("run", write(cells=[{"name": "lstm", "options": {"forget_bais": 1}}]), "--workers", 1)
+    assert ended.status == 2
+    assert "cells[0].options: lstm takes no option 'forget_bais'. Did you mean forget_bias?" in ended.err
+    assert not Path("results").exists()

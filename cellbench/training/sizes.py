@@ -10,6 +10,10 @@ from cellbench.training.model import Blueprint, Sizes, measure
 LARGEST = 4096
 
 
+class NothingFits(CellError):
+    """No hidden size fits the budget."""
+
+
 def largest_fitting(make: Callable[[int], Blueprint], budget: int) -> tuple[int, Sizes]:
     """The largest hidden size whose parameters, readout and learnt initial state included, fit the budget.
 
@@ -20,18 +24,18 @@ def largest_fitting(make: Callable[[int], Blueprint], budget: int) -> tuple[int,
         budget: the most parameters.
 
     Raises:
-        CellError: none fits.
+        NothingFits: none does.
+        CellError: the cell cannot be made at all.
     """
-    measured: dict[int, Sizes | None] = {}
+    known: dict[int, Sizes | None] = {}
 
     def at(hidden: int) -> Sizes | None:
-        if hidden not in measured:
-            blueprint = make(hidden)
+        if hidden not in known:
             try:
-                measured[hidden] = measure(blueprint.build("size"), blueprint.input_size)
+                known[hidden] = measured(make(hidden))
             except CellError:
-                measured[hidden] = None
-        return measured[hidden]
+                known[hidden] = None
+        return known[hidden]
 
     def fits(hidden: int) -> bool:
         """Whether this hidden size fits, judged by the next one below it at which the cell can be made."""
@@ -53,8 +57,8 @@ def largest_fitting(make: Callable[[int], Blueprint], budget: int) -> tuple[int,
             return hidden, sizes
     least = next((s.parameters for h in range(1, 9) if (s := at(h)) is not None), None)
     if least is None:
-        make(1).build("size")  # raises what the cell itself says
-    raise CellError(f"no hidden size fits {budget} parameters; the smallest has {least}")
+        measured(make(1))  # raises what the cell itself says
+    raise NothingFits(f"no hidden size fits {budget} parameters; the smallest has {least}")
 
 
 def measured(blueprint: Blueprint) -> Sizes:

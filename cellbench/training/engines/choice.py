@@ -52,6 +52,9 @@ def choose(wanted: str, blueprints: Sequence[Blueprint], optimizer: Optimizer, c
         except Refused as refusal:
             reasons.append(f"not {name}: {refusal}")
             continue
+        except Exception as error:
+            # the cell's own code: its replicas will fail with the traceback, whichever engine runs them
+            return Choice("reference", f"its code raises {type(error).__name__}: {' '.join(str(error).split())}")
         if wanted != "auto":
             return Choice(name, "asked for")
         return Choice(name, "; ".join(reasons))
