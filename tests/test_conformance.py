@@ -17,8 +17,9 @@ from cellbench import Cell, CellbenchError, State
 from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
-from cellbench.conformance import LAWS, OBSERVATIONS, Check, Subject, checks, observations
-from cellbench.conformance.report import check_cell, line, report, subject_of
+from cellbench.conformance import LAWS, OBSERVATIONS, Check, Result, Subject, checks, observations
+from cellbench.conformance import __main__ as table
+from cellbench.conformance.report import Report, check_cell, line, report, subject_of
 
 
 class Sound(Cell):
@@ -369,6 +370,49 @@ def test_a_cell_is_found_by_name_or_in_a_file(tmp_path: Path, monkeypatch: pytes
         subject_of("./mine.py:Other")
     with pytest.raises(CellbenchError, match="no cell named 'lstn'"):
         subject_of("lstn")
+
+
+def found_of(**results: Result) -> tuple[tuple[Check, Result], ...]:
+    """What a report holds when every law passes, but for these."""
+    return tuple((c, results.get(c.name.replace("-", "_"), Result("pass" if c.law else "note"))) for c in checks)
+
+
+def test_a_row_of_the_table_says_how_soon_it_solved() -> None:
+    found = found_of(
+        engines=Result("note", "", {"engines": ["stack", "reference"]}),
+        sizes=Result("note", "", {"cell": {"parameters": 1234, "state": 16, "multiply_adds": 900}}),
+        learns_addition=Result("note", "", {"steps_to_solved": {0.01: 300, 0.1: 90, 0.3: None}}),
+    )
+    expected = "| mine | 13 of 13 | stack, reference | 1,234 | 16 | 900 | 2 of 5 rates, soonest at step 90 |"
+    assert table.row("mine", Report(Subject(rnn), found)) == expected
+
+
+def test_a_row_of_the_table_names_broken_laws_and_what_was_not_solved() -> None:
+    data = {"steps_to_solved": {0.1: None}, "max_steps": 1000, "best_sequence_accuracy": {0.1: 0.25, 0.3: 0.5}}
+    found = found_of(
+        shapes=Result("fail", "no"), engines=Result("fail", "no"), learns_addition=Result("note", "", data)
+    )
+    row = table.row("mine", Report(Subject(rnn), found))
+    assert row.startswith("| mine | 12 of 13, not shapes | none |  |  |  |")
+    assert row.endswith("| not within 1,000 steps; sequence accuracy 0.50 |")
+
+
+def test_the_table_is_written_between_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(table, "table", lambda distribution: f"table of {distribution}")
+    monkeypatch.setattr("sys.argv", ["conformance", "cellbench-mine", "--write", str(path)])
+    for _ in range(2):
+        table.main()
+    assert path.read_text() == f"before\n{table.BEGIN}\ntable of cellbench-mine\n{table.END}\nafter\n"
+    path.write_text("no marks")
+    with pytest.raises(SystemExit, match="has no lines"):
+        table.main()
+
+
+def test_the_table_wants_a_distribution_that_is_installed() -> None:
+    with pytest.raises(SystemExit, match="no cells from cellbench-nothing"):
+        table.table("cellbench-nothing")
 
 
 MINE = """
