@@ -133,27 +133,22 @@ def accuracies(scores: Scores, scopes: Sequence[Scope]) -> pd.DataFrame:
 
 def _describe(samples: Sequence[Floats]) -> list[tuple[float, ...]]:
     """Seeds, mean, Gaffke's limits, least, and the share of seeds at 0.99 with Wilson's, for each sample."""
-    limits: list[tuple[float, float]] = [(math.nan, math.nan)] * len(samples)
+    rows: list[tuple[float, ...]] = [()] * len(samples)
     by_size: dict[int, list[int]] = defaultdict(list)
     for i, x in enumerate(samples):
-        if len(x) >= LEAST_SEEDS:
-            by_size[len(x)].append(i)
-    for places in by_size.values():
-        # many samples are all 1.0 or all 0.0: each distinct one is drawn once
+        by_size[len(x)].append(i)
+    for n, places in by_size.items():
+        # many samples are all 1.0 or all 0.0: each distinct one is described once
         distinct, which = np.unique(np.sort([samples[i] for i in places], axis=1), axis=0, return_inverse=True)
-        found = gaffke(distinct)
-        for i, j in zip(places, which.ravel(), strict=True):
-            limits[i] = (float(found[j, 0]), float(found[j, 1]))
-    rows: list[tuple[float, ...]] = []
-    for x, (low, high) in zip(samples, limits, strict=True):
-        n = len(x)
-        reached = float((x >= 0.99 - 1e-12).mean())
-        share = wilson(reached, n)
-        known = n >= LEAST_SEEDS
-        rows.append(
-            (n, float(x.mean()), low, high, float(x.min()), reached)
-            + ((share.low, share.high) if known else (math.nan, math.nan))
-        )
+        exact = (distinct >= 0.99 - 1e-12).mean(axis=1)
+        limits, shares = np.full((2, len(distinct), 2), math.nan)
+        if n >= LEAST_SEEDS:
+            limits = gaffke(distinct)
+            found = {share: wilson(share, n) for share in np.unique(exact).tolist()}
+            shares = np.array([(found[share].low, found[share].high) for share in exact.tolist()])
+        described = np.column_stack([distinct.mean(axis=1), limits, distinct[:, 0], exact, shares]).tolist()
+        for i, j in zip(places, which.ravel().tolist(), strict=True):
+            rows[i] = (n, *described[j])
     return rows
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cellbench.statistics.arrays import Floats
 from cellbench.statistics.comparison import AxisTest, Ratio, axis, holm, ratio, sooner, without_one
 from cellbench.statistics.intervals import LEAST_SEEDS, Estimate, Share, interval, p_equivalent, pool
-from cellbench.statistics.survival import solved
 from cellbench.summary.design import Value, value_order
 from cellbench.summary.selection import Replicas, Seeds, common
 
@@ -144,18 +144,9 @@ def measure(replicas: Replicas, cell: str, baseline: str, at: str, scope: Scope)
     each = tuple(replicas.speed(a, g, seeds, at) - replicas.speed(b, g, seeds, at) for g in points) if seeds else ()
     known = bool(each) and not math.isnan(each[0].centre)
 
-    def averaged(of: int, metric: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-        # (points, seeds): one number a seed at each point
-        rows = []
-        for g in points:
-            steps = replicas.steps[of, g][list(seeds)]
-            values = {
-                "y": replicas.y(of, g, seeds),
-                "steps": np.minimum(steps, design.max_steps),
-                "solved": solved(steps),
-            }[metric]
-            rows.append(replicas.values(of, g, seeds, at, values))
-        return np.array(rows)
+    def each_seed(of: int) -> Floats:
+        # (points, 3, seeds): log steps, restricted steps, solved
+        return np.stack([replicas.values(of, g, seeds, at) for g in points])
 
     def ends(of: int) -> tuple[float, ...]:
         if at != "tuned":
@@ -171,16 +162,17 @@ def measure(replicas: Replicas, cell: str, baseline: str, at: str, scope: Scope)
         return row
     numbers = ratio(pool(each), design.ratio_of_interest)
     adds = replicas.size["multiply_adds"]
-    won = sooner(averaged(a, "y").mean(0), averaged(b, "y").mean(0))
-    restricted = averaged(a, "steps").mean(1), averaged(b, "steps").mean(1)
+    one, two = each_seed(a), each_seed(b)
+    won = sooner(one[:, 0].mean(0), two[:, 0].mean(0))
+    restricted = one[:, 1].mean(1) / two[:, 1].mean(1)
     return replace(
         row,
         numbers=numbers,
         work=numbers.ratio * math.exp(float(np.mean([math.log(adds[a, g] / adds[b, g]) for g in points]))),
         sooner=won if len(seeds) >= LEAST_SEEDS else Share(won.share, math.nan, math.nan),
-        mean_steps=math.exp(float(np.mean(np.log(restricted[0] / restricted[1])))),
-        share=float(averaged(a, "solved").mean()),
-        share_baseline=float(averaged(b, "solved").mean()),
+        mean_steps=math.exp(float(np.log(restricted).mean())),
+        share=float(one[:, 2].mean()),
+        share_baseline=float(two[:, 2].mean()),
         ends=ends(a),
         ends_baseline=ends(b),
         never=sum(not replicas.solves(a, g) for g in points),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cellbench.statistics.arrays import Counts, Flags, Floats
 from cellbench.statistics.intervals import LEAST_SEEDS, Estimate
 from cellbench.statistics.learning_rate import Tuned, across, tuned
-from cellbench.statistics.survival import log_steps
+from cellbench.statistics.survival import log_steps, solved
 from cellbench.summary.design import Design, Point, Value, plain, value_order
 
 METRICS = ("sequence_accuracy", "bit_accuracy")
@@ -86,6 +86,7 @@ class Replicas:
     """`multiply_adds`, `parameters`, `state`, `hidden_size`: (cells, points)."""
     _complete: dict[tuple[int, int], Seeds] = field(default_factory=dict, repr=False)
     _tuned: dict[tuple[int, int, Seeds], Tuned | None] = field(default_factory=dict, repr=False)
+    _values: dict[tuple[int, int, Seeds, str], Floats] = field(default_factory=dict, repr=False)
 
     def cell(self, label: str) -> int:
         return self.design.labels.index(label)
@@ -125,13 +126,19 @@ class Replicas:
         pick = self.tuned(cell, point, seeds)
         return pick.estimate(y) if pick is not None else Estimate(math.nan, np.full(len(seeds), math.nan))
 
-    def values(self, cell: int, point: int, seeds: Seeds, at: str, metric: Floats) -> Floats:
-        """One number a seed of a metric (seeds, rates), `tuned` or `across`."""
-        if at == "across":
-            result: Floats = metric.mean(axis=1)
-            return result
-        pick = self.tuned(cell, point, seeds)
-        return pick.values(metric) if pick is not None else np.full(len(seeds), math.nan)
+    def values(self, cell: int, point: int, seeds: Seeds, at: str) -> Floats:
+        """One number a seed of log steps, of restricted steps and of solved, `tuned` or `across`: (3, seeds)."""
+        key = (cell, point, seeds, at)
+        if key not in self._values:
+            steps = self.steps[cell, point][list(seeds)]
+            kept = np.minimum(steps, self.design.max_steps)
+            metrics = np.stack([self.y(cell, point, seeds), kept, solved(steps)], axis=-1)
+            pick = self.tuned(cell, point, seeds)
+            if at == "across":
+                self._values[key] = metrics.mean(axis=1).T
+            else:
+                self._values[key] = pick.values(metrics).T if pick is not None else np.full((3, len(seeds)), math.nan)
+        return self._values[key]
 
     def at_end(self, cell: int, point: int, seeds: Seeds) -> float:
         """The picked rate, if it is the least or greatest of several; else `nan`."""
