@@ -6,6 +6,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cellbench_modern
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import cont2discrete
 
-from cellbench.conformance import LAWS, Check, Subject
+from cellbench.conformance import LAWS, OBSERVATIONS, Check, Subject
 
 Array = NDArray[Any]
 INPUT, HIDDEN, TIME, BATCH = 2, 5, 7, 3
@@ -236,6 +237,22 @@ def test_gives_what_the_formula_gives(name: str) -> None:
 def test_keeps_the_laws(name: str, check: Check) -> None:
     result = check(Subject(factory_of(name), registered()[name].get("defaults", {}), name))
     assert result.ok, result.message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMULAS)
+def test_lanes_carries_it(name: str) -> None:
+    (engines,) = (check for check in OBSERVATIONS if check.name == "engines")
+    result = engines(Subject(factory_of(name), registered()[name].get("defaults", {}), name))
+    assert result.data["engines"] == ["lanes", "stack", "reference"], result.message
+
+
+def test_the_readme_has_every_cell_in_both_tables() -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    results = text.partition("<!-- results -->")[2].partition("<!-- end of results -->")[0]
+    for name in FORMULAS:
+        assert f"| {name} | 13 of 13 | lanes, stack, reference |" in results
+        assert text.count(f"\n| {name} |") == 2
 
 
 @pytest.mark.usefixtures("double")

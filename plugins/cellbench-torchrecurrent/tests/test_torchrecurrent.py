@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import cellbench_torchrecurrent
@@ -13,7 +14,7 @@ import torchrecurrent
 from cellbench_torchrecurrent import ROWS, Row, cells
 from cellbench_torchrecurrent.adapters import INITIALISERS
 
-from cellbench.conformance import LAWS, Subject
+from cellbench.conformance import LAWS, OBSERVATIONS, Subject
 
 ids = [row.name for row in ROWS]
 LAYERS = {row.name: getattr(cells, row.wrapper).wraps.__name__.removesuffix("Cell") for row in ROWS}
@@ -127,6 +128,21 @@ def test_keeps_the_laws(row: Row) -> None:
     subject = Subject(getattr(cells, row.wrapper), row.defaults, row.name)
     found = {check.name: check(subject) for check in LAWS}
     assert {name: result.message for name, result in found.items() if result.status != "pass"} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS, ids=ids)
+def test_lanes_carries_it(row: Row) -> None:
+    (engines,) = (check for check in OBSERVATIONS if check.name == "engines")
+    result = engines(Subject(getattr(cells, row.wrapper), row.defaults, row.name))
+    assert result.data["engines"] == ["lanes", "stack", "reference"], result.message
+
+
+def test_the_readme_has_the_results_of_every_cell() -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    results = text.partition("<!-- results -->")[2].partition("<!-- end of results -->")[0]
+    rows = [line for line in results.splitlines() if line.startswith("| ")][2:]
+    assert [row.split(" | ")[:2] for row in rows] == [[f"| {name}", "13 of 13"] for name in ids]
 
 
 def test_listing_needs_no_torch() -> None:
