@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from cellbench.report import csv, failures, tables
+from cellbench.report import csv, failures, latex, tables
 from cellbench.report.files import write_text
 from cellbench.store import Store
 from cellbench.summary import Design, Summary, summarise
@@ -39,12 +39,27 @@ class Report:
         return tuple(self.experiment["facts"]["axes"])
 
 
-def gather(folder: Path, *, curves: bool = True) -> Report:
-    """Read the store and compute every number.
+@dataclass(frozen=True)
+class Stored:
+    """What a store holds of its last experiment, as frames.
 
-    Args:
-        folder: of the results.
-        curves: whether the learning curves are wanted.
+    Attributes:
+        experiment: resolved, facts, environment, command, started.
+        runs: one row a planned replica.
+        evaluations: one row a final evaluation.
+        curves: one row an evaluation of a learning curve; none if they were not asked for.
+        unplanned: outcomes in the store that this experiment does not plan.
+    """
+
+    experiment: dict[str, Any]
+    runs: pd.DataFrame
+    evaluations: pd.DataFrame
+    curves: pd.DataFrame
+    unplanned: int
+
+
+def read(folder: Path, *, curves: bool = True) -> Stored:
+    """Read the store of one folder.
 
     Raises:
         StoreError: there are no results.
@@ -59,11 +74,30 @@ def gather(folder: Path, *, curves: bool = True) -> Report:
     numeric = pd.to_numeric(evaluations["value"], errors="coerce")
     if numeric.notna().sum() == evaluations["value"].notna().sum():
         evaluations["value"] = numeric
-    design = _design(experiment, runs)
     wide = pd.DataFrame(columns=csv.columns(csv.CURVES, parameters))
     if curve_rows is not None:
         wide = who.merge(curve_rows, on="replica").drop(columns="replica")
-    return Report(runs, wide, design, summarise(runs, evaluations, design), experiment, unplanned)
+    return Stored(experiment, runs, evaluations, wide, unplanned)
+
+
+def report(stored: Stored) -> Report:
+    """Compute every number."""
+    design = _design(stored.experiment, stored.runs)
+    summary = summarise(stored.runs, stored.evaluations, design)
+    return Report(stored.runs, stored.curves, design, summary, stored.experiment, stored.unplanned)
+
+
+def gather(folder: Path, *, curves: bool = True) -> Report:
+    """Read the store and compute every number.
+
+    Args:
+        folder: of the results.
+        curves: whether the learning curves are wanted.
+
+    Raises:
+        StoreError: there are no results.
+    """
+    return report(read(folder, curves=curves))
 
 
 def _design(experiment: dict[str, Any], runs: pd.DataFrame) -> Design:
@@ -92,26 +126,51 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame) -> Design:
     )
 
 
-def write(folder: Path) -> Report:
+def write(folder: Path, *, charts: bool = True, form: str = "png") -> Report:
     """Make every file of the report again from the store.
+
+    Args:
+        folder: of the results.
+        charts: whether the page and the charts are wanted, which take most of the time.
+        form: of the files in charts/, `png` or `svg`.
 
     Raises:
         StoreError: there are no results, or a file cannot be written.
     """
-    report = gather(folder)
-    parameters = report.parameters
-    csv.write(report.runs[csv.columns(csv.RUNS, parameters)], folder / "runs.csv")
-    csv.write(report.curves[csv.columns(csv.CURVES, parameters)], folder / "curves.csv")
-    csv.write(report.summary.accuracy, folder / "accuracy.csv")
-    csv.write(report.summary.cells, folder / "summary.csv")
-    csv.write(report.summary.comparisons, folder / "comparisons.csv")
-    write_text(folder / "summary.md", tables.markdown(report.summary, report.design))
-    said = failures.text(report.runs)
+    found = gather(folder)
+    publish(found, folder, charts=charts, form=form)
+    return found
+
+
+def publish(found: Report, folder: Path, *, charts: bool = True, form: str = "png") -> None:
+    """Write every file of a report; see `write`."""
+    parameters = found.parameters
+    csv.write(found.runs[csv.columns(csv.RUNS, parameters)], folder / "runs.csv")
+    csv.write(found.curves[csv.columns(csv.CURVES, parameters)], folder / "curves.csv")
+    csv.write(found.summary.accuracy, folder / "accuracy.csv")
+    csv.write(found.summary.cells, folder / "summary.csv")
+    csv.write(found.summary.comparisons, folder / "comparisons.csv")
+    write_text(folder / "summary.md", tables.markdown(found.summary, found.design))
+    write_text(folder / "summary.tex", latex.latex(found.summary, found.design))
+    said = failures.text(found.runs)
     if said:
         write_text(folder / "failures.txt", said)
     else:
         (folder / "failures.txt").unlink(missing_ok=True)
-    return report
+    if charts:
+        draw(found, folder, form)
+
+
+def draw(found: Report, folder: Path, form: str = "png") -> None:
+    """Make report.html and the files in charts/."""
+    # altair and vl-convert take a while to import, and tables need neither
+    from cellbench.report import charts, page
+    from cellbench.summary.figures import Figures
+
+    figures = Figures(found.summary, found.runs, found.curves, found.experiment["facts"]["reference_accuracies"])
+    drawn = charts.all_figures(figures)
+    write_text(folder / "report.html", page.html(figures, drawn, found.experiment, failures.text(found.runs)))
+    charts.write(figures, drawn, folder / "charts", form)
 
 
 class Results:

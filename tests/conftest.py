@@ -49,6 +49,13 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _no_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in tests draw nothing, which takes seconds; a test marked `charts` draws."""
+    if request.node.get_closest_marker("charts") is None:
+        monkeypatch.setattr("cellbench.results.draw", lambda *arguments: None)
+
+
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """`command("run", "x.yaml")`: the console script within this process; a traceback fails the test."""

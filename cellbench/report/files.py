@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO, Any
 
 from cellbench.errors import StoreError
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[TextIO]:
-    """Open a text file beside `path` that takes its place when the block ends well.
+def replaced(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """Open a file beside `path` that takes its place when the block ends well.
 
     Raises:
         StoreError: it cannot be written.
@@ -21,7 +21,7 @@ def replaced(path: Path) -> Iterator[TextIO]:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8", newline="") as file:
+        with beside.open("wb") if binary else beside.open("w", encoding="utf-8", newline="") as file:
             yield file
         beside.replace(path)
     except OSError as error:
@@ -34,3 +34,9 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole text; see `replaced`."""
     with replaced(path) as file:
         file.write(text)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write whole bytes; see `replaced`."""
+    with replaced(path, binary=True) as file:
+        file.write(content)

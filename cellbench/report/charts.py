@@ -1,0 +1,378 @@
+"""Every chart, defined once: the page embeds the definition, the files in charts/ are drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pandas as pd
+from altair.utils.schemapi import debug_mode
+
+from cellbench.report import look
+from cellbench.report.figure import CHOICE, Control, Encodings, Figure, base, first_shown, layers, stacked, tips, title
+from cellbench.report.files import write_bytes, write_text
+from cellbench.summary import words
+from cellbench.summary.figures import ALL_POINTS, COSTS, PICKED, TUNED, Figures
+
+MOST_OFFSETS = 6
+"""Up to so many comparisons stand side by side in one row of the forest."""
+
+METRICS = (("sequence_accuracy", "sequence accuracy"), ("bit_accuracy", "bit accuracy"))
+_INTERVAL = (("low", "from", ".3~r"), ("high", "to", ".3~r"))
+
+
+def all_figures(figures: Figures) -> list[Figure]:
+    """Every figure that has rows, in the page's order."""
+    with debug_mode(False):  # altair else validates each part as it is made, for seconds; the tests validate them
+        e = Encodings(figures)
+        drawn = [_forest(figures, e), _curves(figures, e), _solved(figures, e), _rates(figures, e)]
+        drawn += [*_accuracies(figures, e), _heat(figures), _cost(figures, e), _profile(figures, e)]
+        drawn.append(_tuning(figures, e))
+    return [figure for figure in drawn if len(figure.frame)]
+
+
+def _points(figures: Figures, *, pooled: bool) -> Control:
+    names = ([ALL_POINTS] if pooled and len(figures.points) > 1 else []) + figures.points
+    return Control("point", "point", tuple((name, name) for name in names))
+
+
+def _comparison_controls(frame: pd.DataFrame, row: bool = False) -> tuple[Control, ...]:
+    at = [("tuned", "at the tuned learning rate"), ("across", "across the learning rates")]
+    found = [Control("at", "learning rate", tuple(o for o in at if o[0] in set(frame["at"])))]
+    baselines = tuple((str(name), str(name)) for name in dict.fromkeys(frame["baseline"]))
+    if len(baselines) > 1:
+        found.append(Control("baseline", "compared with", baselines))
+    if row:
+        found.insert(0, Control("row", "points", tuple((str(r), str(r)) for r in dict.fromkeys(frame["row"]))))
+    return tuple(found)
+
+
+def _forest(figures: Figures, e: Encodings) -> Figure:
+    frame, design = figures.forest, figures.design
+    rows = list(dict.fromkeys(frame["row"]))
+    beside = frame["cell"].nunique() <= MOST_OFFSETS
+    y = alt.Y("row:N", sort=rows, title=None) if beside else alt.Y("cell:N", sort=list(figures.order), title=None)
+    y = y.axis(labelLimit=220)
+    offset: dict[str, Any] = {"yOffset": e.offset} if beside else {}
+    x = alt.X("ratio:Q", scale=alt.Scale(type="log", nice=False, padding=12))
+    x = x.title(f"ratio of steps to those of {design.against} (below 1: fewer)" if frame["baseline"].nunique() < 2
+                else "ratio of steps (below 1: fewer than the baseline)").axis(format="~r", tickCount=7)  # fmt: skip
+    shown = tips(("cell", "cell", ""), ("row", "points", ""), ("ratio", "ratio", ".3~r"), *_INTERVAL,
+                 ("work_ratio", "in multiply-adds", ".3~r"), ("p_holm", "p (Holm)", ".2~g"), ("seeds", "seeds", "d"),
+                 ("averaged", "points averaged", "d"), ("bound", "the ratio is", ""),
+                 ("verdict", "verdict", ""))  # fmt: skip
+    one, m = alt.datum(1), design.ratio_of_interest
+    chart = layers(
+        e,
+        base().mark_rect(color=look.BAND).encode(x=alt.datum(1 / m), x2=alt.datum(m)),
+        base().mark_rule(color=look.MUTED, strokeDash=[3, 3]).encode(x=one),
+        base().mark_rule(strokeWidth=2).encode(
+            x=alt.X("low:Q", title=title(x)), x2="high:Q", y=y, color=e.colour, opacity=e.faded(1), tooltip=shown,
+            **offset
+        ),
+        base().mark_point(filled=True, size=70, opacity=1).encode(
+            x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown, **offset
+        ),
+        base().transform_filter("datum.bound !== ''").transform_calculate(
+            sign="datum.bound === 'at least' ? '≥' : '≤'"
+        ).mark_text(dy=-9, fontSize=12).encode(x=x, y=y, text="sign:N", opacity=e.faded(1), **offset),
+    )  # fmt: skip
+    per_row = max(1, frame["cell"].nunique()) if beside else 1
+    height = 16 + (len(rows) * (10 + 14 * per_row) if beside else 18 * frame["cell"].nunique())
+    return Figure(
+        "forest",
+        "Ratio of steps, with 95 % intervals",
+        f"Points: the ratio of typical steps (geometric means of steps to solved) to those of {design.against}; left "
+        f"of 1 the cell needs fewer. Bars: 95 % intervals, Student's t over seeds, each seed averaged over the points "
+        f"first. The grey band holds ratios of {words.ratio(1 / m)} to {words.ratio(m)}, which the experiment sets as "
+        f"too near 1 to be of interest. ≥ and ≤ mark bounds: a cell that never solved counts as the whole budget.",
+        chart, frame, _comparison_controls(frame, row=not beside), height, rows=True, every_cell=not beside,
+    )  # fmt: skip
+
+
+def _curves(figures: Figures, e: Encodings) -> Figure:
+    frame, design = figures.curves, figures.design
+    x = alt.X("step:Q", scale=alt.Scale(type="log", nice=False), title="training steps (log scale)").axis(
+        format="~s", tickCount=6, grid=False
+    )
+    y = alt.Y("middle:Q", title=CHOICE, scale=alt.Scale(zero=False))
+    shown = tips(("cell", "cell", ""), ("step", "step", "d"), ("middle", "median", ".4~f"), ("low", "quartile", ".4~f"),
+                 ("high", "quartile", ".4~f"), ("learning_rate", "learning rate", "~g"),
+                 ("seeds", "seeds", "d"))  # fmt: skip
+    curve = base("curve")
+    reference = base("reference")
+    chart = layers(
+        e,
+        curve.mark_area().encode(x=x, y=alt.Y("low:Q", title=CHOICE), y2="high:Q", color=e.colour,
+                                 opacity=e.faded(0.14, 0.01)),
+        reference.mark_rule(color=look.MUTED, strokeDash=[2, 3]).encode(y=y, tooltip=tips(
+            ("name", "a predictor that", ""), ("middle", "bit accuracy", ".4~f"))),
+        reference.mark_text(align="left", dx=3, dy=-4, fontSize=9, color=look.MUTED).encode(
+            x=alt.value(0), y=y, text="name:N"),
+        curve.mark_line(strokeWidth=2).encode(x=x, y=y, color=e.colour, strokeDash=e.dash, opacity=e.faded(1)),
+        curve.mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.colour, tooltip=shown),
+    )  # fmt: skip
+    rates = ((PICKED, "the rate picked at this point"), *((words.number(r), words.number(r)) for r in design.rates))
+    metrics = Control("metric", "shown", (*METRICS, ("loss", "loss")))
+    return Figure(
+        "curves",
+        "Learning curves",
+        "Lines: the median over seeds of what was measured on fresh examples while training. Bands: quartiles over "
+        "seeds, the middle half of what was seen; no interval of the median. A model that diverged counts as accuracy "
+        "0, one that stopped when it had solved keeps its last values. The picked rate is picked on all seeds. Dotted "
+        "lines on bit accuracy: the best predictors that see only the last few inputs, which is why bit accuracy "
+        "flatters.",
+        chart, frame, (metrics, _points(figures, pooled=False), Control("rate", "learning rate", rates)),
+        panels="point",
+    )  # fmt: skip
+
+
+def _solved(figures: Figures, e: Encodings) -> Figure:
+    frame, design = figures.solved, figures.design
+    x = alt.X("step:Q", scale=alt.Scale(type="log", nice=False), title="training steps (log scale)").axis(
+        format="~s", tickCount=6, grid=False
+    )
+    y = alt.Y("share:Q", title="share of replicas that have solved", scale=alt.Scale(domain=[0, 1])).axis(format="%")
+    shown = tips(("cell", "cell", ""), ("step", "by step", "d"), ("share", "solved", ".1%"), ("low", "from", ".1%"),
+                 ("high", "to", ".1%"), ("seeds", "seeds", "d"), ("points", "points", "d"))  # fmt: skip
+    curve = base("curve")
+    chart = layers(
+        e,
+        curve.mark_area(interpolate="step-after").encode(
+            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", color=e.colour, opacity=e.faded(0.1, 0.01)),
+        curve.mark_line(interpolate="step-after", strokeWidth=2).encode(
+            x=x, y=y, color=e.colour, strokeDash=e.dash, opacity=e.faded(1)),
+        base("censored").mark_point(shape="stroke", angle=90, size=160, strokeWidth=2).encode(
+            x=x, y=y, color=e.colour, opacity=e.faded(1), tooltip=tips(
+                ("cell", "cell", ""), ("share", "solved when the budget ended", ".1%"), ("seeds", "seeds", "d"))),
+        curve.mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.colour, tooltip=shown),
+    )  # fmt: skip
+    tuned = ((TUNED, "tuned: picked on other seeds"),) if (frame["rate"] == TUNED).any() else ()
+    rates = (*tuned, *((words.number(r), words.number(r)) for r in design.rates))
+    return Figure(
+        "solved",
+        "Share solved over steps",
+        f"Lines: the share of replicas that have solved ({design.metric} of {words.number(design.threshold)} held for "
+        f"{words.count(design.hold, 'evaluations')}), at the tuned rate weighted by how often it was picked; over all "
+        f"points, the mean of the points. Bands, at a single point: 95 % intervals by Wilson. A tick at the end marks "
+        f"censoring: not all had solved when the budget of {design.max_steps} steps ended.",
+        chart, frame, (_points(figures, pooled=True), Control("rate", "learning rate", rates)),
+    )  # fmt: skip
+
+
+def _rates(figures: Figures, e: Encodings) -> Figure:
+    frame, design = figures.rates, figures.design
+    x = alt.X("learning_rate:O", title="learning rate", sort="ascending").axis(format="~g", labelAngle=0)
+    y = alt.Y("steps:Q", scale=alt.Scale(type="log", nice=False, padding=8), title="steps to solved (log scale)")
+    y = y.axis(format="~s", tickCount=6)
+    shown = tips(("cell", "cell", ""), ("learning_rate", "learning rate", "~g"), ("steps", "typical steps", ".0f"),
+                 ("low", "from", ".0f"), ("high", "to", ".0f"), ("share", "solved", ".0%"),
+                 ("seeds", "seeds", "d"))  # fmt: skip
+    seed = tips(("cell", "cell", ""), ("seed", "seed", "d"), ("steps", "steps", "d"), ("kind", "", ""))
+    rate = base("rate")
+    fill = alt.Fill("cell:N", legend=None, scale=e.scale)
+    some = "datum.some_never"
+    chart = layers(
+        e,
+        base("solved").mark_point(filled=True, size=14).encode(
+            x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.35, 0.02), tooltip=seed),
+        base("never").mark_point(shape="M-1,-1L1,1M-1,1L1,-1", size=26, strokeWidth=1.5).encode(
+            x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.6, 0.02), tooltip=seed),
+        rate.mark_line(strokeWidth=1.5).encode(
+            x=x, y=y, xOffset=e.offset, color=e.colour, strokeDash=e.dash, opacity=e.faded(0.7)),
+        rate.mark_rule(strokeWidth=2).encode(
+            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", xOffset=e.offset, color=e.colour, opacity=e.faded(1),
+            tooltip=shown),
+        rate.transform_filter(f"!{some}").mark_point(size=70, opacity=1).encode(
+            x=x, y=y, xOffset=e.offset, color=e.colour, fill=fill, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+        rate.transform_filter(some).mark_point(size=70, strokeWidth=2, fill=look.GROUND).encode(
+            x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+        rate.transform_filter(some).mark_text(dx=7, align="left", fontSize=9).encode(
+            x=x, y=y, xOffset=e.offset, text=alt.Text("share:Q", format=".0%"), color=e.colour, opacity=e.faded(1)),
+    )  # fmt: skip
+    return Figure(
+        "rates",
+        "Learning rates",
+        f"Large marks: typical steps of each learning rate; one that never solves counts as {design.max_steps}; "
+        f"bars: 95 % intervals, Student's t over seeds. A hollow mark with a percentage is a rate at which only that "
+        f"share solved: fast, perhaps, but not to be relied on. Small dots, at a single point: each seed; small "
+        f"crosses: seeds that never solved.",
+        chart, frame, (_points(figures, pooled=True),),
+    )  # fmt: skip
+
+
+def _accuracies(figures: Figures, e: Encodings) -> Iterator[Figure]:
+    """Beyond the trained length, by each of the task's parameters; then by its difficulty."""
+    design = figures.design
+    for by in dict.fromkeys(by for by in figures.summary.accuracy["by"] if by):
+        frame = figures.accuracy(by)
+        own = by in design.axes
+        word = by.replace("_", " ")
+        x = alt.X("value:O", title=word, sort="ascending").axis(labelAngle=0)
+        y = alt.Y("mean:Q", title=CHOICE, scale=alt.Scale(domain=[0, 1])).axis(format="~%")
+        shown = tips(("cell", "cell", ""), ("value", word, "d"), ("mean", "mean", ".4~f"), ("low", "from", ".3f"),
+                     ("high", "to", ".3f"), ("least", "worst seed", ".4~f"), ("share_99", "seeds at 0.99", ".0%"),
+                     ("seeds", "seeds", "d"))  # fmt: skip
+        chart = layers(
+            e,
+            base().mark_rule(strokeWidth=1.5).encode(
+                x=x, y=alt.Y("low:Q", title=CHOICE), y2="high:Q", xOffset=e.offset, color=e.colour,
+                opacity=e.faded(0.45), tooltip=shown),
+            base().mark_line(strokeWidth=1.5).encode(
+                x=x, y=y, xOffset=e.offset, color=e.colour, strokeDash=e.dash, opacity=e.faded(0.8)),
+            base().mark_point(filled=True, size=60, opacity=1).encode(
+                x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+        )  # fmt: skip
+        where = "at the step where each solved" if design.stop_when_solved else "of the models trained to the end"
+        points = tuple((str(p), str(p)) for p in dict.fromkeys(frame["point"]))
+        yield Figure(
+            ("length" if own else "chain") if _only(figures, own) else f"{'length' if own else 'chain'}-{by}",
+            f"Accuracy by {word}",
+            f"Marks: the mean accuracy over seeds, {where}, at the tuned rate, on {design.final_examples} new examples "
+            f"each. Bars: 95 % intervals of the mean by Gaffke, which cannot say more than so many seeds can: even if "
+            f"all are perfect, the bar stays long. A model that diverged counts as accuracy 0.",
+            chart, frame, (Control("metric", "shown", METRICS), Control("point", "points", points)),
+        )  # fmt: skip
+
+
+def _only(figures: Figures, own: bool) -> bool:
+    """Whether one quantity alone is of this kind, so that its figure needs no name of its own."""
+    every = dict.fromkeys(by for by in figures.summary.accuracy["by"] if by)
+    return sum((by in figures.design.axes) == own for by in every) == 1
+
+
+def _heat(figures: Figures) -> Figure:
+    frame, design = figures.heat, figures.design
+    cells = [label for label in figures.order if label in set(frame["cell"])]
+    names = [name for name in figures.points if name in set(frame["point"])]
+    wide = len(cells) > len(names)
+    point, cell = ("x", "y") if wide else ("y", "x")
+    axes: dict[str, Any] = {
+        point: alt.X("point:N", sort=names) if wide else alt.Y("point:N", sort=names),
+        cell: alt.Y("cell:N", sort=cells) if wide else alt.X("cell:N", sort=cells),
+    }
+    axes["x"] = axes["x"].title(None).axis(labelAngle=-35 if wide else 0, labelLimit=160)
+    axes["y"] = axes["y"].title(None).axis(labelLimit=200)
+    shown = tips(("cell", "cell", ""), ("point", "point", ""), ("ratio", "ratio", ".3~r"), *_INTERVAL,
+                 ("work_ratio", "in multiply-adds", ".3~r"), ("seeds", "seeds", "d"),
+                 ("verdict", "verdict", ""))  # fmt: skip
+    colour = alt.Color(
+        "ratio:Q",
+        scale=alt.Scale(type="log", domain=[0.25, 1, 4], range=[look.FEWER, look.SAME, look.MORE], clamp=True),
+        legend=alt.Legend(title=f"ratio to {design.against}", format="~r", values=[0.25, 0.5, 1, 2, 4]),
+    )
+    strong = "datum.ratio < 0.45 || datum.ratio > 2.2"
+    ink = alt.condition(strong, alt.value(look.INVERSE), alt.value(look.INK))
+    parts = [base().mark_rect(stroke=look.GROUND).encode(**axes, color=colour, tooltip=shown)]
+    if not wide or len(names) <= 12:
+        parts.append(base().mark_text(fontSize=10).encode(**axes, text=alt.Text("ratio:Q", format=".2~r"), color=ink))
+    return Figure(
+        "heat",
+        "Ratio at each grid point",
+        f"The ratio of typical steps to those of {design.against} at each point: blue, fewer steps; orange, more. "
+        f"Single points are description, not verdicts: the intervals shown on hovering are Student's t over seeds at "
+        f"one point.",
+        stacked(*parts), frame, _comparison_controls(frame),
+        22 * (len(cells) if wide else len(names)), rows=True, every_cell=True,
+    )  # fmt: skip
+
+
+def _cost(figures: Figures, e: Encodings) -> Figure:
+    frame = figures.cost
+    x = alt.X("value:Q", scale=alt.Scale(type="log", nice=False, padding=24), title=f"{CHOICE} (log scale)")
+    x = x.axis(format="~s", tickCount=6)
+    y = alt.Y("typical_steps:Q", scale=alt.Scale(type="log", nice=False, padding=16), title="typical steps (log scale)")
+    y = y.axis(format="~s", tickCount=6)
+    shown = tips(("cell", "cell", ""), ("value", "at", ".4~s"), ("typical_steps", "typical steps", ".0f"),
+                 ("typical_low", "from", ".0f"), ("typical_high", "to", ".0f"),
+                 ("solved", "solved", ".0%"))  # fmt: skip
+    parts = [
+        base().mark_rule(strokeWidth=1.5).encode(
+            x=x, y=alt.Y("typical_low:Q", title=title(y)), y2="typical_high:Q", color=e.colour, opacity=e.faded(0.6),
+            tooltip=shown),
+        base().mark_point(filled=True, size=80, opacity=1).encode(
+            x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+    ]  # fmt: skip
+    options = tuple((measure, text) for measure, text in COSTS.items() if measure in set(frame["measure"]))
+    return Figure(
+        "cost",
+        "What a step costs, against speed",
+        "Marks: typical steps at the tuned rate, against the size of the cell or what a step of it costs; bars: 95 % "
+        "intervals, Student's t over seeds. Down and to the left is better. Multiply-adds are of the forward pass of "
+        "one example at one time step, readout included. Microseconds a step were measured while replicas trained side "
+        "by side on the machine named below, and say as much of the engine as of the cell. Over all points: geometric "
+        "means.",
+        layers(e, *parts), frame, (Control("measure", "cost", options), _points(figures, pooled=True)),
+    )  # fmt: skip
+
+
+def _profile(figures: Figures, e: Encodings) -> Figure:
+    against = figures.design.against
+    x = alt.X("factor:Q", scale=alt.Scale(type="log", nice=False, domain=[0.25, 4]))
+    x = x.title(f"steps, as a multiple of the typical steps of {against} (log scale)").axis(
+        format="~r", values=[0.25, 0.5, 1, 2, 4]
+    )
+    y = alt.Y("share:Q", title="share solved", scale=alt.Scale(domain=[0, 1])).axis(format="%")
+    shown = tips(("cell", "cell", ""), ("factor", "multiple", ".3~r"), ("share", "solved", ".1%"),
+                 ("points", "points", "d"))  # fmt: skip
+    chart = layers(
+        e,
+        base().mark_rule(color=look.MUTED, strokeDash=[3, 3]).encode(x=alt.datum(1)),
+        base().mark_line(strokeWidth=2).encode(x=x, y=y, color=e.colour, strokeDash=e.dash, opacity=e.faded(1)),
+        base().mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.colour, tooltip=shown),
+    )
+    return Figure(
+        "profile",
+        "Performance profile",
+        f"Lines: the share of replicas, at the tuned rate and averaged over points, that solved within so many times "
+        f"the typical steps of {against} at that point. Higher is better; what never solves keeps a line below 100 %. "
+        f"Description only: no interval is drawn.",
+        chart, figures.profile,
+    )  # fmt: skip
+
+
+def _tuning(figures: Figures, e: Encodings) -> Figure:
+    frame = figures.tuning if len(figures.design.rates) > 1 else figures.tuning.iloc[:0]
+    x = alt.X("tried:O", title="learning rates tried").axis(labelAngle=0)
+    y = alt.Y("typical_steps:Q", scale=alt.Scale(type="log", nice=False, padding=8), title="typical steps (log scale)")
+    y = y.axis(format="~s", tickCount=6)
+    shown = tips(("cell", "cell", ""), ("tried", "rates tried", "d"), ("typical_steps", "typical steps", ".0f"))
+    chart = layers(
+        e,
+        base().mark_line(strokeWidth=2).encode(x=x, y=y, color=e.colour, strokeDash=e.dash, opacity=e.faded(1)),
+        base().mark_point(filled=True, size=60, opacity=1).encode(
+            x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+    )  # fmt: skip
+    return Figure(
+        "tuning",
+        "What tuning brings",
+        "Lines: typical steps to expect after trying so many of the learning rates, averaged over which ones; the "
+        "right end is the tuned number, the left end the average over the rates. Description only: no interval "
+        "is drawn.",
+        chart, frame, (_points(figures, pooled=True),),
+    )  # fmt: skip
+
+
+def write(figures: Figures, drawn: Sequence[Figure], folder: Path, form: str = "png") -> list[Path]:
+    """Draw every figure as charts/<name>.png or .svg, and remove those of figures that are no more.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    import vl_convert
+
+    cells, paths = first_shown(figures), []
+    for figure in drawn:
+        path = folder / f"{figure.name}.{form}"
+        spec = figure.static(cells)
+        if form == "svg":
+            write_text(path, vl_convert.vegalite_to_svg(spec))
+        else:
+            write_bytes(path, vl_convert.vegalite_to_png(spec, ppi=300))
+        paths.append(path)
+    for old in folder.glob(f"*.{form}"):
+        if old not in paths:
+            old.unlink()
+    return paths

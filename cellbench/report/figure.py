@@ -1,0 +1,170 @@
+"""What a figure is: a definition without data, its rows, the choices that select them; and the channels they share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from cellbench.report import look
+from cellbench.summary.figures import Figures
+
+MOST_DRAWN = 8
+"""Cells drawn at once unless asked for: the baseline and the fastest others. There are as many colours."""
+
+MOST_PANELS = 12
+
+CHOICE = "{choice}"
+"""In an axis's title: the text of the option chosen in the control named `measure` or `metric`."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """A choice that selects the rows of a figure; the first option is chosen first."""
+
+    field: str
+    label: str
+    options: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: its definition without data, its rows, the choices, and what it says in words."""
+
+    name: str
+    title: str
+    caption: str
+    chart: alt.LayerChart
+    frame: pd.DataFrame
+    controls: tuple[Control, ...] = ()
+    height: int = 300
+    rows: bool = False
+    """Whether its height is that of its rows, on paper too."""
+    panels: str = ""
+    """The control that a file on paper lays out as panels, one an option."""
+    every_cell: bool = False
+    """Whether it shows all cells at once, however many."""
+
+    def spec(self) -> dict[str, Any]:
+        """The definition for the page: as wide as its container, with its data by name."""
+        spec: dict[str, Any] = self.chart.to_dict(validate=False)
+        spec |= {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
+        spec["config"] = look.config(static=False)
+        spec["height"] = self.height
+        return spec
+
+    def chosen(self) -> pd.DataFrame:
+        """The rows that the first options choose, all panels among them."""
+        frame = self.frame
+        for control in self.controls:
+            if control.field != self.panels:
+                frame = matching(frame, control.field, control.options[0][0])
+        return frame
+
+    def static(self, cells: Sequence[str]) -> dict[str, Any]:
+        """The definition for a file on paper, with its rows, of these cells."""
+        frame = self.chosen()
+        if "cell" in frame.columns and not self.every_cell:
+            frame = frame[frame["cell"].isin([*cells, ""])]
+        options = next((c.options for c in self.controls if c.field == self.panels), ())
+        if options:
+            shown = [value for value, _ in options[:MOST_PANELS]]
+            frame = frame[frame[self.panels].isin(shown)]
+            facet = alt.Facet(f"{self.panels}:N", title=None, sort=shown)
+            chart = self.chart.properties(width=150, height=120).facet(facet, columns=min(4, len(shown)))
+            spec: dict[str, Any] = chart.to_dict(validate=False)
+        else:
+            spec = self.chart.to_dict(validate=False) | {"width": 380}
+            spec["height"] = self.height if self.rows else 230
+        said = [text for c in self.controls if c.field != self.panels for _, text in c.options[:1]]
+        spec["title"] = {"text": self.title, "subtitle": ", ".join(said)} if said else self.title
+        choice = next((c.options[0][1] for c in self.controls if c.field in ("metric", "measure")), "")
+        spec = json.loads(json.dumps(spec).replace(CHOICE, choice))
+        spec["config"] = look.config(static=True)
+        if not self.every_cell:
+            _narrow(spec, cells)
+        spec["datasets"] = {"rows": json.loads(frame.to_json(orient="records", double_precision=10))}
+        return spec
+
+
+def matching(frame: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
+    """The rows with a value; rows that say nothing about it, such as reference lines, match every value."""
+    column = frame[name]
+    return frame[(column == value) | column.isna()]
+
+
+def _narrow(node: Any, cells: Sequence[str]) -> None:
+    """Restrict every scale over cells to some of them, each keeping its own mark. The page's script does the same."""
+    if isinstance(node, dict):
+        scale = node.get("scale")
+        if node.get("field") == "cell" and isinstance(scale, dict) and "domain" in scale:
+            marks = dict(zip(scale["domain"], scale["range"], strict=True))
+            node["scale"] = {**scale, "domain": list(cells), "range": [marks[cell] for cell in cells]}
+        for value in node.values():
+            _narrow(value, cells)
+    elif isinstance(node, list):
+        for value in node:
+            _narrow(value, cells)
+
+
+def first_shown(figures: Figures) -> tuple[str, ...]:
+    """The cells drawn at first: all, or the baseline and the fastest others; in file order."""
+    shown = set(figures.order[:MOST_DRAWN])
+    return tuple(label for label in labels(figures) if label in shown)
+
+
+def labels(figures: Figures) -> tuple[str, ...]:
+    """All cells, the baseline first, so that it is always black, a circle and a full line."""
+    base = figures.design.against
+    return (base, *(label for label in figures.design.labels if label != base))
+
+
+class Encodings:
+    """The channels that the charts of one report share."""
+
+    def __init__(self, figures: Figures) -> None:
+        self.marks = look.Marks(labels(figures))
+        domain = list(self.marks.cells)
+        legend = alt.Legend(title=None, columns=4, symbolOpacity=1, offset=6)
+        self.click = alt.selection_point(fields=["cell"], bind="legend", name="isolated")
+        self.scale = alt.Scale(domain=domain, range=self.marks.colours)
+        self.colour = alt.Color("cell:N", scale=self.scale, legend=legend)
+        self.shape = alt.Shape("cell:N", scale=alt.Scale(domain=domain, range=self.marks.shapes), legend=legend)
+        self.dash = alt.StrokeDash("cell:N", scale=alt.Scale(domain=domain, range=self.marks.dashes), legend=legend)
+        self.offset = {"field": "cell", "type": "nominal", "sort": domain}
+
+    def faded(self, strong: float, weak: float = 0.06) -> Any:
+        """Full where the cell is isolated or none is; else nearly gone."""
+        return alt.condition(self.click, alt.value(strong), alt.value(weak))
+
+
+def base(kind: str = "") -> alt.Chart:
+    chart = alt.Chart()  # the data is the figure's, so that it can be laid out in panels
+    return chart.transform_filter(f"datum.kind === '{kind}'") if kind else chart
+
+
+def layers(encodings: Encodings, *parts: alt.Chart) -> alt.LayerChart:
+    first, *rest = parts
+    return stacked(first.add_params(encodings.click), *rest)
+
+
+def stacked(*parts: alt.Chart) -> alt.LayerChart:
+    chart = alt.layer(*parts, data=alt.NamedData("rows"))
+    assert isinstance(chart, alt.LayerChart)
+    return chart
+
+
+def title(channel: Any) -> str:
+    return str(channel._get("title"))
+
+
+def tips(*fields: tuple[str, str, str]) -> list[alt.Tooltip]:
+    """Tooltips from (field, title, format); a field without a format is text."""
+    return [
+        alt.Tooltip(f"{name}:Q", title=title, format=form) if form else alt.Tooltip(f"{name}:N", title=title)
+        for name, title, form in fields
+    ]

@@ -1,0 +1,162 @@
+"""report.html: one file that needs no network. Layout only: every number comes from the summary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import jinja2
+import pandas as pd
+import yaml
+from markupsafe import Markup
+
+from cellbench.report import embed, look
+from cellbench.report.figure import CHOICE, MOST_DRAWN, Figure, first_shown, labels
+from cellbench.report.layout import HEADS, legend, overview, printable
+from cellbench.summary import Design, Summary, words
+from cellbench.summary.figures import Figures
+
+_NOT_IN_TABLES = ("metric", "by", "value", "difference", "difference_low", "difference_high")
+"""Columns of comparisons.csv that are the same in all rows about steps."""
+
+
+def html(figures: Figures, drawn: Sequence[Figure], experiment: Mapping[str, Any], failures: str) -> str:
+    """The whole page.
+
+    Args:
+        figures: the numbers.
+        drawn: what `charts.all_figures` made of them.
+        experiment: the store's experiment: resolved, facts, environment, command, started.
+        failures: the text of failures.txt, empty if nothing failed.
+    """
+    summary, design = figures.summary, figures.design
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters["printable"] = printable
+    return environment.get_template("page.html.j2").render(
+        design=design,
+        summary=summary,
+        counted=_counted(figures),
+        answer=answer(summary),
+        heads=HEADS,
+        overview=overview(summary, design),
+        legend=legend(design),
+        figures=drawn,
+        most=MOST_DRAWN,
+        shown=len(first_shown(figures)),
+        outcomes=_outcomes(summary),
+        failures=failures,
+        described=_described(figures, experiment),
+        resolved=yaml.safe_dump(experiment["resolved"], sort_keys=False, allow_unicode=True),
+        environment=yaml.safe_dump(experiment["environment"], sort_keys=False, allow_unicode=True),
+        command=experiment["command"],
+        started=experiment["started"],
+        css=Markup(_resource("page.css")),
+        vega=Markup(embed.vega()),
+        script=Markup(_resource("page.js")),
+        payload=Markup(embed.script_safe(_payload(figures, drawn))),
+    )
+
+
+def _resource(name: str) -> str:
+    return resources.files("cellbench.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _counted(figures: Figures) -> str:
+    design = figures.design
+    return ", ".join(
+        (
+            words.count(len(design.labels), "cells"),
+            words.count(len(figures.points), "points"),
+            words.count(len(design.seeds), "seeds"),
+            words.count(len(design.rates), "learning rates"),
+            f"at most {words.count(design.max_steps, 'steps')}",
+        )
+    )
+
+
+def answer(summary: Summary) -> str:
+    """The verdicts, one line of method and the versions, to be pasted elsewhere."""
+    design = summary.design
+    lines = [f"{v.cell}: {v.verdict}. {v.sentence}" for v in summary.verdicts]
+    picked = "learning rate picked on other seeds, " if len(design.rates) > 1 else ""
+    method = (
+        f"Method: {design.task}; ratio of typical steps to {design.metric} {words.number(design.threshold)}, at most "
+        f"{design.max_steps} steps; {picked}paired by seed ({len(design.seeds)}), Student's t over seeds, Holm."
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in design.versions.items())
+    return "\n".join([*map(printable, lines), method, *([f"Versions: {versions}."] if versions else [])])
+
+
+def _outcomes(summary: Summary) -> list[str]:
+    """What went wrong, a line a cell; empty if nothing did."""
+    said = {"failed": "failed in the cell's own code (counts as never solved)", "diverged": "diverged",
+            "machine": "lost to a machine's fault (missing here, tried again by the next run)",
+            "missing": "not run yet"}  # fmt: skip
+    lines = []
+    for row in summary.outcomes.to_dict("records"):
+        parts = [f"{row[state]} {text}" for state, text in said.items() if row[state]]
+        if parts:
+            lines.append(f"{row['cell']}: {', '.join(parts)}, of {words.count(row['planned'], 'replicas')}")
+    return lines
+
+
+def _described(figures: Figures, experiment: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each cell is: its plugin's words, and its measured sizes."""
+    found = []
+    for label in labels(figures):
+        facts = experiment["facts"]["cells"].get(label, {})
+        options = facts.get("options") or {}
+        sizes = figures.sizes[figures.sizes["cell"] == label].to_dict("records")
+        found.append(
+            {
+                "label": label,
+                "name": facts.get("cell", label),
+                "sizes": sizes,
+                "options": options and json.dumps(options),
+            }
+            | {key: facts.get(key, "") for key in ("provider", "description", "reference")}
+        )
+    return found
+
+
+def _payload(figures: Figures, drawn: Sequence[Figure]) -> dict[str, Any]:
+    """What the script needs: cells, figures, tables."""
+    steps = figures.summary.comparisons
+    steps = steps[steps["metric"] == "steps"].drop(columns=list(_NOT_IN_TABLES))
+    tables = [
+        ("summary", "Each cell at each point", figures.summary.cells, {"at": "tuned"}),
+        ("comparisons", "Comparisons of steps", steps, {"at": "tuned"}),
+    ]
+    return {
+        "name": figures.design.name,
+        "cells": labels(figures),
+        "shown": first_shown(figures),
+        "choice": CHOICE,
+        "onDark": look.ON_DARK,
+        "figures": {figure.name: _figure(figure) for figure in drawn},
+        "tables": {
+            name: {"title": title, "rows": embed.frame(table, None), "at": _values(table, "at"), "first": first}
+            for name, title, table, first in tables
+        },
+    }
+
+
+def _values(table: pd.DataFrame, column: str) -> list[str]:
+    return [str(value) for value in dict.fromkeys(table[column])]
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "spec": figure.spec(),
+        "everyCell": figure.every_cell,
+        "controls": [{"field": c.field, "choose": c.field in ("metric", "measure")} for c in figure.controls],
+        "rows": embed.frame(figure.frame),
+    }
+
+
+__all__ = ["Design", "answer", "html"]

@@ -1,0 +1,276 @@
+"""One frame for each figure: the summary's numbers with their points in words. Nothing is drawn that is not here.
+
+In every frame `cell` is a label, `point` a grid point in words or "all points", and `kind` says which mark of the
+figure a row belongs to. Numbers that are not known are `nan`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cellbench.statistics.intervals import LEAST_SEEDS, interval, mean, pool, wilson
+from cellbench.statistics.survival import solved
+from cellbench.summary import Summary, words
+from cellbench.summary.design import Design, axis_word, point_name, setting, value_word
+from cellbench.summary.learning import learning_curves
+from cellbench.summary.selection import Replicas, common
+
+ALL_POINTS = "all points"
+PICKED, TUNED = "picked", "tuned"
+
+COSTS = {
+    "parameters": "parameters",
+    "multiply_adds": "multiply-adds a step",
+    "work": "multiply-adds to solved, one example",
+    "microseconds": "microseconds a step, as trained",
+}
+"""What the cost figure may have on its axis, in words."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The frames of all figures of one report.
+
+    Attributes:
+        summary: the numbers.
+        runs, curves: one row a planned replica; one row an evaluation while it trained.
+        references: accuracies of predictors that see only a window, by `<axis>=<value>` and name.
+    """
+
+    summary: Summary
+    runs: pd.DataFrame
+    raw_curves: pd.DataFrame
+    references: Mapping[str, Mapping[str, float]]
+
+    @property
+    def design(self) -> Design:
+        return self.summary.design
+
+    @property
+    def points(self) -> list[str]:
+        """The grid points in words, in order."""
+        return [point_name(self.design.axes, point) for point in self.summary.replicas.points]
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """The labels by ratio of steps to the baseline, the baseline first, those without a ratio last."""
+        main = self.summary.comparisons
+        main = main[(main["metric"] == "steps") & (main["scope"] == "all") & (main["at"] == "tuned")]
+        main = main[main["baseline"] == self.design.against]
+        ratios = dict(zip(main["cell"], main["ratio"], strict=True))
+
+        def key(label: str) -> tuple[bool, float]:
+            ratio = ratios.get(label, math.nan)
+            return (label != self.design.against, ratio if ratio == ratio else math.inf)
+
+        return tuple(sorted(self.design.labels, key=key))
+
+    @cached_property
+    def forest(self) -> pd.DataFrame:
+        """Ratios with intervals: all points, then each value of each axis. `row` is the scope in words."""
+        frame = self._steps()
+        frame = frame[frame["scope"] != "point"]
+        return _compared(frame.assign(row=[self._scope(r) for r in frame.to_dict("records")]))
+
+    @cached_property
+    def heat(self) -> pd.DataFrame:
+        """The ratio at each grid point."""
+        frame = self._steps()
+        frame = frame[frame["scope"] == "point"]
+        return _compared(frame.assign(point=[point_name(self.design.axes, p) for p in self._points_of(frame)]))
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Learning curves (kind `curve`) and the accuracies of window predictors (kind `reference`)."""
+        frame = learning_curves(self.summary.replicas, self.raw_curves)
+        frame["point"] = self._names(frame)
+        frame["rate"] = frame["learning_rate"].map(words.number)
+        at_picked = frame[frame["picked"]].assign(rate=PICKED)
+        rows = pd.concat([at_picked, frame], ignore_index=True).assign(kind="curve", name="")
+        columns = ["kind", "cell", "point", "rate", "learning_rate", "metric", "step", "middle", "low", "high", "seeds"]
+        return pd.concat([rows[[*columns, "name"]], self._ladder()], ignore_index=True)
+
+    def _ladder(self) -> pd.DataFrame:
+        """The window predictors' bit accuracy at each point."""
+        rows = [
+            {"kind": "reference", "cell": "", "point": name, "metric": "bit_accuracy", "name": predictor, "middle": x}
+            for name, point in zip(self.points, self.summary.replicas.points, strict=True)
+            for axis, value in zip(self.design.axes, point, strict=True)
+            for predictor, x in self.references.get(f"{axis}={value}", {}).items()
+        ]
+        return pd.DataFrame(rows, columns=["kind", "cell", "point", "metric", "name", "middle"])
+
+    @cached_property
+    def solved(self) -> pd.DataFrame:
+        """The share solved over steps, at the steps where it changes; kind `censored` marks what the budget cut off."""
+        frame = self.summary.solved_over_steps.copy()
+        frame["point"] = self._names(frame)
+        frame["rate"] = np.where(frame["at"] == TUNED, TUNED, frame["learning_rate"].map(words.number))
+        pooled = frame.groupby(["cell", "rate", "step"], sort=False, as_index=False).agg(
+            share=("share", "mean"), points=("point", "size")
+        )
+        rows = pd.concat([pooled.assign(point=ALL_POINTS), frame.assign(points=1)], ignore_index=True)
+        rows["seeds"] = self._seeds(rows)
+        curve = ["cell", "point", "rate"]
+        before, after = rows.groupby(curve, sort=False)["share"].shift(1), rows.groupby(curve, sort=False)["step"]
+        first, last = rows["step"] == after.transform("min"), rows["step"] == after.transform("max")
+        kept = rows[(rows["share"] != before) | first | last].assign(kind="curve")
+        ends = rows[last & (rows["share"] < 1)].assign(kind="censored")
+        limits = [
+            wilson(share, int(n)) if n >= LEAST_SEEDS and point != ALL_POINTS else None
+            for share, n, point in zip(kept["share"], kept["seeds"], kept["point"], strict=True)
+        ]
+        kept["low"] = [found.low if found else math.nan for found in limits]
+        kept["high"] = [found.high if found else math.nan for found in limits]
+        columns = ["kind", "cell", "point", "rate", "step", "share", "low", "high", "seeds", "points"]
+        return pd.concat([kept, ends], ignore_index=True)[columns]
+
+    def _seeds(self, rows: pd.DataFrame) -> list[int]:
+        """The seeds behind each row of the share solved; of all points, those at the point with the fewest."""
+        replicas, axes = self.summary.replicas, self.design.axes
+        known = np.logical_not(np.isnan(replicas.steps)).sum(axis=2)
+        found: dict[tuple[str, str, str], int] = {}
+        for c, label in enumerate(self.design.labels):
+            for g, point in enumerate(replicas.points):
+                name = point_name(axes, point)
+                found[label, name, TUNED] = len(replicas.complete(c, g))
+                for r, rate in enumerate(self.design.rates):
+                    found[label, name, words.number(rate)] = int(known[c, g, r])
+        for label in self.design.labels:
+            for at in (TUNED, *map(words.number, self.design.rates)):
+                here = [found[label, name, at] for name in self.points if found[label, name, at]]
+                found[label, ALL_POINTS, at] = min(here, default=0)
+        return [found[key] for key in zip(rows["cell"], rows["point"], rows["rate"], strict=True)]
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """Typical steps and solved share of each rate (kind `rate`), and of each seed (`solved`, `never`)."""
+        frame = self.summary.rate_profile.copy()
+        frame["point"] = self._names(frame)
+        frame = frame.rename(columns={"typical_steps": "steps", "typical_low": "low", "typical_high": "high"})
+        frame = frame.rename(columns={"solved": "share"}).assign(kind="rate")
+        replicas, rows = self.summary.replicas, []
+        for c, label in enumerate(self.design.labels):
+            rows += _pooled_rates(replicas, c, label)
+            for g, name in enumerate(self.points):
+                for i, r in zip(*np.nonzero(~np.isnan(replicas.steps[c, g])), strict=True):
+                    t = replicas.steps[c, g, i, r]
+                    ever = math.isfinite(t)
+                    rows.append({"kind": "solved" if ever else "never", "cell": label, "point": name,
+                                 "learning_rate": self.design.rates[r], "seed": self.design.seeds[i],
+                                 "steps": t if ever else self.design.max_steps})  # fmt: skip
+        columns = ["kind", "cell", "point", "learning_rate", "seed", "steps", "low", "high", "share", "seeds"]
+        result = pd.concat([frame, pd.DataFrame(rows)], ignore_index=True)
+        result["some_never"] = result["share"] < 1 - 1e-12
+        return result.reindex(columns=[*columns, "some_never"])
+
+    def accuracy(self, by: str) -> pd.DataFrame:
+        """Accuracy beyond training by one quantity, over all points, by axis value and at each point."""
+        frame = self.summary.accuracy
+        frame = frame[(frame["by"] == by) & (frame["at"] == TUNED)]
+        rows = frame.to_dict("records")
+        where = [self._scope(row) if row["scope"] != "point" else self._name(row) for row in rows]
+        columns = ["cell", "point", "metric", "value", "mean", "low", "high", "least", "share_99", "seeds"]
+        return frame.assign(point=where)[columns].reset_index(drop=True)
+
+    @cached_property
+    def cost(self) -> pd.DataFrame:
+        """Typical steps against what a step costs; `measure` is one of `COSTS`."""
+        tuned = self.summary.cells[self.summary.cells["at"] == TUNED].copy()
+        tuned["point"] = self._names(tuned)
+        sizes = _sizes(self.runs.assign(point=self._names(self.runs)))
+        each = tuned.merge(sizes, left_on=["cell", "point"], right_on=["label", "point"])
+        each["work"] = each["typical_steps"] * each["multiply_adds"]
+        overview = self.summary.overview.assign(point=ALL_POINTS)
+        for name in ("microseconds", "work"):
+            logs = each[name].astype("float64").transform(np.log).groupby(each["cell"]).mean()
+            overview[name] = overview["cell"].map(logs.transform(np.exp))
+        both = pd.concat([overview, each], ignore_index=True)
+        frames = [both.assign(measure=measure, value=both[measure]) for measure in COSTS]
+        columns = ["cell", "point", "measure", "value", "typical_steps", "typical_low", "typical_high", "solved"]
+        return pd.concat(frames, ignore_index=True)[columns].dropna(subset=["value", "typical_steps"])
+
+    @cached_property
+    def profile(self) -> pd.DataFrame:
+        """The share solved within a factor of the baseline's typical steps."""
+        return self.summary.performance_profile
+
+    @cached_property
+    def tuning(self) -> pd.DataFrame:
+        """Typical steps to expect after trying so many learning rates."""
+        frame = self.summary.tuning_curve
+        pooled = frame[list(self.design.axes)].isna().all(axis=1)
+        names = [ALL_POINTS if p else self._name(row) for p, row in zip(pooled, frame.to_dict("records"), strict=True)]
+        return frame.assign(point=names)[["cell", "point", "tried", "typical_steps"]]
+
+    @cached_property
+    def sizes(self) -> pd.DataFrame:
+        """What each cell is at each size: cell, size, hidden_size, parameters, state, multiply_adds."""
+        columns = ["label", "size", "hidden_size", "parameters", "state", "multiply_adds"]
+        return self.runs[columns].dropna().drop_duplicates().rename(columns={"label": "cell"}).reset_index(drop=True)
+
+    def _steps(self) -> pd.DataFrame:
+        frame = self.summary.comparisons
+        return frame[(frame["metric"] == "steps") & frame["ratio"].notna()]
+
+    def _points_of(self, frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+        return list(zip(*(frame[axis] for axis in self.design.axes), strict=True))
+
+    def _names(self, frame: pd.DataFrame) -> list[str]:
+        """The point of each row in words, each made once."""
+        known: dict[tuple[Any, ...], str] = {}
+        for point in dict.fromkeys(self._points_of(frame)):
+            known[point] = point_name(self.design.axes, point)
+        return [known[point] for point in self._points_of(frame)]
+
+    def _name(self, row: Mapping[Any, Any]) -> str:
+        return ", ".join(setting(axis, row[axis]) for axis in self.design.axes)
+
+    def _scope(self, row: Mapping[Any, Any]) -> str:
+        """`all points`, or the axis's value in the words of the tables."""
+        if row["scope"] == "all":
+            return ALL_POINTS
+        axis = next(a for a in self.design.axes if not pd.isna(row[a]))
+        return f"{axis_word(axis, [row[axis]])}={value_word(axis, row[axis])}"
+
+
+def _compared(frame: pd.DataFrame) -> pd.DataFrame:
+    names = {"ratio_low": "low", "ratio_high": "high", "points": "averaged"}
+    columns = ["row", "point", "cell", "baseline", "at", "ratio", "low", "high", "work_ratio", "p_holm", "seeds",
+               "averaged", "bound", "verdict"]  # fmt: skip
+    frame = frame.rename(columns=names)
+    return frame[[name for name in columns if name in frame.columns]].reset_index(drop=True)
+
+
+def _pooled_rates(replicas: Replicas, c: int, label: str) -> list[dict[str, Any]]:
+    """One cell's rates over all its points, averaged within each seed first."""
+    rows = []
+    for r, rate in enumerate(replicas.design.rates):
+        known = [np.flatnonzero(~np.isnan(replicas.steps[c, g, :, r])).tolist() for g in range(len(replicas.points))]
+        found = common([(g, tuple(seeds)) for g, seeds in enumerate(known)])
+        if not found.seeds:
+            continue
+        chosen = list(found.seeds)
+        average = pool([mean(replicas.y(c, g, found.seeds)[:, r]) for g in found.points])
+        limits = interval(average)
+        share = np.mean([solved(replicas.steps[c, g][chosen, r]).mean() for g in found.points])
+        rows.append({"kind": "rate", "cell": label, "point": ALL_POINTS, "learning_rate": rate,
+                     "steps": math.exp(average.centre), "low": math.exp(limits.low), "high": math.exp(limits.high),
+                     "share": float(share), "seeds": len(chosen)})  # fmt: skip
+    return rows
+
+
+def _sizes(runs: pd.DataFrame) -> pd.DataFrame:
+    """Sizes and the median microseconds a step of each cell at each point."""
+    ran = runs["final_step"].astype("float64") > 0
+    micros = 1e6 * runs["seconds"].astype("float64") / runs["final_step"].astype("float64").where(ran)
+    frame = runs.assign(microseconds=micros)
+    columns = {"parameters": "first", "multiply_adds": "first", "microseconds": "median"}
+    return frame.groupby(["label", "point"], sort=False, as_index=False).agg(columns)
