@@ -98,12 +98,14 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = design(arguments.cells, arguments.seeds)
     runs, evaluations = frames(plan)
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     summary = summarise(runs, evaluations, plan)
-    seconds = time.perf_counter() - started
+    seconds, busy = time.perf_counter() - started, time.process_time() - busy
     print(f"{len(runs):,} replicas, {len(evaluations):,} evaluations")
     rows = len(summary.cells), len(summary.comparisons), len(summary.accuracy)
-    print(f"summary  {seconds:6.2f} s (limit {LIMIT:.0f} s): {rows[0]:,} + {rows[1]:,} + {rows[2]:,} rows")
+    print(
+        f"summary  {seconds:6.2f} s (limit {LIMIT:.0f} s; {busy:.2f} s of one core): {rows[0]:,} + {rows[1]:,} + {rows[2]:,} rows"
+    )
     for name, lay_out in (("markdown", tables.markdown), ("terminal", tables.terminal)):
         started = time.perf_counter()
         text = lay_out(summary, plan)
