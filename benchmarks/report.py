@@ -102,10 +102,8 @@ def main() -> None:
     summary = summarise(runs, evaluations, plan)
     seconds, busy = time.perf_counter() - started, time.process_time() - busy
     print(f"{len(runs):,} replicas, {len(evaluations):,} evaluations")
-    rows = len(summary.cells), len(summary.comparisons), len(summary.accuracy)
-    print(
-        f"summary  {seconds:6.2f} s (limit {LIMIT:.0f} s; {busy:.2f} s of one core): {rows[0]:,} + {rows[1]:,} + {rows[2]:,} rows"
-    )
+    rows = " + ".join(f"{len(frame):,}" for frame in (summary.cells, summary.comparisons, summary.accuracy))
+    print(f"summary  {seconds:6.2f} s (limit {LIMIT:.0f} s; {busy:.2f} s of the processor): {rows} rows")
     for name, lay_out in (("markdown", tables.markdown), ("terminal", tables.terminal)):
         started = time.perf_counter()
         text = lay_out(summary, plan)
