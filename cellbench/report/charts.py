@@ -20,6 +20,9 @@ MOST_OFFSETS = 6
 """Up to so many comparisons stand side by side in one row of the forest."""
 
 METRICS = (("sequence_accuracy", "sequence accuracy"), ("bit_accuracy", "bit accuracy"))
+_CLUSTERS = alt.Scale(paddingInner=0.4, paddingOuter=0.2)
+"""Cells side by side at one value, with room to the next value."""
+
 _INTERVAL = (("low", "from", ".3~r"), ("high", "to", ".3~r"))
 
 
@@ -57,8 +60,8 @@ def _forest(figures: Figures, e: Encodings) -> Figure:
     y = y.axis(labelLimit=220)
     offset: dict[str, Any] = {"yOffset": e.offset} if beside else {}
     x = alt.X("ratio:Q", scale=alt.Scale(type="log", nice=False, padding=12))
-    x = x.title(f"ratio of steps to those of {design.against} (below 1: fewer)" if frame["baseline"].nunique() < 2
-                else "ratio of steps (below 1: fewer than the baseline)").axis(format="~r", tickCount=7)  # fmt: skip
+    against = design.against if frame["baseline"].nunique() < 2 and len(design.against) <= 20 else "the baseline"
+    x = x.title(f"ratio to {against} (below 1: fewer steps)").axis(format="~r", tickCount=7)
     shown = tips(("cell", "cell", ""), ("row", "points", ""), ("ratio", "ratio", ".3~r"), *_INTERVAL,
                  ("work_ratio", "in multiply-adds", ".3~r"), ("p_holm", "p (Holm)", ".2~g"), ("seeds", "seeds", "d"),
                  ("averaged", "points averaged", "d"), ("bound", "the ratio is", ""),
@@ -75,9 +78,8 @@ def _forest(figures: Figures, e: Encodings) -> Figure:
         base().mark_point(filled=True, size=70, opacity=1).encode(
             x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown, **offset
         ),
-        base().transform_filter("datum.bound !== ''").transform_calculate(
-            sign="datum.bound === 'at least' ? '≥' : '≤'"
-        ).mark_text(dy=-9, fontSize=12).encode(x=x, y=y, text="sign:N", opacity=e.faded(1), **offset),
+        base(bounded="yes").mark_text(dy=-9, fontSize=12).encode(x=x, y=y, text="sign:N", opacity=e.faded(1), **offset),
+        main=3,
     )  # fmt: skip
     per_row = max(1, frame["cell"].nunique()) if beside else 1
     height = 16 + (len(rows) * (10 + 14 * per_row) if beside else 18 * frame["cell"].nunique())
@@ -101,18 +103,18 @@ def _curves(figures: Figures, e: Encodings) -> Figure:
     shown = tips(("cell", "cell", ""), ("step", "step", "d"), ("middle", "median", ".4~f"), ("low", "quartile", ".4~f"),
                  ("high", "quartile", ".4~f"), ("learning_rate", "learning rate", "~g"),
                  ("seeds", "seeds", "d"))  # fmt: skip
-    curve = base("curve")
-    reference = base("reference")
+    curve = base(kind="curve")
+    reference = base(kind="reference")
     chart = layers(
         e,
-        curve.mark_area().encode(x=x, y=alt.Y("low:Q", title=CHOICE), y2="high:Q", color=e.colour,
+        curve.mark_area().encode(x=x, y=alt.Y("low:Q", title=CHOICE), y2="high:Q", color=e.line,
                                  opacity=e.faded(0.14, 0.01)),
         reference.mark_rule(color=look.MUTED, strokeDash=[2, 3]).encode(y=y, tooltip=tips(
             ("name", "a predictor that", ""), ("middle", "bit accuracy", ".4~f"))),
         reference.mark_text(align="left", dx=3, dy=-4, fontSize=9, color=look.MUTED).encode(
             x=alt.value(0), y=y, text="name:N"),
-        curve.mark_line(strokeWidth=2).encode(x=x, y=y, color=e.colour, strokeDash=e.dash, opacity=e.faded(1)),
-        curve.mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.colour, tooltip=shown),
+        curve.mark_line(strokeWidth=2).encode(x=x, y=y, color=e.line, strokeDash=e.dash, opacity=e.faded(1)),
+        curve.mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.line, tooltip=shown),
     )  # fmt: skip
     rates = ((PICKED, "the rate picked at this point"), *((words.number(r), words.number(r)) for r in design.rates))
     metrics = Control("metric", "shown", (*METRICS, ("loss", "loss")))
@@ -137,17 +139,17 @@ def _solved(figures: Figures, e: Encodings) -> Figure:
     y = alt.Y("share:Q", title="share of replicas that have solved", scale=alt.Scale(domain=[0, 1])).axis(format="%")
     shown = tips(("cell", "cell", ""), ("step", "by step", "d"), ("share", "solved", ".1%"), ("low", "from", ".1%"),
                  ("high", "to", ".1%"), ("seeds", "seeds", "d"), ("points", "points", "d"))  # fmt: skip
-    curve = base("curve")
+    curve = base(kind="curve")
     chart = layers(
         e,
         curve.mark_area(interpolate="step-after").encode(
-            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", color=e.colour, opacity=e.faded(0.1, 0.01)),
+            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", color=e.line, opacity=e.faded(0.1, 0.01)),
         curve.mark_line(interpolate="step-after", strokeWidth=2).encode(
-            x=x, y=y, color=e.colour, strokeDash=e.dash, opacity=e.faded(1)),
-        base("censored").mark_point(shape="stroke", angle=90, size=160, strokeWidth=2).encode(
-            x=x, y=y, color=e.colour, opacity=e.faded(1), tooltip=tips(
+            x=x, y=y, color=e.line, strokeDash=e.dash, opacity=e.faded(1)),
+        base(kind="censored").mark_point(shape="stroke", angle=90, size=160, strokeWidth=2).encode(
+            x=x, y=y, color=e.line, opacity=e.faded(1), tooltip=tips(
                 ("cell", "cell", ""), ("share", "solved when the budget ended", ".1%"), ("seeds", "seeds", "d"))),
-        curve.mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.colour, tooltip=shown),
+        curve.mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.line, tooltip=shown),
     )  # fmt: skip
     tuned = ((TUNED, "tuned: picked on other seeds"),) if (frame["rate"] == TUNED).any() else ()
     rates = (*tuned, *((words.number(r), words.number(r)) for r in design.rates))
@@ -164,33 +166,34 @@ def _solved(figures: Figures, e: Encodings) -> Figure:
 
 def _rates(figures: Figures, e: Encodings) -> Figure:
     frame, design = figures.rates, figures.design
-    x = alt.X("learning_rate:O", title="learning rate", sort="ascending").axis(format="~g", labelAngle=0)
+    x = alt.X("learning_rate:O", title="learning rate", sort="ascending", scale=_CLUSTERS).axis(
+        format="~g", labelAngle=0
+    )
     y = alt.Y("steps:Q", scale=alt.Scale(type="log", nice=False, padding=8), title="steps to solved (log scale)")
     y = y.axis(format="~s", tickCount=6)
     shown = tips(("cell", "cell", ""), ("learning_rate", "learning rate", "~g"), ("steps", "typical steps", ".0f"),
                  ("low", "from", ".0f"), ("high", "to", ".0f"), ("share", "solved", ".0%"),
                  ("seeds", "seeds", "d"))  # fmt: skip
     seed = tips(("cell", "cell", ""), ("seed", "seed", "d"), ("steps", "steps", "d"), ("kind", "", ""))
-    rate = base("rate")
-    fill = alt.Fill("cell:N", legend=None, scale=e.scale)
-    some = "datum.some_never"
+    rate = base(kind="rate")
     chart = layers(
         e,
-        base("solved").mark_point(filled=True, size=14).encode(
+        base(kind="solved").mark_point(filled=True, size=14).encode(
             x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.35, 0.02), tooltip=seed),
-        base("never").mark_point(shape="M-1,-1L1,1M-1,1L1,-1", size=26, strokeWidth=1.5).encode(
+        base(kind="never").mark_point(shape="M-1,-1L1,1M-1,1L1,-1", size=26, strokeWidth=1.5).encode(
             x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.6, 0.02), tooltip=seed),
         rate.mark_line(strokeWidth=1.5).encode(
-            x=x, y=y, xOffset=e.offset, color=e.colour, strokeDash=e.dash, opacity=e.faded(0.7)),
+            x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.7)),
         rate.mark_rule(strokeWidth=2).encode(
             x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", xOffset=e.offset, color=e.colour, opacity=e.faded(1),
             tooltip=shown),
-        rate.transform_filter(f"!{some}").mark_point(size=70, opacity=1).encode(
-            x=x, y=y, xOffset=e.offset, color=e.colour, fill=fill, shape=e.shape, opacity=e.faded(1), tooltip=shown),
-        rate.transform_filter(some).mark_point(size=70, strokeWidth=2, fill=look.GROUND).encode(
+        base(kind="rate", sure="yes").mark_point(filled=True, size=80, opacity=1).encode(
             x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
-        rate.transform_filter(some).mark_text(dx=7, align="left", fontSize=9).encode(
+        base(kind="rate", sure="no").mark_point(size=70, strokeWidth=2, fill=look.GROUND).encode(
+            x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+        base(kind="rate", sure="no").mark_text(dx=7, align="left", fontSize=9).encode(
             x=x, y=y, xOffset=e.offset, text=alt.Text("share:Q", format=".0%"), color=e.colour, opacity=e.faded(1)),
+        main=2,
     )  # fmt: skip
     return Figure(
         "rates",
@@ -210,7 +213,7 @@ def _accuracies(figures: Figures, e: Encodings) -> Iterator[Figure]:
         frame = figures.accuracy(by)
         own = by in design.axes
         word = by.replace("_", " ")
-        x = alt.X("value:O", title=word, sort="ascending").axis(labelAngle=0)
+        x = alt.X("value:O", title=word, sort="ascending", scale=_CLUSTERS).axis(labelAngle=0)
         y = alt.Y("mean:Q", title=CHOICE, scale=alt.Scale(domain=[0, 1])).axis(format="~%")
         shown = tips(("cell", "cell", ""), ("value", word, "d"), ("mean", "mean", ".4~f"), ("low", "from", ".3f"),
                      ("high", "to", ".3f"), ("least", "worst seed", ".4~f"), ("share_99", "seeds at 0.99", ".0%"),
@@ -221,7 +224,7 @@ def _accuracies(figures: Figures, e: Encodings) -> Iterator[Figure]:
                 x=x, y=alt.Y("low:Q", title=CHOICE), y2="high:Q", xOffset=e.offset, color=e.colour,
                 opacity=e.faded(0.45), tooltip=shown),
             base().mark_line(strokeWidth=1.5).encode(
-                x=x, y=y, xOffset=e.offset, color=e.colour, strokeDash=e.dash, opacity=e.faded(0.8)),
+                x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.8)),
             base().mark_point(filled=True, size=60, opacity=1).encode(
                 x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
         )  # fmt: skip
@@ -260,14 +263,16 @@ def _heat(figures: Figures) -> Figure:
                  ("verdict", "verdict", ""))  # fmt: skip
     colour = alt.Color(
         "ratio:Q",
-        scale=alt.Scale(type="log", domain=[0.25, 1, 4], range=[look.FEWER, look.SAME, look.MORE], clamp=True),
+        scale=alt.Scale(
+            type="log", domain=[0.25, 1, 4], range=[look.FEWER, look.SAME, look.MORE], clamp=True, interpolate="rgb"
+        ),
         legend=alt.Legend(title=f"ratio to {design.against}", format="~r", values=[0.25, 0.5, 1, 2, 4]),
     )
-    strong = "datum.ratio < 0.45 || datum.ratio > 2.2"
+    strong = "datum.ratio < 0.36 || datum.ratio > 2.8"
     ink = alt.condition(strong, alt.value(look.INVERSE), alt.value(look.INK))
     parts = [base().mark_rect(stroke=look.GROUND).encode(**axes, color=colour, tooltip=shown)]
     if not wide or len(names) <= 12:
-        parts.append(base().mark_text(fontSize=10).encode(**axes, text=alt.Text("ratio:Q", format=".2~r"), color=ink))
+        parts.append(base().mark_text(fontSize=10).encode(**axes, text=alt.Text("ratio:Q", format=".2f"), color=ink))
     return Figure(
         "heat",
         "Ratio at each grid point",
@@ -320,8 +325,8 @@ def _profile(figures: Figures, e: Encodings) -> Figure:
     chart = layers(
         e,
         base().mark_rule(color=look.MUTED, strokeDash=[3, 3]).encode(x=alt.datum(1)),
-        base().mark_line(strokeWidth=2).encode(x=x, y=y, color=e.colour, strokeDash=e.dash, opacity=e.faded(1)),
-        base().mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.colour, tooltip=shown),
+        base().mark_line(strokeWidth=2).encode(x=x, y=y, color=e.line, strokeDash=e.dash, opacity=e.faded(1)),
+        base().mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.line, tooltip=shown),
     )
     return Figure(
         "profile",
@@ -341,7 +346,7 @@ def _tuning(figures: Figures, e: Encodings) -> Figure:
     shown = tips(("cell", "cell", ""), ("tried", "rates tried", "d"), ("typical_steps", "typical steps", ".0f"))
     chart = layers(
         e,
-        base().mark_line(strokeWidth=2).encode(x=x, y=y, color=e.colour, strokeDash=e.dash, opacity=e.faded(1)),
+        base().mark_line(strokeWidth=2).encode(x=x, y=y, color=e.colour, opacity=e.faded(1)),
         base().mark_point(filled=True, size=60, opacity=1).encode(
             x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
     )  # fmt: skip
@@ -367,6 +372,8 @@ def write(figures: Figures, drawn: Sequence[Figure], folder: Path, form: str = "
     for figure in drawn:
         path = folder / f"{figure.name}.{form}"
         spec = figure.static(cells)
+        if spec is None:
+            continue
         if form == "svg":
             write_text(path, vl_convert.vegalite_to_svg(spec))
         else:

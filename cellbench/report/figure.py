@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,8 +66,8 @@ class Figure:
                 frame = matching(frame, control.field, control.options[0][0])
         return frame
 
-    def static(self, cells: Sequence[str]) -> dict[str, Any]:
-        """The definition for a file on paper, with its rows, of these cells."""
+    def static(self, cells: Sequence[str]) -> dict[str, Any] | None:
+        """The definition for a file on paper, with its rows, of these cells; `None` where nothing is to be drawn."""
         frame = self.chosen()
         if "cell" in frame.columns and not self.every_cell:
             frame = frame[frame["cell"].isin([*cells, ""])]
@@ -83,10 +84,11 @@ class Figure:
         said = [text for c in self.controls if c.field != self.panels for _, text in c.options[:1]]
         spec["title"] = {"text": self.title, "subtitle": ", ".join(said)} if said else self.title
         choice = next((c.options[0][1] for c in self.controls if c.field in ("metric", "measure")), "")
-        spec = json.loads(json.dumps(spec).replace(CHOICE, choice))
         spec["config"] = look.config(static=True)
-        if not self.every_cell:
-            _narrow(spec, cells)
+        _settle(spec, choice, None if self.every_cell else cells)
+        spec = pruned(spec, frame)
+        if not spec.get("spec", spec)["layer"]:
+            return None
         spec["datasets"] = {"rows": json.loads(frame.to_json(orient="records", double_precision=10))}
         return spec
 
@@ -97,18 +99,23 @@ def matching(frame: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
     return frame[(column == value) | column.isna()]
 
 
-def _narrow(node: Any, cells: Sequence[str]) -> None:
-    """Restrict every scale over cells to some of them, each keeping its own mark. The page's script does the same."""
+def _settle(node: Any, choice: str, cells: Sequence[str] | None) -> None:
+    """Put the chosen text into titles, and restrict every scale over cells to some of them, each keeping its mark.
+
+    The page's script does the same.
+    """
     if isinstance(node, dict):
         scale = node.get("scale")
-        if node.get("field") == "cell" and isinstance(scale, dict) and "domain" in scale:
+        if cells is not None and node.get("field") == "cell" and isinstance(scale, dict) and "domain" in scale:
             marks = dict(zip(scale["domain"], scale["range"], strict=True))
             node["scale"] = {**scale, "domain": list(cells), "range": [marks[cell] for cell in cells]}
+        if isinstance(node.get("title"), str):
+            node["title"] = node["title"].replace(CHOICE, choice)
         for value in node.values():
-            _narrow(value, cells)
+            _settle(value, choice, cells)
     elif isinstance(node, list):
         for value in node:
-            _narrow(value, cells)
+            _settle(value, choice, cells)
 
 
 def first_shown(figures: Figures) -> tuple[str, ...]:
@@ -124,17 +131,21 @@ def labels(figures: Figures) -> tuple[str, ...]:
 
 
 class Encodings:
-    """The channels that the charts of one report share."""
+    """The channels that the charts of one report share. `line` is the colour of lines, whose legend shows dashes."""
 
     def __init__(self, figures: Figures) -> None:
         self.marks = look.Marks(labels(figures))
         domain = list(self.marks.cells)
         legend = alt.Legend(title=None, columns=4, symbolOpacity=1, offset=6)
+        stroke = alt.Legend(title=None, columns=4, symbolOpacity=1, offset=6, symbolType="stroke", symbolSize=300)
+        colours = alt.Scale(domain=domain, range=self.marks.colours)
+        shapes = alt.Scale(domain=domain, range=self.marks.shapes)
+        dashes = alt.Scale(domain=domain, range=self.marks.dashes)
         self.click = alt.selection_point(fields=["cell"], bind="legend", name="isolated")
-        self.scale = alt.Scale(domain=domain, range=self.marks.colours)
-        self.colour = alt.Color("cell:N", scale=self.scale, legend=legend)
-        self.shape = alt.Shape("cell:N", scale=alt.Scale(domain=domain, range=self.marks.shapes), legend=legend)
-        self.dash = alt.StrokeDash("cell:N", scale=alt.Scale(domain=domain, range=self.marks.dashes), legend=legend)
+        self.colour = alt.Color("cell:N", scale=colours, legend=legend)
+        self.shape = alt.Shape("cell:N", scale=shapes, legend=legend)
+        self.line = alt.Color("cell:N", scale=colours, legend=stroke)
+        self.dash = alt.StrokeDash("cell:N", scale=dashes, legend=stroke)
         self.offset = {"field": "cell", "type": "nominal", "sort": domain}
 
     def faded(self, strong: float, weak: float = 0.06) -> Any:
@@ -142,14 +153,41 @@ class Encodings:
         return alt.condition(self.click, alt.value(strong), alt.value(weak))
 
 
-def base(kind: str = "") -> alt.Chart:
+def base(**fields: str) -> alt.Chart:
+    """A layer of the rows with these values; where there are none, `pruned` leaves it out."""
     chart = alt.Chart()  # the data is the figure's, so that it can be laid out in panels
-    return chart.transform_filter(f"datum.kind === '{kind}'") if kind else chart
+    for name, value in fields.items():
+        chart = chart.transform_filter(f"datum.{name} === '{value}'")
+    return chart
 
 
-def layers(encodings: Encodings, *parts: alt.Chart) -> alt.LayerChart:
-    first, *rest = parts
-    return stacked(first.add_params(encodings.click), *rest)
+_FILTER = re.compile(r"datum\.(\w+) === '(\w+)'")
+
+
+def pruned(spec: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
+    """Without the layers that no row belongs to, of which vega would warn. The page's script does the same."""
+    if "spec" in spec:  # panels; their parameters stand outside
+        inner = pruned({**spec["spec"], "params": spec.get("params", [])}, rows)
+        return {**spec, "spec": {key: value for key, value in inner.items() if key != "params"}}
+
+    def filled(layer: dict[str, Any]) -> bool:
+        mask = pd.Series(True, index=rows.index)
+        for transform in layer.get("transform", ()):
+            found = _FILTER.fullmatch(str(transform.get("filter", "")))
+            if found:
+                mask &= rows[found[1]] == found[2]
+        return bool(mask.any())
+
+    kept = [layer for layer in spec["layer"] if filled(layer)]
+    needed = {view for param in spec.get("params", ()) for view in param.get("views", ())}
+    return {**spec, "layer": kept if needed <= {layer.get("name") for layer in kept} else []}
+
+
+def layers(encodings: Encodings, *parts: alt.Chart, main: int = -1) -> alt.LayerChart:
+    """A figure's layers; a click on the legend acts through the one at `main`, without which nothing is drawn."""
+    found = list(parts)
+    found[main] = found[main].add_params(encodings.click)
+    return stacked(*found)
 
 
 def stacked(*parts: alt.Chart) -> alt.LayerChart:

@@ -44,16 +44,15 @@
 
   // ---- a figure's definition for what is chosen now ----
   function adapted(node, title, narrow) {
-    if (typeof node === "string") {
-      const text = node.split(page.choice).join(title);
-      return dark() && Object.hasOwn(page.onDark, text) ? page.onDark[text] : text;
-    }
+    if (typeof node === "string") return dark() && Object.hasOwn(page.onDark, node) ? page.onDark[node] : node;
     if (Array.isArray(node)) return node.map((value) => adapted(value, title, narrow));
     if (node === null || typeof node !== "object") return node;
     const result = {};
     for (const [key, value] of Object.entries(node)) {
       // labels are data: a cell may be called like a colour
-      result[key] = key === "domain" || key === "sort" ? value : adapted(value, title, narrow);
+      if (key === "domain" || key === "sort") result[key] = value;
+      else if (key === "title" && typeof value === "string") result[key] = value.split(page.choice).join(title);
+      else result[key] = adapted(value, title, narrow);
     }
     if (narrow && node.field === "cell" && node.scale && node.scale.domain) {
       const keep = node.scale.domain.map((cell) => shown.has(cell));
@@ -80,16 +79,31 @@
     if (place < 0) return "";
     return all(`figure#${CSS.escape(name)} select`)[place].selectedOptions[0].textContent;
   }
+  // whether any row belongs to a layer; of an empty one vega would warn
+  function belongs(layer, rows) {
+    const wanted = (layer.transform ?? []).map(({ filter }) => /^datum\.(\w+) === '(\w+)'$/.exec(filter ?? "")).filter(Boolean);
+    return rows.some((row) => wanted.every(([, field, value]) => row[field] === value));
+  }
   async function draw(name) {
     const figure = page.figures[name], place = $(`figure#${CSS.escape(name)} .chart`);
     const spec = adapted(figure.spec, chosenTitle(name), !figure.everyCell);
-    spec.datasets = { rows: chosen(name) };
-    const columns = Math.max(1, Math.floor(place.clientWidth / 150));
+    const rows = chosen(name);
+    spec.datasets = { rows };
+    spec.layer = spec.layer.filter((layer) => belongs(layer, rows));
+    views[name]?.finalize();
+    delete views[name];
+    const names = spec.layer.map((layer) => layer.name);
+    if (!spec.layer.length || !(spec.params ?? []).every(({ views }) => (views ?? []).every((view) => names.includes(view)))) {
+      place.textContent = "Nothing to draw for this choice.";
+      place.dataset.drawn = "empty";
+      return;
+    }
+    const longest = Math.max(...listed().map((cell) => cell.length));
+    const columns = Math.max(1, Math.floor(place.clientWidth / (44 + 6.5 * Math.min(longest, 30))));
     for (const layer of spec.layer ?? []) {
       for (const channel of Object.values(layer.encoding ?? {}))
         if (channel.legend && "columns" in channel.legend) channel.legend.columns = columns;
     }
-    views[name]?.finalize();
     const result = await vegaEmbed(place, spec, { renderer: "svg", actions: false, ast: false, tooltip: { theme: "custom" } });
     views[name] = result;
     place.dataset.drawn = "yes";

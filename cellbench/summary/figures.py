@@ -168,8 +168,8 @@ class Figures:
                                  "steps": t if ever else self.design.max_steps})  # fmt: skip
         columns = ["kind", "cell", "point", "learning_rate", "seed", "steps", "low", "high", "share", "seeds"]
         result = pd.concat([frame, pd.DataFrame(rows)], ignore_index=True)
-        result["some_never"] = result["share"] < 1 - 1e-12
-        return result.reindex(columns=[*columns, "some_never"])
+        result["sure"] = np.where(result["share"] < 1 - 1e-12, "no", "yes")
+        return result.reindex(columns=[*columns, "sure"])
 
     def accuracy(self, by: str) -> pd.DataFrame:
         """Accuracy beyond training by one quantity, over all points, by axis value and at each point."""
@@ -244,8 +244,9 @@ class Figures:
 def _compared(frame: pd.DataFrame) -> pd.DataFrame:
     names = {"ratio_low": "low", "ratio_high": "high", "points": "averaged"}
     columns = ["row", "point", "cell", "baseline", "at", "ratio", "low", "high", "work_ratio", "p_holm", "seeds",
-               "averaged", "bound", "verdict"]  # fmt: skip
-    frame = frame.rename(columns=names)
+               "averaged", "bound", "bounded", "sign", "verdict"]  # fmt: skip
+    sign = frame["bound"].map({"at least": "≥", "at most": "≤"}).fillna("")
+    frame = frame.rename(columns=names).assign(sign=sign, bounded=np.where(sign == "", "no", "yes"))
     return frame[[name for name in columns if name in frame.columns]].reset_index(drop=True)
 
 
