@@ -79,13 +79,13 @@ class Cache:
                 return entry
         return None
 
-    def object(self, entry: Entry) -> Path | None:
+    def object(self, entry: Entry) -> bytes | None:
         """The shared object of an entry, if its bytes are those that were stored."""
-        path = self.folder / f"{entry.object}.so"
         try:
-            return path if hashlib.sha256(path.read_bytes()).hexdigest() == entry.object else None
+            content = (self.folder / f"{entry.object}.so").read_bytes()
         except OSError:
             return None
+        return content if hashlib.sha256(content).hexdigest() == entry.object else None
 
     def store(self, name: str, entry: Entry, shared_object: bytes | None = None) -> None:
         """Write an entry, its object first.

@@ -207,10 +207,10 @@ def _loaded(
         raise Refused(entry.refused)
     if not build.runs_here(isa):
         return None, isa
-    path = place.object(entry)
-    if path is None:
+    content = place.object(entry)
+    if content is None:
         raise OSError("the shared object is gone")
-    program = Program(path, entry)
+    program = Program(content, entry)
     if entry.proved is None:
         try:
             proved = prove(program, blueprint)

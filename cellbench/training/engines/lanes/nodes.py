@@ -121,7 +121,7 @@ def seen(node: fx.Node, sources: Sequence[Any]) -> Value | tuple[Value, ...] | N
     if name in _FOLDS and same_size and len(node.all_input_nodes) == 1:
         return reshaped(source, shape)
     if name == "_to_copy" and node.meta["val"].dtype == node.all_input_nodes[0].meta["val"].dtype:
-        return source
+        return source if isinstance(source, Value) else None
     return None
 
 

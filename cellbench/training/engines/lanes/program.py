@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,17 +46,40 @@ class Rule:
     clip: float
 
 
+_loaded: dict[str, ctypes.CDLL] = {}
+
+
+def _load(content: bytes, digest: str) -> ctypes.CDLL:
+    """Load the very bytes that were checked, once a process, from a file that nobody can reach any more.
+
+    A file in the cache might be cut short while it is mapped, or lie on a disk that forbids execution.
+    """
+    if digest not in _loaded:
+        if hasattr(os, "memfd_create"):
+            # kept open: the loader knows an object by its name, and the number must not be given to another
+            descriptor = os.memfd_create("cellbench")
+            os.write(descriptor, content)
+            _loaded[digest] = ctypes.CDLL(f"/proc/self/fd/{descriptor}")
+        else:
+            folder = Path(tempfile.mkdtemp(prefix="cellbench-"))
+            path = folder / f"{digest}.so"
+            path.write_bytes(content)
+            _loaded[digest] = ctypes.CDLL(str(path))
+            shutil.rmtree(folder, ignore_errors=True)
+    return _loaded[digest]
+
+
 class Program:
     """A shared object and its layout.
 
     Args:
-        path: of the shared object.
+        content: of the shared object, checked against the entry's hash.
         entry: what the cache knows of it.
     """
 
-    def __init__(self, path: Path, entry: Entry) -> None:
+    def __init__(self, content: bytes, entry: Entry) -> None:
         self.entry = entry
-        self._library = ctypes.CDLL(str(path))
+        self._library = _load(content, entry.object)
         for name in ("floats_to_train", "floats_to_evaluate"):
             getattr(self._library, name).restype = _LONG
         self._library.gradient_once.restype = _DOUBLE
@@ -77,13 +103,17 @@ class Program:
                 offset += tensor.numel()
         return row
 
+    def floats_to_train(self, steps: int, time: int, batch: int) -> int:
+        """The numbers of scratch for a block: its data in lanes, and what one replica keeps of one group of lanes."""
+        return int(self._library.floats_to_train(_LONG(steps), _LONG(time), _LONG(batch)))
+
     def gradient(self, row: Floats, inputs: Floats, targets: Floats) -> tuple[float, Floats]:
         """Loss and flat gradient of one batch: inputs (time, batch, input), targets (time, batch, output)."""
         steps, batch = inputs.shape[:2]
         weights = aligned(len(row))
         weights[:] = row
         gradient = aligned(self.entry.trained_row)
-        scratch = self._room(self._library.floats_to_train(_LONG(1), _LONG(steps), _LONG(batch)))
+        scratch = self._room(self.floats_to_train(1, steps, batch))
         loss = self._library.gradient_once(
             _LONG(steps), _LONG(batch), *map(_at, (_floats(inputs), _floats(targets), weights, gradient, scratch))
         )
@@ -102,7 +132,7 @@ class Program:
     ) -> None:
         """Train some replicas on one seed's block: inputs (steps, time, batch, input)."""
         steps, time, batch = inputs.shape[:3]
-        scratch = self._room(self._library.floats_to_train(_LONG(steps), _LONG(time), _LONG(batch)))
+        scratch = self._room(self.floats_to_train(steps, time, batch))
         self._library.train(
             _LONG(steps), _LONG(time), _LONG(batch), _at(inputs), _at(targets), _LONG(len(rows)), _at(rows),
             _at(state.weights), _at(state.slots), _LONG(state.slots.shape[1]), _at(state.rates), _LONG(rule.kind),
