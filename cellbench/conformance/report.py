@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cellbench import plugins, sources
 from cellbench.conformance import Check, Result, Subject, checks
 from cellbench.errors import CellError
@@ -123,6 +125,7 @@ def check_cell(
     Raises:
         PluginError, CellError: there is no such cell, or it cannot be imported.
     """
+    torch.set_num_threads(1)  # as the workers do, so that times and bits are theirs
     subject = subject_of(cell, options)
     if as_json:
         whole = report(subject)
