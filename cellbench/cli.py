@@ -136,7 +136,7 @@ def run(
         raise Interrupted(f"{error}. To go on:\n  {_resume()}") from None
     if not no_report:
         print(found)
-        print(f"\nTables: {folder}/summary.md, runs.csv, curves.csv, accuracy.csv, summary.csv, comparisons.csv")
+        print(f"\nPage: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
     if found.failed:
         print(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
         return 1
@@ -199,12 +199,33 @@ def _dry_run(plan: Plan) -> str:
 @app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results folders.")],
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the report of several folders goes; default: A+B.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", metavar="png|svg", help="The files in charts/.")] = "png",
+    open_page: Annotated[bool, typer.Option("--open", help="Open report.html in the browser.")] = False,
 ) -> None:
-    """Make the tables again, also in the middle of a run."""
-    from cellbench.results import Results, write
+    """Make the tables, the charts and the page again, also in the middle of a run; several folders in one report."""
+    from cellbench.results import Results, publish, write
 
-    for folder in folders:
-        print(Results(folder, write(folder)))
+    if form not in ("png", "svg"):
+        raise CellbenchError(f"--format {form}: must be png or svg")
+    if len(folders) == 1 and to is None:
+        folder = folders[0]
+        found = write(folder, form=form)
+    else:
+        from cellbench import several
+
+        folder = to if to is not None else folders[0].resolve().parent / several.name_of(folders)
+        found = several.report(folders)
+        publish(found, folder, form=form)
+    print(Results(folder, found))
+    page = folder / "report.html"
+    print(f"\nPage: {page}")
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
 
 
 @app.command()
