@@ -229,6 +229,54 @@ def report(
 
 
 @app.command()
+def merge(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The results folder to write.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results of the parts.")],
+) -> None:
+    """Unite the results of shards; again, and in any order, it gives the same."""
+    from cellbench.merge import merge as merge_folders
+    from cellbench.results import Results, write
+
+    merged = merge_folders(out, folders)
+    print(Results(out, write(out)))
+    for line in merged.unlike:
+        print(f"Replicas of one cell come from unlike machines: {line}", file=sys.stderr)
+    missing = merged.counts.get("missing", 0) + merged.counts.get("failed (machine)", 0)
+    print(f"{sum(merged.counts.values()):,} replicas planned, {missing:,} of them missing, in {out}", file=sys.stderr)
+
+
+@app.command()
+def verify(
+    folder: Folder,
+    sample: Annotated[int, typer.Option(min=1, help="How many replicas to train again.")] = 20,
+    choice: Annotated[
+        int | None, typer.Option(metavar="N", help="Choose the same ones again; default: anew each time.")
+    ] = None,
+) -> int:
+    """Train randomly chosen replicas again and compare every number; exit 1 with the first difference.
+
+    Runs the text of cells from files that is stored in DIR.
+    """
+    import secrets
+
+    from cellbench.verify import verify as verify_folder
+
+    choice = choice if choice is not None else secrets.randbelow(10**6)
+    print(f"Choosing {sample} replicas at random; the same ones again: --choice {choice}", file=sys.stderr)
+    found = verify_folder(folder, sample, choice, on_line=lambda line: print(f"differs: {line}"))
+    if not found.environment:
+        print("The environment is that of the results.")
+    ways = [f"{found.exact} bit for bit"] if found.exact else []
+    if found.close:
+        ways.append(f"{found.close} to the tolerance (losses differ by at most {found.worst:.2g})")
+    counts = f"{found.points:,} curve points and {found.evaluations:,} final evaluations"
+    trained, how = found.exact + found.close, ", ".join(ways) or "none"
+    print(f"Trained {trained} of {found.stored:,} replicas again: {counts}; {how}.")
+    print(f"DIFFERENT: {found.difference}" if found.difference else "No difference.")
+    return 1 if found.difference else 0
+
+
+@app.command()
 def status(folder: Folder) -> None:
     """What is in a results folder, complete or not, with which versions, and the command to go on."""
     from cellbench.store import Store

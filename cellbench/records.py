@@ -186,6 +186,31 @@ class ReplicaKey:
         """The key as canonical JSON: what is hashed, and kept in the store for people to read."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=repr)
 
+    @classmethod
+    def parse(cls, text: str) -> ReplicaKey:
+        """The key that has this text.
+
+        Raises:
+            ValueError: it is not the text of a key.
+        """
+        try:
+            raw = {name: _hashable(value) for name, value in json.loads(text).items() if not isinstance(value, dict)}
+            whole = json.loads(text)
+            final = {name: _hashable(value) for name, value in whole["final"].items()}
+            key = cls(
+                **{
+                    **raw,
+                    "evaluate": Evaluate(**whole["evaluate"]),
+                    "solved": Solved(**whole["solved"]),
+                    "final": Final(**final),
+                }
+            )
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+        if key.text() != text:
+            raise ValueError("written otherwise")
+        return key
+
     def digest(self) -> str:
         """32 hexadecimal digits: the first half of the SHA-256 of `text()`."""
         return hashlib.sha256(self.text().encode()).hexdigest()[:32]
