@@ -158,7 +158,7 @@ def same(one: Estimate, other: Estimate) -> None:
     assert one.psi == pytest.approx(other.psi, abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pairs())
 def test_swapping_cells_inverts_the_ratio(t):
     """a against b and b against a: reciprocal ratio and interval, the same p."""
@@ -169,7 +169,7 @@ def test_swapping_cells_inverts_the_ratio(t):
     assert forth.p_equivalent == pytest.approx(back.p_equivalent)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pairs(), st.randoms(use_true_random=False))
 def test_the_order_of_seeds_and_points_does_not_matter(t, random):
     """Shuffled seeds and points give the same centre, the pseudo-values in the new order."""
@@ -180,14 +180,14 @@ def test_the_order_of_seeds_and_points_does_not_matter(t, random):
     same(Estimate(straight.centre, straight.psi[seeds]), shuffled)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pairs())
 def test_twice_the_steps_and_the_budget_keep_the_ratio(t):
     """The unit of steps does not matter."""
     same(pooled(t), pooled(2 * t, 2 * TAU))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pairs(rates=(1,)))
 def test_one_rate_is_no_picking(t):
     """With one rate the tuned comparison is the plain paired one."""
@@ -195,7 +195,7 @@ def test_one_rate_is_no_picking(t):
     same(pooled(t), pool([mean(d) for d in y[0] - y[1]]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(pairs())
 def test_the_interval_excludes_one_exactly_when_p_is_small(t):
     """Interval and p cannot disagree (without spread the p is a sign flip's, and there is no interval)."""
@@ -204,7 +204,7 @@ def test_the_interval_excludes_one_exactly_when_p_is_small(t):
         assert (found.p < 0.05) == (found.low > 1 or found.high < 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pairs())
 def test_a_copy_of_each_point_changes_nothing(t):
     """Doubling every point changes no ratio and no interval: points are no replicas."""

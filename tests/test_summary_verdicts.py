@@ -37,7 +37,7 @@ def cells(ratio, sd=0.1, base=500.0):
 
 def summary_of(plan, steps, grid=FOUR, **more) -> Summary:
     table = runs(plan, steps, grid, **more)
-    return summarise(table, evaluations(plan, table), plan)
+    return summarise(table, evaluations(plan, table, keys=()), plan)
 
 
 def verdict_of(steps, grid=FOUR, cell="gru", plan=None, **more) -> Verdict:
