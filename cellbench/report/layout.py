@@ -120,6 +120,6 @@ def overview(summary: Summary, design: Design) -> list[list[str]]:
 def legend(design: Design) -> str:
     """What the columns of `overview` mean."""
     return (
-        f"ratio of steps: below 1 the cell needs fewer steps than {design.against} [95 % interval]; work: that ratio "
-        f"in multiply-adds; exact: mean sequence accuracy at the trained length"
+        f"ratio of steps: below 1 the cell needs fewer steps than {design.against}, with its 95 % interval; work: that "
+        f"ratio in multiply-adds; exact: mean sequence accuracy at the trained length"
     )
