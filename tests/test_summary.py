@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -344,3 +346,13 @@ def test_charts_are_computed_when_asked_for():
     assert profile.groupby("cell")["share"].apply(lambda s: s.is_monotonic_increasing).all()
     assert profile["factor"].min() == pytest.approx(0.25)
     assert len(found.rate_profile) == 2 * 4 * 3
+
+
+def test_the_docs_name_every_column():
+    """docs/statistics.md explains each published column; one that is added must be explained."""
+    text = (Path(__file__).parents[1] / "docs" / "statistics.md").read_text()
+    for frame, file in (("cells", "summary.csv"), ("comparisons", "comparisons.csv"), ("accuracy", "accuracy.csv")):
+        part = text.split(f"**{file}**")[1].split("\n\n")[0]
+        told = set(re.findall(r"`([a-z_0-9]+)`", part))
+        missing = set(PUBLISHED[frame].split()) - told - {"AXES", "cell"}
+        assert not missing, f"{file}: {sorted(missing)}"
