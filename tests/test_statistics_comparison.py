@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cellbench.statistics.comparison import axis, holm, profile, ratio, sooner, without_one
+from cellbench.statistics.comparison import HolmBeside, axis, holm, profile, ratio, sooner, without_one
 from cellbench.statistics.intervals import Estimate, interval, mean, pool
 from cellbench.statistics.learning_rate import tuned
 from cellbench.statistics.survival import log_steps
@@ -74,6 +74,17 @@ def test_holm_rejects_what_the_step_down_procedure_rejects():
                 break
             rejected[i] = True
         assert np.array_equal(holm(p) <= 0.05, rejected)
+
+
+def test_holm_beside_a_fixed_rest_is_holm():
+    """One hypothesis beside the rest of its family gets what Holm over all of them gives, ties and nan included."""
+    rng = np.random.default_rng(3)
+    for size in (1, 2, 5, 30):
+        p = rng.integers(0, 20, size) / 100 * rng.choice([1.0, math.nan], size, p=[0.8, 0.2])
+        for i in range(size):
+            expected = holm(p)[i]
+            found = HolmBeside(np.delete(p, i))(p[i])
+            assert found == pytest.approx(expected, nan_ok=True)
 
 
 def test_sooner_counts_ties_half():

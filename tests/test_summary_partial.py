@@ -153,6 +153,17 @@ def test_a_size_unknown_for_missing_replicas():
     assert main.work_ratio == pytest.approx(main.ratio / 2)
 
 
+def test_a_cell_that_could_never_be_made_has_no_size():
+    """All failed before anything could be measured: a bound on the ratio, and no word about multiply-adds."""
+    plan = design()
+    whole = runs(plan, STEPS)
+    table = lose(whole, whole["label"] == "gru", "failed", "cell").astype({"multiply_adds": float, "parameters": float})
+    table.loc[table["label"] == "gru", ["multiply_adds", "parameters", "state", "hidden_size"]] = NAN
+    found = reported(plan, table)
+    assert math.isnan(found.comparisons.query(MAIN)["work_ratio"].item())
+    assert not any("multiply-adds" in note for note in found.verdicts[0].notes)
+
+
 def test_an_evaluation_not_made_is_not_zero():
     """A replica that solved but whose final evaluation is missing leaves that table's seeds; it is no 0."""
     plan = design()

@@ -108,6 +108,28 @@ def holm(p: Sequence[float] | Floats) -> Floats:
     return corrected
 
 
+class HolmBeside:
+    """Holm's corrected p of one hypothesis beside a fixed rest of its family, for many values of its p.
+
+    >>> rest = HolmBeside([0.01, 0.03, 0.20])
+    >>> rest(0.04), holm([0.01, 0.04, 0.03, 0.20])[1]
+    (0.09, np.float64(0.09))
+    """
+
+    def __init__(self, rest: Sequence[float] | Floats) -> None:
+        known = np.asarray(rest, dtype=np.float64)
+        self._rest = np.sort(known[~np.isnan(known)])
+        size = len(self._rest) + 1
+        self._before = np.maximum.accumulate(np.arange(size, 1, -1) * self._rest)
+
+    def __call__(self, p: float) -> float:
+        if math.isnan(p):
+            return math.nan
+        rank = int(np.searchsorted(self._rest, p))
+        own = (len(self._rest) + 1 - rank) * p
+        return float(min(1.0, max(own, self._before[rank - 1]) if rank else own))
+
+
 def without_one(points: Sequence[Estimate]) -> list[Estimate]:
     """The pooled estimate with each single point left out; empty for a single point.
 

@@ -28,6 +28,8 @@ def notes(row: Row, context: Context) -> tuple[str, ...]:
 
 
 def _work(row: Row, context: Context) -> list[str]:
+    if math.isnan(row.work):
+        return []  # a cell that could never be made has no size
     turn = turning(context)
     if turn and row.scope.kind == ALL:
         return [f"in multiply-adds {words.ratio(row.work)} times over all points"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cellbench.statistics.arrays import Floats
-from cellbench.statistics.comparison import AxisTest, Ratio, axis, holm, ratio, sooner, without_one
+from cellbench.statistics.comparison import AxisTest, HolmBeside, Ratio, axis, holm, ratio, sooner, without_one
 from cellbench.statistics.intervals import LEAST_SEEDS, Estimate, Share, interval, p_equivalent, pool
 from cellbench.summary.design import Value, value_order
 from cellbench.summary.selection import Replicas, Seeds, common
@@ -194,13 +194,14 @@ def corrected(rows: Sequence[Row], log_bound: float) -> list[Row]:
             ratios = [math.exp(estimate.centre) for estimate in left_out]
             row = replace(row, without_low=min(ratios), without_high=max(ratios))
         rests = []
-        for g, estimate in zip(row.points, left_out, strict=False):
+        if left_out:
             # the same family, with this row's p changed
-            one, near = p.copy(), p_near.copy()
-            one[i], near[i] = interval(estimate).p, p_equivalent(estimate, log_bound)
-            word = direction(holm(one)[i], holm(near)[i], math.exp(estimate.centre))
-            if word.removeprefix("slightly ") != row.word.removeprefix("slightly "):
-                rests.append(g)
+            rest, rest_near = HolmBeside(np.delete(p, i)), HolmBeside(np.delete(p_near, i))
+            for g, estimate in zip(row.points, left_out, strict=True):
+                one, near = rest(interval(estimate).p), rest_near(p_equivalent(estimate, log_bound))
+                word = direction(one, near, math.exp(estimate.centre))
+                if word.removeprefix("slightly ") != row.word.removeprefix("slightly "):
+                    rests.append(g)
         found.append(replace(row, rests_on=tuple(rests)))
     return found
 
