@@ -228,6 +228,7 @@ def test_a_refusal_is_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not list(folder.glob("*.so"))
 
 
+@pytest.mark.slow
 def test_two_processes_may_build_the_same_cell_at_once(folder: Path) -> None:
     code = (
         "import torch; torch.set_num_threads(1)\nfrom tests.test_lanes_cache import ready, works\nassert works(ready())"

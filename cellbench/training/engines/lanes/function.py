@@ -78,6 +78,17 @@ class Function:
             element = f"S({element})"
         self.emit(f"{loops(target.shape)}{target.at(indices(target.shape))} {operator} {element};")
 
+    def dense(self, value: Value) -> Value:
+        """The value itself if its elements lie side by side, else a copy for the time being."""
+        if value.strides == contiguous(value.shape) and value.literal is None:
+            return value
+        offset = self.nodes.allocate("tmp" if value.lane else "u", value.size)
+        copied = Value(
+            "tmp" if value.lane else "u", offset, value.shape, contiguous(value.shape), value.lane, value.mask
+        )
+        self.copy(value, copied)
+        return copied
+
     def constant(self, node: fx.Node) -> torch.Tensor | None:
         return self.nodes.known.get(node)
 

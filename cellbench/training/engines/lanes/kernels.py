@@ -11,7 +11,7 @@ from torch import fx
 
 from cellbench.training.engines.lanes.operations import Body, indices, kernel, loops
 from cellbench.training.engines.lanes.values import Shape, Value, contiguous, expanded, number, sliced
-from cellbench.training.engines.lanes.views import placed_selection, placed_slice
+from cellbench.training.engines.lanes.views import placed_slice
 
 
 @kernel("cat")
@@ -44,6 +44,8 @@ def _reduction(body: Body, node: fx.Node, given: Any, start: str, update: str, e
     folded = tuple(n if axis in axes else 1 for axis, n in enumerate(source.shape))
     place = target.viewed(kept, contiguous(kept))
     element = source.at(indices(source.shape))
+    if source.mask:  # counted
+        element = f"vselect((vi){element}, S(1.f), S(0.f))" if source.lane else element
     kind, splat = ("vf", "S") if target.lane else ("float", "")
     body.emit(
         f"{loops(kept)}{{ {kind} a = {splat}({start}); {loops(folded)}{{ {update.format(e=element)}; }} "
@@ -73,11 +75,6 @@ def _amin(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
     return _reduction(body, node, args[1], "INFINITY", "a = vmin(a, {e})")
 
 
-@kernel("prod")
-def _prod(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
-    return _reduction(body, node, args[1] if len(args) > 2 else None, "1.f", "a *= {e}")
-
-
 def _count(value: Value, given: Any) -> int:
     return math.prod(value.shape[axis] for axis in _axes(given, len(value.shape)))
 
@@ -105,14 +102,6 @@ def _slice_scatter(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
     return target
 
 
-@kernel("select_scatter")
-def _select_scatter(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
-    target = body.home(node)
-    body.copy(body.value(args[0]), target)
-    body.copy(body.value(args[1]), placed_selection([None, args[2], args[3]], target, ()))
-    return target
-
-
 @kernel("constant_pad_nd")
 def _constant_pad(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
     source, target = body.value(args[0]), body.home(node)
@@ -120,14 +109,15 @@ def _constant_pad(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
     place = target
     for pair in range(len(args[1]) // 2):
         axis = len(target.shape) - 1 - pair
-        if min(args[1][2 * pair : 2 * pair + 2]) < 0:
-            raise NotImplementedError("constant_pad_nd with negative padding")
-        place = sliced(place, axis, args[1][2 * pair], source.shape[axis])
+        before, after = args[1][2 * pair : 2 * pair + 2]  # negative: cut off
+        length = source.shape[axis] + min(before, 0) + min(after, 0)
+        source = sliced(source, axis, max(-before, 0), length)
+        place = sliced(place, axis, max(before, 0), length)
     body.copy(source, place)
     return target
 
 
-def _numbered(body: Body, node: fx.Node, args: Sequence[Any], shape: Shape) -> torch.Tensor:
+def _numbered(body: Body, node: fx.Node, shape: Shape) -> torch.Tensor:
     """What the operation makes of the numbers of a dense array's elements; its other tensors must be constant."""
 
     def known(argument: fx.Node) -> torch.Tensor:
@@ -137,43 +127,51 @@ def _numbered(body: Body, node: fx.Node, args: Sequence[Any], shape: Shape) -> t
         return tensor
 
     count = math.prod(shape)
-    rest = fx.node.map_arg(tuple(args[1:]), known)
-    return torch.as_tensor(node.target(torch.arange(count).reshape(shape), *rest))  # type: ignore[operator]
+    rest = fx.node.map_arg(node.args[1:], known)
+    return torch.as_tensor(node.target(torch.arange(count).reshape(shape), *rest, **node.kwargs))  # type: ignore[operator]
 
 
-MOVES = "index index_select gather roll repeat unfold as_strided diagonal repeat_interleave take"
+MOVES = "index index_select gather repeat diagonal"
 
 
 @kernel(*MOVES.split())
 def _move(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
     """Every element of the result is one of the source's: a table says which."""
-    source, target = body.value(args[0]), body.home(node)
-    if source.strides != contiguous(source.shape):
-        raise NotImplementedError(f"{node.target} of a view")
-    table = body.table(_numbered(body, node, args, source.shape).flatten().tolist())
+    source, target = body.dense(body.value(args[0])), body.home(node)
+    table = body.table(_numbered(body, node, source.shape).flatten().tolist())
     base = source.pointer()
     body.emit(f"for (int i = 0; i < {target.size}; i++) ({target.pointer()})[i] = ({base})[{table}[i]];")
     return target
 
 
-@kernel("index_put", "_unsafe_index_put")
+@kernel("index_put")
 def _index_put(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
-    target = body.home(node)
-    body.copy(body.value(args[0]), target)
     known = [None if index is None else body.constant(index) for index in args[1]]
     if any(index is not None and known[i] is None for i, index in enumerate(args[1])):
-        raise NotImplementedError("index_put with an index that is computed")
-    count = target.size
-    places = torch.ops.aten.index(torch.arange(count).reshape(target.shape), known)
-    part = expanded(body.value(args[2]), tuple(places.shape))
+        raise NotImplementedError("an index that is computed")
+    target = body.home(node)
+    places = torch.ops.aten.index(torch.arange(target.size).reshape(target.shape), known)
+    return _scatter(body, target, args[0], places, args[2], "+=" if args[3] else "=")
+
+
+@kernel("scatter_add")
+def _scatter_add(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
+    index = body.constant(args[2])
+    if index is None:
+        raise NotImplementedError("an index that is computed")
+    target = body.home(node)
+    places = torch.gather(torch.arange(target.size).reshape(target.shape), args[1], index)
+    return _scatter(body, target, args[0], places, args[3], "+=")
+
+
+def _scatter(body: Body, target: Value, base: fx.Node, places: torch.Tensor, part: fx.Node, operator: str) -> Value:
+    """Store `base`, and then each element of `part` in the place (of the flat target) that a table gives."""
+    body.copy(body.value(base), target)
     table = body.table(places.flatten().tolist())
-    flat = " + ".join(
-        f"i{k} * {stride}"
-        for k, (n, stride) in enumerate(zip(part.shape, contiguous(part.shape), strict=True))
-        if n != 1
-    )
-    element = part.at(indices(part.shape))
-    element = f"S({element})" if target.lane and not part.lane else element
-    assign = "+=" if args[3] else "="
-    body.emit(f"{loops(part.shape)}({target.pointer()})[{table}[{flat or '0'}]] {assign} {element};")
+    value = expanded(body.value(part), tuple(places.shape))
+    flat = [f"i{k} * {s}" for k, (n, s) in enumerate(zip(value.shape, contiguous(value.shape), strict=True)) if n != 1]
+    element = value.at(indices(value.shape))
+    element = f"S({element})" if target.lane and not value.lane else element
+    index = f"{table}[{' + '.join(flat) or '0'}]"
+    body.emit(f"{loops(value.shape)}({target.pointer()})[{index}] {operator} {element};")
     return target

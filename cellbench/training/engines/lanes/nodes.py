@@ -14,7 +14,7 @@ from cellbench.training.engines.lanes.graphs import operation, shape_of
 from cellbench.training.engines.lanes.operations import OPERATIONS, View, arguments
 from cellbench.training.engines.lanes.values import Value, contiguous, number, reshaped
 
-_FOLDS = frozenset(("sum", "mean", "amax", "amin", "prod"))
+_FOLDS = frozenset(("sum", "mean", "amax", "amin"))
 _SHAPED = frozenset(("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"))
 """Operations that look at the shape of their argument alone."""
 
@@ -58,6 +58,8 @@ class Nodes:
                 elif all(parent in self.known for parent in parents):
                     given = fx.node.map_arg(node.args, self.known.__getitem__)
                     self.known[node] = node.target(*given, **node.kwargs)
+                    if operation(node).startswith("empty"):  # nobody reads it, or nobody may care
+                        self.known[node] = torch.zeros(shape_of(node))
 
             if node.op == "call_function" and node not in self.known:
                 dense[node] = seen(node, [dense.get(parent, _dense(parent)) for parent in node.all_input_nodes[:1]])
@@ -126,9 +128,11 @@ def seen(node: fx.Node, sources: Sequence[Any]) -> Value | tuple[Value, ...] | N
 
 
 def refuse_type(node: fx.Node, known: Mapping[fx.Node, torch.Tensor]) -> None:
-    """Everything is float32 or a truth value, but for a choice between whole numbers that are constant."""
+    """Everything is float32 or a truth value, but for counts, and choices between whole numbers that are constant."""
     value = node.meta["val"]
     if not isinstance(value, torch.Tensor) or value.dtype in (torch.float32, torch.bool):
+        return
+    if operation(node) == "sum" and node.all_input_nodes[0].meta["val"].dtype == torch.bool:
         return
     if operation(node) == "where" and all(argument in known for argument in node.all_input_nodes[1:]):
         return

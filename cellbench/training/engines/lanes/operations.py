@@ -46,6 +46,9 @@ class Body(Protocol):
     def copy(self, source: Value, target: Value, operator: str = "=") -> None:
         """Store one value in another of the same shape, broadcast if need be."""
 
+    def dense(self, value: Value) -> Value:
+        """The value itself if its elements lie side by side, else a copy for the time being."""
+
     def constant(self, node: fx.Node) -> torch.Tensor | None:
         """The tensor that a node always is, if it depends on nothing."""
 
@@ -143,7 +146,6 @@ for _name in _FUNCTIONS.split():
 OPERATIONS |= {
     "add": Pointwise(_add),
     "sub": Pointwise(_sub),
-    "rsub": Pointwise(lambda a, b, alpha=None: _sub(b, a, alpha)),
     "mul": Pointwise(_infix("*")),
     "div": Pointwise(_div),
     "neg": Pointwise(lambda a: f"(-{a})"),

@@ -12,7 +12,7 @@ from cellbench.training.engines.lanes.graphs import operation, shape_of
 from cellbench.training.engines.lanes.operations import Body, arguments, kernel
 from cellbench.training.engines.lanes.values import Shape, Value, expanded
 
-PRODUCTS = frozenset(("mm", "addmm", "bmm", "baddbmm"))
+PRODUCTS = frozenset(("mm", "addmm", "bmm"))
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Sum:
 
 def _plain(node: fx.Node) -> bool:
     """Whether a product or an addition has no factors (alpha, beta) other than 1."""
-    factors = {"add": (2,), "addmm": (3, 4), "baddbmm": (3, 4)}.get(operation(node), ())
+    factors = {"add": (2,), "addmm": (3, 4)}.get(operation(node), ())
     given = arguments(node)
     return all(given[place] == 1 for place in factors)
 
@@ -60,7 +60,7 @@ def sum_at(node: fx.Node, together: set[fx.Node]) -> Sum | None:
                     found.addends.append(term)
         else:
             found.products.append((given[-2], given[-1]) if name in ("mm", "bmm") else (given[1], given[2]))
-            if name in ("addmm", "baddbmm"):
+            if name == "addmm":
                 found.addends.append(given[0])
         if not root:
             found.absorbed.append(part)

@@ -39,14 +39,9 @@ from cellbench.training.engines.lanes.tensors import Tensors, tensors_of
 from cellbench.training.engines.lanes.values import Shape
 from cellbench.training.model import Model
 
-# fmt: off
-FRONTIER_VIEWS = frozenset(
-    [
-        "t", "transpose", "permute", "view", "_unsafe_view", "unsqueeze", "squeeze", "expand", "slice", "select",
-        "split", "split_with_sizes", "unsafe_split", "unbind", "alias", "getitem",
-    ]
-)
-# fmt: on
+_SHAPING = ("t", "transpose", "permute", "view", "unsqueeze", "squeeze", "expand", "alias")
+_CUTTING = ("slice", "select", "split", "split_with_sizes", "unbind", "getitem")
+FRONTIER_VIEWS = frozenset((*_SHAPING, *_CUTTING))
 """Views through which a use may reach its parameter: its gradient is added to the same view of the gradient.
 
 `detach` is none of them: a gradient must not pass.

@@ -46,7 +46,7 @@ def _unbind(args: Sequence[Any], value: Value, shape: Shape) -> tuple[Value, ...
     return tuple(selected(value, axis, i) for i in range(value.shape[axis]))
 
 
-def placed_selection(args: Sequence[Any], value: Value, shape: Shape) -> Value:
+def _select(args: Sequence[Any], value: Value, shape: Shape) -> Value:
     axis = args[1] % len(value.shape)
     return selected(value, axis, args[2] % value.shape[axis])
 
@@ -63,11 +63,11 @@ def _getitem(args: Sequence[Any], value: Value | tuple[Value, ...], shape: Shape
     return None if isinstance(value, Value) else value[args[1]]
 
 
-for _name in ["view", "_unsafe_view", "reshape", "unsqueeze", "squeeze"]:
+for _name in ["view", "unsqueeze", "squeeze"]:
     OPERATIONS[_name] = _one(lambda args, value, shape: reshaped(value, shape))
-for _name in ["alias", "detach", "clone", "lift_fresh_copy", "contiguous"]:
+for _name in ["alias", "clone", "lift_fresh_copy"]:
     OPERATIONS[_name] = _one(lambda args, value, shape: value)
-for _name in ["split", "split_with_sizes", "unsafe_split"]:
+for _name in ["split", "split_with_sizes"]:
     OPERATIONS[_name] = _one(_split)
 OPERATIONS |= {
     "t": _one(lambda args, value, shape: permuted(value, range(len(shape))[::-1])),
@@ -75,7 +75,7 @@ OPERATIONS |= {
     "permute": _one(lambda args, value, shape: permuted(value, args[1])),
     "expand": _one(lambda args, value, shape: expanded(value, shape)),
     "slice": _one(placed_slice),
-    "select": _one(placed_selection),
+    "select": _one(_select),
     "unbind": _one(_unbind),
     "flip": _one(_flip),
     "getitem": View(_getitem),
