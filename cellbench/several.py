@@ -129,7 +129,11 @@ def _joined(parts: Sequence[Stored], name: str) -> Stored:
     chosen = runs[[*who, "part"]]
 
     def only_chosen(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-        both = pd.concat([frame.assign(part=i) for i, frame in enumerate(frames)], ignore_index=True)
+        # frames without rows have no say in the columns' types
+        filled = [frame.assign(part=i) for i, frame in enumerate(frames) if len(frame)]
+        if not filled:
+            return frames[0]
+        both = pd.concat(filled, ignore_index=True)
         return both.merge(chosen, on=[*who, "part"]).drop(columns="part")
 
     return Stored(

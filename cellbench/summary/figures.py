@@ -93,9 +93,9 @@ class Figures:
         frame["point"] = self._names(frame)
         frame["rate"] = frame["learning_rate"].map(words.number)
         at_picked = frame[frame["picked"]].assign(rate=PICKED)
-        rows = pd.concat([at_picked, frame], ignore_index=True).assign(kind="curve", name="")
+        rows = _stacked(at_picked, frame).assign(kind="curve", name="")
         columns = ["kind", "cell", "point", "rate", "learning_rate", "metric", "step", "middle", "low", "high", "seeds"]
-        return pd.concat([rows[[*columns, "name"]], self._ladder()], ignore_index=True)
+        return _stacked(rows[[*columns, "name"]], self._ladder())
 
     def _ladder(self) -> pd.DataFrame:
         """The window predictors' bit accuracy at each point."""
@@ -116,13 +116,13 @@ class Figures:
         pooled = frame.groupby(["cell", "rate", "step"], sort=False, as_index=False).agg(
             share=("share", "mean"), points=("point", "size")
         )
-        rows = pd.concat([pooled.assign(point=ALL_POINTS), frame.assign(points=1)], ignore_index=True)
+        rows = _stacked(pooled.assign(point=ALL_POINTS), frame.assign(points=1))
         rows["seeds"] = self._seeds(rows)
         curve = ["cell", "point", "rate"]
         before, after = rows.groupby(curve, sort=False)["share"].shift(1), rows.groupby(curve, sort=False)["step"]
         first, last = rows["step"] == after.transform("min"), rows["step"] == after.transform("max")
         kept = rows[(rows["share"] != before) | first | last].assign(kind="curve")
-        ends = rows[last & (rows["share"] < 1)].assign(kind="censored")
+        ends = rows[last & (rows["share"] < 1 - 1e-9)].assign(kind="censored")
         limits = [
             wilson(share, int(n)) if n >= LEAST_SEEDS and point != ALL_POINTS else None
             for share, n, point in zip(kept["share"], kept["seeds"], kept["point"], strict=True)
@@ -130,7 +130,7 @@ class Figures:
         kept["low"] = [found.low if found else math.nan for found in limits]
         kept["high"] = [found.high if found else math.nan for found in limits]
         columns = ["kind", "cell", "point", "rate", "step", "share", "low", "high", "seeds", "points"]
-        return pd.concat([kept, ends], ignore_index=True)[columns]
+        return _stacked(kept, ends)[columns]
 
     def _seeds(self, rows: pd.DataFrame) -> list[int]:
         """The seeds behind each row of the share solved; of all points, those at the point with the fewest."""
@@ -167,7 +167,7 @@ class Figures:
                                  "learning_rate": self.design.rates[r], "seed": self.design.seeds[i],
                                  "steps": t if ever else self.design.max_steps})  # fmt: skip
         columns = ["kind", "cell", "point", "learning_rate", "seed", "steps", "low", "high", "share", "seeds"]
-        result = pd.concat([frame, pd.DataFrame(rows)], ignore_index=True)
+        result = _stacked(frame, pd.DataFrame(rows))
         result["sure"] = np.where(result["share"] < 1 - 1e-12, "no", "yes")
         return result.reindex(columns=[*columns, "sure"])
 
@@ -192,10 +192,10 @@ class Figures:
         for name in ("microseconds", "work"):
             logs = each[name].astype("float64").transform(np.log).groupby(each["cell"]).mean()
             overview[name] = overview["cell"].map(logs.transform(np.exp))
-        both = pd.concat([overview, each], ignore_index=True)
+        both = _stacked(overview, each)
         frames = [both.assign(measure=measure, value=both[measure]) for measure in COSTS]
         columns = ["cell", "point", "measure", "value", "typical_steps", "typical_low", "typical_high", "solved"]
-        return pd.concat(frames, ignore_index=True)[columns].dropna(subset=["value", "typical_steps"])
+        return _stacked(*frames)[columns].dropna(subset=["value", "typical_steps"])
 
     @cached_property
     def profile(self) -> pd.DataFrame:
@@ -239,6 +239,12 @@ class Figures:
             return ALL_POINTS
         axis = next(a for a in self.design.axes if not pd.isna(row[a]))
         return f"{axis_word(axis, [row[axis]])}={value_word(axis, row[axis])}"
+
+
+def _stacked(*frames: pd.DataFrame) -> pd.DataFrame:
+    """The frames one below the other; those without rows have no say in the columns' types."""
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else frames[0]
 
 
 def _compared(frame: pd.DataFrame) -> pd.DataFrame:
