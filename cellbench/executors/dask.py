@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 CONNECT = 10.0
 """Seconds that a scheduler has to answer."""
+IMPORT = 120.0
+"""Seconds that a worker has to import torch, perhaps from a slow network folder."""
 PATIENCE = 60.0
 """Seconds to wait for a first worker, and for another one after the last is gone."""
 
@@ -113,13 +115,21 @@ class Dask:
         return future
 
     def everywhere(self, function: Callable[..., T], /, *args: Any) -> dict[str, Future[T]]:
-        """Run it on every worker, each by its address."""
+        """Run it on every worker, each by its address. A worker that cannot import it says why."""
+        # a worker that cannot import what it is sent drops out of the cluster without a word; a text it can always read
+        importing = f"__import__('importlib').import_module({function.__module__!r}) and None"
+        asked: dict[str, Future[Any]] = {a: self._at(a, eval, importing) for a in self._client.nthreads()}
         found: dict[str, Future[T]] = {}
-        for address in self._client.nthreads():
-            found[address] = Future()
-            theirs = self._client.submit(function, *args, pure=False, workers=[address], allow_other_workers=False)
-            self._follow(found[address], theirs)
+        for address, answer in asked.items():
+            able = answer.exception(timeout=IMPORT) is None
+            found[address] = self._at(address, function, *args) if able else answer
         return found
+
+    def _at(self, address: str, function: Callable[..., T], /, *args: Any) -> Future[T]:
+        future: Future[T] = Future()
+        theirs = self._client.submit(function, *args, pure=False, workers=[address], allow_other_workers=False)
+        self._follow(future, theirs)
+        return future
 
     def _follow(self, future: Future[T], theirs: Any) -> None:
         future.set_running_or_notify_cancel()

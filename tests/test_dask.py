@@ -1,0 +1,186 @@
+"""Dask behind the executors' door: the same bits, and nothing is trained by workers that are not like the client."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cellbench.errors import CellbenchError
+from cellbench.executors import Executor
+from cellbench.executors.dask import Dask
+from cellbench.runner import run as run_experiment
+from cellbench.training.surroundings import differences, of_cell
+from tests.conftest import TINY, Command
+from tests.test_run import HANGING, MINE, exports
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@contextmanager
+def process(*arguments: str, ready: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A command of Dask's, once it has said that it is ready; ended with its children."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )  # fmt: skip
+    try:
+        assert started.stderr is not None
+        said = []
+        for line in started.stderr:
+            said.append(line)
+            if ready in line:
+                break
+        else:
+            pytest.fail("".join(said))
+        yield started
+    finally:
+        os.killpg(started.pid, signal.SIGKILL)
+        started.communicate()
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@contextmanager
+def scheduler() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    port = free_port()
+    options = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+    with process("scheduler", *options, ready="Scheduler at:") as started:
+        yield f"tcp://127.0.0.1:{port}", started
+
+
+def worker(address: str, *options: str, **environment: str) -> Any:
+    options = ("--nthreads", "1", "--no-dashboard", "--death-timeout", "30", *options)
+    return process("worker", address, "--host", "127.0.0.1", *options, ready="Registered to:", **environment)
+
+
+def test_a_cluster_of_this_machine(command: Command) -> None:
+    """Dask's workers give the exports of this process, bit for bit; a cell's file travels; it listens on loopback."""
+    Path("mycell.py").write_text(MINE)
+    experiment = {**TINY, "cells": ["rnn", {"name": "mine", "factory": "./mycell.py:Mine"}]}
+    run_experiment(experiment, "here")
+    executor: Executor = Dask(workers=1)
+    try:
+        run_experiment(experiment, "dask", executor=executor)
+        assert executor.slots == 1
+        assert isinstance(executor, Dask)
+        assert set(executor._client.scheduler_info()["address"].split(":")[1:2]) == {"//127.0.0.1"}
+        assert all("//127.0.0.1:" in address for address in executor._client.nthreads())
+    finally:
+        executor.close()
+    assert exports(Path("here")) == exports(Path("dask"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--executor", "ssh"), "--executor ssh: must be local or dask"),
+        (("--scheduler", "tcp://x:1"), "--scheduler tcp://x:1: goes with --executor dask"),
+        (("--executor", "dask", "--scheduler", "127.0.0.1:1"), "no Dask scheduler answers there within"),
+        (("--executor", "dask", "--scheduler", "what://x"), "no Dask scheduler answers there within"),
+    ],
+)
+def test_no_such_place(
+    arguments: tuple[str, ...], said: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A place that is none: exit 2, what to give instead, and no folder."""
+    monkeypatch.setattr("cellbench.executors.dask.CONNECT", 0.5)
+    ended = command("run", *arguments)
+    assert (ended.status, said in ended.err) == (2, True), ended.err
+    assert not Path("results").exists()
+
+
+def test_differences_name_what_to_do() -> None:
+    """Each fact that is not alike is one line, with the way out where there is one."""
+    from cellbench.experiment import load
+    from cellbench.plugins import discover
+
+    cell = load(TINY, discover()).cells[0]
+    facts = of_cell(cell, (3,), "lanes", "binary_addition")
+    assert differences(facts, facts) == []
+    other = {**facts, "torch": "1.0", "the instruction set of lanes": "vax"}
+    isa = facts["the instruction set of lanes"]
+    assert differences(facts, other) == [
+        f"torch: {facts['torch']} here, 1.0 there",
+        f"the instruction set of lanes: {isa} here, vax there; set CELLBENCH_ISA=avx2 (or sse2) for the client and "
+        "all workers",
+    ]
+    assert "the cell nope: no cell named 'nope'" in str(differences(of_cell_named("nope"), facts))
+
+
+def of_cell_named(name: str) -> Any:
+    from cellbench.records import CellSpec
+
+    return of_cell(CellSpec(name, name, "x:Y"), (3,), "stack", "binary_addition")
+
+
+LANES = {**TINY, "engine": "lanes", "cells": ["lstm"]}
+UNLIKE: dict[str, tuple[dict[str, str], str]] = {
+    "instruction set": ({"CELLBENCH_ISA": "sse2"}, "x86-64 sse2 there; set CELLBENCH_ISA=avx2"),
+    "compiler": ({"CXX": "", "PATH": "/nowhere"}, "the C++ compiler: "),
+    "plugin": ({"PYTHONPATH": "{plugin}"}, "cannot say what it has: ImportError: an older cellbench"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(UNLIKE))
+def test_workers_that_are_not_like_the_client(kind: str, command: Command, tmp_path: Path) -> None:
+    """Found before training and named: exit 2, and no folder; then a worker like the client trains it all."""
+    shadow = tmp_path / "shadow" / "cellbench"
+    shadow.mkdir(parents=True)
+    (shadow / "__init__.py").write_text("raise ImportError('an older cellbench')")
+    environment, said = UNLIKE[kind]
+    environment = {k: v.replace("{plugin}", str(shadow.parent)) for k, v in environment.items()}
+    if kind == "compiler":
+        environment["CELLBENCH_CACHE"] = str(tmp_path / "cache")
+    with scheduler() as (address, _), worker(address, **environment):
+        with pytest.raises(CellbenchError) as caught:
+            run_experiment(LANES, "out", executor="dask", scheduler=address)
+        text = str(caught.value)
+        assert "would not give the numbers that this machine gives; nothing was run" in text
+        assert said in text, text
+        assert "on 1 of 1 workers: tcp://127.0.0.1:" in text
+        assert not Path("out/runs.sqlite").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_that_joins_later_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It trains nothing either: the run ends, and says what differs."""
+    from cellbench.agreement import Agreement
+
+    monkeypatch.setattr(Agreement, "ask", lambda self, executor: None)
+    said = pytest.raises(CellbenchError, match=r"A worker that joined during the run .* not like this machine")
+    with scheduler() as (address, _), worker(address, CELLBENCH_ISA="sse2"), said:
+        run_experiment(LANES, "out", executor="dask", scheduler=address)
+
+
+@pytest.mark.slow
+def test_timeout_holds_in_threads(tmp_path: Path) -> None:
+    """In a worker with two threads, a cell that hangs is ended by train.timeout; its neighbour's bits are right."""
+    busy = HANGING.replace("time.sleep(60)", "[time.sleep(0.01) for _ in range(6000)]")
+    Path("bad.py").write_text(busy)
+    experiment = {**TINY, "cells": ["rnn", "lstm"], "train": {"max_steps": 20, "timeout": 2}}
+    run_experiment(experiment, "whole")
+    bad = {**experiment, "cells": ["rnn", "lstm", {"name": "bad", "factory": "./bad.py:Failing"}]}
+    with scheduler() as (address, _), worker(address, "--nthreads", "2"):
+        started = time.monotonic()
+        runs = run_experiment(bad, "out", executor="dask", scheduler=address).runs
+        assert time.monotonic() - started < 60
+        assert set(runs[runs.label == "bad"].cause) == {"machine"}
+        again = run_experiment(experiment, "again", executor="dask", scheduler=address)
+        assert set(again.runs.status) == {"censored"}
+    assert exports(Path("again")) == exports(Path("whole"))
