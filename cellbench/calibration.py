@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from cellbench.planning import Plan
 from cellbench.records import Chunk
-from cellbench.runner import Plan
 
 STEPS = 20
 

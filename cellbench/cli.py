@@ -18,7 +18,7 @@ from cellbench.errors import CellbenchError, Interrupted
 
 if TYPE_CHECKING:
     from cellbench.experiment import Experiment
-    from cellbench.runner import Plan
+    from cellbench.planning import Plan
 
 app = typer.Typer(
     help="Does my recurrent cell beat LSTM? A fair, fast benchmark of recurrent cells on binary addition.",
@@ -103,7 +103,7 @@ def run(
 ) -> int:
     """Train what is missing, then report. Killed and run again, it goes on where it was."""
     from cellbench import environment
-    from cellbench.runner import prepare
+    from cellbench.planning import prepare
     from cellbench.runner import run as run_experiment
 
     if executor not in ("local", "dask"):

@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cellbench.runner import Event, OnEvent, Plan
+from cellbench.planning import Plan
+from cellbench.runner import Event, OnEvent
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
@@ -150,7 +151,7 @@ def introduction(plan: Plan) -> list[str]:
     for choice in plan.engines:
         by_engine.setdefault(choice.engine, []).append(choice.label)
     lines.append("Engines: " + "; ".join(f"{', '.join(labels)} by {name}" for name, labels in by_engine.items()))
-    lines += [f"  {c.label} by {c.engine}: {c.reason}" for c in plan.engines if c.reason.startswith(("not ", "its code")) or "cannot start" in c.reason]
+    lines += [f"  {c.label} by {c.engine}: {c.reason}" for c in plan.engines if c.surprising]
     return [*lines, *plan.notes]
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import json
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,63 +15,20 @@ from typing import TYPE_CHECKING, Any, Literal
 from cellbench import environment, grid
 from cellbench.agreement import Agreement
 from cellbench.dispatch import Job, dispatch
-from cellbench.errors import CellbenchError, CellError, Interrupted, PluginError, StoreError
+from cellbench.errors import CellbenchError, Interrupted
 from cellbench.executors import Executor, Here, Processes
 from cellbench.experiment import Experiment
 from cellbench.experiment import load as load_experiment
 from cellbench.folder import locked, set_aside
-from cellbench.keys import did_you_mean
+from cellbench.planning import Plan, cell_digest, prepare, sizer
 from cellbench.plugins import Registry, discover
-from cellbench.records import CellSpec, Chunk, Fit, Outcome, Planned, schedule
+from cellbench.records import CellSpec, Chunk, Outcome, schedule
 from cellbench.store import Store
 
 if TYPE_CHECKING:
     from cellbench.results import Results
 
 PRELOAD = ("cellbench.training.work", "cellbench.training.engines.stack", "cellbench.training.engines.reference")
-
-
-@dataclass(frozen=True)
-class EngineChoice:
-    """The engine of one cell (by label), and why."""
-
-    label: str
-    engine: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run is about to do.
-
-    Attributes:
-        experiment, folder: of the run.
-        planned: everything that the experiment plans.
-        selected: the part asked for with `--only` or `--shard`; else the same.
-        engines: one a cell.
-        done: keys that need no training.
-        todo: the chunks to train.
-        notes: what the user should know, one line each.
-    """
-
-    experiment: Experiment
-    folder: Path
-    planned: list[Planned]
-    selected: list[Planned]
-    engines: tuple[EngineChoice, ...]
-    done: frozenset[str]
-    todo: list[Chunk]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def replicas(self) -> int:
-        """How many replicas the selected part plans; a key that two labels share counts for both."""
-        return sum(len(p.replicas) for p in self.selected)
-
-    @property
-    def replicas_done(self) -> int:
-        """How many of them need no training."""
-        return sum(r.key in self.done for p in self.selected for r in p.replicas)
 
 
 @dataclass(frozen=True)
@@ -131,7 +85,7 @@ def run(
             executor = _executor(executor, scheduler, workers)
             stack.callback(executor.close)
         try:
-            planned = grid.plan(experiment, _sizer(experiment))  # faults that show here leave no folder behind
+            planned = grid.plan(experiment, sizer(experiment))  # faults that show here leave no folder behind
         except KeyboardInterrupt:
             raise Interrupted("interrupted; nothing was run") from None
         stack.enter_context(locked(where))
@@ -180,163 +134,6 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def prepare(
-    experiment: Experiment,
-    folder: Path,
-    planned: list[Planned] | None = None,
-    *,
-    only: Mapping[str, Sequence[str]] | None = None,
-    shard: tuple[int, int] | None = None,
-) -> Plan:
-    """Plan a run: sizes measured, engines chosen, what is done already left out. Writes nothing.
-
-    Args:
-        experiment, folder: of the run.
-        planned: the whole plan, if it was made before.
-        only, shard: the part to train.
-
-    Raises:
-        CellbenchError: a cell cannot be made, a budget fits nothing, an engine refuses, stored results do not fit.
-    """
-    planned = planned if planned is not None else grid.plan(experiment, _sizer(experiment))
-    selected = planned
-    if only:
-        selected = grid.select(selected, only)
-        if not selected:
-            raise CellbenchError(f"--only {_only_text(only)} leaves nothing of the experiment {experiment.name}")
-    if shard is not None:
-        selected = grid.shard(selected, *shard)
-    done: frozenset[str] = frozenset()
-    stored: dict[str, str] = {}
-    if (folder / "runs.sqlite").exists():
-        with Store(folder, write=False) as store:
-            done, stored = frozenset(store.done()), store.stored_engines()
-    engines = tuple(_choose(experiment, cell, planned, done, stored) for cell in experiment.cells)
-    todo = _chunks(experiment, selected, {e.label: e.engine for e in engines}, done)
-    return Plan(experiment, folder, planned, selected, engines, done, todo)
-
-
-def _only_text(only: Mapping[str, Sequence[str]]) -> str:
-    return ",".join(f"{k}={v}" for k, values in only.items() for v in values)
-
-
-def _sizer(experiment: Experiment) -> grid.Sizer:
-    from cellbench.training import sizes
-    from cellbench.training.work import blueprint_of
-
-    def size(cell: CellSpec, kind: str, number: int) -> Fit:
-        place = ("cells", experiment.cells.index(cell))
-        try:
-            _check_options(experiment, cell, blueprint_of(cell, 1, experiment.task).factory)
-            if kind == "hidden":
-                hidden, found = number, sizes.measured(blueprint_of(cell, number, experiment.task))
-            else:
-                hidden, found = sizes.largest_fitting(lambda h: blueprint_of(cell, h, experiment.task), number)
-        except sizes.NothingFits as error:
-            raise experiment.fault(place, f"{cell.label} at {kind} {number}: {error}") from error
-        except (CellError, PluginError) as error:
-            # a broken cell stops no other: its replicas are planned, and fail with its traceback
-            return Fit(number if kind == "hidden" else 1, None, None, None, " ".join(str(error).split()))
-        return Fit(hidden, found.parameters, found.state, found.multiply_adds)
-
-    return size
-
-
-def _check_options(experiment: Experiment, cell: CellSpec, factory: Callable[..., Any]) -> None:
-    """Options that the factory's signature does not take are bad input, not a failure of the cell."""
-    try:
-        signature = inspect.signature(factory)
-    except (TypeError, ValueError):
-        return
-    taken = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-        return
-    for name, _ in cell.options:
-        if name not in taken[2:]:
-            place = ("cells", experiment.cells.index(cell), "options")
-            known = did_you_mean(name, taken[2:]) if taken[2:] else "It takes none."
-            raise experiment.fault(place, f"{cell.label} takes no option {name!r}. {known}")
-
-
-def cell_digest(cell: CellSpec) -> str:
-    """Identifies all that makes a cell, whatever its label."""
-    facts = {k: v for k, v in asdict(cell).items() if k not in ("label", "provider", "sources")}
-    text = json.dumps([facts, [s.sha256 for s in cell.sources]], sort_keys=True, default=repr)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _choose(
-    experiment: Experiment, cell: CellSpec, planned: Sequence[Planned], done: frozenset[str], stored: Mapping[str, str]
-) -> EngineChoice:
-    """The cell's engine; the stored one must stay as long as it has results that are planned."""
-    from cellbench.training.engines.choice import choose
-    from cellbench.training.optimizers import OPTIMIZERS
-    from cellbench.training.work import blueprint_of
-
-    mine = [p for p in planned if p.cell == cell]
-    train = experiment.settings.train
-    hidden_sizes = sorted({p.fit.hidden_size for p in mine})
-    keys = [r.key for p in mine for r in p.replicas]
-    before = stored.get(cell_digest(cell))
-    if before is not None and experiment.engine in ("auto", before) and all(key in done for key in keys):
-        return EngineChoice(cell.label, before, "trained already")
-    broken = next((p.fit.broken for p in mine if p.fit.broken), "")
-    if broken:
-        return EngineChoice(cell.label, "reference", f"{cell.label} cannot start: {broken}")
-    blueprints = [blueprint_of(cell, h, experiment.task) for h in hidden_sizes]
-    choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm)
-    if before is not None and before != choice.engine and any(key in done for key in keys):
-        why = f" ({choice.reason})" if choice.reason else ""
-        raise StoreError(
-            f"{cell.label}: its stored results come from the engine {before}, but this run would train the rest with "
-            f"{choice.engine}{why}. A cell's results must come from one engine. Go on with --set engine={before}, or "
-            "start anew with --fresh (the old results are kept beside)."
-        )
-    return EngineChoice(cell.label, choice.engine, choice.reason)
-
-
-CHUNK_SECONDS = 4.0
-_SPEED = {"lanes": 1.5e9, "stack": 1.2e8, "reference": 2e7}
-"""Multiply-adds of the forward pass a second, training all counted: rough, chunks need no more."""
-
-
-def _chunks(
-    experiment: Experiment, selected: Sequence[Planned], engines: Mapping[str, str], done: frozenset[str]
-) -> list[Chunk]:
-    """What is to be trained, in chunks of a few seconds, the longest first so that workers stay busy to the end."""
-    chunks: list[Chunk] = []
-    seen = set(done)
-    for p in selected:
-        missing = []
-        for r in p.replicas:
-            if r.key not in seen:
-                seen.add(r.key)  # two labels may ask for one replica
-                missing.append(r)
-        if not missing:
-            continue
-        engine = engines[p.cell.label]
-        seconds = _seconds(experiment, p, engine)
-        # whole seeds, so that learning rates share their data
-        rates = len(experiment.learning_rates)
-        width = max(1, int(CHUNK_SECONDS / seconds / rates)) * rates
-        width = min(width, 256) if engine == "lanes" else 32 if engine == "stack" else max(1, min(width, 8))
-        for start in range(0, len(missing), width):
-            replicas = tuple(missing[start : start + width])
-            cost = seconds * len(replicas)
-            chunks.append(Chunk(p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost))
-    return sorted(chunks, key=lambda chunk: -chunk.cost)
-
-
-def _seconds(experiment: Experiment, p: Planned, engine: str) -> float:
-    """A rough guess of a replica's seconds."""
-    from cellbench.streams import Stream
-
-    inputs, _ = experiment.task.batch(Stream("size", count=1), 1, dict(p.point.parameters))
-    batch = max(p.point.batch_size, 8)  # short batches fill no vector
-    work = float((p.fit.multiply_adds or 0) * inputs.shape[0] * batch * experiment.settings.train.max_steps)
-    return max(work / _SPEED[engine], 1e-4)
 
 
 def _record(store: Store, plan: Plan, registry: Registry) -> None:
@@ -429,7 +226,7 @@ def build(experiment: Experiment, isa: str | None = None) -> list[tuple[str, boo
     from cellbench.training.engines.lanes import build_ahead
     from cellbench.training.work import blueprint_of
 
-    planned = grid.plan(experiment, _sizer(experiment))
+    planned = grid.plan(experiment, sizer(experiment))
     lines = []
     for cell in experiment.cells:
         for hidden in sorted({p.fit.hidden_size for p in planned if p.cell == cell}):

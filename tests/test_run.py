@@ -19,7 +19,8 @@ import pytest
 import yaml
 
 import cellbench
-from cellbench.runner import Finished, Plan
+from cellbench.planning import Plan
+from cellbench.runner import Finished
 from cellbench.runner import run as run_experiment
 from cellbench.store import VOLATILE
 from tests.conftest import TINY, Command
@@ -472,7 +473,8 @@ def test_a_cell_that_cannot_start_stops_no_other(
     assert set(runs[runs.label == "bad"].status) == {"failed"}
     assert set(runs[runs.label == "bad"].cause) == {"cell"}
     assert runs[runs.label == "bad"].parameters.isna().all(), "what cannot be made cannot be measured"
-    assert not re.search(r"rnn,rnn,4,4,[^,]*,\d+,\d+\.0,", Path("results/tiny/runs.csv").read_text()), "counts stay whole"
+    written = Path("results/tiny/runs.csv").read_text()
+    assert not re.search(r"rnn,rnn,4,4,[^,]*,\d+,\d+\.0,", written), "counts stay whole"
     assert "failed" not in set(runs[runs.label == "rnn"].status)
     failures = Path("results/tiny/failures.txt").read_text()
     assert "bad.py" in failures
