@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -233,11 +234,15 @@ def test_a_layer_without_rows_is_left_out() -> None:
     """Of an empty layer vega would warn; without the layer that a click acts through nothing is drawn."""
     spec = {
         "params": [{"name": "isolated", "views": ["b"]}],
-        "layer": [{"name": "a", "transform": [{"filter": "datum.kind === 'x'"}]}, {"name": "b"}],
+        "layer": [
+            {"name": "a", "transform": [{"filter": "datum.kind === 'x'"}], "encoding": {}},
+            {"name": "b", "encoding": {"x": {"field": "known"}}},
+            {"name": "c", "encoding": {"x": {"field": "known"}, "x2": {"field": "unknown"}}},
+        ],
     }
-    rows = pd.DataFrame({"kind": ["y"]})
+    rows = pd.DataFrame({"kind": ["y"], "known": [1.0], "unknown": [math.nan]})
     assert [layer["name"] for layer in pruned(spec, rows)["layer"]] == ["b"]
-    assert [layer["name"] for layer in pruned(spec, pd.DataFrame({"kind": ["x"]}))["layer"]] == ["a", "b"]
+    assert [layer["name"] for layer in pruned(spec, rows.assign(kind="x"))["layer"]] == ["a", "b"]
     spec["params"] = [{"name": "isolated", "views": ["a"]}]
     assert pruned(spec, rows)["layer"] == []
 

@@ -67,20 +67,18 @@ def _forest(figures: Figures, e: Encodings) -> Figure:
                  ("averaged", "points averaged", "d"), ("bound", "the ratio is", ""),
                  ("verdict", "verdict", ""))  # fmt: skip
     one, m = alt.datum(1), design.ratio_of_interest
-    chart = layers(
-        e,
+    colour, shape = (e.colour, e.shape) if beside else (e.plain, e.plain_shape)
+    strong = e.faded(1) if beside else alt.value(1)
+    parts = [
         base().mark_rect(color=look.BAND).encode(x=alt.datum(1 / m), x2=alt.datum(m)),
         base().mark_rule(color=look.MUTED, strokeDash=[3, 3]).encode(x=one),
         base().mark_rule(strokeWidth=2).encode(
-            x=alt.X("low:Q", title=title(x)), x2="high:Q", y=y, color=e.colour, opacity=e.faded(1), tooltip=shown,
-            **offset
-        ),
+            x=alt.X("low:Q", title=title(x)), x2="high:Q", y=y, color=colour, opacity=strong, tooltip=shown, **offset),
         base().mark_point(filled=True, size=70, opacity=1).encode(
-            x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown, **offset
-        ),
-        base(bounded="yes").mark_text(dy=-9, fontSize=12).encode(x=x, y=y, text="sign:N", opacity=e.faded(1), **offset),
-        main=3,
-    )  # fmt: skip
+            x=x, y=y, color=colour, shape=shape, opacity=strong, tooltip=shown, **offset),
+        base(bounded="yes").mark_text(dy=-9, fontSize=12).encode(x=x, y=y, text="sign:N", opacity=strong, **offset),
+    ]  # fmt: skip
+    chart = layers(e, *parts, main=3) if beside else stacked(*parts)
     per_row = max(1, frame["cell"].nunique()) if beside else 1
     height = 16 + (len(rows) * (10 + 14 * per_row) if beside else 18 * frame["cell"].nunique())
     return Figure(

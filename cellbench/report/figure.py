@@ -146,6 +146,9 @@ class Encodings:
         self.shape = alt.Shape("cell:N", scale=shapes, legend=legend)
         self.line = alt.Color("cell:N", scale=colours, legend=stroke)
         self.dash = alt.StrokeDash("cell:N", scale=dashes, legend=stroke)
+        # where an axis names the cells
+        self.plain = alt.Color("cell:N", scale=colours, legend=None)
+        self.plain_shape = alt.Shape("cell:N", scale=shapes, legend=None)
         self.offset = {"field": "cell", "type": "nominal", "sort": domain}
 
     def faded(self, strong: float, weak: float = 0.06) -> Any:
@@ -164,8 +167,15 @@ def base(**fields: str) -> alt.Chart:
 _FILTER = re.compile(r"datum\.(\w+) === '(\w+)'")
 
 
+_PLACES = ("x", "x2", "y", "y2", "text")
+"""Channels without which a mark has no place, or nothing to say."""
+
+
 def pruned(spec: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
-    """Without the layers that no row belongs to, of which vega would warn. The page's script does the same."""
+    """Without the layers that no row has all the numbers for, of which vega would warn.
+
+    The page's script does the same.
+    """
     if "spec" in spec:  # panels; their parameters stand outside
         inner = pruned({**spec["spec"], "params": spec.get("params", [])}, rows)
         return {**spec, "spec": {key: value for key, value in inner.items() if key != "params"}}
@@ -176,6 +186,9 @@ def pruned(spec: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
             found = _FILTER.fullmatch(str(transform.get("filter", "")))
             if found:
                 mask &= rows[found[1]] == found[2]
+        fields = {channel.get("field") for name, channel in layer["encoding"].items() if name in _PLACES}
+        for field in fields & set(rows.columns):
+            mask &= rows[field].notna()
         return bool(mask.any())
 
     kept = [layer for layer in spec["layer"] if filled(layer)]

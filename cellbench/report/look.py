@@ -66,7 +66,6 @@ def config(static: bool) -> dict[str, Any]:
     text = {"labelColor": INK, "titleColor": INK, "labelFontSize": small, "titleFontSize": normal}
     return {
         "background": GROUND,
-        "aria": static,  # the page says in words what a chart shows, instead of mark by mark
         # vl-convert brings fonts of its own; a browser has better ones
         "font": "Arial, 'Liberation Sans', 'Noto Color Emoji', sans-serif" if static else FONT,
         "view": {"stroke": GRID},

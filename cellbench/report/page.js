@@ -79,10 +79,11 @@
     if (place < 0) return "";
     return all(`figure#${CSS.escape(name)} select`)[place].selectedOptions[0].textContent;
   }
-  // whether any row belongs to a layer; of an empty one vega would warn
+  // whether any row has all the numbers that a layer needs; of an empty one vega would warn
   function belongs(layer, rows) {
     const wanted = (layer.transform ?? []).map(({ filter }) => /^datum\.(\w+) === '(\w+)'$/.exec(filter ?? "")).filter(Boolean);
-    return rows.some((row) => wanted.every(([, field, value]) => row[field] === value));
+    const fields = ["x", "x2", "y", "y2", "text"].map((channel) => layer.encoding[channel]?.field).filter(Boolean);
+    return rows.some((row) => wanted.every(([, field, value]) => row[field] === value) && fields.every((field) => row[field] != null));
   }
   async function draw(name) {
     const figure = page.figures[name], place = $(`figure#${CSS.escape(name)} .chart`);
@@ -106,6 +107,7 @@
     }
     const result = await vegaEmbed(place, spec, { renderer: "svg", actions: false, ast: false, tooltip: { theme: "custom" } });
     views[name] = result;
+    $("svg", place).setAttribute("aria-hidden", "true"); // the figure's words stand for it, not its marks one by one
     place.dataset.drawn = "yes";
   }
   let round = 0;
@@ -191,7 +193,7 @@
     const { rows: frame } = page.tables[table.which];
     decoded[`table ${table.which}`] ??= columnsOf(frame);
     const columns = decoded[`table ${table.which}`], names = Object.keys(columns), at = $("#table-at").value;
-    const wanted = table.filter.toLowerCase().split(/\s+/).filter(Boolean);
+    const wanted = table.filter.toLowerCase().split(",").map((part) => part.trim()).filter(Boolean);
     const rows = rowsWhere(frame, columns, (i) => {
       if (at && columns.at[i] !== at) return false;
       if (!wanted.length) return true;

@@ -95,6 +95,8 @@ class Figures:
         at_picked = frame[frame["picked"]].assign(rate=PICKED)
         rows = _stacked(at_picked, frame).assign(kind="curve", name="")
         columns = ["kind", "cell", "point", "rate", "learning_rate", "metric", "step", "middle", "low", "high", "seeds"]
+        if rows.empty:
+            return rows[[*columns, "name"]]
         return _stacked(rows[[*columns, "name"]], self._ladder())
 
     def _ladder(self) -> pd.DataFrame:
