@@ -279,6 +279,7 @@ def verify(
 @app.command()
 def status(folder: Folder) -> None:
     """What is in a results folder, complete or not, with which versions, and the command to go on."""
+    from cellbench.results import again
     from cellbench.store import Store
 
     with Store(folder, write=False) as store:
@@ -293,7 +294,7 @@ def status(folder: Folder) -> None:
     with_what = f"cellbench {environment['cellbench']}, torch {environment['packages'].get('torch', '?')}"
     print(f"Started {experiment['started']} with {with_what}, Python {environment['python']}, "
           f"on {environment['processor']}")  # fmt: skip
-    print("Complete." if not missing else f"Not complete. To go on:\n  {experiment['command'].replace(' --fresh', '')}")
+    print("Complete." if not missing else f"Not complete. To go on:\n  {again(experiment['command'])}")
 
 
 @app.command(name="list")

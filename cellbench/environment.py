@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from functools import lru_cache
@@ -104,4 +105,5 @@ def _output(command: list[str]) -> str:
 
 def command_line() -> str:
     """What was typed, for the record."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else ""
+    program = Path(sys.argv[0]).name if sys.argv else ""
+    return shlex.join([*(["python", "-m", "cellbench"] if program == "__main__.py" else [program]), *sys.argv[1:]])

@@ -100,6 +100,12 @@ def gather(folder: Path, *, curves: bool = True) -> Report:
     return report(read(folder, curves=curves))
 
 
+def again(command: str) -> str:
+    """A stored command, fit to be typed again: results of the run that it names are never thrown away by it."""
+    typed = command.replace(" --fresh", "")
+    return typed if typed.startswith(("cellbench run", "python -m cellbench run")) else "cellbench run EXPERIMENT"
+
+
 def _design(experiment: dict[str, Any], runs: pd.DataFrame) -> Design:
     resolved, facts, environment = experiment["resolved"], experiment["facts"], experiment["environment"]
     versions = {"cellbench": environment["cellbench"], "torch": environment["packages"].get("torch", "?")}
@@ -123,6 +129,7 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame) -> Design:
         versions={**versions, **environment["plugins"]},
         optimizer=resolved["train"]["optimizer"],
         clip_norm=resolved["train"]["clip_norm"],
+        command=again(experiment["command"]),
     )
 
 

@@ -146,14 +146,14 @@ def test_missing_is_listed():
 
 
 def test_a_wider_range_is_offered():
-    """Where a verdict is limited by the rates tried, the line to run, with a name that is safe in a shell."""
+    """Where a verdict is limited by the rates tried, what was typed is offered again with more rates."""
     rates = (0.003, 0.01, 0.03)
-    plan = design(name="my runs", learning_rates=rates)
+    plan = design(command="cellbench run 'my runs.yaml'", learning_rates=rates)
     table = runs(
         plan, lambda label, point, rate, seed: (300 + 10 * seed + (90 if label == "gru" else 0)) * (0.03 / rate)
     )
     found = summarise(table, evaluations(plan, table), plan)
-    line = "cellbench run 'my runs' --set learning_rate='[0.003, 0.01, 0.03, 0.1]'"
+    line = "cellbench run 'my runs.yaml' --set learning_rate='[0.003, 0.01, 0.03, 0.1]'"
     assert wider(found, plan) == line
     assert line in terminal(found, plan)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -82,12 +81,9 @@ def terminal(summary: Summary, design: Design) -> str:
 
 
 def wider(summary: Summary, design: Design) -> str:
-    """The command that tries more learning rates.
-
-    It names the experiment by its name; who knows the file it came from may replace that.
-    """
+    """The command that tries more learning rates."""
     rates = ", ".join(words.number(rate) for rate in summary.wider_rates)
-    return f"cellbench run {shlex.quote(printable(design.name))} --set learning_rate='[{rates}]'"
+    return f"{printable(design.command)} --set learning_rate='[{rates}]'"
 
 
 def _own(verdict: Verdict, summary: Summary) -> list[str]:

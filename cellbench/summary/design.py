@@ -44,6 +44,8 @@ class Design:
     versions: Mapping[str, str] = field(default_factory=dict)
     optimizer: str = "adam"
     clip_norm: float | None = 1.0
+    command: str = "cellbench run EXPERIMENT"
+    """What was typed, for the command that a report suggests."""
 
     def __post_init__(self) -> None:
         if not self.labels:
