@@ -215,18 +215,19 @@ class ReplicaKey:
         """32 hexadecimal digits: the first half of the SHA-256 of `text()`."""
         return hashlib.sha256(self.text().encode()).hexdigest()[:32]
 
-    def family(self) -> Callable[[int, float], str]:
-        """`(seed, learning_rate) -> digest()` of this key with those two: the rest is written out once."""
+    def texts(self) -> Callable[[int, float], str]:
+        """`(seed, learning_rate) -> text()` of this key with those two: the rest is written out once."""
         # both numbers stand in the text as JSON writes them, between parts that no seed or rate changes
         marked = replace(self, seed="\x00seed", learning_rate="\x00rate").text()  # type: ignore[arg-type]
         head, rest = marked.split(json.dumps("\x00rate"))
         middle, tail = rest.split(json.dumps("\x00seed"))
+        # JSON writes a finite number as repr does, which takes a tenth of the time
+        return lambda seed, learning_rate: f"{head}{learning_rate!r}{middle}{seed!r}{tail}"
 
-        def digest(seed: int, learning_rate: float) -> str:
-            text = f"{head}{json.dumps(learning_rate)}{middle}{json.dumps(seed)}{tail}"
-            return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-        return digest
+    def family(self) -> Callable[[int, float], str]:
+        """`(seed, learning_rate) -> digest()` of this key with those two."""
+        text = self.texts()
+        return lambda seed, learning_rate: hashlib.sha256(text(seed, learning_rate).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

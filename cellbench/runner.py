@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -202,12 +202,10 @@ def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
 
 
 def _train(store: Store, plan: Plan, ended: Iterator[tuple[Chunk, list[Outcome]]], on_event: OnEvent) -> None:
-    keys = {r.key: (p, r) for p in plan.selected for r in p.replicas}
+    keys = {(p.cell.label, p.point): p.key for p in plan.selected}
     for chunk, found in ended:
-        texts = {}
-        for outcome in found:
-            p, r = keys[outcome.key]
-            texts[outcome.key] = replace(p.key, seed=r.seed, learning_rate=r.learning_rate).text()
+        text = keys[chunk.cell.label, chunk.point].texts()
+        texts = {r.key: text(r.seed, r.learning_rate) for r in chunk.replicas}
         store.add(found, texts)
         on_event(Finished(chunk, tuple(found)))
 

@@ -304,7 +304,8 @@ class Store:
         )
         with self.reading():
             frame = pd.read_sql_query(query, self.db)
-            parameters = pd.DataFrame([json.loads(t) for t in frame["parameters"]], index=frame.index)
+            points = {text: json.loads(text) for text in frame["parameters"].unique()}
+            parameters = pd.DataFrame([points[text] for text in frame["parameters"]], index=frame.index)
             frame = frame.drop(columns=["position", "parameters"]).rename(columns={"parameters_n": "parameters"})
             frame["status"] = frame["status"].fillna("missing")
             for name in ("cause", "engine", "isa", "compiler", "traceback", "host", "worker", "started", "finished"):

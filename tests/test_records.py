@@ -62,7 +62,10 @@ def test_every_field_counts(name: str) -> None:
 )
 def test_a_family_is_its_members(seed: int, rate: float) -> None:
     """The quick way to many keys gives the digest of each key."""
-    assert KEY.family()(seed, rate) == replace(KEY, seed=seed, learning_rate=rate).digest()
+    member = replace(KEY, seed=seed, learning_rate=rate)
+    assert KEY.family()(seed, rate) == member.digest()
+    assert KEY.texts()(seed, rate) == member.text()
+    assert type(KEY).parse(member.text()) == member
 
 
 def test_schedule_golden() -> None:
