@@ -156,7 +156,7 @@ def floor(setting: Setting, steps: int) -> Peer:
 
 
 def jax_peer(setting: Setting, steps: int) -> Peer:
-    """JAX as its experts would: scan over time and over steps, vmap over replicas, jit of all, optax; data in the scan."""
+    """JAX as its experts would: scan over time and steps, vmap over replicas, jit of all, optax; data in the scan."""
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     import jax
     import jax.numpy as jnp
