@@ -2,9 +2,10 @@
 
     python benchmarks/generality.py [STEPS]
 
-For each cell: the largest difference of a loss from the reference engine's over STEPS training steps (300) at hidden 20,
-bits 8, batch 16, Adam with rate 0.01 and clipping to 1; beside it, how far torch's own float32 strays from float64 over
-the same steps; the error of the proof; seconds for tracing and for the C++ compiler. Or why the cell is refused.
+For each cell: the largest difference of a loss from the reference engine's over STEPS training steps (300) at
+hidden 20, bits 8, batch 16, Adam with rate 0.01 and clipping to 1; beside it, how far torch's own float32 strays
+from float64 over the same steps; the error of the proof; seconds for tracing and for the C++ compiler. Or why the
+cell is refused.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cellbench.training.engines import Refused
 from cellbench.training.engines.lanes import prepare
+from cellbench.training.engines.lanes.cache import FOLDER_VARIABLE
 from cellbench.training.engines.lanes.engine import program_for
 from cellbench.training.engines.lanes.graphs import operation
-from cellbench.training.engines.lanes.operations import OPERATIONS
+from cellbench.training.engines.lanes.operations import OPERATIONS, Pointwise
 from cellbench.training.engines.lanes.trace import trace
 from cellbench.training.optimizers import OPTIMIZERS
 from tests.lane_cells import Base
@@ -139,3 +142,17 @@ def test_every_operation_of_the_table_is_met_and_proved() -> None:
 def test_a_case_alone(name: str) -> None:
     """To find the culprit when the test above fails."""
     prepare(blueprint(with_case(name)), optimizer=OPTIMIZERS["adam"], clip_norm=1.0)
+
+
+def test_one_entry_is_all_that_a_new_operation_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The example of docs/engines.md, word for word."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "cells"))
+    monkeypatch.setitem(CASES, "hypot", lambda a, b, p: torch.hypot(a, b + 2) + torch.hypot(p, p + 2))
+    plan = blueprint(with_case("hypot"))
+    with pytest.raises(Refused, match="the operation hypot is not in the table of lanes"):
+        prepare(plan, optimizer=OPTIMIZERS["adam"], clip_norm=1.0)
+    text = (Path(__file__).parent.parent / "docs" / "engines.md").read_text()
+    name, entry = next(line for line in text.splitlines() if line.strip().startswith('"hypot"')).strip().split(": ", 1)
+    monkeypatch.setitem(OPERATIONS, eval(name), eval(entry.rstrip(","), {"Pointwise": Pointwise}))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "others"))  # refusals are remembered
+    prepare(plan, optimizer=OPTIMIZERS["adam"], clip_norm=1.0)

@@ -14,9 +14,10 @@ _ALSO_DECOMPOSED = [
     "_softmax", "_softmax_backward_data", "_log_softmax", "_log_softmax_backward_data", "native_layer_norm",
     "native_layer_norm_backward", "gelu", "gelu_backward", "elu", "elu_backward", "silu", "silu_backward",
     "leaky_relu", "leaky_relu_backward", "hardtanh", "hardtanh_backward", "hardsigmoid", "hardsigmoid_backward",
-    "softplus", "softplus_backward", "native_group_norm", "native_group_norm_backward", "clamp_min", "clamp_max",
-    "threshold_backward", "mish", "mish_backward", "logsumexp", "lerp", "addcmul", "addcdiv", "baddbmm", "std",
-    "log_sigmoid_forward", "log_sigmoid_backward", "_trilinear", "tanh_backward", "sigmoid_backward",
+    "softplus", "softplus_backward", "softshrink", "softshrink_backward", "hardshrink", "hardshrink_backward",
+    "native_group_norm", "native_group_norm_backward", "clamp_min", "clamp_max", "threshold_backward", "mish",
+    "mish_backward", "logsumexp", "lerp", "addcmul", "addcdiv", "baddbmm", "std", "log_sigmoid_forward",
+    "log_sigmoid_backward", "_trilinear", "tanh_backward", "sigmoid_backward",
 ]
 # fmt: on
 

@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ class Program:
         for name in ("floats_to_train", "floats_to_evaluate"):
             getattr(self._library, name).restype = _LONG
         self._library.gradient_once.restype = _DOUBLE
-        self._scratch: Floats = aligned(0)
+        self._own = threading.local()  # threads that share a program must not share its scratch
 
     def row_of(self, model: Model) -> Floats:
         """A model's tensors, flat, in the order of the layout.
@@ -149,9 +150,10 @@ class Program:
         )  # fmt: skip
 
     def _room(self, floats: int) -> Floats:
-        if self._scratch.size < floats:
-            self._scratch = aligned(floats)
-        return self._scratch
+        scratch: Floats | None = getattr(self._own, "scratch", None)
+        if scratch is None or scratch.size < floats:
+            scratch = self._own.scratch = aligned(floats)
+        return scratch
 
 
 @dataclass
