@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-AXES = {1: (1, 1, 1), 2: (2, 1, 1), 6: (3, 2, 1), 10: (5, 2, 1), 20: (5, 2, 2), 100: (5, 5, 4), 120: (6, 5, 4),
+AXES = {1: (1, 1, 1), 2: (2, 1, 1), 6: (3, 2, 1), 10: (5, 2, 1), 20: (5, 2, 2), 60: (5, 4, 3), 100: (5, 5, 4), 120: (6, 5, 4),
         1000: (10, 10, 10)}  # fmt: skip
 """Points to how many values of bits, batch size and hidden size."""
 SEEDS, RATES = 10, (0.01, 0.02, 0.03, 0.04, 0.05)

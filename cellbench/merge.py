@@ -17,9 +17,8 @@ from typing import Any
 
 from cellbench.errors import StoreError
 from cellbench.folder import FILE, locked
-from cellbench.store import OUTCOME, VOLATILE, Store
+from cellbench.store import NUMBERS, OUTCOME, Store
 
-_NUMBERS = tuple(name for name in OUTCOME if name not in VOLATILE and name != "traceback")
 _SHOWN = 3
 """Conflicts that a refusal shows."""
 
@@ -67,6 +66,7 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
                         _absorb(db)
                 with store.transaction() as db:
                     _order_experiments(db)
+                store.check()
                 counts, unlike = store.counts(), _unlike(store)
             (workshop / FILE).replace(out / FILE)
             for suffix in ("-wal", "-shm"):  # of the file that was just replaced, its content is in the new one
@@ -122,7 +122,7 @@ def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
         "JOIN other.replica o ON o.key = m.key WHERE m.cause != 'machine' AND o.cause != 'machine'"
     )
     found: dict[str, str] = {}
-    for name in _NUMBERS:
+    for name in NUMBERS:
         query = (
             f"SELECT s.key, m.{name}, o.{name} FROM temp.shared s JOIN main.replica m ON m.id = s.mine "
             f"JOIN other.replica o ON o.id = s.theirs WHERE m.{name} IS NOT o.{name} LIMIT {_SHOWN}"
@@ -169,7 +169,7 @@ def _absorb(db: sqlite3.Connection) -> None:
         "CREATE TEMP TABLE fresh AS SELECT id, key FROM other.replica "
         "WHERE key NOT IN (SELECT key FROM main.replica) ORDER BY id"
     )
-    names = ", ".join(("key", "key_text", *OUTCOME))
+    names = ", ".join(("key", "key_text", *OUTCOME, "checksum"))
     db.execute(
         f"INSERT INTO main.replica ({names}) SELECT {names} FROM other.replica "
         "WHERE id IN (SELECT id FROM temp.fresh) ORDER BY id"

@@ -65,6 +65,7 @@ def read(folder: Path, *, curves: bool = True) -> Stored:
         StoreError: there are no results.
     """
     with Store(folder, write=False) as store:
+        store.check()
         experiment, runs = store.experiment(), store.runs()
         curve_rows, evaluations, unplanned = store.curves() if curves else None, store.evaluations(), store.unplanned()
     parameters = tuple(experiment["facts"]["axes"])

@@ -67,7 +67,8 @@ CREATE TABLE replica (
     host                    TEXT NOT NULL,
     worker                  TEXT NOT NULL,
     attempt                 INTEGER NOT NULL,
-    traceback               TEXT NOT NULL
+    traceback               TEXT NOT NULL,
+    checksum                TEXT NOT NULL   -- of its key and numbers, its curve and evaluations; not of what is volatile
 );
 
 -- The learning curve of a replica.

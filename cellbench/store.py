@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from cellbench import checksum as checksums
+from cellbench import schema
 from cellbench.errors import StoreError
 from cellbench.folder import FILE, on_network
 from cellbench.records import Outcome, Planned, Source
-
-VERSION = 1
-APPLICATION_ID = 0x63656C62
 
 VOLATILE = ("seconds", "started", "finished", "host", "worker", "attempt")
 """Columns that differ between two runs of one experiment; no others do."""
@@ -27,6 +25,9 @@ OUTCOME = (
     "status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "final_loss",
     "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine", "isa", "compiler", *VOLATILE, "traceback",
 )  # fmt: skip
+
+NUMBERS = tuple(name for name in OUTCOME if name not in VOLATILE and name != "traceback")
+"""Those that two runs of one replica share."""
 
 _WHOLE = (
     "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "diverged_at", "attempt", "replica",
@@ -47,6 +48,26 @@ _SHAPE: tuple[tuple[str, str, type | tuple[type, ...]], ...] = (
 _DAMAGED = (
     "If the file was damaged or altered, put a copy of it back, or start anew with --fresh (this one is kept beside)."
 )
+
+
+class _Row:
+    """An outcome as the tables take it."""
+
+    def __init__(self, number: int, o: Outcome, key_texts: Mapping[str, str]) -> None:
+        self.id = number
+        self.curve = [(c.step, _plain(c.loss), c.bit_accuracy, c.sequence_accuracy) for c in o.curve]
+        self.evaluations = [
+            (i, e.by, e.value, e.bit_accuracy, e.sequence_accuracy) for i, e in enumerate(o.evaluations)
+        ]
+        facts = {name: _plain(getattr(o, name)) for name in OUTCOME}
+        text = key_texts.get(o.key, "")
+        checksum = checksums.of(o.key, text, [facts[name] for name in NUMBERS], self.curve, self.evaluations)
+        self.replica = (number, o.key, text, *facts.values(), checksum)
+
+
+def _plain(value: Any) -> Any:
+    """As sqlite gives it back: it has no NaN."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 class Store:
@@ -88,23 +109,23 @@ class Store:
         self.db.execute("PRAGMA synchronous = FULL")
         self.db.execute("PRAGMA foreign_keys = ON")
         if self.db.execute("PRAGMA user_version").fetchone()[0] == 0:
-            stamp = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
-            self.db.executescript(f"BEGIN; {_schema()}; {stamp} COMMIT;")
+            stamp = f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {schema.VERSION};"
+            self.db.executescript(f"BEGIN; {schema.text()}; {stamp} COMMIT;")
 
     def _verify(self) -> None:
         application = self.db.execute("PRAGMA application_id").fetchone()[0]
         version = self.db.execute("PRAGMA user_version").fetchone()[0]
         if application == 0 and version == 0 and not self.db.execute("SELECT 1 FROM sqlite_master").fetchone():
             return  # empty, as a kill right after its making leaves it
-        if application != APPLICATION_ID:
+        if application != schema.APPLICATION_ID:
             raise StoreError(f"{self.path} is not a store of cellbench; choose another folder with --results")
-        if version != VERSION:
-            age = "a newer" if version > VERSION else "an older"
+        if version != schema.VERSION:
+            age = "a newer" if version > schema.VERSION else "an older"
             raise StoreError(
-                f"{self.path} was written by {age} cellbench (schema {version}, this one reads {VERSION}); "
+                f"{self.path} was written by {age} cellbench (schema {version}, this one reads {schema.VERSION}); "
                 "use that version, or start anew with --fresh (the old file is kept beside)"
             )
-        missing = {name for name, columns in _tables().items() if not columns <= self._columns(name)}
+        missing = {name for name, columns in schema.tables().items() if not columns <= self._columns(name)}
         if missing:
             raise StoreError(f"{self.path} lacks {', '.join(sorted(missing))}, whole or in part. {_DAMAGED}")
 
@@ -214,25 +235,25 @@ class Store:
 
         A replica that is there already stays as it is, unless a machine's fault had ended it.
         """
+        by_key = {o.key: o for o in outcomes}
         with self.transaction() as db:
-            for o in outcomes:
-                db.execute("DELETE FROM replica WHERE key = ? AND cause = 'machine'", (o.key,))
-                cursor = db.execute(
-                    f"INSERT OR IGNORE INTO replica (key, key_text, {', '.join(OUTCOME)}) "
-                    f"VALUES ({', '.join('?' * (len(OUTCOME) + 2))})",
-                    (o.key, key_texts.get(o.key, ""), *(getattr(o, name) for name in OUTCOME)),
-                )
-                if not cursor.rowcount:
-                    continue
-                row = cursor.lastrowid
-                db.executemany(
-                    "INSERT INTO curve VALUES (?, ?, ?, ?, ?)",
-                    ((row, c.step, c.loss, c.bit_accuracy, c.sequence_accuracy) for c in o.curve),
-                )
-                db.executemany(
-                    "INSERT INTO evaluation VALUES (?, ?, ?, ?, ?, ?)",
-                    ((row, i, e.by, e.value, e.bit_accuracy, e.sequence_accuracy) for i, e in enumerate(o.evaluations)),
-                )
+            db.executemany("DELETE FROM replica WHERE key = ? AND cause = 'machine'", ((key,) for key in by_key))
+            there = {
+                key
+                for key in by_key
+                if db.execute("SELECT 1 FROM replica WHERE key = ?", (key,)).fetchone() is not None
+            }
+            first = db.execute("SELECT coalesce(max(id), 0) + 1 FROM replica").fetchone()[0]
+            rows = [_Row(first + i, o, key_texts) for i, o in enumerate(o for k, o in by_key.items() if k not in there)]
+            db.executemany(
+                f"INSERT INTO replica (id, key, key_text, {', '.join(OUTCOME)}, checksum) "
+                f"VALUES ({', '.join('?' * (len(OUTCOME) + 4))})",
+                (row.replica for row in rows),
+            )
+            db.executemany("INSERT INTO curve VALUES (?, ?, ?, ?, ?)", ((r.id, *c) for r in rows for c in r.curve))
+            db.executemany(
+                "INSERT INTO evaluation VALUES (?, ?, ?, ?, ?, ?)", ((r.id, *e) for r in rows for e in r.evaluations)
+            )
 
     # ---- reading ----
 
@@ -273,6 +294,28 @@ class Store:
         query = "SELECT label, parameters, batch_size, size, learning_rate, seed, key FROM plan ORDER BY position"
         with self.reading():
             return {row[:6]: row[6] for row in self.db.execute(query)}
+
+    def check(self) -> None:
+        """Compare every replica with its checksum.
+
+        Raises:
+            StoreError: one was changed since it was stored; it is named.
+        """
+        columns = ", ".join(NUMBERS)
+        with self.reading():
+            curves = checksums.by_replica(self.db.execute("SELECT * FROM curve ORDER BY replica, step"))
+            evaluations = checksums.by_replica(self.db.execute("SELECT * FROM evaluation ORDER BY replica, position"))
+            query = f"SELECT id, checksum, key, key_text, {columns} FROM replica ORDER BY id"
+            for number, checksum, key, text, *numbers in self.db.execute(query):
+                if checksum != checksums.of(key, text, numbers, curves(number), evaluations(number)):
+                    break
+            else:
+                return
+        where = self.db.execute("SELECT label, seed, learning_rate FROM plan WHERE key = ?", (key,)).fetchone()
+        which = f"{where[0]}, seed {where[1]}, rate {where[2]:g}" if where else f"the replica {key}"
+        raise StoreError(
+            f"{self.path}: the numbers of {which} are not those that were stored. {_DAMAGED} Nothing was written."
+        )
 
     def sources(self) -> dict[str, Source]:
         """Every source, by its SHA-256."""
@@ -336,19 +379,3 @@ class Store:
         )
         with self.reading():
             return pd.read_sql_query(query, self.db)
-
-
-@lru_cache(maxsize=1)
-def _schema() -> str:
-    return resources.files("cellbench").joinpath("schema.sql").read_text(encoding="utf-8")
-
-
-@lru_cache(maxsize=1)
-def _tables() -> dict[str, set[str]]:
-    """Each table's columns, as the schema makes them."""
-    db = sqlite3.connect(":memory:")
-    db.executescript(_schema())
-    names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    found = {name: {row[1] for row in db.execute(f"PRAGMA table_info({name})")} for name in names}
-    db.close()
-    return found

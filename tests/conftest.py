@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,6 +84,19 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+def reseal(folder: Path) -> None:
+    """Give the replicas of a store that a test has changed by hand checksums that fit."""
+    from cellbench import checksum
+    from cellbench.store import NUMBERS
+
+    with sqlite3.connect(folder / "runs.sqlite") as db:
+        for number, key, text, *numbers in db.execute(f"SELECT id, key, key_text, {', '.join(NUMBERS)} FROM replica"):
+            curve = db.execute("SELECT * FROM curve WHERE replica = ? ORDER BY step", (number,))
+            evaluations = db.execute("SELECT * FROM evaluation WHERE replica = ? ORDER BY position", (number,))
+            new = checksum.of(key, text, numbers, [r[1:] for r in curve], [r[1:] for r in evaluations])
+            db.execute("UPDATE replica SET checksum = ? WHERE id = ?", (new, number))
 
 
 def in_ci() -> bool:

@@ -14,7 +14,7 @@ from cellbench import results
 from cellbench.errors import StoreError
 from cellbench.merge import merge
 from cellbench.runner import run as run_experiment
-from tests.conftest import TINY, Command
+from tests.conftest import TINY, Command, reseal
 from tests.test_run import exports
 
 PARTS = {**TINY, "cells": ["rnn", {"name": "lstm", "label": "=long|<b>"}], "seeds": 4}
@@ -38,6 +38,7 @@ def change(folder: Path, *statements: str) -> None:
     with sqlite3.connect(folder / "runs.sqlite") as db:
         for statement in statements:
             db.execute(statement)
+    reseal(folder)
 
 
 def test_merged_shards_are_the_undivided_run(parts: list[Path], command: Command, tmp_path: Path) -> None:

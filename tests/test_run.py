@@ -23,7 +23,7 @@ from cellbench.planning import Plan
 from cellbench.runner import Finished
 from cellbench.runner import run as run_experiment
 from cellbench.store import VOLATILE
-from tests.conftest import TINY, Command
+from tests.conftest import TINY, Command, reseal
 
 EXPORTS = ("runs.csv", "curves.csv", "accuracy.csv", "summary.csv", "comparisons.csv", "summary.md")
 MINE = """\
@@ -144,6 +144,7 @@ def test_what_happens_on_another_machine() -> None:
     trained(TINY)
     with sqlite3.connect("out/runs.sqlite") as db:
         db.execute("UPDATE replica SET isa = 'vax', compiler = 'other'")
+    reseal(Path("out"))
     assert trained(TINY) == []
     assert set(cellbench.load("out").runs.isa) == {"vax"}
 
