@@ -319,6 +319,19 @@ def test_a_verdict_that_rests_on_one_point():
     assert "rests on length=32, batch 16, hidden 20 alone" in found.notes
 
 
+def test_no_difference_that_rests_on_one_point_says_what_it_would_be():
+    """One odd point hides what all others show; without it there is a verdict, and the note names it."""
+
+    def steps(label, point, rate, seed):
+        odd = point == (32, 16, "hidden 20")
+        factor = 1.0 if label == "lstm" or odd else 0.8
+        return 200 * factor * jitter(label, point, seed, 1.0 if odd else 0.1)
+
+    found = verdict_of(steps)
+    assert found.verdict == "no difference shown"
+    assert "rests on length=32, batch 16, hidden 20 alone; without it: faster" in found.notes
+
+
 def test_single_points_are_counted_after_holm():
     """How many points are clear of 1 on their own, as description."""
     found = verdict_of(cells(lambda point: 0.3 if point[2] == "hidden 4" else 0.98))

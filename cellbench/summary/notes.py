@@ -84,7 +84,8 @@ def _doubts(row: Row, context: Context, verdict: str) -> list[str]:
         found.append(f"its own interval excludes 1, but not after correction for {row.comparisons} comparisons")
     if row.rests_on and claimed:
         if len(row.rests_on) == 1:
-            found.append(f"rests on {context.name(row.rests_on[0])} alone")
+            without = "" if _sign(row) else f"; without it: {row.otherwise}"
+            found.append(f"rests on {context.name(row.rests_on[0])} alone{without}")
         else:
             found.append(
                 f"leaving out any one of {len(row.rests_on)} points changes the verdict "

@@ -86,6 +86,8 @@ class Row:
     """The size of its family."""
     rests_on: tuple[int, ...] = ()
     """Points whose leaving out changes the verdict."""
+    otherwise: str = ""
+    """The verdict without the first of these."""
     without_low: float = math.nan
     without_high: float = math.nan
 
@@ -193,7 +195,7 @@ def corrected(rows: Sequence[Row], log_bound: float) -> list[Row]:
         if left_out:
             ratios = [math.exp(estimate.centre) for estimate in left_out]
             row = replace(row, without_low=min(ratios), without_high=max(ratios))
-        rests = []
+        rests, otherwise = [], ""
         if left_out:
             # the same family, with this row's p changed
             rest, rest_near = HolmBeside(np.delete(p, i)), HolmBeside(np.delete(p_near, i))
@@ -202,7 +204,8 @@ def corrected(rows: Sequence[Row], log_bound: float) -> list[Row]:
                 word = direction(one, near, math.exp(estimate.centre))
                 if word.removeprefix("slightly ") != row.word.removeprefix("slightly "):
                     rests.append(g)
-        found.append(replace(row, rests_on=tuple(rests)))
+                    otherwise = otherwise or word
+        found.append(replace(row, rests_on=tuple(rests), otherwise=otherwise))
     return found
 
 
