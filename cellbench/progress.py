@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from cellbench.pace import Pace
 from cellbench.planning import Plan
 from cellbench.runner import Event, OnEvent
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
+
+_MOST_NAMED = 6
+"""A plain line names so many cells; of more it gives the sum."""
 
 
 @dataclass
@@ -37,62 +43,113 @@ class _Cell:
         """Typical steps of the replicas trained in this run."""
         return f"{math.exp(self.log_steps / self.seen):,.0f}" if self.seen else ""
 
+    @property
+    def under_way(self) -> bool:
+        return 0 < self.done < self.total
+
 
 @dataclass
 class State:
-    """Counts of a run under way."""
+    """Counts of a run under way.
 
+    The time left is the work left, over how many seconds of work a second of the clock holds.
+    """
+
+    clock: Callable[[], float] = time.monotonic
     max_steps: int = 1
-    started: float = field(default_factory=time.monotonic)
     cells: dict[str, _Cell] = field(default_factory=dict)
-    cost_total: float = 0.0
-    cost_done: float = 0.0
     trained: int = 0
+    started: float = field(init=False)
+    _seen_at: float = field(init=False)
+    _pace: Pace = field(default_factory=Pace)
+    _workers: set[tuple[str, str]] = field(default_factory=set)
+    _labels: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        self.started = self._seen_at = self.clock()
 
     def see(self, event: Event) -> None:
         """Take in an event."""
         if isinstance(event, Plan):
-            self.max_steps = event.experiment.settings.train.max_steps
-            for p in event.selected:
-                cell = self.cells.setdefault(p.cell.label, _Cell())
-                cell.total += len(p.replicas)
-                cell.done += sum(r.key in event.done for r in p.replicas)
-            self.cost_total = sum(chunk.cost for chunk in event.todo)
-            self.started = time.monotonic()
+            self._begin(event)
             return
-        cell = self.cells[event.chunk.cell.label]
-        self.cost_done += event.chunk.cost
+        chunk = event.chunk
+        self._pace.finish(chunk, sum(outcome.seconds for outcome in event.outcomes))
+        self._workers |= {(outcome.host, outcome.worker) for outcome in event.outcomes if outcome.seconds > 0}
+        self._seen_at = self.clock()
         self.trained += len(event.outcomes)
         for outcome in event.outcomes:
-            cell.done += 1
-            cell.failed += outcome.status == "failed"
-            if outcome.status != "failed":
-                cell.seen += 1
-                cell.solved += outcome.status == "solved"
-                cell.log_steps += math.log(outcome.steps_to_solved or self.max_steps)
+            # two labels may share a replica
+            for label in self._labels.get(outcome.key) or [chunk.cell.label]:
+                cell = self.cells[label]
+                cell.done += 1
+                cell.failed += outcome.status == "failed"
+                if outcome.status != "failed":
+                    cell.seen += 1
+                    cell.solved += outcome.status == "solved"
+                    cell.log_steps += math.log(outcome.steps_to_solved or self.max_steps)
+
+    def _begin(self, plan: Plan) -> None:
+        self.max_steps = plan.experiment.settings.train.max_steps
+        for p in plan.selected:
+            cell = self.cells.setdefault(p.cell.label, _Cell())
+            cell.total += len(p.replicas)
+            cell.done += sum(r.key in plan.done for r in p.replicas)
+            for r in p.replicas:
+                self._labels[r.key].append(p.cell.label)
+        for chunk in plan.todo:
+            self._pace.plan(chunk)
+        self.started = self._seen_at = self.clock()
 
     @property
     def elapsed(self) -> float:
         """Seconds since the plan."""
-        return time.monotonic() - self.started
+        return self.clock() - self.started
+
+    @property
+    def done(self) -> int:
+        return sum(cell.done for cell in self.cells.values())
+
+    @property
+    def total(self) -> int:
+        return sum(cell.total for cell in self.cells.values())
 
     def left(self) -> float | None:
-        """Seconds left, from the guessed cost of what is done; None before anything is."""
-        if self.cost_done <= 0:
+        """Seconds left; None before anything is done."""
+        ahead, until = self._pace.left(), self._seen_at - self.started
+        if ahead is None or until <= 0:
             return None
-        return self.elapsed * max(0.0, self.cost_total - self.cost_done) / self.cost_done
+        # what is under way is not counted as worked yet, so that early on the workers say more
+        side_by_side = max(self._pace.worked / until, 0.9 * len(self._workers))
+        return max(0.0, ahead / side_by_side - (self.clock() - self._seen_at))
 
     def line(self) -> str:
         """Everything in one plain line."""
-        done, total = sum(c.done for c in self.cells.values()), sum(c.total for c in self.cells.values())
-        solved = ", ".join(f"{label} {c.solved}/{c.seen} solved" for label, c in self.cells.items() if c.seen)
+        seen = {label: cell for label, cell in self.cells.items() if cell.seen}
+        if len(seen) <= _MOST_NAMED:
+            solved = ", ".join(f"{printable(label)} {c.solved}/{c.seen} solved" for label, c in seen.items())
+        else:
+            solved = f"{sum(c.solved for c in seen.values()):,}/{sum(c.seen for c in seen.values()):,} solved"
+        failed = sum(c.failed for c in self.cells.values())
         left = self.left()
-        tail = f"; about {duration(left)} left" if left is not None and done < total else ""
-        return f"{done:,}/{total:,} replicas, {self.rate():.1f} a second{f'; {solved}' if solved else ''}{tail}"
+        tail = f"; about {duration(left)} left" if left is not None and self.done < self.total else ""
+        return (
+            f"{self.done:,}/{self.total:,} replicas, {self.rate():.1f} a second{f'; {solved}' if solved else ''}"
+            f"{f'; {failed:,} failed' if failed else ''}{tail}"
+        )
 
     def rate(self) -> float:
         """Replicas a second."""
         return self.trained / max(self.elapsed, 1e-9)
+
+
+def printable(text: str) -> str:
+    """A label on one line, without control characters.
+
+    >>> printable("a\\x1b[31m\\nb")
+    'a [31m b'
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
 
 
 def duration(seconds: float) -> str:
@@ -113,7 +170,8 @@ def shown(quiet: bool) -> Iterator[OnEvent]:
     if quiet:
         yield state.see
     elif console.is_terminal and not console.is_dumb_terminal:
-        with Live(console=console, refresh_per_second=4, transient=True, get_renderable=lambda: _table(state)) as live:
+        display = Display(state)
+        with Live(console=console, refresh_per_second=4, transient=True, get_renderable=lambda: display) as live:
 
             def see(event: Event) -> None:
                 if isinstance(event, Plan):
@@ -155,19 +213,62 @@ def introduction(plan: Plan) -> list[str]:
     return [*lines, *plan.notes]
 
 
-def _table(state: State) -> RenderableType:
-    table = Table(box=None, pad_edge=False, expand=False)
-    for name, justify in (("cell", "left"), ("done", "right"), ("solved", "right"), ("typical steps", "right")):
-        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
-    shown_cells = list(state.cells.items())
-    for label, cell in shown_cells[:20]:
-        solved = f"{cell.solved}/{cell.seen}" + (f", {cell.failed} failed" if cell.failed else "")
-        table.add_row(Text(label), f"{cell.done:,}/{cell.total:,}", solved, cell.standing)
-    left = state.left()
-    foot = f"{duration(state.elapsed)} gone"
-    if left is not None:
-        foot += f", about {duration(left)} left, {state.rate():.1f} replicas a second"
-    parts: list[RenderableType] = [table]
-    if len(shown_cells) > 20:
-        parts.append(Text(f"... and {len(shown_cells) - 20} more cells"))
-    return Group(*parts, Text(foot, style="dim"))
+@dataclass(frozen=True)
+class Display:
+    """A line a cell, a bar, the time: laid out anew for the terminal's size each time it is shown."""
+
+    state: State
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        state, width = self.state, options.max_width
+        if not state.cells:
+            yield Text("planning ...", style="dim")
+            return
+        room = max(1, options.size.height - 5)  # the head, the bar, the foot, and the line for what is not shown
+        labels = list(state.cells)
+        if len(labels) > room:
+            # those under way first, then those to come
+            labels.sort(key=lambda label: (not state.cells[label].under_way, state.cells[label].done > 0))
+        yield from self._table(labels[:room], width)
+        if len(labels) > room:
+            yield Text(f"and {len(labels) - room} more cells", style="dim", no_wrap=True, overflow="ellipsis")
+        yield self._bar(min(width, 60))
+        yield Text(self._foot(width), style="dim", no_wrap=True, overflow="ellipsis")
+
+    def _table(self, labels: list[str], width: int) -> Iterator[Text]:
+        """The numbers whole, and as much of the labels as there is room for."""
+        wide = width >= 60
+        rows = [["done", "solved", "typical steps so far" if wide else "steps"]]
+        for label in labels:
+            cell = self.state.cells[label]
+            solved = f"{cell.solved:,}/{cell.seen:,}" if cell.seen else ""
+            if cell.failed:
+                solved = f"{solved} {cell.failed:,} failed" if wide else f"{solved} {cell.failed:,}✗"
+            rows.append([f"{cell.done:,}/{cell.total:,}", solved.strip(), cell.standing])
+        columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        gap = "  " if wide else " "
+        room = max(4, min(40, width - sum(columns) - len(gap) * len(columns)))
+        names = ["cell", *map(printable, labels)]
+        room = min(room, max(map(cell_len, names)))
+        for name, row in zip(names, rows, strict=True):
+            if cell_len(name) > room:
+                name = f"{set_cell_size(name, room - 1)}…"
+            numbers = gap.join(text.rjust(n) for text, n in zip(row, columns, strict=True))
+            style = "bold" if row is rows[0] else ""
+            yield Text(f"{set_cell_size(name, room)}{gap}{numbers}", style=style, no_wrap=True, overflow="crop")
+
+    def _bar(self, width: int) -> Text:
+        """What is done as a thick line, the rest as a thin one, so that it needs no colour."""
+        full = width * self.state.done // max(1, self.state.total)
+        return Text.assemble(("━" * full, "green"), ("─" * (width - full), "dim"), no_wrap=True, overflow="crop")
+
+    def _foot(self, width: int) -> str:
+        state, left = self.state, self.state.left()
+        if left is None:
+            return f"{duration(state.elapsed)} gone"
+        if width < 60:
+            return f"about {duration(left)} left, {state.rate():.1f}/s"
+        return (
+            f"{duration(state.elapsed)} gone, about {duration(left)} left; {state.done:,} of {state.total:,} replicas, "
+            f"{state.rate():.1f} a second"
+        )

@@ -108,7 +108,7 @@ def test_hovering_shows_the_numbers(browser: Browser, page: Path) -> None:
     x, y = centre(browser, "#forest .mark-symbol.role-mark path")
     mouse(browser, "mouseMoved", x - 2, y)
     mouse(browser, "mouseMoved", x, y)
-    browser.until("document.querySelector('#vg-tooltip-element.visible')", 5)
+    browser.until("!!document.querySelector('#vg-tooltip-element.visible')", 5)
     text = browser.run("document.querySelector('#vg-tooltip-element').innerText")
     for word in ("ratio", "from", "to", "verdict", "all points"):
         assert word in text

@@ -1,0 +1,274 @@
+"""What a run shows: counts, a time left that is honest, lines that fit any terminal, plain text elsewhere."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+
+from cellbench.pace import fit
+from cellbench.planning import EngineChoice, Plan
+from cellbench.progress import Display, State, duration, introduction
+from cellbench.records import CellSpec, Chunk, Outcome, Point, Replica
+from cellbench.runner import Finished
+
+# Of the default experiment on two cores beside other work: (cell, hidden size, bits, batch size, multiply-adds a step,
+# measured seconds a replica). The guessed costs are wrong by a factor of 20 at the smallest points.
+MEASURED = [
+    ("gru", 4, 8, 4, 84, 0.0890), ("gru", 4, 8, 16, 84, 0.0939), ("gru", 4, 32, 4, 84, 0.1207),
+    ("gru", 4, 32, 16, 84, 0.1442), ("gru", 20, 8, 4, 1380, 0.1354), ("gru", 20, 8, 16, 1380, 0.2429),
+    ("gru", 20, 32, 4, 1380, 0.4697), ("gru", 20, 32, 16, 1380, 0.5081), ("lstm", 4, 8, 4, 112, 0.0829),
+    ("lstm", 4, 8, 16, 112, 0.0882), ("lstm", 4, 32, 4, 112, 0.1131), ("lstm", 4, 32, 16, 112, 0.0821),
+    ("lstm", 20, 8, 4, 1840, 0.2220), ("lstm", 20, 8, 16, 1840, 0.3510), ("lstm", 20, 32, 4, 1840, 0.8203),
+    ("lstm", 20, 32, 16, 1840, 0.6182), ("rnn", 4, 8, 4, 28, 0.0478), ("rnn", 4, 8, 16, 28, 0.0621),
+    ("rnn", 4, 32, 4, 28, 0.0874), ("rnn", 4, 32, 16, 28, 0.1065), ("rnn", 20, 8, 4, 460, 0.0667),
+    ("rnn", 20, 8, 16, 460, 0.0689), ("rnn", 20, 32, 4, 460, 0.1462), ("rnn", 20, 32, 16, 460, 0.1812),
+]  # fmt: skip
+
+
+def chunks() -> list[tuple[Chunk, float]]:
+    """The chunks of MEASURED as a plan makes them, longest first, each with its true seconds."""
+    found = []
+    for cell, hidden, bits, batch, adds, seconds in MEASURED:
+        cost = adds * bits * max(batch, 8) * 2000 / 1.5e9
+        width = min(256, max(1, int(4 / cost / 5)) * 5)
+        point = Point((("bits", bits),), batch, f"hidden {hidden}")
+        for start in range(0, 50, width):
+            keys = range(start, min(start + width, 50))
+            replicas = tuple(Replica(f"{cell}-{hidden}-{bits}-{batch}-{k}", k, 0.01) for k in keys)
+            chunk = Chunk(CellSpec(cell, cell, ""), point, hidden, cast("Any", None), "lanes", replicas,
+                          cost=cost * len(replicas))  # fmt: skip
+            found.append((chunk, seconds * len(replicas)))
+    return sorted(found, key=lambda c: -c[0].cost)
+
+
+def plan(todo: list[Chunk], extra_labels: tuple[str, ...] = ()) -> Plan:
+    experiment = SimpleNamespace(name="tiny", settings=SimpleNamespace(train=SimpleNamespace(max_steps=2000)))
+    selected = [SimpleNamespace(cell=c.cell, replicas=c.replicas) for c in todo]
+    selected += [SimpleNamespace(cell=CellSpec(name, name, ""), replicas=todo[0].replicas) for name in extra_labels]
+    labels = dict.fromkeys(p.cell.label for p in selected)
+    engines = tuple(EngineChoice(label, "lanes", "") for label in labels)
+    return Plan(cast("Any", experiment), Path("results/tiny"), [], cast("Any", selected), engines, frozenset(), todo)
+
+
+def finished(chunk: Chunk, seconds: float = 1.0, **fields: Any) -> Finished:
+    of_each = {
+        "status": "solved",
+        "cause": "",
+        "steps_to_solved": 200,
+        "seconds": seconds / len(chunk.replicas),
+    } | fields
+    return Finished(chunk, tuple(Outcome(r.key, engine="lanes", **of_each) for r in chunk.replicas))
+
+
+def simulated(workers: int) -> Iterator[tuple[float, float, State]]:
+    """(seconds gone, seconds truly left, state) after each chunk, on so many workers."""
+    now = [0.0]
+    work = chunks()
+    state = State(clock=lambda: now[0])
+    state.see(plan([chunk for chunk, _ in work]))
+    free, ends = [0.0] * workers, []
+    for chunk, seconds in work:
+        at = free.index(min(free))
+        free[at] += seconds
+        ends.append((free[at], chunk, seconds, f"worker {at}"))
+    for end, chunk, seconds, worker in sorted(ends, key=lambda e: e[0]):
+        now[0] = end
+        state.see(finished(chunk, seconds, worker=worker))
+        yield end, max(free) - end, state
+
+
+@pytest.mark.parametrize(("workers", "factor"), [(1, 1.5), (2, 1.5), (8, 1.7)])
+def test_the_time_left_is_honest(workers: int, factor: float) -> None:
+    """After the first fifth it is within such a factor of the truth, until a twentieth is left, which is seconds.
+
+    Many workers still hold work that nothing is known of then, so the least is promised of them.
+    """
+    total = max(gone for gone, _, _ in asked(workers))
+    late = [(gone, said / truly) for gone, truly, said in asked(workers) if gone >= total / 5 and truly > total / 20]
+    assert len(late) > 20
+    assert [found for found in late if not 1 / factor <= found[1] <= factor] == []
+
+
+def asked(workers: int) -> Iterator[tuple[float, float, float]]:
+    """(seconds gone, truly left, said to be left)."""
+    for gone, truly, state in simulated(workers):
+        said = state.left()
+        assert said is not None
+        yield gone, truly, said
+
+
+def test_between_chunks_the_time_left_runs_down() -> None:
+    """Nothing new is known, but the clock goes on."""
+    now = [0.0]
+    work = chunks()
+    state = State(clock=lambda: now[0])
+    state.see(plan([chunk for chunk, _ in work]))
+    assert state.left() is None
+    now[0] = 4.0
+    state.see(finished(work[0][0], 4.0))
+    before = state.left()
+    assert before is not None
+    now[0] = 7.0
+    assert state.left() == pytest.approx(before - 3.0)
+
+
+def test_weights_are_never_negative() -> None:
+    """A fit that would have a negative weight does without that feature."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        assert (fit(rng.random((6, 3)), rng.random(6)) >= 0).all()
+
+
+def test_two_labels_of_one_replica_both_count() -> None:
+    """A replica that two labels share is done for both."""
+    chunk = chunks()[0][0]
+    state = State()
+    state.see(plan([chunk], ("twin",)))
+    state.see(finished(chunk))
+    assert state.cells["twin"].done == state.cells[chunk.cell.label].done == len(chunk.replicas)
+    assert state.done == state.total
+
+
+def screen(state: State, width: int, height: int = 24) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+    console.print(Display(state))
+    text = cast("io.StringIO", console.file).getvalue()
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+
+
+LABELS = ["lstm", "x" * 80, "evil\x1b[31m\nlabel", "a|b [bold]c[/bold]"]
+
+
+@pytest.fixture
+def state() -> State:
+    """Four cells, the first under way, with failures."""
+    now = [0.0]
+    todo = []
+    for i, label in enumerate(LABELS):
+        chunk = chunks()[i][0]
+        replicas = tuple(replace(r, key=f"{label}{r.key}") for r in chunk.replicas)
+        todo.append(replace(chunk, cell=CellSpec(label, label, ""), replicas=replicas))
+    found = State(clock=lambda: now[0])
+    found.see(plan(todo))
+    now[0] = 10.0
+    found.see(finished(todo[0], 10.0))
+    found.see(finished(todo[1], 5.0, status="failed", cause="cell", steps_to_solved=None))
+    return found
+
+
+@pytest.mark.parametrize("width", [30, 40, 80, 160])
+def test_the_display_fits(state: State, width: int) -> None:
+    """A line a cell, a bar and a foot, none wider than the terminal, with the counts whole."""
+    lines = screen(state, width)
+    assert len(lines) == 1 + len(LABELS) + 2
+    assert max(len(line) for line in lines) <= width
+    assert re.search(r"lstm +5/5 +5/5 +200", lines[1])
+    assert "0/" in lines[3]
+    assert "\x1b" not in "".join(lines)
+    assert "left" in lines[-1]
+
+
+def test_more_cells_than_lines(state: State) -> None:
+    """A low terminal shows those under way and says how many more there are."""
+    lines = screen(state, 80, height=7)
+    assert len(lines) == 1 + 2 + 1 + 2
+    assert "and 2 more cells" in lines[3]
+
+
+def test_before_the_plan() -> None:
+    """While cells are compiled and measured there is something to see."""
+    assert screen(State(), 40) == ["planning ..."]
+
+
+def test_the_plain_line(state: State) -> None:
+    """One line, without control characters; many cells are summed."""
+    line = state.line()
+    assert line.isprintable()
+    assert line.startswith("10/")
+    assert "lstm 5/5 solved" in line
+    assert "5 failed" in line
+    assert "left" in line
+
+
+def test_introduction() -> None:
+    """What is about to happen: replicas, folder, engines."""
+    text = "\n".join(introduction(plan([chunk for chunk, _ in chunks()])))
+    assert "tiny: 1,200 replicas, 0 of them done, in results/tiny" in text
+    assert "gru, lstm, rnn by lanes" in text or "lstm, gru, rnn by lanes" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599.6, "1 h 0 min"), (7500, "2 h 5 min")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    """Two units at most."""
+    assert duration(seconds) == text
+
+
+def on_terminal(arguments: list[str], until: Callable[[bytes], bool], **environment: str) -> tuple[bytes, int]:
+    """Run the command on a terminal of 80 columns, press Ctrl-C when `until` holds; all it wrote, and its status."""
+    main, other = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cellbench", *arguments], stdin=other, stdout=other, stderr=other,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24", **environment}, start_new_session=True,
+    )  # fmt: skip
+    os.close(other)
+    written, pressed, end = b"", False, time.monotonic() + 120
+    while time.monotonic() < end:
+        ready, _, _ = select.select([main], [], [], 0.2)
+        if ready:
+            try:
+                written += os.read(main, 1 << 16)
+            except OSError:  # the other end is closed
+                break
+        elif process.poll() is not None:
+            break
+        if not pressed and until(written):
+            pressed = True
+            process.send_signal(signal.SIGINT)
+    os.close(main)
+    return written, process.wait(30)
+
+
+@pytest.mark.slow
+def test_ctrl_c_gives_the_terminal_back(write: Callable[..., Path]) -> None:
+    """The cursor is hidden while the display is shown, and comes back; the command to go on is printed."""
+    file = write(train={"max_steps": 20000}, seeds=20)
+    written, status = on_terminal(["run", str(file), "--workers", "1", "--no-report"], lambda t: b"gone" in t)
+    assert status == 130
+    assert b"\x1b[?25l" in written
+    assert written.rindex(b"\x1b[?25h") > written.rindex(b"\x1b[?25l")
+    assert b"To go on:" in written
+
+
+@pytest.mark.slow
+def test_no_color_and_no_terminal(write: Callable[..., Path]) -> None:
+    """NO_COLOR: no colours, though the display moves; without a terminal no control character; quiet: nothing."""
+    file = write()
+    written, status = on_terminal(["run", str(file), "--no-report"], lambda t: False, NO_COLOR="1")
+    assert status == 0
+    assert not re.search(rb"\x1b\[(\d+;)*(3[0-7]|9[0-7]|38;)", written)
+    for extra in ([], ["--quiet"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "cellbench", "run", str(file), "--fresh", "--no-report", *extra],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert all(line.isprintable() for line in done.stderr.splitlines())
+        assert bool(done.stderr) == (not extra)
