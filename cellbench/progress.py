@@ -197,6 +197,11 @@ def shown(quiet: bool) -> Iterator[OnEvent]:
         print(f"Trained {state.trained:,} replicas in {duration(state.elapsed)}.", file=sys.stderr)
 
 
+def _few(labels: list[str]) -> str:
+    """All of a few labels, the first few of many."""
+    return ", ".join(labels) if len(labels) <= 8 else f"{', '.join(labels[:6])} and {len(labels) - 6} more"
+
+
 def introduction(plan: Plan) -> list[str]:
     """What is about to happen, in a few lines."""
     missing = sum(len(chunk.replicas) for chunk in plan.todo)
@@ -208,7 +213,7 @@ def introduction(plan: Plan) -> list[str]:
     by_engine: dict[str, list[str]] = {}
     for choice in plan.engines:
         by_engine.setdefault(choice.engine, []).append(choice.label)
-    lines.append("Engines: " + "; ".join(f"{', '.join(labels)} by {name}" for name, labels in by_engine.items()))
+    lines.append("Engines: " + "; ".join(f"{_few(labels)} by {name}" for name, labels in by_engine.items()))
     lines += [f"  {c.label} by {c.engine}: {c.reason}" for c in plan.engines if c.surprising]
     return [*lines, *plan.notes]
 
