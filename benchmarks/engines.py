@@ -167,6 +167,9 @@ torch.set_num_threads(1)
 from cellbench.training.model import Blueprint
 from cellbench.training.optimizers import OPTIMIZERS
 from cellbench.cells.{cell} import {cell}
+if {tracer}:
+    from torch.fx.experimental.proxy_tensor import make_fx
+    make_fx(lambda x: x + 1)(torch.zeros(1))
 begun = time.perf_counter()
 from cellbench.training.engines import lanes
 lanes.prepare(Blueprint({cell}, "{cell}", (), 2, 20, 1), optimizer=OPTIMIZERS["adam"], clip_norm=1.0)
@@ -175,19 +178,20 @@ print(time.perf_counter() - begun)
 
 
 def start(rounds: int, clock: Callable[[], float]) -> None:
-    """A first cell in a fresh process, imports of torch aside."""
+    """A first cell in a fresh process, `import torch` aside; with the imports of torch's tracer or without."""
     for cell in peers.CELLS:
-        taken: dict[str, list[float]] = {"cold": [], "cached": []}
+        taken: dict[str, list[float]] = {"cold": [], "cold, torch's tracer imported before": [], "from the cache": []}
         for _ in range(rounds):
-            with tempfile.TemporaryDirectory() as folder:
-                environment = {**os.environ, "CELLBENCH_CACHE": folder}
-                for kind in taken:
+            with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+                for kind, folder in zip(taken, (first, second, second), strict=True):
+                    environment = {**os.environ, "CELLBENCH_CACHE": folder}
+                    tracer = "before" in kind
                     out = subprocess.run(
-                        [sys.executable, "-c", START.format(cell=cell)],
+                        [sys.executable, "-c", START.format(cell=cell, tracer=tracer)],
                         env=environment, capture_output=True, text=True, check=True,
                     )  # fmt: skip
                     taken[kind].append(float(out.stdout))
-        print(f"{cell}: " + ", ".join(f"{kind} {statistics.median(t):.2f} s" for kind, t in taken.items()), flush=True)
+        print(f"{cell}: " + "; ".join(f"{kind} {statistics.median(t):.2f} s" for kind, t in taken.items()), flush=True)
 
 
 def main() -> None:
