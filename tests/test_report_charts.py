@@ -123,13 +123,16 @@ def _validated(figures: Figures) -> list[Figure]:
 
 
 def test_page_and_files_share_the_definition(figures: Figures, drawn: dict[str, Figure]) -> None:
-    """The layers that a file draws are those of the page."""
+    """The layers that a file draws are those of the page, but for marks that are there to be hovered over."""
     for figure in drawn.values():
         static = figure.static(first_shown(figures))
         assert static is not None
         layers = static.get("spec", static)["layer"]
-        of_page = pruned(figure.spec(), figure.chosen())["layer"]
+        of_page = [
+            layer for layer in pruned(figure.spec(), figure.chosen())["layer"] if layer["mark"].get("opacity") != 0
+        ]
         assert [layer["mark"] for layer in layers] == [layer["mark"] for layer in of_page], figure.name
+        assert "isolated" not in json.dumps(static)
 
 
 def test_axes_are_labelled(figures: Figures, drawn: dict[str, Figure]) -> None:

@@ -86,11 +86,27 @@ class Figure:
         choice = next((c.options[0][1] for c in self.controls if c.field in ("metric", "measure")), "")
         spec["config"] = look.config(static=True)
         _settle(spec, choice, None if self.every_cell else cells)
-        spec = pruned(spec, frame)
+        spec = _still(pruned(spec, frame))
         if not spec.get("spec", spec)["layer"]:
             return None
         spec["datasets"] = {"rows": json.loads(frame.to_json(orient="records", double_precision=10))}
         return spec
+
+
+def _still(spec: dict[str, Any]) -> dict[str, Any]:
+    """A definition for paper: nothing fades on a click, and the marks are left out that only a mouse finds."""
+    if "spec" in spec:
+        inner = _still(spec["spec"])
+        return {key: inner if key == "spec" else value for key, value in spec.items() if key != "params"}
+    kept = []
+    for layer in spec["layer"]:
+        if layer["mark"].get("opacity") == 0:
+            continue
+        opacity = layer["encoding"].get("opacity", {})
+        if opacity.get("condition", {}).get("param") == "isolated":
+            opacity = {"value": opacity["condition"]["value"]}
+        kept.append({**layer, "encoding": {**layer["encoding"], **({"opacity": opacity} if opacity else {})}})
+    return {**{key: value for key, value in spec.items() if key != "params"}, "layer": kept}
 
 
 def matching(frame: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
