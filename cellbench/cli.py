@@ -136,7 +136,7 @@ def run(
         raise Interrupted(f"{error}. To go on:\n  {_resume()}") from None
     if not no_report:
         print(found)
-        print(f"\nPage: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
+        print(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
     if found.failed:
         print(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
         return 1
@@ -221,7 +221,7 @@ def report(
         publish(found, folder, form=form)
     print(Results(folder, found))
     page = folder / "report.html"
-    print(f"\nPage: {page}")
+    print(f"Page: {page}")
     if open_page:
         import webbrowser
 

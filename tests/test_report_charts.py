@@ -228,6 +228,7 @@ def test_many_cells_show_the_baseline_and_the_fastest() -> None:
     assert {row["cell"] for row in static["datasets"]["rows"]} == set(first_shown(figures))
     scale = static["layer"][0]["encoding"]["color"]["scale"]
     assert dict(zip(scale["domain"], scale["range"], strict=True))["cell00"] == look.LIGHT[1]
+    assert len(set(scale["range"])) == MOST_DRAWN  # none of those drawn at first share a colour
     heat = by_name["heat"].static(first_shown(figures))
     assert heat is not None
     assert len({row["cell"] for row in heat["datasets"]["rows"]}) == 19

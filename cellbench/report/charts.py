@@ -114,7 +114,8 @@ def _curves(figures: Figures, e: Encodings) -> Figure:
         curve.mark_line(strokeWidth=2).encode(x=x, y=y, color=e.line, strokeDash=e.dash, opacity=e.faded(1)),
         curve.mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.line, tooltip=shown),
     )  # fmt: skip
-    rates = ((PICKED, "the rate picked at this point"), *((words.number(r), words.number(r)) for r in design.rates))
+    picked = ((PICKED, "the rate picked at this point"),) if (frame["rate"] == PICKED).any() else ()
+    rates = (*picked, *((words.number(r), words.number(r)) for r in design.rates))
     metrics = Control("metric", "shown", (*METRICS, ("loss", "loss")))
     return Figure(
         "curves",
@@ -189,7 +190,7 @@ def _rates(figures: Figures, e: Encodings) -> Figure:
             x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
         base(kind="rate", sure="no").mark_point(size=70, strokeWidth=2, fill=look.GROUND).encode(
             x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
-        base(kind="rate", sure="no").mark_text(dx=7, align="left", fontSize=9).encode(
+        base(kind="rate", sure="no").mark_text(dx=9, align="left", fontSize=9).encode(
             x=x, y=y, xOffset=e.offset, text=alt.Text("share:Q", format=".0%"), color=e.colour, opacity=e.faded(1)),
         main=2,
     )  # fmt: skip

@@ -135,15 +135,16 @@ def _settle(node: Any, choice: str, cells: Sequence[str] | None) -> None:
 
 
 def first_shown(figures: Figures) -> tuple[str, ...]:
-    """The cells drawn at first: all, or the baseline and the fastest others; in file order."""
-    shown = set(figures.order[:MOST_DRAWN])
-    return tuple(label for label in labels(figures) if label in shown)
+    """The cells drawn at first: all, or the baseline and the fastest others; in file order, the baseline first."""
+    base, shown = figures.design.against, set(figures.order[:MOST_DRAWN])
+    return (base, *(label for label in figures.design.labels if label in shown and label != base))
 
 
 def labels(figures: Figures) -> tuple[str, ...]:
-    """All cells, the baseline first, so that it is always black, a circle and a full line."""
-    base = figures.design.against
-    return (base, *(label for label in figures.design.labels if label != base))
+    """All cells in the order in which marks are given: the baseline first, so that it is always black, a circle and a
+    full line; then those drawn at first, so that no two of them share a colour."""
+    first = first_shown(figures)
+    return (*first, *(label for label in figures.design.labels if label not in first))
 
 
 class Encodings:
