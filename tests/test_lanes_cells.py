@@ -17,7 +17,7 @@ from cellbench.training.optimizers import OPTIMIZERS
 from tests import lane_cells as odd
 from tests.lane_helpers import addition, blueprint, losses
 
-QUICK = (odd.RandomMask, odd.FastWeights, odd.Attention, odd.OwnInitialState, odd.Orthogonalish, odd.Pieces)
+QUICK = (odd.RandomMask, odd.FastWeights, odd.OwnInitialState, odd.Orthogonalish, odd.Pieces)
 """Those of the odd cells that plain `pytest` compiles."""
 QUICK_WRONG = (odd.BatchMean, odd.Squeezed)
 

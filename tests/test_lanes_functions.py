@@ -58,8 +58,8 @@ def compute(library: ctypes.CDLL, name: str, x: np.ndarray) -> np.ndarray:
 
 
 def numbers() -> np.ndarray:
-    """Every 4099th bit pattern of float32, and a dense grid where recurrent cells live."""
-    patterns = np.arange(0, 2**32, 4099, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    """Every 16411th bit pattern of float32, and a dense grid where recurrent cells live."""
+    patterns = np.arange(0, 2**32, 16411, dtype=np.uint64).astype(np.uint32).view(np.float32)
     dense = np.concatenate([np.linspace(-20, 20, 200_001), np.linspace(-100, 100, 100_001), np.linspace(0, 2, 50_001)])
     x = np.concatenate([patterns, dense.astype(np.float32)])
     return np.ascontiguousarray(x[: len(x) // 64 * 64])
