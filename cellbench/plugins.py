@@ -21,6 +21,9 @@ import pluggy
 from cellbench import hookspecs
 from cellbench.errors import PluginError
 
+_FAULTS = (Exception, SystemExit)
+"""What a plugin may raise: one that exits must not end the program of whoever has it installed."""
+
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 
 
@@ -130,7 +133,7 @@ def discover() -> Registry:
         name, version = distribution.metadata["Name"] or "?", distribution.version or "?"
         try:
             plugin = point.load()
-        except Exception as error:
+        except _FAULTS as error:
             broken.append(_broken(point, name, version, "import failed", error))
             continue
         try:
@@ -138,13 +141,13 @@ def discover() -> Registry:
             manager.register(plugin, name=f"{name}:{point.name}:{len(manager.get_plugins())}")
         except ValueError:
             continue  # the same object named twice by one distribution
-        except Exception as error:
+        except _FAULTS as error:
             broken.append(_broken(point, name, version, "its hooks do not fit", error))
             continue
         for kind, hook in (("cell", "register_cells"), ("task", "register_tasks")):
             try:
                 offered = _ask(manager, plugin, hook, name, version)
-            except Exception as error:
+            except _FAULTS as error:
                 broken.append(_broken(point, name, version, f"{hook} raised", error))
             else:
                 found[kind].entries.extend(offered)
@@ -214,7 +217,7 @@ def _by_name(found: _Found) -> tuple[dict[str, Entry], list[Clash]]:
 
 
 def _broken(
-    point: importlib.metadata.EntryPoint, distribution: str, version: str, what: str, error: Exception
+    point: importlib.metadata.EntryPoint, distribution: str, version: str, what: str, error: BaseException
 ) -> Broken:
     cause = f"{what}: {type(error).__name__}: {' '.join(str(error).split())[:400]}"
     return Broken(f"{point.name} = {point.value}", distribution, version, cause, traceback.format_exc())
@@ -233,7 +236,7 @@ def load_factory(entry: Entry) -> Callable[..., Any]:
         target: Any = importlib.import_module(module)
         for part in attribute.split("."):
             target = getattr(target, part)
-    except Exception as error:
+    except _FAULTS as error:
         raise PluginError(
             f"{entry.name} (from {entry.provider}): its factory {entry.factory!r} cannot be imported: "
             f"{type(error).__name__}: {error}"

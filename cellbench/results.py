@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from cellbench.errors import StoreError
 from cellbench.report import csv, failures, latex, tables
 from cellbench.report.files import write_text
 from cellbench.store import Store
@@ -98,7 +100,15 @@ def gather(folder: Path, *, curves: bool = True) -> Report:
     Raises:
         StoreError: there are no results.
     """
-    return report(read(folder, curves=curves))
+    try:
+        return report(read(folder, curves=curves))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        raise StoreError(
+            f"{folder} cannot be laid out: {type(error).__name__}: {' '.join(str(error).split())[:200]} "
+            f"({Path(at.filename).name}:{at.lineno}). If runs.sqlite was altered by hand, put a copy back, or "
+            "start anew with --fresh (this one is kept beside); else this is a fault of cellbench: please report it."
+        ) from error
 
 
 def again(command: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -87,36 +88,46 @@ class Store:
         if fresh and not write:
             raise StoreError(f"{folder} holds no {FILE}: no results yet. `cellbench run` makes them.")
         try:
-            if write:
-                folder.mkdir(parents=True, exist_ok=True)
-            mode = "rwc" if write else "ro"
-            uri = f"{self.path.resolve().as_uri()}?mode={mode}"
-            self.db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
             with self.explained():
+                if fresh:
+                    self._make()
+                uri = f"{self.path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
+                self.db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
                 if write:
-                    self._open_to_write(fresh)
-                self._verify()
+                    self._open_to_write()
+                else:
+                    self._verify()
         except OSError as error:
             raise StoreError(f"{folder}: {error.strerror}; choose another place with --results") from None
-        except sqlite3.OperationalError as error:
-            raise StoreError(f"{self.path}: {error}. Is the folder readable and writable?") from None
 
-    def _open_to_write(self, fresh: bool) -> None:
-        if not fresh and self.path.stat().st_size:
-            self._verify()
+    def _open_to_write(self) -> None:
+        self._verify()
         # WAL needs memory shared between processes, which a network file system does not give
         self.db.execute(f"PRAGMA journal_mode = {'DELETE' if on_network(self.folder) else 'WAL'}")
         self.db.execute("PRAGMA synchronous = FULL")
         self.db.execute("PRAGMA foreign_keys = ON")
-        if self.db.execute("PRAGMA user_version").fetchone()[0] == 0:
-            stamp = f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {schema.VERSION};"
-            self.db.executescript(f"BEGIN; {schema.text()}; {stamp} COMMIT;")
+
+    def _make(self) -> None:
+        """Make the file whole before it bears its name: an empty one is then always a damaged one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.path.with_name(f".{FILE}.{os.getpid()}")
+        beside.unlink(missing_ok=True)
+        try:
+            db = sqlite3.connect(beside, isolation_level=None)
+            try:
+                stamp = f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {schema.VERSION};"
+                db.executescript(f"BEGIN; {schema.text()}; {stamp} COMMIT;")
+            finally:
+                db.close()
+            beside.replace(self.path)
+        finally:
+            beside.unlink(missing_ok=True)
 
     def _verify(self) -> None:
         application = self.db.execute("PRAGMA application_id").fetchone()[0]
         version = self.db.execute("PRAGMA user_version").fetchone()[0]
         if application == 0 and version == 0 and not self.db.execute("SELECT 1 FROM sqlite_master").fetchone():
-            return  # empty, as a kill right after its making leaves it
+            raise StoreError(f"{self.path} is empty, which cellbench never leaves it. {_DAMAGED}")
         if application != schema.APPLICATION_ID:
             raise StoreError(f"{self.path} is not a store of cellbench; choose another folder with --results")
         if version != schema.VERSION:

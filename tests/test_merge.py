@@ -20,17 +20,25 @@ from tests.test_run import exports
 PARTS = {**TINY, "cells": ["rnn", {"name": "lstm", "label": "=long|<b>"}], "seeds": 4}
 
 
+def go(experiment: dict[str, Any], folder: Path | str, **keys: Any) -> dict[str, Any]:
+    """Run; the exports. Charts take seconds and say nothing that the tables do not."""
+    run_experiment(experiment, folder, report=False, **keys)
+    results.write(Path(folder), charts=False)
+    return exports(Path(folder))
+
+
 @pytest.fixture
 def parts(tmp_path: Path) -> list[Path]:
     """Three shards of one experiment, beside `whole`."""
-    run_experiment(PARTS, "whole")
+    go(PARTS, "whole")
     for i in (1, 2, 3):
-        run_experiment(PARTS, f"s{i}", shard=(i, 3), report=i == 1)
+        run_experiment(PARTS, f"s{i}", shard=(i, 3), report=False)
     return [tmp_path / f"s{i}" for i in (1, 2, 3)]
 
 
 def numbers(folder: Path) -> dict[str, Any]:
-    results.write(folder)
+    """The exports, made again."""
+    results.write(folder, charts=False)
     return exports(folder)
 
 
@@ -56,7 +64,7 @@ def test_merged_shards_are_the_undivided_run(parts: list[Path], command: Command
     ended = command("merge", "part", parts[0], parts[2])
     assert "replicas planned, 3 of them missing, in part" in ended.err
     # what was merged goes on like any other run
-    run_experiment(PARTS, "part")
+    run_experiment(PARTS, "part", report=False)
     assert numbers(Path("part")) == whole
 
 
@@ -72,7 +80,7 @@ CONFLICTS = {
 
 def test_other_numbers_are_refused_and_shown(command: Command) -> None:
     """One number changed in a copy: exit 2, the replica and both values are named, and OUT is as it was."""
-    run_experiment(TINY, "a")
+    run_experiment(TINY, "a", report=False)
     merge(Path("out"), [Path("a")])
     before = Path("out/runs.sqlite").read_bytes()
     for kind, (statement, said) in CONFLICTS.items():
@@ -92,7 +100,7 @@ def test_other_numbers_are_refused_and_shown(command: Command) -> None:
 
 def test_volatile_columns_may_differ_and_a_result_beats_a_machines_fault() -> None:
     """When and where are no numbers; what a machine lost in one part is taken from the other, in both orders."""
-    run_experiment(TINY, "a")
+    run_experiment(TINY, "a", report=False)
     shutil.copytree("a", "b")
     change(Path("b"), "UPDATE replica SET host = 'b', worker = '1', seconds = 9, attempt = 2, started = 'x'")
     change(
@@ -108,12 +116,12 @@ def test_volatile_columns_may_differ_and_a_result_beats_a_machines_fault() -> No
 
 def test_what_is_no_part_is_refused(command: Command) -> None:
     """Another experiment, another text of a cell, another engine, an empty folder: exit 2, and why."""
-    run_experiment(TINY, "a")
+    run_experiment(TINY, "a", report=False)
     for name, keys, said in (
         ("seeds", {"seeds": 3}, "seeds is [0, 1] in the first, [0, 1, 2] in the second"),
         ("engine", {"engine": "stack"}, "engine is 'reference' in the first, 'stack' in the second"),
     ):
-        run_experiment({**TINY, **keys}, name)
+        run_experiment({**TINY, **keys}, name, report=False)
         ended = command("merge", "out", "a", name)
         assert (ended.status, said in ended.err) == (2, True), ended.err
     shutil.copytree("a", "text")

@@ -44,7 +44,7 @@ MAY = {
     "executors": {"errors"},
     "dispatch": {"executors", "records"},
     "environment": {"", "plugins"},
-    "results": {"report", "store", "summary"},
+    "results": {"errors", "report", "store", "summary"},
 }
 KNOWS_TORCH = {"cell", "cells", "training", "conformance"}
 

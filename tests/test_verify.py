@@ -45,7 +45,7 @@ CHANGES = {
 def test_verify(command: Command) -> None:
     """The stored text of a cell is enough; every kind of change of the store is found; exit 0 and 1."""
     Path("mycell.py").write_text(MINE)
-    run_experiment(CELLS, "out")
+    run_experiment(CELLS, "out", report=False)
     Path("mycell.py").unlink()
     ended = command("verify", "out", "--choice", 5)
     assert ended.status == 0, ended.out
@@ -62,7 +62,7 @@ def test_verify(command: Command) -> None:
 
 def test_verify_elsewhere(command: Command) -> None:
     """What differs in the environment comes first, and numbers are then compared to a tolerance."""
-    run_experiment({**TINY, "cells": ["rnn"], "seeds": 1}, "out")
+    run_experiment({**TINY, "cells": ["rnn"], "seeds": 1}, "out", report=False)
     with sqlite3.connect("out/runs.sqlite") as db:
         db.execute("UPDATE replica SET isa = 'vax'")
         db.execute("UPDATE experiment SET environment = json_set(environment, '$.packages.torch', '1.0')")
@@ -83,7 +83,9 @@ def test_verify_elsewhere(command: Command) -> None:
 def test_verify_with_another_text_of_a_plugin(command: Command) -> None:
     """A plugin whose text is no longer that of the results is named; a failure by the cell is verified too."""
     Path("bad.py").write_text(FAILING.replace("calls > 60", "calls > 0"))
-    run_experiment({**TINY, "cells": ["rnn", {"name": "bad", "factory": "./bad.py:Failing"}], "seeds": 1}, "out")
+    run_experiment(
+        {**TINY, "cells": ["rnn", {"name": "bad", "factory": "./bad.py:Failing"}], "seeds": 1}, "out", report=False
+    )
     found = verify(Path("out"))
     assert (found.exact, found.difference) == (2, "")
     import cellbench.records
