@@ -15,9 +15,11 @@ from torch import nn
 from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
+from cellbench.errors import CellError
 from cellbench.streams import Stream
 from cellbench.tasks.binary_addition import BinaryAddition
 from cellbench.training.engines import Refused, reference, stack
+from cellbench.training.engines.choice import Choice, choose
 from cellbench.training.model import Blueprint, Model
 from cellbench.training.optimizers import OPTIMIZERS
 from tests import cells_for_tests as odd
@@ -184,3 +186,16 @@ def test_scores(engine: str) -> None:
         assert scores.sequence_accuracy[row] == pytest.approx(within.all(axis=(0, 2)).mean())
         loss = -np.mean(np.where(y[seed, 0] == 1, np.log(p), np.log(1 - p)))
         assert scores.loss[row] == pytest.approx(loss, rel=1e-5)
+
+
+def test_auto_takes_the_fastest_that_carries_the_cell() -> None:
+    """`auto` goes by the largest hidden size, falls back with the reason, and an engine asked for is not replaced."""
+    adam = OPTIMIZERS["adam"]
+    assert choose("auto", [blueprint(rnn, 4), blueprint(rnn, 600)], adam, 1.0).engine == "reference"
+    fallen = choose("auto", [blueprint(odd.Branching)], adam, 1.0)
+    assert fallen.engine == "reference"
+    assert "not stack: vmap" in fallen.reason
+    assert "not lanes: " in fallen.reason
+    assert choose("stack", [blueprint(rnn)], adam, 1.0) == Choice("stack", "asked for")
+    with pytest.raises(CellError, match="the engine asked for cannot carry it: not stack"):
+        choose("stack", [blueprint(odd.Branching)], adam, 1.0)

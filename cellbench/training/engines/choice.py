@@ -11,7 +11,16 @@ from cellbench.training.engines import Engine, Refused
 from cellbench.training.model import Blueprint
 from cellbench.training.optimizers import Optimizer
 
-FASTEST_FIRST = ("lanes", "stack", "reference")
+
+def fastest_first(hidden_size: int) -> tuple[str, ...]:
+    """The engines in the order of their speed on a CPU, for a cell whose largest hidden size is this.
+
+    By `benchmarks/engines.py --crossing` (docs/engines.md has its numbers): lanes leads up to 512 units, where the
+    library's matrix products draw level; a stack of 32 pays up to 128 units, and one replica at a time beyond them.
+    """
+    if hidden_size <= 128:
+        return ("lanes", "stack", "reference")
+    return ("lanes", "reference", "stack") if hidden_size <= 512 else ("reference", "lanes", "stack")
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,8 @@ def choose(wanted: str, blueprints: Sequence[Blueprint], optimizer: Optimizer, c
         CellError: the engine asked for refuses, or none can carry the cell.
     """
     reasons = []
-    for name in FASTEST_FIRST if wanted == "auto" else (wanted,):
+    largest = max(blueprint.hidden_size for blueprint in blueprints)
+    for name in fastest_first(largest) if wanted == "auto" else (wanted,):
         try:
             for blueprint in blueprints:
                 prepare(name, blueprint, optimizer, clip_norm)
