@@ -16,7 +16,7 @@ from cellbench.conformance.subject import Broken, Check, Subject, leaves, step
 from cellbench.records import CellSpec, Chunk, Evaluate, Final, Point, Replica, Settings, Solved, Train
 from cellbench.tasks.binary_addition import BinaryAddition
 from cellbench.training.engines import Refused
-from cellbench.training.engines.choice import FASTEST_FIRST, prepare
+from cellbench.training.engines.choice import fastest_first, prepare
 from cellbench.training.loop import train
 from cellbench.training.model import measure
 from cellbench.training.optimizers import OPTIMIZERS
@@ -43,7 +43,7 @@ def _carrying(subject: Subject) -> tuple[list[str], dict[str, str]]:
         Broken: none does.
     """
     carried, refused = [], {}
-    for name in FASTEST_FIRST:
+    for name in fastest_first(1):
         try:
             prepare(name, subject.blueprint(hidden_size=HIDDEN), OPTIMIZERS["adam"], 1.0)
         except Refused as refusal:

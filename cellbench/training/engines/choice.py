@@ -15,7 +15,7 @@ from cellbench.training.optimizers import Optimizer
 def fastest_first(hidden_size: int) -> tuple[str, ...]:
     """The engines in the order of their speed on a CPU, for a cell whose largest hidden size is this.
 
-    By `benchmarks/engines.py --crossing` (docs/engines.md has its numbers): lanes leads up to 512 units, where the
+    By `benchmarks/engines.py --sizes` (docs/engines.md has its numbers): lanes leads up to 512 units, where the
     library's matrix products draw level; a stack of 32 pays up to 128 units, and one replica at a time beyond them.
     """
     if hidden_size <= 128:
