@@ -1,10 +1,11 @@
-"""How long the summary of a large experiment takes: 50 cells x 8 points x 10 seeds x 5 learning rates, invented.
+"""How long a report takes.
 
-    python benchmarks/report.py
+    python benchmarks/report.py                    # 50 cells x 8 points x 10 seeds x 5 learning rates, invented
+    python benchmarks/report.py --folder DIR       # of a results folder: everything after training
 
-No training and no store: frames as the store gives them, 20,000 replicas, each evaluated at the trained length, at
-four other lengths and at four difficulties. Prints the seconds for each part, and whether the same frames gave the
-same bytes twice.
+Invented: no training and no store, but frames as the store gives them, 20,000 replicas with curves, each evaluated
+at the trained length, at four other lengths and at four difficulties. Prints the seconds for each part, and whether the
+same frames gave the same bytes twice. Of a folder: reads it, and makes every file again in a folder of its own.
 """
 
 from __future__ import annotations
@@ -12,13 +13,21 @@ from __future__ import annotations
 import argparse
 import hashlib
 import math
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cellbench.report import tables
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from cellbench import results
+from cellbench.report import csv, tables
 from cellbench.summary import Design, Summary, summarise
+from tests.made import curves, experiment
 
 LIMIT = 15.0
 """Seconds that the summary may take."""
@@ -90,12 +99,56 @@ def digest(summary: Summary) -> str:
     return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
+@contextmanager
+def timed(name: str) -> Iterator[None]:
+    """Print the seconds of the clock and of the processor."""
+    started, busy = time.perf_counter(), time.process_time()
+    yield
+    clock, processor = time.perf_counter() - started, time.process_time() - busy
+    print(f"{name:<9}{clock:6.2f} s ({processor:.2f} s of the processor)")
+
+
+def publish(report: results.Report, folder: Path) -> None:
+    """Write everything, and print how long it took and how large the page is."""
+    with timed("tables"):
+        results.publish(report, folder, charts=False)
+    with timed("page, png"):
+        results.draw(report, folder)
+    pictures = sum(path.stat().st_size for path in (folder / "charts").iterdir())
+    size = (folder / "report.html").stat().st_size
+    print(f"report.html {size / 2**20:.2f} MiB; charts {pictures / 2**20:.1f} MiB")
+
+
+def of_folder(source: Path) -> None:
+    """Everything after training."""
+    with tempfile.TemporaryDirectory() as folder, timed("in all"):
+        with timed("read"):
+            stored = results.read(source)
+        with timed("summary"):
+            report = results.report(stored)
+        publish(report, Path(folder))
+
+
+def drawn(plan: Design, runs: pd.DataFrame, summary: Summary) -> None:
+    """The files of the invented experiment, with invented curves."""
+    table = runs.assign(final_step=plan.max_steps, seconds=0.1, traceback="")
+    for name in csv.columns(csv.RUNS, plan.axes[:-2]):
+        if name not in table.columns:
+            table[name] = ""
+    with tempfile.TemporaryDirectory() as folder:
+        publish(results.Report(table, curves(plan, table), plan, summary, experiment(plan), 0), Path(folder))
+
+
 def main() -> None:
     """Print the seconds of each part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--folder", type=Path, help="a results folder instead")
     arguments = parser.parse_args()
+    if arguments.folder is not None:
+        of_folder(arguments.folder)
+        return
     plan = design(arguments.cells, arguments.seeds)
     runs, evaluations = frames(plan)
     started, busy = time.perf_counter(), time.process_time()
@@ -112,6 +165,7 @@ def main() -> None:
     for frame in ("solved_over_steps", "performance_profile", "tuning_curve", "rate_profile"):
         getattr(summary, frame)
     print(f"charts   {time.perf_counter() - started:6.2f} s")
+    drawn(plan, runs, summary)
     same = digest(summary) == digest(summarise(runs, evaluations, plan))
     print(f"the same bytes twice: {'yes' if same else 'NO'}")
 

@@ -145,9 +145,10 @@ def column(found: Any) -> list[Any]:
         ([True, False, False], [True, False, False]),
         ([math.nan, math.nan], [None, None]),
         ([math.inf, 1.5], [None, 1.5]),
+        ([0.03] * 9 + [math.nan] * 2 + [math.inf] * 4 + [2.0] * 9, [0.03] * 9 + [None] * 6 + [2] * 9),
         ([], []),
     ],
-    ids=["text", "numbers", "missing text", "flags", "nothing known", "infinite", "empty"],
+    ids=["text", "numbers", "missing text", "flags", "nothing known", "infinite", "runs of numbers", "empty"],
 )
 def test_frames_come_back(values: list[Any], expected: list[Any]) -> None:
     """What is embedded is what the script reads, numbers to four digits."""

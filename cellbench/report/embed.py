@@ -30,9 +30,11 @@ def frame(table: pd.DataFrame, digits: int | None = DIGITS) -> dict[str, Any]:
 def _column(column: pd.Series[Any], digits: int | None) -> Any:
     if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         return _runs(column)
-    if column.isna().all():
-        return {"of": [None], "runs": [0, len(column)]}
     values = column.to_numpy(dtype=np.float64, na_value=math.nan)
+    known = np.where(np.isfinite(values), values, math.inf)
+    if 4 * np.count_nonzero(known[1:] != known[:-1]) < len(values):  # long runs of one number
+        found = _runs(pd.Series(np.where(np.isfinite(values), values, math.nan)))
+        return {**found, "of": [None if x is None else _number(x, digits) for x in found["of"]]}
     return [_number(x, digits) for x in values.tolist()]
 
 

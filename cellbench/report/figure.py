@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import altair as alt
@@ -50,9 +52,15 @@ class Figure:
     every_cell: bool = False
     """Whether it shows all cells at once, however many."""
 
+    @cached_property
+    def _definition(self) -> dict[str, Any]:
+        # altair takes a while to write it out
+        found: dict[str, Any] = self.chart.to_dict(validate=False)
+        return found
+
     def spec(self) -> dict[str, Any]:
         """The definition for the page: as wide as its container, with its data by name."""
-        spec: dict[str, Any] = self.chart.to_dict(validate=False)
+        spec = copy.deepcopy(self._definition)
         spec |= {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
         spec["config"] = look.config(static=False)
         spec["height"] = self.height
@@ -72,15 +80,16 @@ class Figure:
         if "cell" in frame.columns and not self.every_cell:
             frame = frame[frame["cell"].isin([*cells, ""])]
         options = next((c.options for c in self.controls if c.field == self.panels), ())
+        spec = copy.deepcopy(self._definition)
         if options:
             shown = [value for value, _ in options[:MOST_PANELS]]
             frame = frame[frame[self.panels].isin(shown)]
-            facet = alt.Facet(f"{self.panels}:N", title=None, sort=shown)
-            chart = self.chart.properties(width=150, height=120).facet(facet, columns=min(4, len(shown)))
-            spec: dict[str, Any] = chart.to_dict(validate=False)
+            facet = {"field": self.panels, "type": "nominal", "title": None, "sort": shown}
+            spec = {key: value for key, value in spec.items() if key != "layer"}
+            panel = {"layer": self._definition["layer"], "width": 150, "height": 120}
+            spec |= {"facet": facet, "columns": min(4, len(shown)), "spec": copy.deepcopy(panel)}
         else:
-            spec = self.chart.to_dict(validate=False) | {"width": 380}
-            spec["height"] = self.height if self.rows else 230
+            spec |= {"width": 380, "height": self.height if self.rows else 230}
         said = [text for c in self.controls if c.field != self.panels for _, text in c.options[:1]]
         spec["title"] = {"text": self.title, "subtitle": ", ".join(said)} if said else self.title
         choice = next((c.options[0][1] for c in self.controls if c.field in ("metric", "measure")), "")
