@@ -36,6 +36,11 @@ def all_figures(figures: Figures) -> list[Figure]:
     return [figure for figure in drawn if len(figure.frame)]
 
 
+def _band(figures: Figures) -> float:
+    """How strong a band is: many, one over the other, would hide the lines."""
+    return 0.14 if len(first_shown(figures)) <= 4 else 0.06
+
+
 def _points(figures: Figures, *, pooled: bool) -> Control:
     names = ([ALL_POINTS] if pooled and len(figures.points) > 1 else []) + figures.points
     return Control("point", "point", tuple((name, name) for name in names))
@@ -106,7 +111,7 @@ def _curves(figures: Figures, e: Encodings) -> Figure:
     chart = layers(
         e,
         curve.mark_area().encode(x=x, y=alt.Y("low:Q", title=CHOICE), y2="high:Q", color=e.line,
-                                 opacity=e.faded(0.14, 0.01)),
+                                 opacity=e.faded(_band(figures), 0.01)),
         reference.mark_rule(color=look.MUTED, strokeDash=[2, 3]).encode(y=y, tooltip=tips(
             ("name", "a predictor that", ""), ("middle", "bit accuracy", ".4~f"))),
         reference.mark_text(align="left", dx=3, dy=-4, fontSize=9, color=look.MUTED).encode(
@@ -142,7 +147,7 @@ def _solved(figures: Figures, e: Encodings) -> Figure:
     chart = layers(
         e,
         curve.mark_area(interpolate="step-after").encode(
-            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", color=e.line, opacity=e.faded(0.1, 0.01)),
+            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", color=e.line, opacity=e.faded(_band(figures), 0.01)),
         curve.mark_line(interpolate="step-after", strokeWidth=2).encode(
             x=x, y=y, color=e.line, strokeDash=e.dash, opacity=e.faded(1)),
         base(kind="censored").mark_point(shape="stroke", angle=90, size=160, strokeWidth=2).encode(

@@ -32,7 +32,10 @@ def write(frame: pd.DataFrame, path: Path) -> None:
     safe = frame.copy(deep=False)
     for name in safe.columns:
         if safe[name].dtype == object or isinstance(safe[name].dtype, pd.StringDtype):
-            safe[name] = safe[name].map(_harmless)
+            # millions of rows, but few texts
+            changed = {text: harmless for text in safe[name].unique() if (harmless := _harmless(text)) is not text}
+            if changed:
+                safe[name] = safe[name].map(lambda text, changed=changed: changed.get(text, text))
     with replaced(path) as file:
         safe.to_csv(file, index=False, lineterminator="\n", na_rep="")
 

@@ -101,7 +101,10 @@
     }
     const longest = Math.max(...listed().map((cell) => cell.length));
     const columns = Math.max(1, Math.floor(place.clientWidth / (44 + 6.5 * Math.min(longest, 30))));
-    for (const layer of spec.layer ?? []) {
+    for (const layer of spec.layer) {
+      // on a phone long names leave room for what they name
+      const axis = layer.encoding.y?.axis;
+      if (axis?.labelLimit) axis.labelLimit = Math.min(axis.labelLimit, 0.35 * place.clientWidth);
       for (const channel of Object.values(layer.encoding ?? {}))
         if (channel.legend && "columns" in channel.legend) channel.legend.columns = columns;
     }
