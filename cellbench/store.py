@@ -102,6 +102,10 @@ class Store:
 
     def _open_to_write(self) -> None:
         self._verify()
+        # before the first write: what is damaged is left as it was found
+        said = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if said != "ok":
+            raise StoreError(f"{self.path} is damaged ({' '.join(str(said).split())[:200]}). {_DAMAGED}")
         # WAL needs memory shared between processes, which a network file system does not give
         self.db.execute(f"PRAGMA journal_mode = {'DELETE' if on_network(self.folder) else 'WAL'}")
         self.db.execute("PRAGMA synchronous = FULL")
@@ -356,8 +360,14 @@ class Store:
             f"SELECT p.*, r.id AS replica, {outcome} "
             "FROM plan p LEFT JOIN replica r ON r.key = p.key ORDER BY p.position"
         )
+        seen: dict[bytes, str] = {}
         with self.reading():
-            frame = pd.read_sql_query(query, self.db)
+            # most texts are the same in every row: one object each, not one a row
+            self.db.text_factory = lambda raw: seen.setdefault(raw, raw.decode())
+            try:
+                frame = pd.read_sql_query(query, self.db)
+            finally:
+                self.db.text_factory = str
             points = {text: json.loads(text) for text in frame["parameters"].unique()}
             parameters = pd.DataFrame([points[text] for text in frame["parameters"]], index=frame.index)
             frame = frame.drop(columns=["position", "parameters"]).rename(columns={"parameters_n": "parameters"})

@@ -12,9 +12,10 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def started(experiment: dict[str, Any], folder: str) -> Any:
 
 def contents(folder: Path) -> dict[str, tuple[Any, ...]]:
     """Key to numbers, of everything that is stored."""
-    with sqlite3.connect(folder / "runs.sqlite") as db:
+    with closing(sqlite3.connect(folder / "runs.sqlite")) as db:
         rows = db.execute("SELECT key, checksum FROM replica").fetchall()
     return {key: tuple(rest) for key, *rest in rows}
 
@@ -71,7 +72,7 @@ def contents(folder: Path) -> dict[str, tuple[Any, ...]]:
 @pytest.mark.parametrize("engine", ["lanes", "stack"])
 def test_the_run_is_killed(engine: str, tmp_path: Path) -> None:
     """SIGKILL at 20 moments between the first stored chunk and the last; resumed, the exports are the whole run's."""
-    experiment = {**MANY, "engine": engine, "train": {"max_steps": 400 if engine == "lanes" else 40}}
+    experiment = {**MANY, "engine": engine, "train": {"max_steps": 400 if engine == "lanes" else 5}}
     expected = go(experiment, "whole")
     whole = contents(Path("whole"))
     mid, trained = 0, 0
@@ -256,7 +257,8 @@ def damaged(name: str, harm: Any, expected: Any, experiment: Any) -> str:
         # the way out works, and keeps what was there
         found = go(experiment, "out", fresh=True)
         assert Path("out/runs-1.sqlite").exists()
-        assert len(before) == Path("out/runs-1.sqlite").stat().st_size or "-wal" in name
+        kept = Path("out/runs-1.sqlite").read_bytes()
+        assert kept == before or (not name.startswith("truncated") and len(kept) == len(before)), name
         assert found == expected, f"{name}: after --fresh"
         return "told"
     assert found == expected, f"{name}: a wrong number"
@@ -291,7 +293,7 @@ def test_a_damaged_store() -> None:
 
     def pragma(text: str) -> Any:
         def harm(path: Path) -> None:
-            with sqlite3.connect(path) as db:
+            with closing(sqlite3.connect(path)) as db:
                 db.execute(f"PRAGMA {text}")
 
         return harm
@@ -319,7 +321,9 @@ def test_an_error_is_one_of_ours(tmp_path: Path) -> None:
     os.truncate("results/tiny/runs.sqlite", 5000)
     for command in (["run", str(path)], ["status", "results/tiny"], ["report", "results/tiny"],
                     ["verify", "results/tiny"], ["merge", "out", "results/tiny"]):  # fmt: skip
-        ended = subprocess.run(["cellbench", *command], capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            [sys.executable, "-m", "cellbench", *command], capture_output=True, text=True, check=False
+        )
         assert ended.returncode == 2, command
         assert "Traceback" not in ended.stderr
         assert "--fresh" in ended.stderr

@@ -405,7 +405,7 @@ def test_any_store(made: Path, command: Command) -> None:
 @pytest.mark.slow
 def test_any_store_many_times(made: Path, command: Command) -> None:
     """The same, many times; what the readers said is counted."""
-    ends = fuzz_store(made, command, max(1, MANY // 50))
+    ends = fuzz_store(made, command, max(1, MANY // 200))
     print(f"\n  counted: {dict(sorted(ends.items()))}")
     assert all(any(name in end for end in ends) for name in READERS)
 
@@ -428,6 +428,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.charts
 def test_names_cannot_escape(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hostile labels and a hostile file of a cell, in every file that a run writes: text, and nothing else."""
     Path("x.py").write_text(MINE)
