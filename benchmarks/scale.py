@@ -2,6 +2,7 @@
 
     python benchmarks/scale.py                      # every row of docs/scale.md, smallest first
     python benchmarks/scale.py --largest 10000      # without the rows that take long
+    python benchmarks/scale.py --real               # what replicas of 2,000 steps cost beside these
 
 Each row is a process of its own, so that its memory is its own. Replicas are as small as can be (bits 2 to 5, hidden
 size 1 and 2, 5 steps), so that what is measured is everything but training.
@@ -23,8 +24,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-AXES = {1: (1, 1, 1), 2: (2, 1, 1), 6: (3, 2, 1), 10: (5, 2, 1), 20: (5, 2, 2), 60: (5, 4, 3), 100: (5, 5, 4), 120: (6, 5, 4),
-        1000: (10, 10, 10)}  # fmt: skip
+AXES = {
+    1: (1, 1, 1), 2: (2, 1, 1), 6: (3, 2, 1), 10: (5, 2, 1), 20: (5, 2, 2), 60: (5, 4, 3), 100: (5, 5, 4),
+    120: (6, 5, 4), 1000: (10, 10, 10),
+}  # fmt: skip
 """Points to how many values of bits, batch size and hidden size."""
 SEEDS, RATES = 10, (0.01, 0.02, 0.03, 0.04, 0.05)
 
@@ -112,6 +115,29 @@ def one(replicas: int, cells: int, workers: int, executor: str) -> dict[str, Any
     }  # fmt: skip
 
 
+def real() -> None:
+    """What replicas of a usual size cost, and the store's part in it."""
+    from cellbench import runner, store
+
+    took: dict[str, float] = {}
+    add = store.Store.add
+
+    def timed_add(self: store.Store, *arguments: Any) -> None:
+        with timed(took, "store"):
+            add(self, *arguments)
+
+    store.Store.add = timed_add  # type: ignore[method-assign]
+    keys = {
+        "name": "real", "cells": ["rnn", "lstm", "gru"], "engine": "lanes", "seeds": 10, "learning_rate": [0.01, 0.1],
+        "grid": {"bits": 8, "batch_size": 16, "hidden_size": [4, 20]},
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder, timed(took, "run"):
+        done = runner.run(keys, Path(folder) / "out", report=False)
+        count = len(done.runs)
+    print(f"{count} replicas of 2,000 steps in {took['run']:.1f} s: {1000 * took['run'] / count:.0f} ms each; "
+          f"store {took['store'] / took['run']:.2%}")  # fmt: skip
+
+
 def rows(largest: int) -> list[tuple[int, int, int, str]]:
     """(replicas, cells, workers, executor) of each row."""
     found = [(n, 2, 1, "local") for n in (100, 1000, 10_000) if n <= largest]
@@ -134,8 +160,12 @@ def slope(found: Sequence[dict[str, Any]], name: str, over: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--largest", type=int, default=100_000, help="leave out rows of more replicas")
+    parser.add_argument("--real", action="store_true", help="instead: what replicas of a usual size cost")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.real:
+        real()
+        return
     if arguments.one:
         print(json.dumps(one(*json.loads(arguments.one))))
         return
