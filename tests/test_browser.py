@@ -191,7 +191,7 @@ def column(browser: Browser, name: str) -> list[str]:
 
 
 def test_the_table_sorts_filters_and_is_saved(browser: Browser, page: Path, tmp_path: Path) -> None:
-    """A head sorts up, then down, the unknown last; the filter keeps rows with all its parts; the CSV is what is seen."""
+    """A head sorts up, then down, unknowns last; the filter keeps rows with all its parts; the CSV is what is seen."""
     fresh(browser, page)
     press = (
         "[...document.querySelectorAll('#rows thead button')].find(b => b.textContent.startsWith('typical steps'))"
