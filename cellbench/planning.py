@@ -13,6 +13,7 @@ from typing import Any
 from cellbench import grid
 from cellbench.errors import CellbenchError, CellError, PluginError, StoreError
 from cellbench.experiment import Experiment
+from cellbench.guess import Guess
 from cellbench.keys import did_you_mean
 from cellbench.records import CellSpec, Chunk, Fit, Planned
 from cellbench.store import Store
@@ -183,8 +184,6 @@ def _choose(
 
 
 CHUNK_SECONDS = 4.0
-_SPEED = {"lanes": 1.5e9, "stack": 1.2e8, "reference": 2e7}
-"""Multiply-adds of the forward pass a second, training all counted: rough, chunks need no more."""
 
 
 def _chunks(
@@ -192,6 +191,7 @@ def _chunks(
 ) -> list[Chunk]:
     """What is to be trained, in chunks of a few seconds, the longest first so that workers stay busy to the end."""
     chunks: list[Chunk] = []
+    guess = Guess(experiment.task, experiment.settings)
     seen = set(done)
     for p in selected:
         missing = []
@@ -202,7 +202,7 @@ def _chunks(
         if not missing:
             continue
         engine = engines[p.cell.label]
-        seconds = _seconds(experiment, p, engine)
+        seconds = guess.seconds(p, engine)
         # whole seeds, so that learning rates share their data
         rates = len(experiment.learning_rates)
         width = max(1, int(CHUNK_SECONDS / seconds / rates)) * rates
@@ -212,13 +212,3 @@ def _chunks(
             cost = seconds * len(replicas)
             chunks.append(Chunk(p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost))
     return sorted(chunks, key=lambda chunk: -chunk.cost)
-
-
-def _seconds(experiment: Experiment, p: Planned, engine: str) -> float:
-    """A rough guess of a replica's seconds."""
-    from cellbench.streams import Stream
-
-    inputs, _ = experiment.task.batch(Stream("size", count=1), 1, dict(p.point.parameters))
-    batch = max(p.point.batch_size, 8)  # short batches fill no vector
-    work = float((p.fit.multiply_adds or 0) * inputs.shape[0] * batch * experiment.settings.train.max_steps)
-    return max(work / _SPEED[engine], 1e-4)

@@ -41,6 +41,7 @@ MAY = {
     "agreement": {"errors", "executors", "records", "training"},
     "summary": {"statistics"},
     "report": {"errors", "summary"},
+    "guess": {"records", "streams", "task"},
     "executors": {"errors"},
     "dispatch": {"executors", "records"},
     "environment": {"", "plugins"},

@@ -1,0 +1,54 @@
+"""A guess of how long a replica takes, good to a factor of two or three: enough to cut chunks and to order them."""
+
+from __future__ import annotations
+
+from cellbench.records import Pairs, Planned, Settings, schedule
+from cellbench.streams import Stream
+from cellbench.task import Task
+
+_SPEED = {"lanes": 3e10, "stack": 2.5e9, "reference": 3.5e8}
+"""Units a second, from the lstm row of benchmarks/README.md (hidden 20, 10 steps, batch 16, AVX2)."""
+_BACKWARD = 3.5
+"""Training a step costs this many forward passes."""
+_STATE = 15
+"""A number of state costs this many multiply-adds beside the products: its gates' exponentials."""
+_STEP = 50
+"""And each step this many, whatever the cell."""
+
+
+class Guess:
+    """Seconds of one core that a replica may take: training, the learning curve, and the final evaluation.
+
+    Args:
+        task, settings: of the experiment.
+    """
+
+    def __init__(self, task: Task, settings: Settings) -> None:
+        self._task, self._settings = task, settings
+        self._lengths: dict[Pairs, int] = {}
+        evaluate, train = settings.evaluate, settings.train
+        self._evaluations = len(schedule(evaluate.every, evaluate.growth, train.max_steps))
+
+    def seconds(self, p: Planned, engine: str) -> float:
+        """Of one replica of this cell at this point."""
+        settings, parameters = self._settings, p.point.parameters
+        length = self._length(parameters)
+        batch = max(p.point.batch_size, 8)  # a short batch fills no vector
+        rows = _BACKWARD * settings.train.max_steps * batch * length
+        rows += self._evaluations * settings.evaluate.examples * length
+        rows += settings.final.examples * length
+        for name, values in settings.final.values:
+            for value in values:
+                at = tuple((n, value if n == name else v) for n, v in parameters)
+                rows += settings.final.examples * self._length(at)
+        if settings.final.difficulty:
+            rows += len(self._task.difficulties(dict(parameters))) * settings.final.examples / 4 * length
+        units = (p.fit.multiply_adds or 0) + _STATE * (p.fit.state or 0) + _STEP
+        return rows * units / _SPEED[engine]
+
+    def _length(self, parameters: Pairs) -> int:
+        """Steps of an example."""
+        if parameters not in self._lengths:
+            inputs, _ = self._task.batch(Stream("size", count=1), 1, dict(parameters))
+            self._lengths[parameters] = inputs.shape[0]
+        return self._lengths[parameters]
