@@ -66,9 +66,16 @@ def outcome(store: Store, key: str) -> Stored:
         )
         found = Outcome(
             key,
-            curve=tuple(CurvePoint(step, math.nan if x is None else x, b, s) for step, x, b, s in curve),
-            evaluations=tuple(Evaluation(*e) for e in evaluations),
-            **dict(zip(OUTCOME, facts, strict=True)),
+            curve=tuple(
+                CurvePoint(int(t), math.nan if x is None else float(x), float(b), float(s)) for t, x, b, s in curve
+            ),
+            evaluations=tuple(Evaluation(str(by), value, float(b), float(s)) for by, value, b, s in evaluations),
+            **{name: _number(name, value) for name, value in zip(OUTCOME, facts, strict=True)},
         )
         batch_size, size, hidden_size, rate, seed = rest
         return Stored(label, cell, json.loads(parameters), batch_size, size, hidden_size, rate, seed, text, found)
+
+
+def _number(name: str, value: Any) -> Any:
+    """A final loss or accuracy; a store altered by hand may hold anything there."""
+    return float(value) if name.startswith("final_") and name != "final_step" and value is not None else value
