@@ -1,7 +1,11 @@
-"""summary.tex: the table over all points, for a paper. Needs the package booktabs. Layout only."""
+"""summary.tex: the main tables, for a paper. Needs the package booktabs. Layout only."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from cellbench.report import grids
+from cellbench.report.grids import Grid
 from cellbench.report.layout import BRIEF, HEADS, legend, overview, printable
 from cellbench.summary import Design, Summary
 
@@ -22,25 +26,46 @@ def escape(text: str) -> str:
 
 
 def latex(summary: Summary, design: Design) -> str:
-    """A `table` with the columns of the terminal's table; its caption says what they mean."""
-    rows = [" & ".join(map(_cell, row[:BRIEF])) + r" \\" for row in overview(summary, design)]
-    columns = "l" + "r" * (BRIEF - 2) + "l"
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs,textcomp}",
-            r"\begin{table}",
-            rf"\caption{{{escape(design.name)}: {escape(legend(design))}.}}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            " & ".join(map(escape, HEADS[:BRIEF])) + r" \\",
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
+    """The main tables of summary.md, one `table` each: all points, by axis value, across the rates, single points."""
+    main = Grid(f"{design.name}: {legend(design)}", tuple(HEADS[:BRIEF]), tuple(
+        tuple(row[:BRIEF]) for row in overview(summary, design)
+    ))  # fmt: skip
+    others = (
+        grids.by_axis(summary, design), grids.across(summary), _without(grids.points(summary, design), "notes"),
+        grids.ratios(summary, design),
+    )  # fmt: skip
+    lines = [r"% needs \usepackage{booktabs,textcomp}"]
+    for grid in (main, *others):
+        if grid.rows:
+            lines += _one(grid)
+    return "\n".join(lines) + "\n"
+
+
+def _without(grid: Grid, head: str) -> Grid:
+    """A column too wide for a page left out."""
+    at = grid.heads.index(head)
+    return replace(
+        grid,
+        heads=(*grid.heads[:at], *grid.heads[at + 1 :]),
+        rows=tuple((*row[:at], *row[at + 1 :]) for row in grid.rows),
     )
+
+
+def _one(grid: Grid) -> list[str]:
+    columns = "".join("l" if head in grid.foreign | {"verdict"} else "r" for head in grid.heads)
+    return [
+        "",
+        r"\begin{table}",
+        rf"\caption{{{escape(grid.title)}.}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(map(escape, grid.heads)) + r" \\",
+        r"\midrule",
+        *(" & ".join(map(_cell, row)) + r" \\" for row in grid.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
 
 
 def _cell(text: str) -> str:

@@ -5,28 +5,20 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from tabulate import tabulate
 
+from cellbench.report import grids
+from cellbench.report.grids import Grid
 from cellbench.report.layout import (
     BRIEF,
     HEADS,
-    known,
     legend,
-    number,
     overview,
-    p_value,
     printable,
-    ratio,
-    share,
     span,
-    steps,
-    steps_rows,
-    typical,
 )  # fmt: skip
 from cellbench.summary import Design, Summary, Verdict, words
-from cellbench.summary.design import Value, axis_word, point_name, value_word
 
 WIDTH = 100
 """Columns of the terminal's text."""
@@ -117,10 +109,11 @@ def markdown(summary: Summary, design: Design) -> str:
     parts += _section(
         "All points, at the tuned learning rate", _all_points(summary, design), _starred(summary.footnotes)
     )
-    parts += _section("By value of each axis", _by_axis(summary, design))
-    parts += _section("Across the learning rates, nothing picked", _across(summary))
-    parts += _section("Each point", _points(summary, design))
-    parts += _section("Ratios at each point (description)", _ratios(summary, design))
+    for grid in (
+        grids.by_axis(summary, design), grids.across(summary), grids.points(summary, design),
+        grids.ratios(summary, design),
+    ):  # fmt: skip
+        parts += _section(grid.title, _grid(grid))
     parts += _accuracy(summary, design)
     parts += _section("What became of the replicas", _outcomes(summary), _missing(summary))
     parts += _section("How to read this", escape(summary.how_to_read))
@@ -135,6 +128,17 @@ def _section(title: str, *bodies: str) -> list[str]:
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     rows = [list(row) for row in rows]
     return tabulate(rows, list(heads), tablefmt="github", disable_numparse=True) if rows else ""
+
+
+def _grid(grid: Grid) -> str:
+    # brackets of intervals stay as they are
+    return _table(
+        grid.heads,
+        (
+            [escape(text) if head in grid.foreign else text for head, text in zip(grid.heads, row, strict=True)]
+            for row in grid.rows
+        ),
+    )
 
 
 def _starred(notes: Sequence[str]) -> str:
@@ -157,93 +161,6 @@ def _all_points(summary: Summary, design: Design) -> str:
         [escape(text) if i in (0, verdict) else text for i, text in enumerate(row)] for row in overview(summary, design)
     )
     return f"{_table(HEADS, rows)}\n\n{escape(legend(design))}; one point left out: the range of the ratio."
-
-
-def _pair(row: Any) -> list[str]:
-    return [escape(row["cell"]), escape(row["baseline"])]
-
-
-def _by_axis(summary: Summary, design: Design) -> str:
-    frame = steps_rows(summary)
-    rows = []
-    for row in frame[~frame["scope"].isin(["all", "point"])].to_dict("records"):
-        axis = next(a for a in design.axes if known(row[a]))
-        value: Value = row[axis]
-        where = f"{axis_word(axis, [value])}={value_word(axis, value)}"
-        counts = [str(row["seeds"]), str(row["points"])]
-        rows.append(
-            [
-                *_pair(row),
-                escape(where),
-                *counts,
-                ratio(row),
-                number(row["work_ratio"]),
-                p_value(row["p_holm"]),
-                str(row["verdict"]),
-            ]
-        )
-    heads = ["cell", "baseline", "where", "seeds", "points", "ratio of steps", "work", "p (Holm)", "verdict"]
-    return _table(heads, rows)
-
-
-def _across(summary: Summary) -> str:
-    frame = steps_rows(summary, "across")
-    rows = [
-        [*_pair(row), str(row["seeds"]), str(row["points"]), ratio(row), p_value(row["p_holm"]), str(row["verdict"])]
-        for row in frame[frame["scope"] == "all"].to_dict("records")
-    ]
-    return _table(["cell", "baseline", "seeds", "points", "ratio of steps", "p (Holm)", "verdict"], rows)
-
-
-def _points(summary: Summary, design: Design) -> str:
-    """Each cell at each point: the tuned row."""
-    tau, rows = design.max_steps, []
-    for row in summary.cells[summary.cells["at"] == "tuned"].to_dict("records"):
-        rows.append(
-            [
-                escape(point_name(design.axes, tuple(row[a] for a in design.axes))),
-                escape(row["cell"]),
-                str(row["seeds"]),
-                share(row) + span(row["solved_low"], row["solved_high"], words.percent),
-                _median(row, tau),
-                typical(row, tau),
-                _mean(row, tau),
-                f"{words.number(row['picked'])} ({words.percent(row['picked_share'])})"
-                if known(row["picked"])
-                else "–",
-                escape(row["notes"]),
-            ]
-        )
-    heads = ["point", "cell", "seeds", "solved", "median steps", "typical steps", "mean steps", "picked", "notes"]
-    return _table(heads, rows)
-
-
-def _median(row: Any, tau: int) -> str:
-    if not known(row["solved"]):
-        return "–"
-    middle = f"{row['median_steps']:.0f}" if known(row["median_steps"]) else "not reached"
-    if row["seeds"] < 6:
-        return f"{middle} (interval needs 6 seeds)"
-    low, high = (f"{row[k]:.0f}" if known(row[k]) else f"> {tau}" for k in ("median_low", "median_high"))
-    return f"{middle} [{low}, {high}]"
-
-
-def _mean(row: Any, tau: int) -> str:
-    if not known(row["mean_steps"]):
-        return "–"
-    return steps(row["mean_steps"], tau) + span(row["mean_low"], row["mean_high"], lambda x: f"{x:.0f}")
-
-
-def _ratios(summary: Summary, design: Design) -> str:
-    frame = steps_rows(summary)
-    rows = []
-    for row in frame[frame["scope"] == "point"].to_dict("records"):
-        where = escape(point_name(design.axes, tuple(row[a] for a in design.axes)))
-        sooner = words.percent(row["sooner"]) if known(row["sooner"]) else "–"
-        rows.append(
-            [where, *_pair(row), str(row["seeds"]), ratio(row), p_value(row["p_holm"]), sooner, str(row["verdict"])]
-        )
-    return _table(["point", "cell", "baseline", "seeds", "ratio of steps", "p (Holm)", "sooner", "verdict"], rows)
 
 
 def _accuracy(summary: Summary, design: Design) -> list[str]:
