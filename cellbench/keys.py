@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -25,13 +26,18 @@ def _one_or_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
+def _decimal(value: object) -> object:
+    """A whole number where a decimal one is expected, as YAML writes it; one beyond every float is infinite."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
+    return value
+
+
 def _numbers(value: object) -> object:
-    """Whole numbers where decimals are expected, as YAML writes them."""
-    return (
-        [float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in value]
-        if isinstance(value, list)
-        else value
-    )
+    return [_decimal(v) for v in value] if isinstance(value, list) else value
 
 
 def _seeds(value: object) -> object:
@@ -52,11 +58,7 @@ def _cells(value: object) -> object:
     return [{"name": v} if isinstance(v, str) else v for v in value] if isinstance(value, list) else value
 
 
-def _zero(value: object) -> object:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-Float = Annotated[float, BeforeValidator(_zero)]
+Float = Annotated[float, BeforeValidator(_decimal)]
 Whole = Annotated[int, Field(ge=1, le=10**9)]
 OptionValue = bool | int | float | str | None | list[Any]
 

@@ -1,5 +1,5 @@
 -- The results of one experiment: results/<name>/runs.sqlite, the source of truth.
--- Version 1 (PRAGMA user_version), application_id 0x63656c62 ("celb").
+-- Version 1 (PRAGMA user_version), application_id 0x63656c62 ("celb"). STRICT: sqlite keeps to the types (3.37 or newer).
 -- History:  1  first.
 
 -- Every experiment that was run in this folder, as resolved; the last one is what reports show.
@@ -10,7 +10,7 @@ CREATE TABLE experiment (
     environment TEXT NOT NULL,  -- JSON: versions, hardware, commit, plugins
     command     TEXT NOT NULL,  -- what was typed
     started     TEXT NOT NULL   -- UTC, ISO 8601
-);
+) STRICT;
 
 -- The replicas that the last experiment plans, in order.
 CREATE TABLE plan (
@@ -27,21 +27,21 @@ CREATE TABLE plan (
     learning_rate REAL NOT NULL,
     seed          INTEGER NOT NULL,
     key           TEXT NOT NULL      -- of the replica
-);
+) STRICT;
 
 -- The engine of each cell, chosen once.
 CREATE TABLE engine (
     cell   TEXT PRIMARY KEY,  -- digest of all that makes the cell: name, factory, options, sources, initial state, readout
     engine TEXT NOT NULL,
     reason TEXT NOT NULL
-);
+) STRICT;
 
 -- The text of the modules that results depend on, so that a reviewer sees what ran.
 CREATE TABLE source (
     sha256 TEXT PRIMARY KEY,
     module TEXT NOT NULL,
     text   TEXT NOT NULL
-);
+) STRICT;
 
 -- What became of a replica. Kept when the experiment no longer plans it.
 CREATE TABLE replica (
@@ -69,7 +69,7 @@ CREATE TABLE replica (
     attempt                 INTEGER NOT NULL,
     traceback               TEXT NOT NULL,
     checksum                TEXT NOT NULL   -- of its key and numbers, its curve and evaluations; not of what is volatile
-);
+) STRICT;
 
 -- The learning curve of a replica.
 CREATE TABLE curve (
@@ -79,15 +79,15 @@ CREATE TABLE curve (
     bit_accuracy      REAL NOT NULL,
     sequence_accuracy REAL NOT NULL,
     PRIMARY KEY (replica, step)
-) WITHOUT ROWID;
+) WITHOUT ROWID, STRICT;
 
 -- The final evaluations of a replica.
 CREATE TABLE evaluation (
     replica           INTEGER NOT NULL REFERENCES replica (id) ON DELETE CASCADE,
     position          INTEGER NOT NULL,
     by                TEXT NOT NULL,    -- '': at the trained parameters; else a task parameter or the task's difficulty
-    value,                              -- of it; NULL where by is ''
+    value             ANY,              -- of it; NULL where by is ''
     bit_accuracy      REAL NOT NULL,
     sequence_accuracy REAL NOT NULL,
     PRIMARY KEY (replica, position)
-) WITHOUT ROWID;
+) WITHOUT ROWID, STRICT;

@@ -40,6 +40,7 @@ FAULTS = {
     "zero examples": ("evaluate: {examples: 0}\n", "evaluate.examples: is 0: must be greater than or equal to 1"),
     "zero rate": ("learning_rate: [0.1, 0]\n", "learning_rate[1]: is 0.0: must be greater than 0"),
     "infinite rate": ("learning_rate: [.inf]\n", "learning_rate[0]: is inf, expected a finite number"),
+    "a rate beyond every float": (f"learning_rate: {10**400}\n", "learning_rate[0]: is inf, expected a finite number"),
     "same rate twice": ("learning_rate: [0.1, 0.1]\n", "learning_rate[1]: 0.1 stands twice"),
     "threshold over 1": ("solved: {threshold: 1.01}\n", "solved.threshold: is 1.01: must be less than or equal to 1"),
     "no seeds": ("seeds: []\n", "seeds: is empty, expected at least one"),
