@@ -44,7 +44,6 @@ class Plan:
         engines: one a cell.
         done: keys that need no training.
         todo: the chunks to train.
-        notes: what the user should know, one line each.
     """
 
     experiment: Experiment
@@ -54,7 +53,6 @@ class Plan:
     engines: tuple[EngineChoice, ...]
     done: frozenset[str]
     todo: list[Chunk]
-    notes: tuple[str, ...] = ()
 
     @property
     def replicas(self) -> int:

@@ -215,7 +215,7 @@ def introduction(plan: Plan) -> list[str]:
         by_engine.setdefault(choice.engine, []).append(choice.label)
     lines.append("Engines: " + "; ".join(f"{_few(labels)} by {name}" for name, labels in by_engine.items()))
     lines += [f"  {c.label} by {c.engine}: {c.reason}" for c in plan.engines if c.surprising]
-    return [*lines, *plan.notes]
+    return lines
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from cellbench.conformance.subject import (
     CannotTell,
     Check,
     Subject,
-    double_precision,
     leaves,
     same,
     step,
     unroll,
 )
+from cellbench.training.model import double_precision
 
 Law = Callable[[Subject], str]
 _laws: list[Check] = []

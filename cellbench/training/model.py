@@ -101,6 +101,17 @@ def seeded(*axes: streams.Axis) -> Iterator[None]:
             random.setstate(python_state)
 
 
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Within this block, tensors made without saying of which type are float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 @dataclass(frozen=True)
 class Blueprint:
     """All that a model's structure depends on.

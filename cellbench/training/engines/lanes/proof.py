@@ -7,8 +7,6 @@ at batch 1, a gradient that the cell defines itself, state hidden in an attribut
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -17,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from cellbench.training.engines import Refused
 from cellbench.training.engines.lanes.program import Program
-from cellbench.training.model import Blueprint, Model, loss
+from cellbench.training.model import Blueprint, Model, double_precision, loss
 
 BATCH, STEPS = 5, 4
 TOLERANCE = 2e-4
@@ -64,7 +62,7 @@ def _move(model: Model, by: float) -> None:
 def _autograd(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
     """Loss and gradients, in float64 if the cell can."""
     try:
-        with _default_double():
+        with double_precision():
             return _differentiated(model.double(), inputs.double(), targets.double())
     except Exception:
         # a cell that insists on float32 is compared in float32
@@ -89,17 +87,6 @@ def _differentiated(model: Model, inputs: Tensor, targets: Tensor) -> tuple[floa
         torch.zeros_like(parameter) if gradient is None else gradient
         for parameter, gradient in zip(parameters, gradients, strict=True)
     ]
-
-
-@contextmanager
-def _default_double() -> Iterator[None]:
-    """What a cell makes without saying of which type is made in float64."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _error(flat: np.ndarray[tuple[int, ...], np.dtype[np.float32]], want: list[Tensor]) -> float:
