@@ -109,24 +109,32 @@ def timed(name: str) -> Iterator[None]:
 
 
 def publish(report: results.Report, folder: Path) -> None:
-    """Write everything, and print how long it took and how large the page is."""
+    """Write everything, and print how long it took: other processes draw while this one writes tables."""
+    with timed("files"):
+        results.publish(report, folder)
+
+
+def parts(report: results.Report, folder: Path) -> None:
+    """The same, one part after the other; and how large it is."""
     with timed("tables"):
-        results.publish(report, folder, charts=False)
-    with timed("page, png"):
-        results.draw(report, folder)
+        results.tables_of(report, folder)
+    with timed("page, png"), results.draw(report, folder):
+        pass
     pictures = sum(path.stat().st_size for path in (folder / "charts").iterdir())
     size = (folder / "report.html").stat().st_size
     print(f"report.html {size / 2**20:.2f} MiB; charts {pictures / 2**20:.1f} MiB")
 
 
 def of_folder(source: Path) -> None:
-    """Everything after training."""
-    with tempfile.TemporaryDirectory() as folder, timed("in all"):
-        with timed("read"):
-            stored = results.read(source)
-        with timed("summary"):
-            report = results.report(stored)
-        publish(report, Path(folder))
+    """Everything after training; then the parts of writing the files, each alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        with timed("in all"):
+            with timed("read"):
+                stored = results.read(source)
+            with timed("summary"):
+                report = results.report(stored)
+            publish(report, Path(folder))
+        parts(report, Path(folder))
 
 
 def drawn(plan: Design, runs: pd.DataFrame, summary: Summary) -> None:
@@ -136,7 +144,9 @@ def drawn(plan: Design, runs: pd.DataFrame, summary: Summary) -> None:
         if name not in table.columns:
             table[name] = ""
     with tempfile.TemporaryDirectory() as folder:
-        publish(results.Report(table, curves(plan, table), plan, summary, experiment(plan), 0), Path(folder))
+        report = results.Report(table, curves(plan, table), plan, summary, experiment(plan), 0)
+        publish(report, Path(folder))
+        parts(report, Path(folder))
 
 
 def main() -> None:

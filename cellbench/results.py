@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from cellbench.environment import usable_cores
 from cellbench.errors import StoreError
 from cellbench.report import csv, failures, latex, tables
 from cellbench.report.files import write_text
@@ -162,6 +165,12 @@ def write(folder: Path, *, charts: bool = True, form: str = "png") -> Report:
 
 def publish(found: Report, folder: Path, *, charts: bool = True, form: str = "png") -> None:
     """Write every file of a report; see `write`."""
+    with draw(found, folder, form) if charts else nullcontext():
+        tables_of(found, folder)
+
+
+def tables_of(found: Report, folder: Path) -> None:
+    """Write what needs no drawing: CSV, Markdown, LaTeX and failures.txt."""
     parameters = found.parameters
     csv.write(found.runs[csv.columns(csv.RUNS, parameters)], folder / "runs.csv")
     csv.write(found.curves[csv.columns(csv.CURVES, parameters)], folder / "curves.csv")
@@ -175,20 +184,23 @@ def publish(found: Report, folder: Path, *, charts: bool = True, form: str = "pn
         write_text(folder / "failures.txt", said)
     else:
         (folder / "failures.txt").unlink(missing_ok=True)
-    if charts:
-        draw(found, folder, form)
 
 
-def draw(found: Report, folder: Path, form: str = "png") -> None:
-    """Make report.html and the files in charts/."""
-    # altair and vl-convert take a while to import, and tables need neither
-    from cellbench.report import charts, page
-    from cellbench.summary.figures import Figures
+@contextmanager
+def draw(found: Report, folder: Path, form: str = "png") -> Iterator[None]:
+    """Make report.html and the files in charts/; other processes draw while the block goes on."""
+    from cellbench.report.pictures import Pictures
 
-    figures = Figures(found.summary, found.runs, found.curves, found.experiment["facts"]["reference_accuracies"])
-    drawn = charts.all_figures(figures)
-    write_text(folder / "report.html", page.html(figures, drawn, found.experiment, failures.text(found.runs)))
-    charts.write(figures, drawn, folder / "charts", form)
+    with Pictures(usable_cores()) as pictures:
+        # altair takes a while to import, and tables do not need it
+        from cellbench.report import charts, page
+        from cellbench.summary.figures import Figures
+
+        figures = Figures(found.summary, found.runs, found.curves, found.experiment["facts"]["reference_accuracies"])
+        drawn = charts.all_figures(figures)
+        charts.write(figures, drawn, folder / "charts", pictures, form)
+        yield
+        write_text(folder / "report.html", page.html(figures, drawn, found.experiment, failures.text(found.runs)))
 
 
 class Results:

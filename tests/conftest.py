@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in tests draw nothing, which takes seconds; a test marked `charts` draws."""
     if request.node.get_closest_marker("charts") is None:
-        monkeypatch.setattr("cellbench.results.draw", lambda *arguments: None)
+        monkeypatch.setattr("cellbench.results.draw", lambda *arguments: nullcontext())
 
 
 @pytest.fixture

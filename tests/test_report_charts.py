@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cellbench.errors import StoreError
 from cellbench.report import charts, look
 from cellbench.report.figure import MOST_DRAWN, Figure, first_shown, pruned
+from cellbench.report.pictures import Pictures
 from cellbench.summary.figures import Figures
 from tests.made import REFERENCES, report
 from tests.synthetic import lognormal
@@ -155,8 +157,8 @@ def test_files_are_drawn_at_300_dpi(figures: Figures, drawn: dict[str, Figure], 
     """A PNG for each figure, wide enough for a column of a paper; what is no figure any more goes."""
     (tmp_path / "charts").mkdir()
     (tmp_path / "charts" / "gone.png").write_bytes(b"")
-    some = [drawn["forest"], drawn["curves"]]
-    paths = charts.write(figures, some, tmp_path / "charts")
+    with Pictures(2) as pictures:
+        paths = charts.write(figures, [drawn["forest"], drawn["curves"]], tmp_path / "charts", pictures)
     assert sorted(p.name for p in (tmp_path / "charts").iterdir()) == ["curves.png", "forest.png"]
     for path in paths:
         content = path.read_bytes()
@@ -171,11 +173,45 @@ def test_files_are_drawn_at_300_dpi(figures: Figures, drawn: dict[str, Figure], 
 @pytest.mark.charts
 def test_files_as_svg(figures: Figures, drawn: dict[str, Figure], tmp_path: Path) -> None:
     """`--format svg` draws the same figure, with its text as text."""
-    (path,) = charts.write(figures, [drawn["rates"]], tmp_path, "svg")
+    with Pictures(1) as pictures:
+        (path,) = charts.write(figures, [drawn["rates"]], tmp_path, pictures, "svg")
     text = path.read_text()
     assert text.startswith("<svg")
     for word in ("Learning rates", "steps to solved", "learning rate", "lstm", "gru"):
         assert word in text
+
+
+@pytest.mark.charts
+@pytest.mark.parametrize("form", ["png", "svg"])
+def test_the_order_of_drawing_leaves_no_trace(
+    figures: Figures, drawn: dict[str, Figure], tmp_path: Path, form: str
+) -> None:
+    """One process or two, in one order or the other: the same bytes."""
+    some = [drawn[name] for name in ("forest", "heat", "cost", "tuning")]
+    for name, processes, order in (("a", 1, some), ("b", 2, some[::-1])):
+        with Pictures(processes) as pictures:
+            for figure in order:
+                charts.write(figures, [figure], tmp_path / name / figure.name, pictures, form)
+    files = [sorted((tmp_path / name).rglob(f"*.{form}")) for name in "ab"]
+    assert [len(found) for found in files] == [4, 4]
+    assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]]
+
+
+@pytest.mark.charts
+def test_a_picture_that_fails_is_told(tmp_path: Path) -> None:
+    """A file that cannot be written, and a process that dies; the block ends in an error that names the file."""
+    points = {"mark": "point", "data": {"values": [{"x": 1}]}, "encoding": {"x": {"field": "x", "type": "ordinal"}}}
+    (tmp_path / "charts").write_text("a file where the folder must be")
+    with pytest.raises(StoreError, match=r"charts/a\.png cannot be written"), Pictures(1) as pictures:
+        pictures.draw(points, tmp_path / "charts" / "a.png")
+    with pytest.raises(StoreError, match=r"b\.png was not drawn: its process ended"):
+        draw_with_killed(points, tmp_path / "b.png")
+
+
+def draw_with_killed(definition: dict[str, Any], path: Path) -> None:
+    with Pictures(1) as pictures:
+        pictures._children[0].kill()
+        pictures.draw(definition, path)
 
 
 ODD = [
@@ -198,7 +234,8 @@ def test_labels_are_data(tmp_path: Path) -> None:
     found = report(ODD, lognormal(dict.fromkeys(ODD, 300.0)), ((8,), (16,), ("hidden 4",)), learning_rates=(0.01,))
     figures = Figures(found.summary, found.runs, found.curves, {})
     drawn = [figure for figure in charts.all_figures(figures) if figure.name == "heat"]
-    (path,) = charts.write(figures, drawn, tmp_path, "svg")
+    with Pictures(1) as pictures:
+        (path,) = charts.write(figures, drawn, tmp_path, pictures, "svg")
     text = path.read_text()
     assert "<script" not in text
     for label in ("&lt;script&gt;alert(1)&lt;/script&gt;", "a|b", "=cmd()", "under_score", "🦊", "#0072B2", "{choice}"):

@@ -45,7 +45,7 @@ MAY = {
     "executors": {"errors"},
     "dispatch": {"executors", "records"},
     "environment": {"", "plugins"},
-    "results": {"errors", "report", "store", "summary"},
+    "results": {"environment", "errors", "report", "store", "summary"},
 }
 KNOWS_TORCH = {"cell", "cells", "training", "conformance"}
 

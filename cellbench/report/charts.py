@@ -12,7 +12,7 @@ from altair.utils.schemapi import debug_mode
 
 from cellbench.report import look
 from cellbench.report.figure import CHOICE, Control, Encodings, Figure, base, first_shown, layers, stacked, tips, title
-from cellbench.report.files import write_bytes, write_text
+from cellbench.report.pictures import Pictures
 from cellbench.summary import words
 from cellbench.summary.figures import ALL_POINTS, COSTS, PICKED, TUNED, Figures
 
@@ -364,26 +364,16 @@ def _tuning(figures: Figures, e: Encodings) -> Figure:
     )  # fmt: skip
 
 
-def write(figures: Figures, drawn: Sequence[Figure], folder: Path, form: str = "png") -> list[Path]:
-    """Draw every figure as charts/<name>.png or .svg, and remove those of figures that are no more.
-
-    Raises:
-        StoreError: a file cannot be written.
-    """
-    import vl_convert
-
-    cells, paths = first_shown(figures), []
+def write(figures: Figures, drawn: Sequence[Figure], folder: Path, pictures: Pictures, form: str = "png") -> list[Path]:
+    """Have every figure drawn as charts/<name>.png or .svg, and remove those of figures that are no more."""
+    cells, found = first_shown(figures), {}
     for figure in drawn:
-        path = folder / f"{figure.name}.{form}"
         spec = figure.static(cells)
-        if spec is None:
-            continue
-        if form == "svg":
-            write_text(path, vl_convert.vegalite_to_svg(spec))
-        else:
-            write_bytes(path, vl_convert.vegalite_to_png(spec, ppi=300))
-        paths.append(path)
+        if spec is not None:
+            found[folder / f"{figure.name}.{form}"] = spec
+    for path, spec in sorted(found.items(), key=lambda f: -len(f[1]["datasets"]["rows"])):  # those that take long first
+        pictures.draw(spec, path)
     for old in folder.glob(f"*.{form}"):
-        if old not in paths:
+        if old not in found:
             old.unlink()
-    return paths
+    return list(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +27,8 @@ def replaced(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}. The results in runs.sqlite are whole.") from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # what stands in the folder's place is told above
+            beside.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
