@@ -15,20 +15,20 @@ def register_cells(register: RegisterCell) -> None:
         name="mingru",
         factory="cellbench_modern.mingru:MinGRU",
         description=f"minimal GRU, gate and candidate from the input alone; {_LINEAR}",
-        reference="Feng et al. 2024, arXiv:2410.01201, section 3.1",
+        reference="Feng et al. 2024, arXiv:2410.01201, section 3.1, algorithm 1",
     )
     register(
         name="minlstm",
         factory="cellbench_modern.minlstm:MinLSTM",
         description=f"minimal LSTM, normalised gates and candidate from the input alone; {_LINEAR}",
-        reference="Feng et al. 2024, arXiv:2410.01201, section 3.2",
+        reference="Feng et al. 2024, arXiv:2410.01201, section 3.2, algorithm 3",
     )
     register(
         name="lru",
         factory="cellbench_modern.lru:LRU",
         description="linear recurrent unit, complex diagonal; eigenvalues uniform in the unit disk, kernels normal of "
         "variance 1/(2 inputs) in, 1/(hidden size) out, 1/inputs past the recurrence",
-        reference="Orvieto et al. 2023, arXiv:2303.06349, section 3",
+        reference="Orvieto et al. 2023, arXiv:2303.06349, equation 7, section 3",
     )
     register(
         name="rg-lru",
@@ -49,7 +49,7 @@ def register_cells(register: RegisterCell) -> None:
         factory="cellbench_modern.hgrn:HGRN",
         description=f"complex gated linear recurrence with output gate, lower bound 0; {_LINEAR}, angles from 1 to "
         "about 10000^-2",
-        reference="Qin, Yang & Zhong 2023, arXiv:2311.04823, section 3",
+        reference="Qin, Yang & Zhong 2023, arXiv:2311.04823, figure 1",
     )
     register(
         name="lmu",
@@ -70,7 +70,7 @@ def register_cells(register: RegisterCell) -> None:
         factory="cellbench_modern.gated_deltanet:GatedDeltaNet",
         description="gated delta rule on a matrix state, one head, keys of 8; decay rate uniform in (1, 16), steps "
         "log-uniform in (0.001, 0.1), kernels uniform in ±1/sqrt(input size)",
-        reference="Yang, Kautz & Hatamizadeh 2024, arXiv:2412.06464, equation 10",
+        reference="Yang, Kautz & Hatamizadeh 2024, arXiv:2412.06464, equation 10 (version 3)",
     )
     register(
         name="lstm-forget-1",

@@ -18,8 +18,9 @@ class GatedDeltaNet(Cell):
         S' = S (α (I - β k kᵀ)) + β v kᵀ                    (10)
         y = S' q
 
-    l2 scales to length 1. There is one head. At first exp(a) is uniform in (1, 16), softplus(bα) is log-uniform in
-    (0.001, 0.1), as in Mamba2, whose decay α is; kernels are those of torch.nn.Linear, uniform in ±1/sqrt(input size).
+    l2 scales to length 1. There is one head. (10) is its number in version 3, of ICLR 2025; an earlier one has (8). The
+    paper takes Mamba2's α: at first exp(a) is uniform in (1, 16), softplus(bα) log-uniform in (0.001, 0.1), as there;
+    the released code draws exp(a) from (0, 16). Kernels are those of torch.nn.Linear, uniform in ±1/sqrt(input size).
 
     Args:
         input_size: features of x.
@@ -28,7 +29,7 @@ class GatedDeltaNet(Cell):
 
     References:
         Yang, Kautz & Hatamizadeh 2024, "Gated Delta Networks: Improving Mamba2 with Delta Rule", arXiv:2412.06464,
-        section 3.
+        sections 3.1 and 3.4.
     """
 
     def __init__(self, input_size: int, hidden_size: int, *, key_size: int = 8) -> None:

@@ -9,7 +9,10 @@ from cellbench import Cell, State
 
 
 class HGRN(Cell):
-    """HGRU, the recurrence of HGRN: complex, with a forget gate that has a lower bound (section 3 of the paper).
+    """HGRU, the recurrence of HGRN: complex, with a forget gate that has a lower bound.
+
+    λ and h' are in figure 1 of the paper, all of it in the README of the authors' repository; no equation number could
+    be checked.
 
         c = SiLU(Wr x + br) + i SiLU(Wi x + bi)
         λ = γ + (1 - γ) σ(Wμ x + bμ)
@@ -18,7 +21,8 @@ class HGRN(Cell):
         y = g (Re h', Im h')
 
     θ is trained, from 10000^(-2k / hidden size) for unit k = 0, 1, ...; γ is the layer's lower bound, which grows over
-    layers from 0 at the first. The kernels and biases are those of torch.nn.Linear: uniform in ±1/sqrt(input size).
+    layers from 0 at the first. θ and the SiLU of g are the released code's; for that SiLU its README has some τ. The
+    kernels and biases are those of torch.nn.Linear: uniform in ±1/sqrt(input size).
 
     Args:
         input_size: features of x.

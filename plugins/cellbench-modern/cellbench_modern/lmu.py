@@ -38,7 +38,8 @@ class LMU(Cell):
         m' = Ā m + B̄ u                        (4), Ā and B̄ fixed
         h' = tanh(Wx x + Wh h + Wm m')        (6)
 
-    At first, ex and eh are uniform in ±sqrt(3 / inputs), em is 0, and the W are Xavier normal.
+    At first, ex and eh are uniform in ±sqrt(3 / inputs), em is 0, and the W are Xavier normal (section 3; for Wm the
+    released code's default).
 
     Args:
         input_size: features of x.

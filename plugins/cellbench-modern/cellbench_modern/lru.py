@@ -13,15 +13,15 @@ from cellbench import Cell, State
 class LRU(Cell):
     """Linear recurrent unit: a complex diagonal linear recurrence, stable by its parametrisation.
 
-        λ = exp(-exp(ν) + i exp(θ))                    (section 3.3)
-        s' = λ s + exp(γ) (B x)                        (section 3.4; γ is trained, from log sqrt(1 - |λ|²))
-        y = Re(C s') + D x
+        λ = exp(-exp(ν) + i exp(θ))                    (sections 3.3 and 3.4)
+        s' = λ s + exp(γ) (B x)                        (7); γ is trained, from log sqrt(1 - |λ|²)
+        y = Re(C s') + D x                             (section 3.2.1)
 
     ν, θ and γ are real vectors; λ, s, B and C are complex, each held as two reals: λ = a + i b.
 
     At first, |λ| lies uniformly by area in the ring from `r_min` to `r_max`, its angle uniformly in (0, `max_phase`)
-    (lemma 3.2 and section 3.4); B is normal with variance 1/(2 input size) in each part, C with 1/hidden size, and D
-    is normal(0, 1/input size).
+    (lemma 3.2 and section 3.4); B is normal with variance 1/(2 input size) in each part, C with 1/hidden size, as in
+    the code of appendix A. D is normal(0, 1/input size); that code's is diagonal, for as many inputs as outputs.
 
     Args:
         input_size: features of x.

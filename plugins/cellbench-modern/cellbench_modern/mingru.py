@@ -9,7 +9,7 @@ from cellbench import Cell, State
 
 
 class MinGRU(Cell):
-    """minGRU: a GRU whose gate and candidate see the input alone (section 3.1 of the paper).
+    """minGRU: a GRU whose gate and candidate see the input alone (section 3.1.3 and algorithm 1 of the paper).
 
         z = σ(Wz x + bz)
         h~ = W x + b
@@ -18,7 +18,7 @@ class MinGRU(Cell):
     The weights are those of torch.nn.Linear: uniform in ±1/sqrt(input size).
 
     References:
-        Feng et al. 2024, "Were RNNs All We Needed?", arXiv:2410.01201.
+        Feng et al. 2024, "Were RNNs All We Needed?", arXiv:2410.01201, version 3.
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:

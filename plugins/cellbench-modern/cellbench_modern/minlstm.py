@@ -9,7 +9,9 @@ from cellbench import Cell, State
 
 
 class MinLSTM(Cell):
-    """minLSTM: an LSTM whose gates and candidate see the input alone, gates scaled to sum to one (section 3.2).
+    """minLSTM: an LSTM whose gates and candidate see the input alone, gates scaled to sum to one.
+
+    Section 3.2.4 and algorithm 3 of the paper, which calls this length independence scaling.
 
         f = σ(Wf x + bf)
         i = σ(Wi x + bi)
@@ -19,7 +21,7 @@ class MinLSTM(Cell):
     The weights are those of torch.nn.Linear: uniform in ±1/sqrt(input size).
 
     References:
-        Feng et al. 2024, "Were RNNs All We Needed?", arXiv:2410.01201.
+        Feng et al. 2024, "Were RNNs All We Needed?", arXiv:2410.01201, version 3.
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:

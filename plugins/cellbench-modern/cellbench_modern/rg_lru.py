@@ -20,7 +20,8 @@ class RGLRU(Cell):
         a = σ(Λ)^(c r), c = 8              (3), computed as exp(c r log σ(Λ))
         h' = a h + sqrt(1 - a²) (i u)      (4)
 
-    At first σ(Λ)^c is uniform in (0.9, 0.999), kernels are normal(0, 1/inputs) and biases 0.
+    At first σ(Λ)^c is uniform in (0.9, 0.999), as the paper says (the released code draws σ(Λ) from there), kernels are
+    normal(0, 1/inputs) and biases 0.
 
     References:
         De et al. 2024, "Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language Models",

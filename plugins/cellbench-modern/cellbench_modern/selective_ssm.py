@@ -19,8 +19,9 @@ class SelectiveSSM(Cell):
         s' = Ā s + B̄ u                                  (2a)
         y = C·s' + D u                                  (2b), with the skip D u of the released code
 
-    A = -exp(a) is diagonal in each channel. At first A is -1, -2, ..., -state size in every channel, softplus(bΔ) is
-    log-uniform in (0.001, 0.1) and D is 1; kernels are those of torch.nn.Linear, uniform in ±1/sqrt(inputs).
+    A = -exp(a) is diagonal in each channel. The released code takes Δ B for B̄. At first A is -1, -2, ..., -state size
+    in every channel, softplus(bΔ) is log-uniform in (0.001, 0.1) and D is 1, as there; kernels are those of
+    torch.nn.Linear, uniform in ±1/sqrt(inputs).
 
     Args:
         input_size: features of x.
@@ -28,7 +29,8 @@ class SelectiveSSM(Cell):
         state_size: numbers of state for each channel.
 
     References:
-        Gu & Dao 2023, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", arXiv:2312.00752, section 3.
+        Gu & Dao 2023, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", arXiv:2312.00752, sections
+        2 and 3.2.
     """
 
     def __init__(self, input_size: int, hidden_size: int, *, state_size: int = 16) -> None:

@@ -24,7 +24,8 @@ class SLSTM(Cell):
     The forget gate is the logistic of the two that (13) allows. There is one head, so R is a full matrix. c and n
     start from 0, so that h does not depend on the m they start from.
 
-    All weights start uniform in ±1/sqrt(hidden size), biases from 0.
+    All weights start uniform in ±1/sqrt(hidden size), biases from 0. The released code's defaults are others, made for
+    stacks: R from 0, forget biases spread over the units.
 
     References:
         Beck et al. 2024, "xLSTM: Extended Long Short-Term Memory", arXiv:2405.04517, section 2.2.
