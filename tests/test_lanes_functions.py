@@ -34,6 +34,12 @@ CODE = """
       vf v; memcpy(&v, x + i, sizeof v); \\
       v = v##name(v); memcpy(y + i, &v, sizeof v); } }
 """ + "\n".join(f"EXPORT({name})" for name in FUNCTIONS)
+CODE += """
+extern "C" void cross_entropy_of(const float *z, const float *y, float *loss, long n) {
+  for (long i = 0; i < n; i += LANES) {
+    vf a, b; memcpy(&a, z + i, sizeof a); memcpy(&b, y + i, sizeof b);
+    a = cross_entropy(a, b); memcpy(loss + i, &a, sizeof a); } }
+"""
 
 
 @pytest.fixture(scope="module", params=["avx512", "avx2", "sse2"])
@@ -107,3 +113,17 @@ def test_a_function_at_its_ends(library: ctypes.CDLL, name: str, x: float, y: fl
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_nan_comes_out_of_every_function(library: ctypes.CDLL, name: str) -> None:
     assert np.isnan(compute(library, name, np.full(64, np.nan, dtype=np.float32))).all()
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_the_cross_entropy_of_a_logit_keeps_its_bound(library: ctypes.CDLL, target: float) -> None:
+    """Relative to the loss itself, however small: log(1 + e^-z) where the target is 1, log(1 + e^z) where it is 0."""
+    z = np.concatenate([np.linspace(-90, 90, 200_001), np.linspace(-1, 1, 100_001)]).astype(np.float32)
+    z = np.ascontiguousarray(z[: len(z) // 64 * 64])
+    y, loss = np.full_like(z, target), np.empty_like(z)
+    library.cross_entropy_of(*(a.ctypes.data_as(ctypes.c_void_p) for a in (z, y, loss)), ctypes.c_long(len(z)))
+    want = np.logaddexp(0.0, z.astype(np.float64) * (1 - 2 * target))
+    seen = want >= 2.0**-125
+    units = np.abs(loss - want)[seen] / np.spacing(want.astype(np.float32)[seen])
+    assert units.max() <= 2.5, f"{units.max():.2f} ulp at {z[seen][units.argmax()]!r}"
+    assert np.abs(loss - want)[~seen].max(initial=0.0) <= 2.0**-125

@@ -18,7 +18,7 @@ import torch
 
 from cellbench.training.engines import Refused
 
-HEADERS = ("lanes.h", "kernels.h", "driver.h")
+HEADERS = ("lanes.h", "kernels.h", "wide.h", "driver.h")
 ISA_VARIABLE = "CELLBENCH_ISA"
 """Forces an instruction set: `avx512`, `avx2` or `sse2`."""
 _COMMON = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-s")
@@ -154,7 +154,7 @@ def engine_text() -> str:
 
 def program_text(generated: str) -> str:
     """The translation unit around a generated program."""
-    return f'#include "kernels.h"\n{generated}#include "driver.h"\n'
+    return f'#include "wide.h"\n{generated}#include "driver.h"\n'
 
 
 def compile_program(text: str, compiler: Compiler, isa: Isa, folder: Path) -> bytes:

@@ -1,49 +1,65 @@
 // What is the same for every cell: replicas, steps, groups of lanes, time; loss, clipping, optimizers, evaluation.
 // Included after the generated functions and sizes. A replica's loop never sees how many others there are.
 #pragma once
-#include "kernels.h"
+#include "wide.h"
 
 enum Optimizer : long { ADAM, ADAMW, SGD, RMSPROP };
 
 // A number of steps or examples with the room they need. All pointers are aligned to 64 bytes.
-struct Scratch {
+static constexpr long padded(long n) { return (n + 15) / 16 * 16; }
+struct ToTrain {
   float *g, *gu, *u;
   vf *x, *y, *h, *r, *b, *z, *dz, *ds, *acc, *tmp, *end;
-  Scratch(float *start, long packed, long T, bool backward) {
+  ToTrain(float *start, long packed, long T) {
     g = start;
     gu = g + TRAINED;
     u = gu + padded(DERIVED_GRADIENTS);
     x = (vf *)(u + padded(DERIVED));
     y = x + packed * INPUTS;
     h = y + packed * OUTPUTS;
-    r = h + (backward ? T + 1 : 2) * STATES;
-    b = r + (backward ? T : 1) * RESIDUALS;
-    z = b + (backward ? T : 0) * BACKWARD;
-    dz = z + (backward ? T : 1) * OUTPUTS;
-    ds = dz + (backward ? T : 0) * OUTPUTS;
+    r = h + (T + 1) * STATES;
+    b = r + T * RESIDUALS;
+    z = b + T * BACKWARD;
+    dz = z + T * OUTPUTS;
+    ds = dz + T * OUTPUTS;
     acc = ds + 2 * STATES;
     tmp = acc + padded(SUMS);
     end = tmp + (TEMPORARY > padded(SUMS) ? TEMPORARY : padded(SUMS));
   }
-  static constexpr long padded(long n) { return (n + 15) / 16 * 16; }
+};
+struct ToEvaluate {
+  float *u;
+  Wide *x, *y, *h, *r, *z, *tmp, *end;
+  ToEvaluate(float *start, long packed) {
+    u = start;
+    x = (Wide *)(u + padded(DERIVED));
+    y = x + packed * INPUTS;
+    h = y + packed * OUTPUTS;
+    r = h + 2 * STATES;
+    z = r + RESIDUALS;
+    tmp = z + OUTPUTS;
+    end = tmp + TEMPORARY;
+  }
 };
 
-static long groups_of(long batch) { return (batch + LANES - 1) / LANES; }
+template <class V> constexpr long width = sizeof(V) / sizeof(float);
+template <class V> static long groups_of(long batch) { return (batch + width<V> - 1) / width<V>; }
 
 // (time, batch, width) -> (groups, time, width) of vectors. Lanes beyond the batch repeat its last example, with weight
 // 0: a cell may divide by what is never 0 in data but would be in padding.
-template <long WIDTH> static void pack(const float *from, vf *to, long T, long B) {
+template <long WIDTH, class V> static void pack(const float *from, V *to, long T, long B) {
+  constexpr long lanes = width<V>;
   float *target = (float *)to;
-  for (long c = 0; c < groups_of(B); c++) {
-    const long whole = B - c * LANES < LANES ? B - c * LANES : LANES;
-    for (long t = 0; t < T; t++, target += WIDTH * LANES) {
-      const float *source = from + (t * B + c * LANES) * WIDTH;
-      if (whole == LANES) {
-        for (long l = 0; l < LANES; l++)
-          for (long i = 0; i < WIDTH; i++) target[i * LANES + l] = source[l * WIDTH + i];
+  for (long c = 0; c < groups_of<V>(B); c++) {
+    const long whole = B - c * lanes < lanes ? B - c * lanes : lanes;
+    for (long t = 0; t < T; t++, target += WIDTH * lanes) {
+      const float *source = from + (t * B + c * lanes) * WIDTH;
+      if (whole == lanes) {
+        for (long l = 0; l < lanes; l++)
+          for (long i = 0; i < WIDTH; i++) target[i * lanes + l] = source[l * WIDTH + i];
       } else {
-        for (long l = 0; l < LANES; l++)
-          for (long i = 0; i < WIDTH; i++) target[i * LANES + l] = source[(l < whole ? l : whole - 1) * WIDTH + i];
+        for (long l = 0; l < lanes; l++)
+          for (long i = 0; i < WIDTH; i++) target[i * lanes + l] = source[(l < whole ? l : whole - 1) * WIDTH + i];
       }
     }
   }
@@ -57,26 +73,24 @@ static vf weights(long group, long B, float each) {
   return w;
 }
 
-// Cross-entropy of a logit, max(z, 0) - z y + log(1 + e^-|z|).
-INLINE vf cross_entropy(vf z, vf y) { return vmax(z, S(0.f)) - z * y + vlog1p(exp_negative(-vabs(z))); }
-
-static void begin_sequence(const float *u, vf *h) {
+template <class V> static void begin_sequence(const float *u, V *h) {
   for (long i = 0; i < STATES; i++) h[i] = S(u[FIRST + i]);
 }
 
 // Loss of one training batch; the gradient in m.g.
-static float gradient(const float *p, const vf *X, const vf *Y, long T, long B, Scratch &m) {
+static float gradient(const float *p, const vf *X, const vf *Y, long T, long B, ToTrain &m) {
   memset(m.g, 0, sizeof(float) * TRAINED);
-  memset(m.gu, 0, sizeof(float) * Scratch::padded(DERIVED_GRADIENTS));
-  for (long i = 0; i < Scratch::padded(SUMS); i++) m.acc[i] = S(0.f);
+  memset(m.gu, 0, sizeof(float) * padded(DERIVED_GRADIENTS));
+  for (long i = 0; i < padded(SUMS); i++) m.acc[i] = S(0.f);
   prologue(p, m.u);
   const float each = 1.f / (float)(T * B * OUTPUTS);
   vf loss = S(0.f);
-  for (long c = 0; c < groups_of(B); c++) {
+  for (long c = 0; c < groups_of<vf>(B); c++) {
     const vf *x = X + c * T * INPUTS, *y = Y + c * T * OUTPUTS, w = weights(c, B, each);
     begin_sequence(m.u, m.h);
     for (long t = 0; t < T; t++)
-      forward(p, m.u, x + t * INPUTS, m.h + t * STATES, m.h + (t + 1) * STATES, m.r + t * RESIDUALS, m.z + t * OUTPUTS, m.tmp);
+      forward<vf, vi>(p, m.u, x + t * INPUTS, m.h + t * STATES, m.h + (t + 1) * STATES, m.r + t * RESIDUALS,
+                      m.z + t * OUTPUTS, m.tmp);
     for (long i = 0; i < T * OUTPUTS; i++) {
       loss += cross_entropy(m.z[i], y[i]) * w;
       m.dz[i] = (vsigmoid(m.z[i]) - y[i]) * w;
@@ -156,11 +170,11 @@ static void update(float *p, float *slots, const float *g, const Rule &rule) {
 
 extern "C" long lanes_width() { return LANES; }
 extern "C" long floats_to_train(long steps, long T, long B) {
-  Scratch m(nullptr, steps * groups_of(B) * T, T, true);
+  ToTrain m(nullptr, steps * groups_of<vf>(B) * T, T);
   return (float *)m.end - (float *)nullptr;
 }
 extern "C" long floats_to_evaluate(long T, long examples) {
-  Scratch m(nullptr, groups_of(examples) * T, T, false);
+  ToEvaluate m(nullptr, groups_of<Wide>(examples) * T);
   return (float *)m.end - (float *)nullptr;
 }
 
@@ -169,8 +183,8 @@ extern "C" long floats_to_evaluate(long T, long examples) {
 extern "C" void train(long steps, long T, long B, const float *x, const float *y, long count, const long *rows, float *p,
                       float *slots, long slot_row, const double *rates, long kind, const double *constants, double clip,
                       long done, double *losses, long *broke, float *scratch) {
-  const long packed = groups_of(B) * T;
-  Scratch m(scratch, steps * packed, T, true);
+  const long packed = groups_of<vf>(B) * T;
+  ToTrain m(scratch, steps * packed, T);
   for (long s = 0; s < steps; s++) {
     pack<INPUTS>(x + s * T * B * INPUTS, m.x + s * packed * INPUTS, T, B);
     pack<OUTPUTS>(y + s * T * B * OUTPUTS, m.y + s * packed * OUTPUTS, T, B);
@@ -198,7 +212,7 @@ extern "C" void train(long steps, long T, long B, const float *x, const float *y
 
 // The gradient of one batch, for the proof: x (T, B, INPUTS), y (T, B, OUTPUTS); returns the loss.
 extern "C" double gradient_once(long T, long B, const float *x, const float *y, const float *p, float *g, float *scratch) {
-  Scratch m(scratch, groups_of(B) * T, T, true);
+  ToTrain m(scratch, groups_of<vf>(B) * T, T);
   pack<INPUTS>(x, m.x, T, B);
   pack<OUTPUTS>(y, m.y, T, B);
   double loss = gradient(p, m.x, m.y, T, B, m);
@@ -210,8 +224,9 @@ extern "C" double gradient_once(long T, long B, const float *x, const float *y, 
 // sign says so, strictly: 0 and NaN are wrong.
 extern "C" void evaluate(long T, long examples, const float *x, const float *y, long count, const long *rows, const float *p,
                          double *loss, double *bits, double *sequences, float *scratch) {
-  const long groups = groups_of(examples);
-  Scratch m(scratch, groups * T, T, false);
+  constexpr long lanes = width<Wide>;
+  const long groups = groups_of<Wide>(examples);
+  ToEvaluate m(scratch, groups * T);
   pack<INPUTS>(x, m.x, T, examples);
   pack<OUTPUTS>(y, m.y, T, examples);
   for (long i = 0; i < count; i++) {
@@ -221,21 +236,25 @@ extern "C" void evaluate(long T, long examples, const float *x, const float *y, 
     prologue(weights, m.u);
     for (long c = 0; c < groups; c++) {
       begin_sequence(m.u, m.h);
-      vf sum = S(0.f);
-      vi good = {};  // minus the number of outputs right so far
+      Wide sum = S(0.f);
+      WideMask good = M(false);  // minus the number of outputs right so far
       for (long t = 0; t < T; t++) {
-        vf *before = m.h + (t & 1) * STATES, *after = m.h + (~t & 1) * STATES;
-        forward(weights, m.u, m.x + (c * T + t) * INPUTS, before, after, m.r, m.z, m.tmp);
+        Wide *before = m.h + (t & 1) * STATES, *after = m.h + (~t & 1) * STATES;
+        forward<Wide, WideMask>(weights, m.u, m.x + (c * T + t) * INPUTS, before, after, m.r, m.z, m.tmp);
         for (long o = 0; o < OUTPUTS; o++) {
-          vf target = m.y[(c * T + t) * OUTPUTS + o];
+          Wide target = m.y[(c * T + t) * OUTPUTS + o];
           sum += cross_entropy(m.z[o], target);
           good += (target + target - 1.f) * m.z[o] > 0.f;
         }
       }
-      for (long l = 0; l < LANES && c * LANES + l < examples; l++) {
-        total += sum[l];
-        right -= good[l];
-        whole += good[l] == -T * OUTPUTS;
+      float sums[lanes];
+      int32_t goods[lanes];
+      memcpy(sums, &sum, sizeof sums);
+      memcpy(goods, &good, sizeof goods);
+      for (long l = 0; l < lanes && c * lanes + l < examples; l++) {
+        total += sums[l];
+        right -= goods[l];
+        whole += goods[l] == -T * OUTPUTS;
       }
     }
     loss[rows[i]] = total / ((double)examples * T * OUTPUTS);

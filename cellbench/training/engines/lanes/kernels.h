@@ -3,15 +3,15 @@
 #include "lanes.h"
 
 // Outputs that one pass keeps in registers: each needs an accumulator, beside the input and a broadcast weight.
-enum : int { ACCUMULATORS = LANES == 16 ? 20 : 12 };
+template <class V> constexpr int accumulators = LANES == 16 ? 20 : 12;
 
 // sum over k < K of w[n * WN + k * WK] * x[k * XS]
-template <int K, long XS, long WN, long WK> struct Term {
-  const vf *x;
+template <class V, int K, long XS, long WN, long WK> struct Term {
+  const V *x;
   const float *w;
-  template <int N> INLINED void add(vf *a, int first) const {
-    if constexpr (4 * N <= ACCUMULATORS && K >= 8) {  // few outputs: four sums each, or the latency of one is all we see
-      vf part[4][N];
+  template <int N> INLINED void add(V *a, int first) const {
+    if constexpr (4 * N <= accumulators<V> && K >= 8) {  // few outputs: four sums each, or one's latency is all we see
+      V part[4][N];
       for (int i = 0; i < 4; i++)
         for (int n = 0; n < N; n++) part[i][n] = S(0.f);
       for (int k = 0; k < K; k++)
@@ -19,7 +19,7 @@ template <int K, long XS, long WN, long WK> struct Term {
       for (int n = 0; n < N; n++) a[n] += (part[0][n] + part[1][n]) + (part[2][n] + part[3][n]);
     } else {
       for (int k = 0; k < K; k++) {
-        vf input = x[k * XS];
+        V input = x[k * XS];
         for (int n = 0; n < N; n++) a[n] += w[(first + n) * WN + k * WK] * input;
       }
     }
@@ -29,23 +29,29 @@ template <int K, long XS, long WN, long WK> struct Term {
 template <int K, long XS, long WN, long WK> struct SharedTerm {
   const float *x;
   const float *w;
-  template <int N> INLINED void add(vf *a, int first) const {
+  template <int N, class V> INLINED void add(V *a, int first) const {
     for (int k = 0; k < K; k++)
-      for (int n = 0; n < N; n++) a[n] += w[(first + n) * WN + k * WK] * x[k * XS];
+      for (int n = 0; n < N; n++) a[n] += S(w[(first + n) * WN + k * WK] * x[k * XS]);
   }
 };
+template <int K, long XS, long WN, long WK, class V> INLINE Term<V, K, XS, WN, WK> term(const V *x, const float *w) {
+  return {x, w};
+}
+template <int K, long XS, long WN, long WK> INLINE SharedTerm<K, XS, WN, WK> term(const float *x, const float *w) {
+  return {x, w};
+}
 
-template <int N, long YS, class Start, class... Terms>
-INLINE void product_block(vf *y, int first, Start start, Terms... terms) {
-  vf a[N];
+template <int N, long YS, class V, class Start, class... Terms>
+INLINE void product_block(V *y, int first, Start start, Terms... terms) {
+  V a[N];
   for (int n = 0; n < N; n++) a[n] = start(first + n);
   (terms.template add<N>(a, first), ...);
   for (int n = 0; n < N; n++) y[(first + n) * YS] = a[n];
 }
 // y[n * YS] = start(n) + the terms, n < N, in blocks of equal size
-template <int N, long YS, class Start, class... Terms>
-INLINE void product(vf *y, Start start, Terms... terms) {
-  constexpr int blocks = (N + ACCUMULATORS - 1) / ACCUMULATORS, size = (N + blocks - 1) / blocks;
+template <int N, long YS, class V, class Start, class... Terms>
+INLINE void product(V *y, Start start, Terms... terms) {
+  constexpr int blocks = (N + accumulators<V> - 1) / accumulators<V>, size = (N + blocks - 1) / blocks;
   constexpr int whole = N / size, rest = N % size;
   for (int i = 0; i < whole; i++) product_block<size, YS>(y, i * size, start, terms...);
   if constexpr (rest > 0) product_block<rest, YS>(y, whole * size, start, terms...);

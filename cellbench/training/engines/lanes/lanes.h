@@ -182,6 +182,18 @@ INLINE vf vlog1p(vf x) {
   return x == 0.f ? x : log_corrected(u, correction);
 }
 
+// Cross-entropy of a logit, max(z, 0) - z y + log(1 + e^-|z|); the last, log(1 + t) with t in [0, 1], is
+// 2 atanh(t / (2 + t)), a polynomial of degree 4 in the square, minimax for the relative error (0.04 ulp).
+INLINE vf cross_entropy(vf z, vf y) {
+  vf t = exp_negative(-vabs(z)), s = t / (t + 2.f), w = s * s;
+  vf p = S(0.2817833423614502f);
+  p = p * w + 0.27960601449012756f;
+  p = p * w + 0.40024909377098083f;
+  p = p * w + 0.6666631698608398f;
+  p = p * w + 2.f;
+  return p * s + (vmax(z, S(0.f)) - z * y);
+}
+
 // ------------------------------------------------------------------------------------------------- for single floats
 INLINE float vexp(float x) { return expf(x); }
 INLINE float vexpm1(float x) { return expm1f(x); }

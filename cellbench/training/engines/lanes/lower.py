@@ -114,7 +114,8 @@ class _Program:
         lines += self.nodes.constants
         for name, signature in SIGNATURES.items():
             text = "\n".join(f"  {line}" for line in functions[name].lines)
-            lines.append(f"static void {name}({signature}) {{\n{text}\n}}")
+            head = "template <class vf, class vi> " if name == "forward" else ""  # over vectors, or two side by side
+            lines.append(f"{head}static void {name}({signature}) {{\n{text}\n}}")
         return Lowered(
             source="\n".join(lines) + "\n",
             trained=[(name, tensor.numel()) for name, tensor in traced.tensors.trained.items()],

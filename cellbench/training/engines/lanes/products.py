@@ -127,10 +127,9 @@ def _term(vector: Value, output_stride: int, input_stride: int, weights: Value) 
     """One product of a pass: a vector of lanes times a matrix of weights."""
     if vector.literal is not None or weights.literal is not None:
         raise NotImplementedError("a product with a constant matrix of equal numbers")
-    kind = "Term" if vector.lane else "SharedTerm"
     return (
-        f"{kind}<{vector.shape[0]}, {vector.strides[0]}, {output_stride}, {input_stride}>"
-        f"{{{vector.pointer()}, {weights.pointer()}}}"
+        f"term<{vector.shape[0]}, {vector.strides[0]}, {output_stride}, {input_stride}>"
+        f"({vector.pointer()}, {weights.pointer()})"
     )
 
 
