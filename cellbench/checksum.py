@@ -18,10 +18,9 @@ def of(key: str, key_text: str, numbers: Row, curve: Iterable[Row], evaluations:
         numbers: what became of it, as sqlite gives it back.
         curve, evaluations: their rows, in order, likewise.
     """
-    digest = hashlib.blake2b(digest_size=8)
-    for part in (key, key_text, tuple(numbers), [tuple(row) for row in curve], [tuple(row) for row in evaluations]):
-        digest.update(repr(part).encode("utf-8", "backslashreplace") + b"\0")
-    return digest.hexdigest()
+    parts = (key, key_text, tuple(numbers), [tuple(row) for row in curve], [tuple(row) for row in evaluations])
+    text = "".join([f"{part!r}\0" for part in parts])
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
 
 def by_replica(rows: Iterable[tuple[Any, ...]]) -> Callable[[int], list[tuple[Any, ...]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import operator
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,24 +51,22 @@ _DAMAGED = (
 )
 
 
-class _Row:
-    """An outcome as the tables take it."""
-
-    def __init__(self, number: int, o: Outcome, key_texts: Mapping[str, str]) -> None:
-        self.id = number
-        self.curve = [(c.step, _plain(c.loss), c.bit_accuracy, c.sequence_accuracy) for c in o.curve]
-        self.evaluations = [
-            (i, e.by, e.value, e.bit_accuracy, e.sequence_accuracy) for i, e in enumerate(o.evaluations)
-        ]
-        facts = {name: _plain(getattr(o, name)) for name in OUTCOME}
-        text = key_texts.get(o.key, "")
-        checksum = checksums.of(o.key, text, [facts[name] for name in NUMBERS], self.curve, self.evaluations)
-        self.replica = (number, o.key, text, *facts.values(), checksum)
+_facts = operator.attrgetter(*OUTCOME)
+_numbers = operator.itemgetter(*(OUTCOME.index(name) for name in NUMBERS))
+_Rows = list[tuple[Any, ...]]
 
 
-def _plain(value: Any) -> Any:
-    """As sqlite gives it back: it has no NaN."""
-    return None if isinstance(value, float) and math.isnan(value) else value
+def _rows(number: int, o: Outcome, text: str) -> tuple[tuple[Any, ...], _Rows, _Rows]:
+    """An outcome as the tables take it: of replica, of curve, of evaluation. As sqlite gives it back: it has no NaN."""
+    curve = [(c.step, None if c.loss != c.loss else c.loss, c.bit_accuracy, c.sequence_accuracy) for c in o.curve]
+    evaluations = [(i, e.by, e.value, e.bit_accuracy, e.sequence_accuracy) for i, e in enumerate(o.evaluations)]
+    facts = tuple([None if value != value else value for value in _facts(o)])
+    checksum = checksums.of(o.key, text, _numbers(facts), curve, evaluations)
+    return (
+        (number, o.key, text, *facts, checksum),
+        [(number, *row) for row in curve],
+        [(number, *row) for row in evaluations],
+    )
 
 
 class Store:
@@ -109,6 +107,8 @@ class Store:
         # WAL needs memory shared between processes, which a network file system does not give
         self.db.execute(f"PRAGMA journal_mode = {'DELETE' if on_network(self.folder) else 'WAL'}")
         self.db.execute("PRAGMA synchronous = FULL")
+        # 32 MiB of log, not 4: keys are random, so pages of their index are written many times, here once
+        self.db.execute("PRAGMA wal_autocheckpoint = 8000")
         self.db.execute("PRAGMA foreign_keys = ON")
 
     def _make(self) -> None:
@@ -252,23 +252,20 @@ class Store:
         """
         by_key = {o.key: o for o in outcomes}
         with self.transaction() as db:
-            db.executemany("DELETE FROM replica WHERE key = ? AND cause = 'machine'", ((key,) for key in by_key))
-            there = {
-                key
-                for key in by_key
-                if db.execute("SELECT 1 FROM replica WHERE key = ?", (key,)).fetchone() is not None
-            }
+            find = "SELECT key, cause FROM replica WHERE key = ?"
+            there = dict(row for key in by_key for row in db.execute(find, (key,)))
+            again = [(key,) for key, cause in there.items() if cause == "machine"]
+            db.executemany("DELETE FROM replica WHERE key = ?", again)
+            new = [o for key, o in by_key.items() if there.get(key, "machine") == "machine"]
             first = db.execute("SELECT coalesce(max(id), 0) + 1 FROM replica").fetchone()[0]
-            rows = [_Row(first + i, o, key_texts) for i, o in enumerate(o for k, o in by_key.items() if k not in there)]
+            rows = [_rows(number, o, key_texts.get(o.key, "")) for number, o in enumerate(new, first)]
             db.executemany(
                 f"INSERT INTO replica (id, key, key_text, {', '.join(OUTCOME)}, checksum) "
                 f"VALUES ({', '.join('?' * (len(OUTCOME) + 4))})",
-                (row.replica for row in rows),
+                [replica for replica, _, _ in rows],
             )
-            db.executemany("INSERT INTO curve VALUES (?, ?, ?, ?, ?)", ((r.id, *c) for r in rows for c in r.curve))
-            db.executemany(
-                "INSERT INTO evaluation VALUES (?, ?, ?, ?, ?, ?)", ((r.id, *e) for r in rows for e in r.evaluations)
-            )
+            db.executemany("INSERT INTO curve VALUES (?, ?, ?, ?, ?)", [c for _, curve, _ in rows for c in curve])
+            db.executemany("INSERT INTO evaluation VALUES (?, ?, ?, ?, ?, ?)", [e for *_, found in rows for e in found])
 
     # ---- reading ----
 
