@@ -125,5 +125,5 @@ def test_the_cross_entropy_of_a_logit_keeps_its_bound(library: ctypes.CDLL, targ
     want = np.logaddexp(0.0, z.astype(np.float64) * (1 - 2 * target))
     seen = want >= 2.0**-125
     units = np.abs(loss - want)[seen] / np.spacing(want.astype(np.float32)[seen])
-    assert units.max() <= 2.5, f"{units.max():.2f} ulp at {z[seen][units.argmax()]!r}"
+    assert units.max() <= 3.5, f"{units.max():.2f} ulp at {z[seen][units.argmax()]!r}"
     assert np.abs(loss - want)[~seen].max(initial=0.0) <= 2.0**-125

@@ -7,24 +7,39 @@ enum Optimizer : long { ADAM, ADAMW, SGD, RMSPROP };
 
 // A number of steps or examples with the room they need. All pointers are aligned to 64 bytes.
 static constexpr long padded(long n) { return (n + 15) / 16 * 16; }
-struct ToTrain {
-  float *g, *gu, *u;
-  vf *x, *y, *h, *r, *b, *z, *dz, *ds, *acc, *tmp, *end;
-  ToTrain(float *start, long packed, long T) {
-    g = start;
-    gu = g + TRAINED;
-    u = gu + padded(DERIVED_GRADIENTS);
-    x = (vf *)(u + padded(DERIVED));
-    y = x + packed * INPUTS;
-    h = y + packed * OUTPUTS;
+template <class V> constexpr long width = sizeof(V) / sizeof(float);
+// Vectors for a batch. Two side by side as long as more than one is left.
+static long vectors_of(long B) { return (B + LANES - 1) / LANES; }
+
+// What is kept of the examples of one vector while their sequence is trained on.
+template <class V> struct Sequence {
+  V *h, *r, *b, *z, *dz, *ds, *acc, *tmp, *end;
+  Sequence(vf *start, long T) {
+    h = (V *)start;
     r = h + (T + 1) * STATES;
     b = r + T * RESIDUALS;
     z = b + T * BACKWARD;
     dz = z + T * OUTPUTS;
     ds = dz + T * OUTPUTS;
     acc = ds + 2 * STATES;
-    tmp = acc + padded(SUMS);
-    end = tmp + (TEMPORARY > padded(SUMS) ? TEMPORARY : padded(SUMS));
+    tmp = acc + SUMS;
+    end = tmp + TEMPORARY;
+  }
+  long floats() const { return (float *)end - (float *)h; }
+};
+struct ToTrain {
+  float *g, *gu, *u;
+  vf *x, *y, *acc, *sums, *work, *end;
+  ToTrain(float *start, long steps, long T, long B) {
+    g = start;
+    gu = g + TRAINED;
+    u = gu + padded(DERIVED_GRADIENTS);
+    x = (vf *)(u + padded(DERIVED));
+    y = x + steps * vectors_of(B) * T * INPUTS;
+    acc = y + steps * vectors_of(B) * T * OUTPUTS;
+    sums = acc + padded(SUMS);
+    work = sums + padded(SUMS) / LANES;
+    end = work + Sequence<vf>(nullptr, T).floats() / LANES * (B > LANES ? 2 : 1);
   }
 };
 struct ToEvaluate {
@@ -42,33 +57,35 @@ struct ToEvaluate {
   }
 };
 
-template <class V> constexpr long width = sizeof(V) / sizeof(float);
-template <class V> static long groups_of(long batch) { return (batch + width<V> - 1) / width<V>; }
+static long groups_to_evaluate(long examples) { return (examples + width<Wide> - 1) / width<Wide>; }
 
-// (time, batch, width) -> (groups, time, width) of vectors. Lanes beyond the batch repeat its last example, with weight
-// 0: a cell may divide by what is never 0 in data but would be in padding.
-template <long WIDTH, class V> static void pack(const float *from, V *to, long T, long B) {
+// (time, batch, WIDTH) -> (time, WIDTH) of vectors, from the example `first` on. Lanes beyond the batch repeat its last
+// example, with weight 0: a cell may divide by what is never 0 in data but would be in padding.
+template <long WIDTH, class V> static void pack(const float *from, V *to, long T, long B, long first) {
   constexpr long lanes = width<V>;
+  const long whole = B - first < lanes ? B - first : lanes;
   float *target = (float *)to;
-  for (long c = 0; c < groups_of<V>(B); c++) {
-    const long whole = B - c * lanes < lanes ? B - c * lanes : lanes;
-    for (long t = 0; t < T; t++, target += WIDTH * lanes) {
-      const float *source = from + (t * B + c * lanes) * WIDTH;
-      if (whole == lanes) {
-        for (long l = 0; l < lanes; l++)
-          for (long i = 0; i < WIDTH; i++) target[i * lanes + l] = source[l * WIDTH + i];
-      } else {
-        for (long l = 0; l < lanes; l++)
-          for (long i = 0; i < WIDTH; i++) target[i * lanes + l] = source[(l < whole ? l : whole - 1) * WIDTH + i];
-      }
+  for (long t = 0; t < T; t++, target += WIDTH * lanes) {
+    const float *source = from + (t * B + first) * WIDTH;
+    if (whole == lanes) {
+      for (long l = 0; l < lanes; l++)
+        for (long i = 0; i < WIDTH; i++) target[i * lanes + l] = source[l * WIDTH + i];
+    } else {
+      for (long l = 0; l < lanes; l++)
+        for (long i = 0; i < WIDTH; i++) target[i * lanes + l] = source[(l < whole ? l : whole - 1) * WIDTH + i];
     }
   }
 }
+template <long WIDTH> static void pack_batch(const float *from, vf *to, long T, long B) {
+  long first = 0;
+  for (; B - first > LANES; first += 2 * LANES, to += 2 * T * WIDTH) pack<WIDTH>(from, (Wide *)to, T, B, first);
+  if (first < B) pack<WIDTH>(from, to, T, B, first);
+}
 
-static vf weights(long group, long B, float each) {
-  float lanes[LANES];
-  for (long l = 0; l < LANES; l++) lanes[l] = group * LANES + l < B ? each : 0.f;
-  vf w;
+template <class V> static V weights(long first, long B, float each) {
+  float lanes[width<V>];
+  for (long l = 0; l < width<V>; l++) lanes[l] = first + l < B ? each : 0.f;
+  V w;
   memcpy(&w, lanes, sizeof lanes);
   return w;
 }
@@ -77,43 +94,51 @@ template <class V> static void begin_sequence(const float *u, V *h) {
   for (long i = 0; i < STATES; i++) h[i] = S(u[FIRST + i]);
 }
 
+// Loss of a vector of examples; their part of the gradient is added to m.g, m.gu and m.acc.
+template <class V, class M>
+static float sequence(const float *p, const vf *X, const vf *Y, long T, long B, long first, ToTrain &m) {
+  Sequence<V> q(m.work, T);
+  const V *x = (const V *)X, *y = (const V *)Y, w = weights<V>(first, B, 1.f / (float)(T * B * OUTPUTS));
+  V loss = S(0.f);
+  begin_sequence(m.u, q.h);
+  for (long t = 0; t < T; t++)
+    forward<V, M>(p, m.u, x + t * INPUTS, q.h + t * STATES, q.h + (t + 1) * STATES, q.r + t * RESIDUALS, q.z + t * OUTPUTS,
+                  q.tmp);
+  for (long i = 0; i < T * OUTPUTS; i++) {
+    loss += cross_entropy(q.z[i], y[i]) * w;
+    q.dz[i] = (vsigmoid(q.z[i]) - y[i]) * w;
+  }
+  V *after = q.ds, *before = q.ds + STATES;
+  for (long i = 0; i < STATES; i++) after[i] = S(0.f);
+  for (long i = 0; i < SUMS; i++) q.acc[i] = S(0.f);
+  for (long t = T - 1; t >= 0; t--) {
+    backward<V, M>(p, m.u, x + t * INPUTS, q.h + t * STATES, q.h + (t + 1) * STATES, q.r + t * RESIDUALS,
+                   q.b + t * BACKWARD, q.dz + t * OUTPUTS, after, before, q.acc, q.tmp);
+    V *swap = after;
+    after = before;
+    before = swap;
+  }
+  for (long i = 0; i < STATES; i++) m.gu[FIRST_GRADIENT + i] += lane_sum(after[i]);
+  products<V, M>(m.g, m.gu, q.acc, x, q.h, q.r, q.b, q.dz, T);
+  for (long i = 0; i < SUMS; i++) m.acc[i] += narrowed(q.acc[i]);
+  return lane_sum(loss);
+}
+
 // Loss of one training batch; the gradient in m.g.
-static float gradient(const float *p, const vf *X, const vf *Y, long T, long B, ToTrain &m) {
+static float gradient(const float *p, const vf *x, const vf *y, long T, long B, ToTrain &m) {
   memset(m.g, 0, sizeof(float) * TRAINED);
   memset(m.gu, 0, sizeof(float) * padded(DERIVED_GRADIENTS));
   for (long i = 0; i < padded(SUMS); i++) m.acc[i] = S(0.f);
   prologue(p, m.u);
-  const float each = 1.f / (float)(T * B * OUTPUTS);
-  vf loss = S(0.f);
-  for (long c = 0; c < groups_of<vf>(B); c++) {
-    const vf *x = X + c * T * INPUTS, *y = Y + c * T * OUTPUTS, w = weights(c, B, each);
-    begin_sequence(m.u, m.h);
-    for (long t = 0; t < T; t++)
-      forward<vf, vi>(p, m.u, x + t * INPUTS, m.h + t * STATES, m.h + (t + 1) * STATES, m.r + t * RESIDUALS,
-                      m.z + t * OUTPUTS, m.tmp);
-    for (long i = 0; i < T * OUTPUTS; i++) {
-      loss += cross_entropy(m.z[i], y[i]) * w;
-      m.dz[i] = (vsigmoid(m.z[i]) - y[i]) * w;
-    }
-    vf *after = m.ds, *before = m.ds + STATES;
-    for (long i = 0; i < STATES; i++) after[i] = S(0.f);
-    for (long t = T - 1; t >= 0; t--) {
-      backward(p, m.u, x + t * INPUTS, m.h + t * STATES, m.h + (t + 1) * STATES, m.r + t * RESIDUALS, m.b + t * BACKWARD,
-               m.dz + t * OUTPUTS, after, before, m.acc, m.tmp);
-      vf *swap = after;
-      after = before;
-      before = swap;
-    }
-    for (long i = 0; i < STATES; i++) m.gu[FIRST_GRADIENT + i] += lane_sum(after[i]);
-    products(m.g, m.gu, m.acc, x, m.h, m.r, m.b, m.dz, T);
-  }
-  for (long i = 0; i < SUMS; i += LANES) {
-    vf totals = lane_sums(m.acc + i);
-    memcpy((float *)m.tmp + i, &totals, sizeof totals);
-  }
-  settle(m.g, m.gu, (const float *)m.tmp);
+  float loss = 0.f;
+  long first = 0;
+  for (; B - first > LANES; first += 2 * LANES, x += 2 * T * INPUTS, y += 2 * T * OUTPUTS)
+    loss += sequence<Wide, WideMask>(p, x, y, T, B, first, m);
+  if (first < B) loss += sequence<vf, vi>(p, x, y, T, B, first, m);
+  for (long i = 0; i < SUMS; i += LANES) m.sums[i / LANES] = lane_sums(m.acc + i);
+  settle(m.g, m.gu, (const float *)m.sums);
   epilogue(p, m.u, m.gu, m.g);
-  return lane_sum(loss);
+  return loss;
 }
 
 static float norm_of(const float *g) {
@@ -170,11 +195,11 @@ static void update(float *p, float *slots, const float *g, const Rule &rule) {
 
 extern "C" long lanes_width() { return LANES; }
 extern "C" long floats_to_train(long steps, long T, long B) {
-  ToTrain m(nullptr, steps * groups_of<vf>(B) * T, T);
+  ToTrain m(nullptr, steps, T, B);
   return (float *)m.end - (float *)nullptr;
 }
 extern "C" long floats_to_evaluate(long T, long examples) {
-  ToEvaluate m(nullptr, groups_of<Wide>(examples) * T);
+  ToEvaluate m(nullptr, groups_to_evaluate(examples) * T);
   return (float *)m.end - (float *)nullptr;
 }
 
@@ -183,11 +208,11 @@ extern "C" long floats_to_evaluate(long T, long examples) {
 extern "C" void train(long steps, long T, long B, const float *x, const float *y, long count, const long *rows, float *p,
                       float *slots, long slot_row, const double *rates, long kind, const double *constants, double clip,
                       long done, double *losses, long *broke, float *scratch) {
-  const long packed = groups_of<vf>(B) * T;
-  ToTrain m(scratch, steps * packed, T);
+  const long packed = vectors_of(B) * T;
+  ToTrain m(scratch, steps, T, B);
   for (long s = 0; s < steps; s++) {
-    pack<INPUTS>(x + s * T * B * INPUTS, m.x + s * packed * INPUTS, T, B);
-    pack<OUTPUTS>(y + s * T * B * OUTPUTS, m.y + s * packed * OUTPUTS, T, B);
+    pack_batch<INPUTS>(x + s * T * B * INPUTS, m.x + s * packed * INPUTS, T, B);
+    pack_batch<OUTPUTS>(y + s * T * B * OUTPUTS, m.y + s * packed * OUTPUTS, T, B);
   }
   for (long i = 0; i < count; i++) {
     const long row = rows[i];
@@ -212,9 +237,9 @@ extern "C" void train(long steps, long T, long B, const float *x, const float *y
 
 // The gradient of one batch, for the proof: x (T, B, INPUTS), y (T, B, OUTPUTS); returns the loss.
 extern "C" double gradient_once(long T, long B, const float *x, const float *y, const float *p, float *g, float *scratch) {
-  ToTrain m(scratch, groups_of<vf>(B) * T, T);
-  pack<INPUTS>(x, m.x, T, B);
-  pack<OUTPUTS>(y, m.y, T, B);
+  ToTrain m(scratch, 1, T, B);
+  pack_batch<INPUTS>(x, m.x, T, B);
+  pack_batch<OUTPUTS>(y, m.y, T, B);
   double loss = gradient(p, m.x, m.y, T, B, m);
   memcpy(g, m.g, sizeof(float) * TRAINED);
   return loss;
@@ -225,10 +250,12 @@ extern "C" double gradient_once(long T, long B, const float *x, const float *y, 
 extern "C" void evaluate(long T, long examples, const float *x, const float *y, long count, const long *rows, const float *p,
                          double *loss, double *bits, double *sequences, float *scratch) {
   constexpr long lanes = width<Wide>;
-  const long groups = groups_of<Wide>(examples);
+  const long groups = groups_to_evaluate(examples);
   ToEvaluate m(scratch, groups * T);
-  pack<INPUTS>(x, m.x, T, examples);
-  pack<OUTPUTS>(y, m.y, T, examples);
+  for (long c = 0; c < groups; c++) {
+    pack<INPUTS>(x, m.x + c * T * INPUTS, T, examples, c * lanes);
+    pack<OUTPUTS>(y, m.y + c * T * OUTPUTS, T, examples, c * lanes);
+  }
   for (long i = 0; i < count; i++) {
     const float *weights = p + rows[i] * ROW;
     double total = 0;

@@ -73,23 +73,25 @@ constexpr int outer_columns_for(int K) {  // blocks of equal size
   return (K + blocks - 1) / blocks;
 }
 
-template <int R, int C, long DS, long XS>
+// SIDES vectors lie side by side wherever one is named.
+template <int R, int C, long DS, long XS, long SIDES>
 INLINE void outer_block(float *g, long gr, long gc, const vf *d, long dt, const vf *x, long xt, long T) {
   constexpr int size = (R * C + LANES - 1) / LANES * LANES;
   vf a[size];
   for (int i = 0; i < size; i++) a[i] = S(0.f);
-  for (long t = 0; t < T; t++) {
-    vf e[R];
-    for (int i = 0; i < R; i++) {
-      e[i] = d[t * dt + i * DS];
-      IN_REGISTER(e[i]);
+  for (long t = 0; t < T; t++)
+    for (long side = 0; side < SIDES; side++) {
+      vf e[R];
+      for (int i = 0; i < R; i++) {
+        e[i] = d[(t * dt + i * DS) * SIDES + side];
+        IN_REGISTER(e[i]);
+      }
+      for (int j = 0; j < C; j++) {
+        vf f = x[(t * xt + j * XS) * SIDES + side];
+        IN_REGISTER(f);
+        for (int i = 0; i < R; i++) a[i * C + j] += e[i] * f;
+      }
     }
-    for (int j = 0; j < C; j++) {
-      vf f = x[t * xt + j * XS];
-      IN_REGISTER(f);
-      for (int i = 0; i < R; i++) a[i * C + j] += e[i] * f;
-    }
-  }
   float s[size];
   for (int i = 0; i < size; i += LANES) {
     vf sums = lane_sums(a + i);
@@ -98,16 +100,19 @@ INLINE void outer_block(float *g, long gr, long gc, const vf *d, long dt, const 
   for (int i = 0; i < R; i++)
     for (int j = 0; j < C; j++) g[i * gr + j * gc] += s[i * C + j];
 }
-template <int N, int C, long DS, long XS>
-INLINE void outer_columns(float *g, long gr, long gc, const vf *d, long dt, const vf *x, long xt, long T) {
+template <int N, int C, long DS, long XS, class V>
+INLINE void outer_columns(float *g, long gr, long gc, const V *d, long dt, const V *x, long xt, long T) {
   constexpr int R = outer_rows_for(C), rest = N % R;
-  for (int n = 0; n + R <= N; n += R) outer_block<R, C, DS, XS>(g + n * gr, gr, gc, d + n * DS, dt, x, xt, T);
+  constexpr long sides = sizeof(V) / sizeof(vf);
+  for (int n = 0; n + R <= N; n += R)
+    outer_block<R, C, DS, XS, sides>(g + n * gr, gr, gc, (const vf *)(d + n * DS), dt, (const vf *)x, xt, T);
   if constexpr (rest > 0)
-    outer_block<rest, C, DS, XS>(g + (N - rest) * gr, gr, gc, d + (N - rest) * DS, dt, x, xt, T);
+    outer_block<rest, C, DS, XS, sides>(g + (N - rest) * gr, gr, gc, (const vf *)(d + (N - rest) * DS), dt,
+                                        (const vf *)x, xt, T);
 }
 // g[n * gr + k * gc] += sum over time and lanes of d[t * dt + n * DS] * x[t * xt + k * XS], n < N, k < K
-template <int N, int K, long DS, long XS>
-INLINE void outer(float *g, long gr, long gc, const vf *d, long dt, const vf *x, long xt, long T) {
+template <int N, int K, long DS, long XS, class V>
+INLINE void outer(float *g, long gr, long gc, const V *d, long dt, const V *x, long xt, long T) {
   constexpr int C = outer_columns_for(K), rest = K % C;
   for (int k = 0; k + C <= K; k += C) outer_columns<N, C, DS, XS>(g + k * gc, gr, gc, d, dt, x + k * XS, xt, T);
   if constexpr (rest > 0)
@@ -115,10 +120,10 @@ INLINE void outer(float *g, long gr, long gc, const vf *d, long dt, const vf *x,
 }
 
 // acc[n] += sum over time of d[t * dt + n], n < N
-template <int N> INLINE void time_sums(vf *acc, const vf *d, long dt, long T) {
+template <int N, class V> INLINE void time_sums(V *acc, const V *d, long dt, long T) {
   constexpr int size = 8, rest = N % size;
   for (int n = 0; n + size <= N; n += size) {
-    vf a[size];
+    V a[size];
     for (int i = 0; i < size; i++) a[i] = acc[n + i];
     for (long t = 0; t < T; t++)
       for (int i = 0; i < size; i++) a[i] += d[t * dt + n + i];

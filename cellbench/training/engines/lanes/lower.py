@@ -46,6 +46,8 @@ SIGNATURES = {
     "settle": "float *__restrict g, float *__restrict gu, const float *__restrict totals",
     "epilogue": "const float *__restrict p, float *__restrict u, const float *__restrict gu, float *__restrict g",
 }
+OVER_VECTORS = ("forward", "backward", "products")
+"""Templates over the vector and its truth values: those of lanes.h, or two side by side (wide.h)."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class _Program:
         lines += self.nodes.constants
         for name, signature in SIGNATURES.items():
             text = "\n".join(f"  {line}" for line in functions[name].lines)
-            head = "template <class vf, class vi> " if name == "forward" else ""  # over vectors, or two side by side
+            head = "template <class vf, class vi> " if name in OVER_VECTORS else ""
             lines.append(f"{head}static void {name}({signature}) {{\n{text}\n}}")
         return Lowered(
             source="\n".join(lines) + "\n",

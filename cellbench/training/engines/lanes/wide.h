@@ -1,5 +1,5 @@
 // Two vectors side by side, with all that a generated function may do to a vector. A pass over the weights then serves
-// both, and one computes while the other waits for its last instruction; evaluation, with its many examples, uses it.
+// both, and one computes while the other waits for its last instruction: for all batches beyond one vector.
 #pragma once
 #include "kernels.h"
 
@@ -44,6 +44,9 @@ INLINE WideMask &operator+=(WideMask &x, WideMask y) {
   x.b += y.b;
   return x;
 }
+INLINE vf narrowed(vf x) { return x; }
+INLINE vf narrowed(Wide x) { return x.a + x.b; }
+INLINE float lane_sum(Wide x) { return lane_sum(narrowed(x)); }
 INLINE Wide vselect(WideMask m, Wide x, Wide y) { return {vselect(m.a, x.a, y.a), vselect(m.b, x.b, y.b)}; }
 INLINE WideMask vnot(WideMask m) { return {vnot(m.a), vnot(m.b)}; }
 
