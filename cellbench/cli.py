@@ -135,6 +135,8 @@ def run(
     except Interrupted as error:
         raise Interrupted(f"{error}. To go on:\n  {_resume()}") from None
     if not no_report:
+        if found.answer is not None and not quiet:
+            print(f"The report is of these results already. Made again: cellbench report {folder}", file=sys.stderr)
         print(found)
         print(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
     if found.failed:
@@ -309,16 +311,12 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fa
         return {name: getattr(entry, name) for name in names}
 
     if as_json:
-        broken = [
-            {"entry_point": b.entry_point, "distribution": b.distribution, "version": b.version, "cause": b.cause}
-            for b in registry.broken
-        ]
+        names = ("entry_point", "distribution", "version", "cause")
+        broken = [{name: getattr(b, name) for name in names} for b in registry.broken]
         for clash in registry.clashes:
             for provider in clash.providers:
                 distribution, _, version = provider.rpartition(" ")
-                broken.append(
-                    {"entry_point": "", "distribution": distribution, "version": version, "cause": str(clash)}
-                )
+                broken.append(dict(zip(names, ("", distribution, version, str(clash)), strict=True)))
         cells, tasks = ([facts(e) for e in entries.values()] for entries in (registry.cells, registry.tasks))
         print(json.dumps({"cells": cells, "tasks": tasks, "broken": broken}, indent=2))
         return

@@ -17,7 +17,7 @@ from cellbench.plugins import Registry
 
 PACKAGES = (
     "torch", "numpy", "scipy", "pandas", "pluggy", "pydantic", "pyyaml", "tabulate", "typer", "rich", "altair",
-    "jinja2", "platformdirs", "filelock", "distributed",
+    "vl-convert-python", "jinja2", "platformdirs", "filelock", "distributed",
 )  # fmt: skip
 
 

@@ -209,10 +209,12 @@ class Results:
     Args:
         folder: of the results.
         report: what was gathered already.
+        answer: the text of these results, where the report of an earlier run is still right and was not made again.
     """
 
-    def __init__(self, folder: Path, report: Report | None = None) -> None:
+    def __init__(self, folder: Path, report: Report | None = None, answer: str | None = None) -> None:
         self.folder = folder
+        self.answer = answer
         self._report = report
 
     @property
@@ -254,7 +256,7 @@ class Results:
             return sum(count for status, count in store.counts().items() if status.startswith("failed"))
 
     def __str__(self) -> str:
-        return tables.terminal(self.report.summary, self.report.design)
+        return self.answer if self.answer is not None else tables.terminal(self.report.summary, self.report.design)
 
 
 def load(folder: str | Path) -> Results:

@@ -93,16 +93,48 @@ def run(
             set_aside(where)
         try:
             plan = prepare(experiment, where, planned, only=only, shard=shard)
+            facts = {
+                "resolved": experiment.resolved(),
+                "facts": _facts(experiment, registry),
+                "environment": environment.describe(registry),
+            }
+            if report and not plan.todo and (kept := _kept(where, facts, plan, on_event)) is not None:
+                return kept
             job = _job(plan, executor)
             with Store(where, write=True) as store:
-                _record(store, plan, registry)
+                _record(store, plan, facts)
                 on_event(plan)
                 _train(store, plan, dispatch(plan.todo, executor, job), on_event)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what was trained is kept") from None
-    from cellbench import results
+    return _reported(where, facts, plan) if report else _results(where)
 
-    return results.Results(where, results.write(where) if report else None)
+
+def _results(folder: Path, **known: Any) -> Results:
+    from cellbench.results import Results
+
+    return Results(folder, **known)
+
+
+def _kept(folder: Path, facts: Mapping[str, Any], plan: Plan, on_event: OnEvent) -> Results | None:
+    """The results, if the report that is there is what would be made now; nothing is written then."""
+    from cellbench import seal
+
+    answer = seal.answer(folder, seal.request(facts, plan.planned))
+    if answer is None:
+        return None
+    on_event(plan)
+    return _results(folder, answer=answer)
+
+
+def _reported(folder: Path, facts: Mapping[str, Any], plan: Plan) -> Results:
+    """Make the report, and seal it."""
+    from cellbench import results, seal
+
+    of = seal.store(folder)
+    found = results.Results(folder, results.write(folder))
+    seal.put(folder, seal.request(facts, plan.planned), of, str(found))
+    return found
 
 
 def _executor(kind: str, scheduler: str | None, workers: int) -> Executor:
@@ -136,17 +168,15 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _record(store: Store, plan: Plan, registry: Registry) -> None:
+def _record(store: Store, plan: Plan, facts: Mapping[str, Any]) -> None:
     experiment = plan.experiment
     texts = [s for cell in experiment.cells for s in cell.sources] + list(experiment.task_sources)
     store.set_experiment(
-        experiment.resolved(),
-        _facts(experiment, registry),
-        environment.describe(registry),
-        environment.command_line(),
-        datetime.now(UTC).isoformat(timespec="seconds"),
-        plan.planned,
-        texts,
+        **facts,
+        command=environment.command_line(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        planned=plan.planned,
+        texts=texts,
     )
     reasons = {e.label: (e.engine, e.reason) for e in plan.engines}
     store.set_engines({cell_digest(c): reasons[c.label] for c in experiment.cells})
