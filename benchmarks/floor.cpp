@@ -2,7 +2,8 @@
 // with the vector type and kernels of the lanes engine. What a compiler of cells can hope for is to come out here.
 //
 // Parameters in the order of torch: weight_ih (4H, I), weight_hh (4H, H), bias_ih, bias_hh, readout weight, readout bias.
-#include "kernels.h"
+#include "wide.h"
+#include <type_traits>
 
 #ifndef H
 #define H 20
@@ -10,14 +11,15 @@
 enum : long { I = 2, G = 4 * H, WI = 0, WH = WI + G * I, BI = WH + G * H, BH = BI + G, WO = BH + G, BO = WO + H, N = BO + 1 };
 enum : long { P = (N + 15) / 16 * 16 };
 
-static vf cross_entropy(vf z, vf y) { return vmax(z, S(0.f)) - z * y + vlog1p(exp_negative(-vabs(z))); }
+typedef std::conditional<(LANES < 16), Wide, vf>::type V;  // 16 examples, the least that keeps the machine busy
+enum : long { WIDTH = sizeof(V) / sizeof(float) };
 
 struct Memory {
-  vf *h, *c, *gate, *squashed, *dgate, *dz;
+  V *h, *c, *gate, *squashed, *dgate, *dz;
   float *g;
   Memory(float *start, long T) {
     g = start;
-    h = (vf *)(g + P);
+    h = (V *)(g + P);
     c = h + (T + 1) * H;
     gate = c + (T + 1) * H;
     squashed = gate + T * G;
@@ -26,46 +28,46 @@ struct Memory {
   }
 };
 
-static float gradient(const float *p, const vf *x, const vf *y, long T, long groups, const Memory &m) {
+static float gradient(const float *p, const V *x, const V *y, long T, long groups, const Memory &m) {
   float *g = m.g, bias[G];
   memset(g, 0, sizeof(float) * P);
   for (int n = 0; n < G; n++) bias[n] = p[BI + n] + p[BH + n];
-  const vf weight = S(1.f / (float)(T * groups * LANES));
-  vf loss = S(0.f), dbias[G], dout = S(0.f);
+  const V weight = S(1.f / (float)(T * groups * WIDTH));
+  V loss = S(0.f), dbias[G], dout = S(0.f);
   for (int n = 0; n < G; n++) dbias[n] = S(0.f);
   for (long q = 0; q < groups; q++, x += T * I, y += T) {
     for (int k = 0; k < H; k++) m.h[k] = m.c[k] = S(0.f);
     for (long t = 0; t < T; t++) {
-      vf *a = m.gate + t * G, *h = m.h + t * H, *c = m.c + t * H, *s = m.squashed + t * H, z[1];
-      product<G, 1>(a, [&](int n) INLINED -> vf { return S(bias[n]); }, Term<H, 1, H, 1>{h, p + WH},
-                    Term<I, 1, I, 1>{x + t * I, p + WI});
+      V *a = m.gate + t * G, *h = m.h + t * H, *c = m.c + t * H, *s = m.squashed + t * H, z[1];
+      product<G, 1>(a, [&](int n) INLINED -> V { return S(bias[n]); }, term<H, 1, H, 1>(h, p + WH),
+                    term<I, 1, I, 1>(x + t * I, p + WI));
       for (int k = 0; k < H; k++) {
-        vf i = vsigmoid(a[k]), f = vsigmoid(a[H + k]), u = vtanh(a[2 * H + k]), o = vsigmoid(a[3 * H + k]);
+        V i = vsigmoid(a[k]), f = vsigmoid(a[H + k]), u = vtanh(a[2 * H + k]), o = vsigmoid(a[3 * H + k]);
         a[k] = i, a[H + k] = f, a[2 * H + k] = u, a[3 * H + k] = o;
-        vf next = f * c[k] + i * u;
+        V next = f * c[k] + i * u;
         c[H + k] = next;
         s[k] = vtanh(next);
         h[H + k] = o * s[k];
       }
-      product<1, 1>(z, [&](int) INLINED -> vf { return S(p[BO]); }, Term<H, 1, H, 1>{h + H, p + WO});
+      product<1, 1>(z, [&](int) INLINED -> V { return S(p[BO]); }, term<H, 1, H, 1>(h + H, p + WO));
       loss += cross_entropy(z[0], y[t]) * weight;
       m.dz[t] = (vsigmoid(z[0]) - y[t]) * weight;
       dout += m.dz[t];
     }
-    vf dh[H], dc[H];
+    V dh[H], dc[H];
     for (int k = 0; k < H; k++) dh[k] = dc[k] = S(0.f);
     for (long t = T - 1; t >= 0; t--) {
-      vf *a = m.gate + t * G, *c = m.c + t * H, *s = m.squashed + t * H, *d = m.dgate + t * G;
+      V *a = m.gate + t * G, *c = m.c + t * H, *s = m.squashed + t * H, *d = m.dgate + t * G;
       for (int k = 0; k < H; k++) {
-        vf up = dh[k] + p[WO + k] * m.dz[t], i = a[k], f = a[H + k], u = a[2 * H + k], o = a[3 * H + k];
-        vf e = dc[k] + up * o * (1.f - s[k] * s[k]);
+        V up = dh[k] + p[WO + k] * m.dz[t], i = a[k], f = a[H + k], u = a[2 * H + k], o = a[3 * H + k];
+        V e = dc[k] + up * o * (1.f - s[k] * s[k]);
         d[k] = e * u * i * (1.f - i);
         d[H + k] = e * c[k] * f * (1.f - f);
         d[2 * H + k] = e * i * (1.f - u * u);
         d[3 * H + k] = up * s[k] * o * (1.f - o);
         dc[k] = e * f;
       }
-      product<H, 1>(dh, [&](int) INLINED -> vf { return S(0.f); }, Term<G, 1, 1, H>{d, p + WH});
+      product<H, 1>(dh, [&](int) INLINED -> V { return S(0.f); }, term<G, 1, 1, H>(d, p + WH));
     }
     outer<G, H, 1, 1>(g + WH, H, 1, m.dgate, G, m.h, H, T);
     outer<G, I, 1, 1>(g + WI, I, 1, m.dgate, G, x, I, T);
@@ -91,16 +93,16 @@ static void adam(float *p, float *first, float *second, const float *g, double r
   }
 }
 
-extern "C" long lanes_width() { return LANES; }
+extern "C" long lanes_width() { return WIDTH; }
 extern "C" long row() { return P; }
-extern "C" long scratch_floats(long T) { return P + LANES * (2 * (T + 1) * H + T * (2 * G + H + 1)); }
+extern "C" long scratch_floats(long T) { return P + WIDTH * (2 * (T + 1) * H + T * (2 * G + H + 1)); }
 // x (steps, groups, T, I) and y (steps, groups, T) of vectors; p (replicas, P), slots (replicas, 2 P).
 extern "C" void train(long replicas, long steps, long T, long groups, const float *x, const float *y, float *p, float *slots,
                       double rate, double clip, long done, double *losses, float *scratch) {
   Memory m(scratch, T);
   for (long r = 0; r < replicas; r++)
     for (long s = 0; s < steps; s++) {
-      const vf *X = (const vf *)x + s * groups * T * I, *Y = (const vf *)y + s * groups * T;
+      const V *X = (const V *)x + s * groups * T * I, *Y = (const V *)y + s * groups * T;
       losses[r * steps + s] = gradient(p + r * P, X, Y, T, groups, m);
       adam(p + r * P, slots + r * 2 * P, slots + r * 2 * P + P, m.g, rate, (double)(done + s + 1), (float)clip);
     }

@@ -16,7 +16,7 @@ FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
     "exp": (np.exp, 1.0),
     "expm1": (np.expm1, 2.0),
     "sigmoid": (special.expit, 2.5),
-    "tanh": (np.tanh, 2.5),
+    "tanh": (np.tanh, 2.0),
     "log": (np.log, 1.0),
     "log1p": (np.log1p, 2.0),
     "sqrt": (np.sqrt, 0.5),
