@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from itertools import combinations
 
 import numpy as np
@@ -70,6 +71,33 @@ def test_pseudo_values_by_the_letter(n):
     found = tuned(y, accuracy, RATES).estimate(y)
     assert found.centre == pytest.approx(c)
     assert found.psi == pytest.approx(psi)
+
+
+@pytest.mark.parametrize("n", [11, 12, 30])
+def test_leaving_one_out_is_picking_anew_without_it(n):
+    """Where halvings are drawn: all that is made for a seed left out is what the others alone give, ties included."""
+    rng = np.random.default_rng(n)
+    y, accuracy = rng.integers(1, 4, (n, 3)).astype(float), rng.integers(0, 2, (n, 3)).astype(float)
+    found = tuned(y, accuracy, RATES)
+    for i in range(n):
+        rest = [j for j in range(n) if j != i]
+        alone = tuned(y[rest], accuracy[rest], RATES).weights
+        assert np.array_equal(found.left_out[i, rest] / len(halvings(n - 1)), alone)
+        assert not found.left_out[i, i].any()
+
+
+def test_many_seeds_at_a_point_fit_memory():
+    """625 seeds and 5 rates: 2 MB are kept, and less than 60 on the way."""
+    rng = np.random.default_rng(0)
+    y, rates = rng.normal(6, 0.4, (625, 5)), np.geomspace(0.003, 0.3, 5)
+    tracemalloc.start()
+    found = tuned(y, rng.random((625, 5)), rates)
+    found.estimate(y)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(f"kept {kept / 1e6:.1f} MB, peak {peak / 1e6:.1f} MB")
+    assert kept < 4e6
+    assert peak < 60e6
 
 
 def test_one_rate_is_the_plain_mean():

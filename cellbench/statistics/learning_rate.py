@@ -13,6 +13,8 @@ from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from cellbench.statistics.arrays import Counts, Flags, Floats
 from cellbench.statistics.intervals import Estimate, mean
@@ -20,6 +22,8 @@ from cellbench.statistics.intervals import Estimate, mean
 _TIE = 1e-9
 _MOST_EXHAUSTIVE = 10
 _SAMPLED = 200
+_AT_ONCE = 2_000_000
+"""Numbers of an array that is made on the way: 16 MB."""
 
 
 @lru_cache
@@ -53,29 +57,69 @@ def preference(rates: Floats) -> Counts:
     return np.lexsort((logs, away))
 
 
-def _pick(y: Floats, halves: Floats, accuracy: Floats | None, order: Counts) -> Counts:
-    """The rate each half picks: y (..., seeds, rates), halves (R, seeds) summing to 1 a row -> (..., R)."""
-    means = halves @ y
+def _pick(means: Floats, hits: Floats | None, order: Counts) -> Counts:
+    """The rate that is picked by means of y and of accuracy: (..., rates) -> (...)."""
     fine = means <= means.min(-1, keepdims=True) + _TIE
-    if accuracy is not None:
-        hits = np.where(fine, halves @ accuracy, -np.inf)
+    if hits is not None:
+        hits = np.where(fine, hits, -np.inf)
         fine &= hits >= hits.max(-1, keepdims=True) - _TIE
     result: Counts = order[fine[..., order].argmax(-1)]
     return result
 
 
+def _both(inside: Floats, whole: Floats, first: Flags) -> Floats:
+    """Means over first, then second halves, of sums over the first (..., R, rates) and over all seeds (..., rates)."""
+    size = first[0].sum()
+    outside = whole[..., None, :] - inside
+    return np.concatenate([inside / size, outside / (first.shape[1] - size)], axis=-2)
+
+
 def _weights(y: Floats, accuracy: Floats | None, order: Counts) -> Floats:
-    """How often the half without a seed picked a rate: (..., seeds, rates) -> the same, rows summing to 1."""
-    n, rates = y.shape[-2:]
+    """How often the half without a seed picked a rate: (seeds, rates) -> the same, rows summing to 1."""
+    n, rates = y.shape
     if rates == 1:
         return np.ones_like(y)
     first = halvings(n)
-    total = np.zeros_like(y)
-    for half in (first, ~first):
-        chosen = _pick(y, half / half.sum(1, keepdims=True), accuracy, order)
-        total += (~half).T.astype(np.float64) @ np.eye(rates)[chosen]
-    result: Floats = total / total.sum(-1, keepdims=True)
-    return result
+
+    def means(x: Floats) -> Floats:
+        return _both(first @ x, x.sum(0), first)
+
+    picked = _pick(means(y), None if accuracy is None else means(accuracy), order)
+    found = np.empty_like(y)  # in memory as y is: the last bits of a sum over both depend on it
+    # each seed is in one half of each halving, so its counts sum to the number of halvings
+    found[:] = np.concatenate([~first, first]).T.astype(np.float64) @ np.eye(rates)[picked] / len(first)
+    return found
+
+
+def _left_out(y: Floats, accuracy: Floats | None, order: Counts) -> NDArray[np.uint8]:
+    """`Tuned.left_out`: y (seeds, rates)."""
+    n, rates = y.shape
+    found = np.zeros((n, n, rates), dtype=np.uint8)
+    if n < 3 or rates == 1:
+        return found
+    first = halvings(n - 1)
+    places = first.T.astype(np.float64)[..., None]
+
+    def means(x: Floats) -> Floats:
+        """(left out, 2 R, rates). A halving's places are the seeds before the one left out, and those after it."""
+        inside = np.zeros((n, len(first), rates))
+        np.cumsum(places * x[:-1, None], axis=0, out=inside[1:])
+        inside[:-1] += np.cumsum((places * x[1:, None])[::-1], axis=0)[::-1]
+        return _both(inside, x.sum(0) - x, first)
+
+    picked = _pick(means(y), None if accuracy is None else means(accuracy), order)
+    # leaving out another seed seldom changes a pick: count for one, and add the changes
+    usual = picked[0]
+    left, half = np.nonzero(picked != usual)
+    rows = np.concatenate([left * rates + picked[left, half], left * rates + usual[half]])
+    signs = np.repeat(np.array([1, -1], dtype=np.int16), len(half))
+    without = np.concatenate([~first, first]).astype(np.int16)
+    changes = np.asarray(csr_array((signs, (rows, np.tile(half, 2))), shape=(n * rates, len(usual))) @ without)
+    counts = np.eye(rates, dtype=np.int16)[usual].T @ without + changes.reshape(n, rates, n - 1)
+    seeds = np.arange(n)[:, None]
+    others = np.arange(n - 1) + (np.arange(n - 1) >= seeds)
+    found[seeds, others] = counts.swapaxes(1, 2)
+    return found
 
 
 @dataclass(frozen=True)
@@ -84,8 +128,9 @@ class Tuned:
 
     weights: Floats
     """(seeds, rates): how often the half without the seed picked the rate; rows sum to 1."""
-    without: Floats
-    """(left out, seeds, rates): the same with all halvings redone without one seed; that seed's row is 0."""
+    left_out: NDArray[np.uint8]
+    """(left out, seeds, rates): with all halvings redone without one seed, in how many of them (at most 252) the half
+    without a seed picked the rate; the row of the seed left out is 0."""
     picked: int
     """The rate picked on all seeds."""
 
@@ -118,7 +163,11 @@ class Tuned:
             return centre, values
         if n < 3:  # without one seed there is no other half
             return centre, np.full_like(values, math.nan)
-        without = np.einsum("jil,ilm->jm", self.without, metrics) / (n - 1)
+        without = np.empty_like(values)
+        size = max(1, _AT_ONCE // self.left_out[0].size)
+        for start in range(0, n, size):
+            weights = self.left_out[start : start + size] / len(halvings(n - 1))
+            without[start : start + size] = np.einsum("jil,ilm->jm", weights, metrics) / (n - 1)
         return centre, n * centre - (n - 1) * without
 
 
@@ -149,13 +198,8 @@ def tuned(y: Floats, accuracy: Floats | None, rates: Floats) -> Tuned | None:
     if n == 0 or (n < 2 and count > 1):
         return None
     order = preference(rates)
-    picked = int(_pick(y, np.full((1, n), 1 / n), accuracy, order)[0])
-    without = np.zeros((n, n, count))
-    if n >= 3:
-        others = np.array([[j for j in range(n) if j != i] for i in range(n)])
-        left = _weights(y[others], None if accuracy is None else accuracy[others], order)
-        without[np.arange(n)[:, None], others] = left
-    return Tuned(_weights(y, accuracy, order), without, picked)
+    picked = _pick(y.mean(0), None if accuracy is None else accuracy.mean(0), order)
+    return Tuned(_weights(y, accuracy, order), _left_out(y, accuracy, order), int(picked))
 
 
 def across(metric: Floats) -> Estimate:
