@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 import time
@@ -12,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.control import Control
 from rich.live import Live
+from rich.segment import ControlType
 from rich.text import Text
 
 from cellbench.pace import Pace
@@ -171,6 +174,7 @@ def shown(quiet: bool) -> Iterator[OnEvent]:
         yield state.see
     elif console.is_terminal and not console.is_dumb_terminal:
         display = Display(state)
+        console.push_render_hook(_Rewrapped(console, display))
         with Live(console=console, refresh_per_second=4, transient=True, get_renderable=lambda: display) as live:
 
             def see(event: Event) -> None:
@@ -218,13 +222,20 @@ def introduction(plan: Plan) -> list[str]:
     return lines
 
 
-@dataclass(frozen=True)
+@dataclass
 class Display:
     """A line a cell, a bar, the time: laid out anew for the terminal's size each time it is shown."""
 
     state: State
+    widths: list[int] = field(default_factory=list)
+    """Of the lines that are shown."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = list(self._lines(options))
+        self.widths = [min(line.cell_len, options.max_width) for line in lines]
+        yield from lines
+
+    def _lines(self, options: ConsoleOptions) -> Iterator[Text]:
         state, width = self.state, options.max_width
         if not state.cells:
             yield Text("planning ...", style="dim")
@@ -269,6 +280,8 @@ class Display:
 
     def _foot(self, width: int) -> str:
         state, left = self.state, self.state.left()
+        if state.done == state.total:
+            return "all trained; the report is being made"
         if left is None:
             return f"{duration(state.elapsed)} gone"
         if width < 60:
@@ -277,3 +290,25 @@ class Display:
             f"{duration(state.elapsed)} gone, about {duration(left)} left; {state.done:,} of {state.total:,} replicas, "
             f"{state.rate():.1f} a second"
         )
+
+
+@dataclass(frozen=True)
+class _Rewrapped(RenderHook):
+    """Erases the rows that a display gained when its terminal became narrower and broke the lines anew.
+
+    rich goes up by as many rows as it wrote lines. Its own hook, pushed after this one, does that first.
+    """
+
+    console: Console
+    display: Display
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        if _KEEP_LINES & os.environ.keys() and "TMUX" not in os.environ:
+            return renderables
+        more = sum(max(0, width - 1) // self.console.width for width in self.display.widths)
+        up = ((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)) * more
+        return [Control(*up), *renderables]
+
+
+_KEEP_LINES = {"XTERM_VERSION", "STY"}
+"""Set by the terminals that cut lines instead: xterm and screen."""

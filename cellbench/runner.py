@@ -79,35 +79,38 @@ def run(
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(experiment, registry, overrides=overrides)
     where = Path(folder) if folder is not None else Path("results") / experiment.name
-    with ExitStack() as stack:
-        stack.enter_context(_terminable())
-        if isinstance(executor, str):
-            executor = _executor(executor, scheduler, workers)
-            stack.callback(executor.close)
+    with _terminable():
+        with ExitStack() as stack:
+            if isinstance(executor, str):
+                executor = _executor(executor, scheduler, workers)
+                stack.callback(executor.close)
+            try:
+                planned = grid.plan(experiment, sizer(experiment))  # faults that show here leave no folder behind
+            except KeyboardInterrupt:
+                raise Interrupted("interrupted; nothing was run") from None
+            stack.enter_context(locked(where))
+            if fresh:
+                set_aside(where)
+            try:
+                plan = prepare(experiment, where, planned, only=only, shard=shard)
+                facts = {
+                    "resolved": experiment.resolved(),
+                    "facts": _facts(experiment, registry),
+                    "environment": environment.describe(registry),
+                }
+                if report and not plan.todo and (kept := _kept(where, facts, plan, on_event)) is not None:
+                    return kept
+                job = _job(plan, executor)
+                with Store(where, write=True) as store:
+                    _record(store, plan, facts)
+                    on_event(plan)
+                    _train(store, plan, dispatch(plan.todo, executor, job), on_event)
+            except KeyboardInterrupt:
+                raise Interrupted("interrupted; what was trained is kept") from None
         try:
-            planned = grid.plan(experiment, sizer(experiment))  # faults that show here leave no folder behind
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted; nothing was run") from None
-        stack.enter_context(locked(where))
-        if fresh:
-            set_aside(where)
-        try:
-            plan = prepare(experiment, where, planned, only=only, shard=shard)
-            facts = {
-                "resolved": experiment.resolved(),
-                "facts": _facts(experiment, registry),
-                "environment": environment.describe(registry),
-            }
-            if report and not plan.todo and (kept := _kept(where, facts, plan, on_event)) is not None:
-                return kept
-            job = _job(plan, executor)
-            with Store(where, write=True) as store:
-                _record(store, plan, facts)
-                on_event(plan)
-                _train(store, plan, dispatch(plan.todo, executor, job), on_event)
+            return _reported(where, facts, plan) if report else _results(where)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what was trained is kept") from None
-    return _reported(where, facts, plan) if report else _results(where)
 
 
 def _results(folder: Path, **known: Any) -> Results:

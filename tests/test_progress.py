@@ -7,9 +7,11 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -222,47 +224,130 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def on_terminal(arguments: list[str], until: Callable[[bytes], bool], **environment: str) -> tuple[bytes, int]:
-    """Run the command on a terminal of 80 columns, press Ctrl-C when `until` holds; all it wrote, and its status."""
+def on_terminal(
+    arguments: list[str], until: Callable[[bytes], bool], sent: int = signal.SIGINT, **environment: str
+) -> tuple[bytes, int]:
+    """Run Python on a terminal of 80 columns, send a signal when `until` holds; all it wrote, and its status."""
     main, other = pty.openpty()
+    before = termios.tcgetattr(other)
     process = subprocess.Popen(
-        [sys.executable, "-m", "cellbench", *arguments], stdin=other, stdout=other, stderr=other,
+        [sys.executable, *arguments], stdin=other, stdout=other, stderr=other,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24", **environment}, start_new_session=True,
     )  # fmt: skip
-    os.close(other)
-    written, pressed, end = b"", False, time.monotonic() + 120
+    written, sending, end = b"", True, time.monotonic() + 120
     while time.monotonic() < end:
         ready, _, _ = select.select([main], [], [], 0.2)
         if ready:
-            try:
-                written += os.read(main, 1 << 16)
-            except OSError:  # the other end is closed
-                break
+            written += os.read(main, 1 << 16)
         elif process.poll() is not None:
             break
-        if not pressed and until(written):
-            pressed = True
-            process.send_signal(signal.SIGINT)
+        if sending and until(written):
+            sending = False
+            process.send_signal(sent)
+    assert termios.tcgetattr(other) == before
+    os.close(other)
     os.close(main)
     return written, process.wait(30)
 
 
+def assert_given_back(written: bytes) -> None:
+    """The cursor, which was hidden, is shown; of modes that a terminal can be left in no other was touched."""
+    assert written.rindex(b"\x1b[?25h") > written.rindex(b"\x1b[?25l")
+    assert set(re.findall(rb"\x1b\[\?(\d+)[hl]", written)) == {b"25"}
+    rest = written[written.rindex(b"\x1b[?25h") :]
+    assert not re.search(rb"\x1b\[[\d;]*m", rest.replace(b"\x1b[0m", b""))  # no colour, no bold
+
+
 @pytest.mark.slow
-def test_ctrl_c_gives_the_terminal_back(write: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_gives_the_terminal_back(write: Callable[..., Path], sent: int) -> None:
     """The cursor is hidden while the display is shown, and comes back; the command to go on is printed."""
     file = write(train={"max_steps": 20000}, seeds=20)
-    written, status = on_terminal(["run", str(file), "--workers", "1", "--no-report"], lambda t: b"gone" in t)
+    run = ["-m", "cellbench", "run", str(file), "--workers", "1", "--no-report"]
+    written, status = on_terminal(run, lambda t: b"gone" in t, sent)
     assert status == 130
-    assert b"\x1b[?25l" in written
-    assert written.rindex(b"\x1b[?25h") > written.rindex(b"\x1b[?25l")
+    assert_given_back(written)
     assert b"To go on:" in written
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_report_is_made(write: Callable[..., Path], sent: int) -> None:
+    """The display is still shown then; what draws ends too, and the next run makes the report."""
+    run = ["-m", "cellbench", "run", str(write()), "--workers", "1"]
+    written, status = on_terminal(run, lambda t: b"report is being made" in t, sent)
+    assert status == 130
+    assert_given_back(written)
+    assert b"To go on:" in written
+    assert b"Traceback" not in written
+    written, status = on_terminal(run, lambda t: False)
+    assert status == 0
+    assert b"Nothing to train" in written
+    assert Path("results/tiny/report.html").exists()
+
+
+CRASH = """
+import sys
+from cellbench import run
+from cellbench.progress import shown
+from cellbench.runner import Finished
+
+with shown(False) as see:
+    def crash(event):
+        see(event)
+        if isinstance(event, Finished):
+            raise ZeroDivisionError("a fault of ours")
+    run(sys.argv[1], on_event=crash)
+"""
+
+
+@pytest.mark.slow
+def test_a_crash_gives_the_terminal_back(write: Callable[..., Path]) -> None:
+    """An exception that nobody foresaw, in the middle of a run: the whole traceback stands on a usable terminal."""
+    written, status = on_terminal(["-c", CRASH, str(write())], lambda t: False)
+    assert status == 1
+    assert_given_back(written)
+    assert b"ZeroDivisionError: a fault of ours" in written[written.rindex(b"\x1b[?25h") :]
+
+
+@pytest.mark.slow
+def test_narrower_and_stopped_nothing_of_the_display_stays(write: Callable[..., Path]) -> None:
+    """tmux breaks long lines anew when a window becomes narrower; the rows that come by it go too."""
+    if shutil.which("tmux") is None:
+        pytest.skip("tmux is not installed")
+    file = write(train={"max_steps": 20000}, seeds=20, cells=[{"name": "lstm", "label": "long" * 10}])
+    typed = f"{sys.executable} -m cellbench run {file} --workers 1 --no-report"
+
+    def tmux(*arguments: str) -> str:
+        command = ["tmux", "-L", f"cellbench{os.getpid()}", "-f", "/dev/null", *arguments]
+        free = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=free).stdout
+
+    def shown(word: str) -> str:
+        end = time.monotonic() + 60
+        while word not in (text := tmux("capture-pane", "-p", "-S", "-50")):
+            assert time.monotonic() < end, text
+            time.sleep(0.2)
+        return text
+
+    tmux("new-session", "-d", "-x", "150", "-y", "30", "sh")
+    try:
+        tmux("send-keys", typed, "Enter")
+        shown(" gone")
+        tmux("resize-window", "-x", "72", "-y", "30")
+        time.sleep(1)
+        assert shown(" gone").count("typical steps so far") == 1
+        tmux("send-keys", "C-c")
+        assert "typical steps" not in shown("To go on:")
+    finally:
+        tmux("kill-server")
 
 
 @pytest.mark.slow
 def test_no_color_and_no_terminal(write: Callable[..., Path]) -> None:
     """NO_COLOR: no colours, though the display moves; without a terminal no control character; quiet: nothing."""
     file = write()
-    written, status = on_terminal(["run", str(file), "--no-report"], lambda t: False, NO_COLOR="1")
+    written, status = on_terminal(["-m", "cellbench", "run", str(file), "--no-report"], lambda t: False, NO_COLOR="1")
     assert status == 0
     assert not re.search(rb"\x1b\[(\d+;)*(3[0-7]|9[0-7]|38;)", written)
     for extra in ([], ["--quiet"]):
