@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from cellbench.runner import run as run_experiment
 from cellbench.training.surroundings import differences, of_cell
 from tests.conftest import TINY, Command
 from tests.test_merge import go
+from tests.test_plugins import CELL, PLUGINS
 from tests.test_run import HANGING, MINE
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -184,3 +186,64 @@ def test_timeout_holds_in_threads(tmp_path: Path) -> None:
         assert set(runs[runs.label == "bad"].cause) == {"machine"}
         again = go(experiment, "again", executor="dask", scheduler=address)
     assert again == whole
+
+
+def site(folder: Path, *, version: str = "1.2.3", text: str = CELL, library: str = "7.0") -> Path:
+    """A place of installed distributions, as pip leaves it: a plugin with the cell `good`, and a library it needs."""
+    for name, number, modules, more in (
+        ("cellbench-good", version, {"cellbench_good": PLUGINS["good"][0], "cellbench_good_cell": text}, "somelib>=1"),
+        ("somelib", library, {}, "numpy"),
+    ):
+        info = folder / f"{name.replace('-', '_')}-{number}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\nRequires-Dist: {more}\n"
+            "Requires-Dist: absent; extra == 'more'\n"
+        )
+        for module, source in modules.items():
+            (folder / f"{module}.py").write_text(source)
+            (info / "entry_points.txt").write_text("[cellbench]\ncells = cellbench_good\n")
+    return folder
+
+
+OTHERS: dict[str, tuple[dict[str, str], str]] = {
+    "version": (
+        {"version": "1.2.4"},
+        r"the cell good: from cellbench-good 1\.2\.3, text (\w{12}) here, from cellbench-good 1\.2\.4, text \1 there",
+    ),
+    "text": (
+        {"text": CELL + "# edited\n"},
+        r"the cell good: from cellbench-good 1\.2\.3, text (\w{12}) here, "
+        r"from cellbench-good 1\.2\.3, text (?!\1)\w{12} there",
+    ),
+    "library": ({"library": "7.1"}, r"somelib \(needed by cellbench-good\): 7\.0 here, 7\.1 there"),
+}
+"""What is otherwise in the worker's environment, and what is said of it."""
+
+
+@pytest.mark.slow
+def test_another_plugin_on_a_live_worker(write: Callable[..., Path], tmp_path: Path) -> None:
+    """The plugin's version, its text, or the version of a library it needs is another, or it is not there: exit 2."""
+    here = str(site(tmp_path / "here"))
+    write(cells=["good"], baseline="good")
+
+    def run(address: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cellbench", "run", "tiny.yaml", "--executor", "dask", "--scheduler", address,
+             "--no-report"], env={**os.environ, "PYTHONPATH": here}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    with scheduler() as (address, _):
+        for kind, (otherwise, expected) in OTHERS.items():
+            with worker(address, PYTHONPATH=str(site(tmp_path / kind, **otherwise))):
+                ended = run(address)
+            assert ended.returncode == 2, f"{kind}: {ended.stderr}"
+            assert re.search(expected + r"\n +on 1 of 1 workers: tcp://127\.0\.0\.1:", ended.stderr), ended.stderr
+        with worker(address, PYTHONPATH=""):
+            ended = run(address)
+        assert ended.returncode == 2
+        assert "here, no cell named 'good'" in ended.stderr
+        assert not Path("results/tiny/runs.sqlite").exists()
+        with worker(address, PYTHONPATH=str(site(tmp_path / "alike"))):
+            ended = run(address)
+        assert ended.returncode == 0, ended.stderr

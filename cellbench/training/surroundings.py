@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import platform
+import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +22,8 @@ from cellbench.plugins import discover
 from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome
 from cellbench.training.engines import Refused
 from cellbench.training.work import task_of, work
+
+T = TypeVar("T")
 
 Facts = Mapping[str, str]
 """What it is (`torch`, `the text of gru`) to how it is here."""
@@ -81,7 +86,25 @@ def _registered(kind: str, name: str) -> dict[str, str]:
     except CellbenchError as error:
         return {f"the {kind} {name}": str(error)}
     text = hashlib.sha256("".join(s.sha256 for s in texts).encode()).hexdigest()[:12]
-    return {f"the {kind} {name}": f"from {entry.provider}, text {text}"}
+    return {f"the {kind} {name}": f"from {entry.provider}, text {text}", **_libraries(entry.distribution)}
+
+
+def _libraries(distribution: str) -> dict[str, str]:
+    """The versions of what a plugin says it needs: its cells may be another library's. cellbench's own are above."""
+    found = {}
+    for needed in [] if distribution == "cellbench" else _metadata(importlib.metadata.requires, distribution) or []:
+        name = re.split(r"[^\w.-]", needed, maxsplit=1)[0]
+        if "extra ==" not in needed and name not in ("cellbench", "numpy", "torch"):
+            version = _metadata(importlib.metadata.version, name)
+            found[f"{name} (needed by {distribution})"] = version or "not installed"
+    return found
+
+
+def _metadata(ask: Callable[[str], T | None], distribution: str) -> T | None:
+    try:
+        return ask(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 discover_once = lru_cache(maxsize=1)(discover)
