@@ -1,11 +1,11 @@
-"""What grows with the number of replicas, cells and workers, and how fast.
+"""What grows with the number of replicas, cells, seeds and workers, and how fast.
 
-    python benchmarks/scale.py                      # every row of docs/scale.md, smallest first
-    python benchmarks/scale.py --largest 10000      # without the rows that take long
-    python benchmarks/scale.py --real               # what replicas of 2,000 steps cost beside these
+    python benchmarks/scale.py                      # every number of docs/scale.md as Markdown, smallest first
+    python benchmarks/scale.py --largest 10000      # without the row that takes long
 
-Each row is a process of its own, so that its memory is its own. Replicas are as small as can be (bits 2 to 5, hidden
-size 1 and 2, 5 steps), so that what is measured is everything but training.
+Each row is a process of its own, so that its memory is its own. Replicas are as small as can be (bits 2 to 11, batch
+and hidden size 1 to 10, 5 steps), so that what is measured is everything but training; what replicas of a usual size
+cost beside that stands at the end.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ AXES = {
     120: (6, 5, 4), 1000: (10, 10, 10),
 }  # fmt: skip
 """Points to how many values of bits, batch size and hidden size."""
-SEEDS, RATES = 10, (0.01, 0.02, 0.03, 0.04, 0.05)
+RATES = (0.01, 0.02, 0.03, 0.04, 0.05)
 
 
-def experiment(replicas: int, cells: int) -> dict[str, Any]:
-    """So many replicas: `cells` cells, 10 seeds, 5 rates, as many points as that takes."""
-    bits, batches, sizes = AXES[replicas // (cells * SEEDS * len(RATES))]
+def experiment(replicas: int, cells: int, seeds: int = 10) -> dict[str, Any]:
+    """So many replicas: cells, seeds, 5 rates, as many points as that takes."""
+    bits, batches, sizes = AXES[replicas // (cells * seeds * len(RATES))]
     return {
         "name": "scale",
         # options make them different cells: each has its own keys, engine and results
@@ -46,7 +46,7 @@ def experiment(replicas: int, cells: int) -> dict[str, Any]:
             "batch_size": list(range(1, 1 + batches)),
             "hidden_size": list(range(1, 1 + sizes)),
         },
-        "seeds": SEEDS,
+        "seeds": seeds,
         "learning_rate": list(RATES),
         "train": {"max_steps": 5},
         "evaluate": {"every": 5, "examples": 4},
@@ -68,24 +68,34 @@ def memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def one(replicas: int, cells: int, workers: int, executor: str) -> dict[str, Any]:
-    """Run, and run again; seconds and memory of each part."""
-    from cellbench import grid, runner, store
+@contextmanager
+def storing(into: dict[str, float]) -> Iterator[None]:
+    """Count the seconds that this process spends on storing outcomes."""
+    from cellbench.store import Store
+
+    add = Store.add
+
+    def timed_add(self: Store, *arguments: Any) -> None:
+        with timed(into, "store"):
+            add(self, *arguments)
+
+    Store.add = timed_add  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        Store.add = add  # type: ignore[method-assign]
+
+
+def one(replicas: int, cells: int, seeds: int, executor: str, workers: int) -> dict[str, Any]:
+    """Train, report, and run again; seconds and memory of each part."""
+    from cellbench import grid, runner
     from cellbench.experiment import load
-    from cellbench.planning import sizer
+    from cellbench.planning import Plan, sizer
     from cellbench.plugins import discover
 
     took: dict[str, float] = {}
-    add = store.Store.add
-
-    def timed_add(self: store.Store, *arguments: Any) -> None:
-        with timed(took, "store"):
-            add(self, *arguments)
-
-    store.Store.add = timed_add  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        with timed(took, "load"):
-            loaded = load(experiment(replicas, cells), discover())
+        loaded = load(experiment(replicas, cells, seeds), discover())
         sizer(loaded)(loaded.cells[0], "hidden", 1)  # imports torch, which is no planning
         with timed(took, "plan"):
             planned = grid.plan(loaded, sizer(loaded))
@@ -94,61 +104,79 @@ def one(replicas: int, cells: int, workers: int, executor: str) -> dict[str, Any
         started: list[float] = []
 
         def see(event: runner.Event) -> None:
-            if isinstance(event, runner.Plan):
+            if isinstance(event, Plan):
                 started.append(time.perf_counter())
 
         out = Path(folder) / "out"
-        with timed(took, "run"):
+        with storing(took):
             runner.run(loaded, out, executor=executor, workers=workers, report=False, on_event=see)  # type: ignore[arg-type]
         took["train"] = time.perf_counter() - started[0]
         trained = memory()
-        with timed(took, "resume"):
-            runner.run(loaded, out, workers=1, report=False)
         with timed(took, "report"):
-            from cellbench import results
-
-            results.gather(out)
+            runner.run(loaded, out)
+        with timed(took, "resume"):
+            runner.run(loaded, out)
         size = (out / "runs.sqlite").stat().st_size / 2**20
     return {
-        "replicas": count, "cells": cells, "workers": workers, "executor": executor, **took, "memory": trained,
-        "memory_report": memory(), "size": size,
+        "replicas": count, "cells": cells, "seeds": seeds, "executor": executor, "workers": workers, **took,
+        "store_share": took["store"] / took["train"], "memory": trained, "memory_report": memory(), "size": size,
     }  # fmt: skip
 
 
-def real() -> None:
+def real() -> str:
     """What replicas of a usual size cost, and the store's part in it."""
-    from cellbench import runner, store
+    from cellbench import runner
 
     took: dict[str, float] = {}
-    add = store.Store.add
-
-    def timed_add(self: store.Store, *arguments: Any) -> None:
-        with timed(took, "store"):
-            add(self, *arguments)
-
-    store.Store.add = timed_add  # type: ignore[method-assign]
     keys = {
         "name": "real", "cells": ["rnn", "lstm", "gru"], "engine": "lanes", "seeds": 10, "learning_rate": [0.01, 0.1],
         "grid": {"bits": 8, "batch_size": 16, "hidden_size": [4, 20]},
     }  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder, timed(took, "run"):
-        done = runner.run(keys, Path(folder) / "out", report=False)
+    with tempfile.TemporaryDirectory() as folder:
+        with timed(took, "run"), storing(took):
+            done = runner.run(keys, Path(folder) / "out", report=False)
         count = len(done.runs)
-    print(f"{count} replicas of 2,000 steps in {took['run']:.1f} s: {1000 * took['run'] / count:.0f} ms each; "
-          f"store {took['store'] / took['run']:.2%}")  # fmt: skip
+    return (
+        f"{count} replicas of 2,000 steps in {took['run']:.1f} s: {1000 * took['run'] / count:.0f} ms each; "
+        f"store {took['store'] / took['run']:.2%}"
+    )
 
 
-def rows(largest: int) -> list[tuple[int, int, int, str]]:
-    """(replicas, cells, workers, executor) of each row."""
-    found = [(n, 2, 1, "local") for n in (100, 1000, 10_000) if n <= largest]
-    found += [(6000, cells, 1, "local") for cells in (1, 6, 20, 60)]
-    found += [(6000, 2, 2, "local"), *((6000, 2, workers, "dask") for workers in (1, 2, 4))]
-    found += [(n, 2, 1, "local") for n in (100_000,) if n <= largest]
-    return found
+Row = tuple[int, int, int, str, int]
 
 
-COLUMNS = ("replicas", "cells", "executor", "workers", "plan", "train", "store", "resume", "report", "memory",
-           "memory_report", "size")  # fmt: skip
+def rows(largest: int) -> list[Row]:
+    """(replicas, cells, seeds, executor, workers) of each row."""
+    found: list[Row] = [(n, 2, 10, "local", 1) for n in (100, 1000, 10_000)]
+    found += [(6000, cells, 10, "local", 1) for cells in (1, 6, 20, 60)]
+    found += [(6250, 2, 625, "local", 1), (6000, 2, 10, "local", 2)]
+    found += [(6000, 2, 10, "dask", workers) for workers in (1, 2, 4)]
+    found += [(100_000, 2, 10, "local", 1)]
+    return [row for row in found if row[0] <= largest]
+
+
+def apart(argument: str) -> Any:
+    """This script with `--one ARGUMENT`, in a process of its own: what it printed."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--one", argument]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if ended.returncode:
+        raise SystemExit(f"{argument}\n{ended.stderr}")
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+COLUMNS = (
+    "replicas", "cells", "seeds", "executor", "workers", "plan", "train", "store", "store_share", "report", "resume",
+    "memory", "memory_report", "size",
+)  # fmt: skip
+SLOPES = ("plan", "train", "store", "report", "resume", "size")
+
+
+def shown(name: str, value: Any) -> str:
+    """A cell of the table."""
+    if isinstance(value, float):
+        return f"{value:.1%}" if name == "store_share" else f"{value:.0f}" if "memory" in name else f"{value:.2f}"
+    return str(value)
 
 
 def slope(found: Sequence[dict[str, Any]], name: str, over: str) -> float:
@@ -160,37 +188,34 @@ def slope(found: Sequence[dict[str, Any]], name: str, over: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--largest", type=int, default=100_000, help="leave out rows of more replicas")
-    parser.add_argument("--real", action="store_true", help="instead: what replicas of a usual size cost")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.real:
-        real()
-        return
     if arguments.one:
-        print(json.dumps(one(*json.loads(arguments.one))))
+        print(json.dumps(real() if arguments.one == "real" else one(*json.loads(arguments.one))))
         return
+    began = time.perf_counter()
     print("| " + " | ".join(COLUMNS) + " |\n|" + " ---: |" * len(COLUMNS), flush=True)
-    found = []
+    found: dict[Row, dict[str, Any]] = {}
     for row in rows(arguments.largest):
-        command = [sys.executable, __file__, "--one", json.dumps(row)]
-        ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        if ended.returncode:
-            raise SystemExit(f"{row}\n{ended.stderr}")
-        measured = json.loads(ended.stdout.splitlines()[-1])
-        found.append((row, measured))
-        cells = [f"{measured[c]:.2f}" if isinstance(measured[c], float) else f"{measured[c]}" for c in COLUMNS]
-        print("| " + " | ".join(cells) + " |", flush=True)
-    by_replicas = [m for (_, cells, workers, kind), m in found if (cells, workers, kind) == (2, 1, "local")]
-    by_cells = [m for (n, _, _, kind), m in found if n == 6000 and kind == "local" and m["workers"] == 1]
-    for said, rows_, over in (("replicas", by_replicas[1:], "replicas"), ("cells", by_cells, "cells")):
-        slopes = ", ".join(f"{name} {slope(rows_, name, over):.2f}" for name in COLUMNS[4:])
-        print(f"\nslopes (exponents) over {said}, {rows_[0][over]:,} to {rows_[-1][over]:,}: {slopes}")
-    first, last = by_replicas[0], by_replicas[-1]
-    count, kib = last["replicas"], 1024 * (last["memory"] - first["memory"])
-    store = f"store {last['store'] / last['run']:.1%} of the run, {1e6 * last['store'] / count:.0f} us"
-    print(
-        f"\nat {count:,}: {store}, {1024 * last['size'] / count:.2f} KiB of file, {kib / count:.2f} KiB of memory each"
-    )
+        measured = found[row] = apart(json.dumps(row))
+        print("| " + " | ".join(shown(name, measured[name]) for name in COLUMNS) + " |", flush=True)
+    by_replicas = [m for row, m in found.items() if row[1:] == (2, 10, "local", 1)]
+    by_cells = [m for row, m in found.items() if (row[0], *row[2:]) == (6000, 10, "local", 1)]
+    for over, group in (("replicas", by_replicas[1:]), ("cells", by_cells)):
+        if len(group) > 1:
+            slopes = ", ".join(f"{name} {slope(group, name, over):.2f}" for name in SLOPES)
+            print(f"\nExponents over {over}, {group[0][over]:,} to {group[-1][over]:,} (1 is linear): {slopes}.")
+    last = by_replicas[-1]
+    count = last["replicas"]
+    each = ", ".join(f"{name} {1e6 * last[name] / count:.0f}" for name in SLOPES[:-1])
+    print(f"\nEach of {count:,}, in us: {each}; in KiB of the file: {1024 * last['size'] / count:.2f}.")
+    if len(by_replicas) > 2:
+        # the first row may compile, which takes memory of its own
+        more, by = (last[name] - by_replicas[1][name] for name in ("memory_report", "replicas"))
+        print(f"Memory with the report: {1024 * more / by:.2f} KiB more for each.")
+    print(f"\n    {apart('real')}")
+    load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
+    print(f"\n{time.perf_counter() - began:.0f} s in all; {os.cpu_count()} cores, load at the end {load}.")
 
 
 if __name__ == "__main__":
