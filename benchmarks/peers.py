@@ -122,7 +122,7 @@ def floor(setting: Setting, steps: int) -> Peer:
     with tempfile.TemporaryDirectory() as folder:
         text = f"#define H {setting.hidden}\n" + (Path(__file__).parent / "floor.cpp").read_text()
         path = Path(folder) / "floor.so"
-        path.write_bytes(build.compile_program(text, compiler, build.chosen_isa(), Path(folder)))
+        path.write_bytes(build.compile_program([text], compiler, build.chosen_isa(), Path(folder)))
         library = ctypes.CDLL(str(path))
     started = time.perf_counter() - begun
     row = library.row()

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,11 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     given: list[str] = []
     real = build.compile_program
 
-    def watched(text: str, *rest: Any) -> bytes:
-        given.append(text)
-        if text not in _objects:
-            _objects[text] = real(text, *rest)
-        return _objects[text]
+    def watched(texts: Sequence[str], *rest: Any) -> bytes:
+        given.append("".join(texts))
+        if given[-1] not in _objects:
+            _objects[given[-1]] = real(texts, *rest)
+        return _objects[given[-1]]
 
     monkeypatch.setattr(build, "compile_program", watched)
     return given

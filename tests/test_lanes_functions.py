@@ -51,7 +51,7 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     assert compiler is not None
     folder = tmp_path_factory.mktemp("functions")
     path = Path(folder / "functions.so")
-    path.write_bytes(build.compile_program(CODE, compiler, isa, folder))
+    path.write_bytes(build.compile_program([CODE], compiler, isa, folder))
     return ctypes.CDLL(str(path))
 
 

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,9 @@ import torch
 
 from cellbench.training.engines import Refused
 
-HEADERS = ("lanes.h", "kernels.h", "wide.h", "driver.h")
 ISA_VARIABLE = "CELLBENCH_ISA"
 """Forces an instruction set: `avx512`, `avx2` or `sse2`."""
-_COMMON = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-s")
+_COMMON = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 # Named features, never -march=native: a home folder may be shared by nodes with unlike processors.
 _FLAGS = {
     "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"),
@@ -152,16 +152,16 @@ def engine_text() -> str:
     return found.hexdigest()
 
 
-def program_text(generated: str) -> str:
-    """The translation unit around a generated program."""
-    return f'#include "wide.h"\n{generated}#include "driver.h"\n'
+def program_texts(generated: str) -> tuple[str, ...]:
+    """The translation units around a generated program; they are compiled at the same time."""
+    return tuple(f'#include "wide.h"\n{generated}#include "{driver}"\n' for driver in ("train.h", "evaluate.h"))
 
 
-def compile_program(text: str, compiler: Compiler, isa: Isa, folder: Path) -> bytes:
+def compile_program(texts: Sequence[str], compiler: Compiler, isa: Isa, folder: Path) -> bytes:
     """A shared object.
 
     Args:
-        text: of the translation unit.
+        texts: of the translation units.
         compiler, isa: with what, for what.
         folder: a private one, for the files in between.
 
@@ -169,20 +169,43 @@ def compile_program(text: str, compiler: Compiler, isa: Isa, folder: Path) -> by
         OSError: there is no room.
         Refused: the compiler does not accept the program.
     """
-    source, target = folder / "cell.cpp", folder / "cell.so"
-    source.write_text(text)
     headers = str(Path(__file__).parent)
-    command = [*compiler.command, *compiler.flags(isa), "-I", headers, source.name, "-o", target.name, "-lm"]
-    # the compiler's own temporary files stay in the same folder
+    commands, objects = [], []
+    for number, text in enumerate(texts):
+        source, target = f"cell{number}.cpp", f"cell{number}.o"
+        (folder / source).write_text(text)
+        commands.append([*compiler.flags(isa), "-c", "-I", headers, source, "-o", target])
+        objects.append(target)
+    for together in (commands, [["-shared", "-s", *objects, "-o", "cell.so", "-lm"]]):
+        _all(compiler, together, folder)
+    return (folder / "cell.so").read_bytes()
+
+
+def _all(compiler: Compiler, commands: Sequence[Sequence[str]], folder: Path) -> None:
+    """Run the compiler several times at once, and wait for all."""
+    # its own temporary files stay in the same folder
     environment = {**os.environ, "TMPDIR": str(folder)}
+    running: list[subprocess.Popen[str]] = []
     try:
-        subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=600)
-        return target.read_bytes()
-    except subprocess.CalledProcessError as error:
-        told = f"{error.stderr}{error.stdout}"
-        if "No space left" in told or "Disk quota" in told:
-            raise OSError(told.strip().splitlines()[0]) from error
-        lines = [line for line in told.splitlines() if "error" in line] or told.splitlines() or [str(error)]
-        raise Refused(f"{compiler.version} did not accept the program: {lines[0][:200]}") from error
+        for command in commands:
+            running.append(
+                subprocess.Popen(
+                    [*compiler.command, *command],
+                    cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                )
+            )  # fmt: skip
+        said = [process.communicate(timeout=600)[0] for process in running]
     except subprocess.TimeoutExpired as error:
         raise Refused(f"{compiler.version} took longer than 10 minutes") from error
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    for process, told in zip(running, said, strict=True):
+        if process.returncode == 0:
+            continue
+        if "No space left" in told or "Disk quota" in told:
+            raise OSError(told.strip().splitlines()[0])
+        lines = [line for line in told.splitlines() if "error" in line] or told.splitlines()
+        reason = lines[0][:200] if lines else f"exit {process.returncode}"
+        raise Refused(f"{compiler.version} did not accept the program: {reason}")

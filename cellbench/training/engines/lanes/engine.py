@@ -28,7 +28,7 @@ _CONSTANTS = {
     "sgd": (2, ("momentum",)),
     "rmsprop": (3, ("alpha", "eps")),
 }
-"""Each optimizer's number in driver.h, and the order of its constants there."""
+"""Each optimizer's number in train.h, and the order of its constants there."""
 
 
 class LaneEngine:
@@ -178,7 +178,7 @@ def _built(place: Cache, name: str, blueprint: Blueprint, compiler: build.Compil
         lowered = lower(trace(blueprint.build("lanes", 0), blueprint.input_size))
         traced = time.perf_counter()
         with place.workshop() as folder:
-            shared_object = build.compile_program(build.program_text(lowered.source), compiler, isa, folder)
+            shared_object = build.compile_program(build.program_texts(lowered.source), compiler, isa, folder)
     except Refused as refusal:
         place.store(name, Entry(refused=str(refusal)))
         raise

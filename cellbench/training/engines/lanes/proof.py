@@ -1,11 +1,12 @@
 """A compiled cell proves itself before it trains: its gradient against automatic differentiation of the same model.
 
-At a batch of five, which no trace ever saw, and in float64: a mean over the batch, a `squeeze` that behaves otherwise
+At batches that no trace ever saw, and in float64: a mean over the batch, a `squeeze` that behaves otherwise
 at batch 1, a gradient that the cell defines itself, state hidden in an attribute, all come out here.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -17,7 +18,8 @@ from cellbench.training.engines import Refused
 from cellbench.training.engines.lanes.program import Program
 from cellbench.training.model import Blueprint, Model, double_precision, loss
 
-BATCH, STEPS = 5, 4
+BATCHES, STEPS = (5, 19), 4
+"""With any number of lanes, one of them ends in a single vector, and one has two side by side."""
 TOLERANCE = 2e-4
 """Of a gradient, relative to the greatest of the same tensor, or to a hundredth of the greatest of all."""
 
@@ -29,13 +31,13 @@ def prove(program: Program, blueprint: Blueprint) -> float:
         Refused: it is too large.
     """
     worst = 0.0
-    for number, moved in enumerate((0.0, 0.1)):
+    for number, (moved, batch) in enumerate(itertools.product((0.0, 0.1), BATCHES)):
         model = blueprint.build("lanes", "proof")
         _move(model, moved)
         row = program.row_of(model)
         generator = torch.Generator().manual_seed(number)
-        inputs = torch.randn(STEPS, BATCH, blueprint.input_size, generator=generator)
-        targets = torch.randint(0, 2, (STEPS, BATCH, blueprint.output_size), generator=generator).float()
+        inputs = torch.randn(STEPS, batch, blueprint.input_size, generator=generator)
+        targets = torch.randint(0, 2, (STEPS, batch, blueprint.output_size), generator=generator).float()
         got_loss, flat = program.gradient(row, inputs.numpy(), targets.numpy())
         want_loss, want = _autograd(model, inputs, targets)
         if moved and not math.isfinite(want_loss):
@@ -44,7 +46,7 @@ def prove(program: Program, blueprint: Blueprint) -> float:
         error = max(error, abs(got_loss - want_loss) / max(abs(want_loss), 1e-3))
         if not error <= TOLERANCE:
             raise Refused(
-                f"its compiled gradient differs from autograd's (by {error:.1e} of the largest, at batch {BATCH})"
+                f"its compiled gradient differs from autograd's (by {error:.1e} of the largest, at batch {batch})"
             )
         worst = max(worst, error)
     return worst
