@@ -118,14 +118,15 @@ def run(
         return 0
     from cellbench.progress import shown
 
+    workers = workers or environment.usable_cores()
     try:
-        with shown(quiet) as on_event:
+        with shown(quiet, 1 if scheduler else workers) as on_event:
             found = run_experiment(
                 loaded,
                 folder,
                 executor=executor,  # type: ignore[arg-type]
                 scheduler=scheduler,
-                workers=workers or environment.usable_cores(),
+                workers=workers,
                 only=part,
                 shard=number,
                 fresh=fresh,

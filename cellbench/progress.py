@@ -55,21 +55,23 @@ class _Cell:
 class State:
     """Counts of a run under way.
 
-    The time left is the work left, over how many seconds of work a second of the clock holds.
+    Attributes:
+        clock: seconds.
+        least_workers: how many there are at least; a cluster's others show as they finish something.
     """
 
     clock: Callable[[], float] = time.monotonic
+    least_workers: int = 1
     max_steps: int = 1
     cells: dict[str, _Cell] = field(default_factory=dict)
     trained: int = 0
     started: float = field(init=False)
-    _seen_at: float = field(init=False)
     _pace: Pace = field(default_factory=Pace)
     _workers: set[tuple[str, str]] = field(default_factory=set)
     _labels: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
-        self.started = self._seen_at = self.clock()
+        self.started = self.clock()
 
     def see(self, event: Event) -> None:
         """Take in an event."""
@@ -77,9 +79,9 @@ class State:
             self._begin(event)
             return
         chunk = event.chunk
-        self._pace.finish(chunk, sum(outcome.seconds for outcome in event.outcomes))
         self._workers |= {(outcome.host, outcome.worker) for outcome in event.outcomes if outcome.seconds > 0}
-        self._seen_at = self.clock()
+        self._pace.workers = max(self.least_workers, len(self._workers))
+        self._pace.finish(chunk, sum(outcome.seconds for outcome in event.outcomes), self.elapsed)
         self.trained += len(event.outcomes)
         for outcome in event.outcomes:
             # two labels may share a replica
@@ -100,9 +102,9 @@ class State:
             cell.done += sum(r.key in plan.done for r in p.replicas)
             for r in p.replicas:
                 self._labels[r.key].append(p.cell.label)
-        for chunk in plan.todo:
-            self._pace.plan(chunk)
-        self.started = self._seen_at = self.clock()
+        self._pace = Pace(self.least_workers)
+        self._pace.plan(plan.todo)
+        self.started = self.clock()
 
     @property
     def elapsed(self) -> float:
@@ -119,12 +121,7 @@ class State:
 
     def left(self) -> float | None:
         """Seconds left; None before anything is done."""
-        ahead, until = self._pace.left(), self._seen_at - self.started
-        if ahead is None or until <= 0:
-            return None
-        # what is under way is not counted as worked yet, so that early on the workers say more
-        side_by_side = max(self._pace.worked / until, 0.9 * len(self._workers))
-        return max(0.0, ahead / side_by_side - (self.clock() - self._seen_at))
+        return self._pace.left(self.elapsed)
 
     def line(self) -> str:
         """Everything in one plain line."""
@@ -166,9 +163,14 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def shown(quiet: bool) -> Iterator[OnEvent]:
-    """A callback for `run` that shows its events; the terminal is put back however the block ends."""
-    state = State()
+def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
+    """A callback for `run` that shows its events; the terminal is put back however the block ends.
+
+    Args:
+        quiet: show nothing.
+        workers: how many there are at least, for the time left.
+    """
+    state = State(least_workers=workers)
     console = Console(stderr=True)
     if quiet:
         yield state.see
