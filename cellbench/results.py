@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from cellbench import frames
 from cellbench.environment import usable_cores
 from cellbench.errors import StoreError
 from cellbench.report import csv, failures, latex, tables
@@ -71,8 +72,9 @@ def read(folder: Path, *, curves: bool = True) -> Stored:
     """
     with Store(folder, write=False) as store:
         store.check()
-        experiment, runs = store.experiment(), store.runs()
-        curve_rows, evaluations, unplanned = store.curves() if curves else None, store.evaluations(), store.unplanned()
+        experiment, unplanned = store.experiment(), store.unplanned()
+        runs, evaluations = frames.runs(store), frames.evaluations(store)
+        curve_rows = frames.curves(store) if curves else None
     parameters = tuple(experiment["facts"]["axes"])
     point = ["label", *parameters, "batch_size", "size", "learning_rate", "seed"]
     who = runs[[*point, "replica"]].dropna(subset=["replica"])

@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from cellbench import checksum as checksums
 from cellbench import schema
 from cellbench.errors import StoreError
@@ -29,12 +27,6 @@ OUTCOME = (
 
 NUMBERS = tuple(name for name in OUTCOME if name not in VOLATILE and name != "traceback")
 """Those that two runs of one replica share."""
-
-_WHOLE = (
-    "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "diverged_at", "attempt", "replica",
-    "parameters", "state", "multiply_adds",
-)  # fmt: skip
-"""Columns of whole numbers that may be missing."""
 
 _SHAPE: tuple[tuple[str, str, type | tuple[type, ...]], ...] = (
     ("resolved", "name", str), ("resolved", "task", str), ("resolved", "cells", list), ("resolved", "seeds", list),
@@ -152,10 +144,9 @@ class Store:
         """Turn what sqlite says into an error that says what to do."""
         try:
             yield
-        except (sqlite3.Error, pd.errors.DatabaseError) as error:
-            # pandas puts the query before what sqlite said
-            what = str(error.__cause__ or error)
-            if isinstance(error.__cause__ or error, sqlite3.OperationalError):
+        except sqlite3.Error as error:
+            what = str(error)
+            if isinstance(error, sqlite3.OperationalError):
                 if "full" in what or "disk I/O" in what:
                     advice = "Is the disk full? Make room, and run the same command again."
                 elif "readonly" in what or "unable to open" in what:
@@ -349,51 +340,3 @@ class Store:
         )
         with self.reading():
             return dict(self.db.execute(query).fetchall())
-
-    def runs(self) -> pd.DataFrame:
-        """One row a planned replica, in order: the columns of runs.csv and more."""
-        outcome = ", ".join(f"r.{name}" for name in OUTCOME)
-        query = (
-            f"SELECT p.*, r.id AS replica, {outcome} "
-            "FROM plan p LEFT JOIN replica r ON r.key = p.key ORDER BY p.position"
-        )
-        seen: dict[bytes, str] = {}
-        with self.reading():
-            # most texts are the same in every row: one object each, not one a row
-            self.db.text_factory = lambda raw: seen.setdefault(raw, raw.decode())
-            try:
-                frame = pd.read_sql_query(query, self.db)
-            finally:
-                self.db.text_factory = str
-            points = {text: json.loads(text) for text in frame["parameters"].unique()}
-            parameters = pd.DataFrame([points[text] for text in frame["parameters"]], index=frame.index)
-            frame = frame.drop(columns=["position", "parameters"]).rename(columns={"parameters_n": "parameters"})
-            frame["status"] = frame["status"].fillna("missing")
-            for name in ("cause", "engine", "isa", "compiler", "traceback", "host", "worker", "started", "finished"):
-                frame[name] = frame[name].fillna("")
-            for name in _WHOLE:
-                frame[name] = frame[name].astype("Int64")
-            for name in ("final_loss", "final_bit_accuracy", "final_sequence_accuracy", "seconds"):
-                frame[name] = frame[name].astype("float64")
-            order = [
-                "label", "cell", *parameters.columns, "batch_size", "size", "hidden_size", "parameters", "state",
-                "multiply_adds", "learning_rate", "seed", *OUTCOME[:10], "engine", "isa", "compiler", "key", *VOLATILE,
-                "traceback", "replica",
-            ]  # fmt: skip
-            return pd.concat([frame, parameters], axis=1)[order]
-
-    def curves(self) -> pd.DataFrame:
-        """replica, step, loss, bit_accuracy, sequence_accuracy of the planned replicas."""
-        return self._of_planned("curve", "step")
-
-    def evaluations(self) -> pd.DataFrame:
-        """replica, position, by, value, bit_accuracy, sequence_accuracy of the planned replicas."""
-        return self._of_planned("evaluation", "position")
-
-    def _of_planned(self, table: str, order: str) -> pd.DataFrame:
-        query = (
-            f"SELECT t.* FROM {table} t WHERE t.replica IN "
-            f"(SELECT r.id FROM replica r JOIN plan p ON p.key = r.key) ORDER BY t.replica, t.{order}"
-        )
-        with self.reading():
-            return pd.read_sql_query(query, self.db)

@@ -35,6 +35,7 @@ MAY = {
     "checksum": set(),
     "schema": set(),
     "store": {"", "checksum", "errors", "schema", "folder", "records"},
+    "frames": {"store"},
     "stored": {"records", "store"},
     "merge": {"errors", "folder", "store"},
     "verify": {"", "environment", "errors", "plugins", "records", "sources", "store", "stored", "training"},
@@ -45,7 +46,7 @@ MAY = {
     "executors": {"errors"},
     "dispatch": {"executors", "records"},
     "environment": {"", "plugins"},
-    "results": {"environment", "errors", "report", "store", "summary"},
+    "results": {"", "environment", "errors", "frames", "report", "store", "summary"},
 }
 KNOWS_TORCH = {"cell", "cells", "training", "conformance"}
 

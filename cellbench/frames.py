@@ -1,0 +1,79 @@
+"""What a store holds of the last experiment, as frames."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pandas as pd
+
+from cellbench.store import OUTCOME, VOLATILE, Store
+
+_WHOLE = (
+    "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "diverged_at", "attempt", "replica",
+    "parameters", "state", "multiply_adds",
+)  # fmt: skip
+"""Columns of whole numbers that may be missing."""
+
+
+@contextmanager
+def _reading(store: Store) -> Iterator[None]:
+    with store.reading():
+        try:
+            yield
+        except pd.errors.DatabaseError as error:
+            # pandas puts the query before what sqlite said
+            raise error.__cause__ or sqlite3.DatabaseError(str(error)) from None
+
+
+def runs(store: Store) -> pd.DataFrame:
+    """One row a planned replica, in order: the columns of runs.csv and more."""
+    outcome = ", ".join(f"r.{name}" for name in OUTCOME)
+    query = (
+        f"SELECT p.*, r.id AS replica, {outcome} FROM plan p LEFT JOIN replica r ON r.key = p.key ORDER BY p.position"
+    )
+    seen: dict[bytes, str] = {}
+    with _reading(store):
+        # most texts are the same in every row: one object each, not one a row
+        store.db.text_factory = lambda raw: seen.setdefault(raw, raw.decode())
+        try:
+            frame = pd.read_sql_query(query, store.db)
+        finally:
+            store.db.text_factory = str
+        points = {text: json.loads(text) for text in frame["parameters"].unique()}
+        parameters = pd.DataFrame([points[text] for text in frame["parameters"]], index=frame.index)
+        frame = frame.drop(columns=["position", "parameters"]).rename(columns={"parameters_n": "parameters"})
+        frame["status"] = frame["status"].fillna("missing")
+        for name in ("cause", "engine", "isa", "compiler", "traceback", "host", "worker", "started", "finished"):
+            frame[name] = frame[name].fillna("")
+        for name in _WHOLE:
+            frame[name] = frame[name].astype("Int64")
+        for name in ("final_loss", "final_bit_accuracy", "final_sequence_accuracy", "seconds"):
+            frame[name] = frame[name].astype("float64")
+        order = [
+            "label", "cell", *parameters.columns, "batch_size", "size", "hidden_size", "parameters", "state",
+            "multiply_adds", "learning_rate", "seed", *OUTCOME[:10], "engine", "isa", "compiler", "key", *VOLATILE,
+            "traceback", "replica",
+        ]  # fmt: skip
+        return pd.concat([frame, parameters], axis=1)[order]
+
+
+def curves(store: Store) -> pd.DataFrame:
+    """replica, step, loss, bit_accuracy, sequence_accuracy of the planned replicas."""
+    return _of_planned(store, "curve", "step")
+
+
+def evaluations(store: Store) -> pd.DataFrame:
+    """replica, position, by, value, bit_accuracy, sequence_accuracy of the planned replicas."""
+    return _of_planned(store, "evaluation", "position")
+
+
+def _of_planned(store: Store, table: str, order: str) -> pd.DataFrame:
+    query = (
+        f"SELECT t.* FROM {table} t WHERE t.replica IN "
+        f"(SELECT r.id FROM replica r JOIN plan p ON p.key = r.key) ORDER BY t.replica, t.{order}"
+    )
+    with _reading(store):
+        return pd.read_sql_query(query, store.db)
