@@ -100,7 +100,7 @@ def _forest(figures: Figures, e: Encodings) -> Figure:
 def _curves(figures: Figures, e: Encodings) -> Figure:
     frame, design = figures.curves, figures.design
     x = alt.X("step:Q", scale=alt.Scale(type="log", nice=False), title="training steps (log scale)").axis(
-        format="~s", tickCount=6, grid=False
+        format="~s", tickCount=6, grid=False, labelSeparation=6
     )
     y = alt.Y("middle:Q", title=CHOICE, scale=alt.Scale(zero=False))
     shown = tips(("cell", "cell", ""), ("step", "step", "d"), ("middle", "median", ".4~f"), ("low", "quartile", ".4~f"),
@@ -320,7 +320,7 @@ def _cost(figures: Figures, e: Encodings) -> Figure:
 def _profile(figures: Figures, e: Encodings) -> Figure:
     against = figures.design.against
     x = alt.X("factor:Q", scale=alt.Scale(type="log", nice=False, domain=[0.25, 4]))
-    x = x.title(f"steps, as a multiple of the typical steps of {against} (log scale)").axis(
+    x = x.title(f"multiple of the typical steps of {against} (log scale)").axis(
         format="~r", values=[0.25, 0.5, 1, 2, 4]
     )
     y = alt.Y("share:Q", title="share solved", scale=alt.Scale(domain=[0, 1])).axis(format="%")
