@@ -32,6 +32,7 @@ from cellbench.plugins import discover
 from cellbench.progress import Display, State, duration, introduction
 from cellbench.records import CellSpec, Chunk, Fit, Outcome
 from cellbench.runner import Finished
+from tests.conftest import missing
 
 # Of the default experiment on two cores beside other work: (cell, hidden size, bits, batch size, multiply-adds a step,
 # numbers of state, measured seconds a replica).
@@ -297,6 +298,7 @@ import sys
 from cellbench import run
 from cellbench.progress import shown
 from cellbench.runner import Finished
+from tests.conftest import missing
 
 with shown(False) as see:
     def crash(event):
@@ -320,7 +322,7 @@ def test_a_crash_gives_the_terminal_back(write: Callable[..., Path]) -> None:
 def test_narrower_and_stopped_nothing_of_the_display_stays(write: Callable[..., Path]) -> None:
     """tmux breaks long lines anew when a window becomes narrower; the rows that come by it go too."""
     if shutil.which("tmux") is None:
-        pytest.skip("tmux is not installed")
+        missing("tmux")
     file = write(train={"max_steps": 20000}, seeds=20, cells=[{"name": "lstm", "label": "long" * 10}])
     typed = f"{sys.executable} -m cellbench run {file} --workers 1 --no-report"
 
