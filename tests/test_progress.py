@@ -298,7 +298,6 @@ import sys
 from cellbench import run
 from cellbench.progress import shown
 from cellbench.runner import Finished
-from tests.conftest import missing
 
 with shown(False) as see:
     def crash(event):
