@@ -13,9 +13,11 @@ from cellbench.store import OUTCOME, VOLATILE, Store
 
 _WHOLE = (
     "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "diverged_at", "attempt", "replica",
-    "parameters", "state", "multiply_adds",
+    "parameters_n", "state", "multiply_adds",
 )  # fmt: skip
 """Columns of whole numbers that may be missing."""
+
+_ROWS = 2_000
 
 
 @contextmanager
@@ -35,29 +37,43 @@ def runs(store: Store) -> pd.DataFrame:
         f"SELECT p.*, r.id AS replica, {outcome} FROM plan p LEFT JOIN replica r ON r.key = p.key ORDER BY p.position"
     )
     seen: dict[bytes, str] = {}
+    parts = []
     with _reading(store):
         # most texts are the same in every row: one object each, not one a row
         store.db.text_factory = lambda raw: seen.setdefault(raw, raw.decode())
         try:
-            frame = pd.read_sql_query(query, store.db)
+            # rows of Python's objects take several times what a frame does: some at a time
+            for part in pd.read_sql_query(query, store.db, chunksize=_ROWS):
+                parts.append(_typed(part))
+                seen.clear()
         finally:
             store.db.text_factory = str
+        frame = pd.concat(parts, ignore_index=True)
+        del parts
         points = {text: json.loads(text) for text in frame["parameters"].unique()}
-        parameters = pd.DataFrame([points[text] for text in frame["parameters"]], index=frame.index)
+        columns = list(dict.fromkeys(name for point in points.values() for name in point))
+        parameters = pd.DataFrame(
+            {name: frame["parameters"].map({t: p.get(name) for t, p in points.items()}) for name in columns}
+        )
         frame = frame.drop(columns=["position", "parameters"]).rename(columns={"parameters_n": "parameters"})
-        frame["status"] = frame["status"].fillna("missing")
-        for name in ("cause", "engine", "isa", "compiler", "traceback", "host", "worker", "started", "finished"):
-            frame[name] = frame[name].fillna("")
-        for name in _WHOLE:
-            frame[name] = frame[name].astype("Int64")
-        for name in ("final_loss", "final_bit_accuracy", "final_sequence_accuracy", "seconds"):
-            frame[name] = frame[name].astype("float64")
         order = [
             "label", "cell", *parameters.columns, "batch_size", "size", "hidden_size", "parameters", "state",
             "multiply_adds", "learning_rate", "seed", *OUTCOME[:10], "engine", "isa", "compiler", "key", *VOLATILE,
             "traceback", "replica",
         ]  # fmt: skip
         return pd.concat([frame, parameters], axis=1)[order]
+
+
+def _typed(part: pd.DataFrame) -> pd.DataFrame:
+    """With the columns' types, whatever is missing in these rows."""
+    part["status"] = part["status"].fillna("missing")
+    for name in ("cause", "engine", "isa", "compiler", "traceback", "host", "worker", "started", "finished"):
+        part[name] = part[name].fillna("")
+    for name in _WHOLE:
+        part[name] = part[name].astype("Int64")
+    for name in ("final_loss", "final_bit_accuracy", "final_sequence_accuracy", "seconds"):
+        part[name] = part[name].astype("float64")
+    return part
 
 
 def curves(store: Store) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cellbench import environment, grid
+from cellbench import environment, grid, seal
 from cellbench.agreement import Agreement
 from cellbench.dispatch import Job, dispatch
 from cellbench.errors import CellbenchError, Interrupted
@@ -98,7 +98,8 @@ def run(
                     "facts": _facts(experiment, registry),
                     "environment": environment.describe(registry),
                 }
-                if report and not plan.todo and (kept := _kept(where, facts, plan, on_event)) is not None:
+                asked = seal.request(facts, planned) if report else ""
+                if report and not plan.todo and (kept := _kept(where, asked, plan, on_event)) is not None:
                     return kept
                 job = _job(plan, executor)
                 with Store(where, write=True) as store:
@@ -107,8 +108,9 @@ def run(
                     _train(store, plan, dispatch(plan.todo, executor, job), on_event)
             except KeyboardInterrupt:
                 raise Interrupted("interrupted; what was trained is kept") from None
+        del plan, planned, job  # a large plan takes as much memory as its report
         try:
-            return _reported(where, facts, plan) if report else _results(where)
+            return _reported(where, asked) if report else _results(where)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what was trained is kept") from None
 
@@ -119,24 +121,22 @@ def _results(folder: Path, **known: Any) -> Results:
     return Results(folder, **known)
 
 
-def _kept(folder: Path, facts: Mapping[str, Any], plan: Plan, on_event: OnEvent) -> Results | None:
+def _kept(folder: Path, asked: str, plan: Plan, on_event: OnEvent) -> Results | None:
     """The results, if the report that is there is what would be made now; nothing is written then."""
-    from cellbench import seal
-
-    answer = seal.answer(folder, seal.request(facts, plan.planned))
+    answer = seal.answer(folder, asked)
     if answer is None:
         return None
     on_event(plan)
     return _results(folder, answer=answer)
 
 
-def _reported(folder: Path, facts: Mapping[str, Any], plan: Plan) -> Results:
+def _reported(folder: Path, asked: str) -> Results:
     """Make the report, and seal it."""
-    from cellbench import results, seal
+    from cellbench import results
 
     of = seal.store(folder)
     found = results.Results(folder, results.write(folder))
-    seal.put(folder, seal.request(facts, plan.planned), of, str(found))
+    seal.put(folder, asked, of, str(found))
     return found
 
 

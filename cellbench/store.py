@@ -97,8 +97,10 @@ class Store:
         if said != "ok":
             raise StoreError(f"{self.path} is damaged ({' '.join(str(said).split())[:200]}). {_DAMAGED}")
         # WAL needs memory shared between processes, which a network file system does not give
-        self.db.execute(f"PRAGMA journal_mode = {'DELETE' if on_network(self.folder) else 'WAL'}")
-        self.db.execute("PRAGMA synchronous = FULL")
+        mode, sync = ("DELETE", "FULL") if on_network(self.folder) else ("WAL", "NORMAL")
+        self.db.execute(f"PRAGMA journal_mode = {mode}")
+        # a process that is killed loses nothing by NORMAL; a power cut may take the last chunks, never the store
+        self.db.execute(f"PRAGMA synchronous = {sync}")
         # 32 MiB of log, not 4: keys are random, so pages of their index are written many times, here once
         self.db.execute("PRAGMA wal_autocheckpoint = 8000")
         self.db.execute("PRAGMA foreign_keys = ON")

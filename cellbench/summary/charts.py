@@ -30,11 +30,8 @@ def _present(replicas: Replicas) -> Iterator[tuple[dict[str, Any], int, int, See
 def solved_over_steps(replicas: Replicas) -> pd.DataFrame:
     """The share solved by each evaluation: cell, the axes, at (`rate` or `tuned`), learning_rate, step, share."""
     times = np.array(replicas.design.evaluation_steps, dtype=np.float64)
-    frames = []
-
-    def add(head: dict[str, Any], share: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:
-        frames.append(pd.DataFrame({**head, "step": times.astype(np.int64), "share": share}))
-
+    heads: list[dict[str, Any]] = []
+    shares: list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = []
     for c, label in enumerate(replicas.design.labels):
         for g, point in enumerate(replicas.points):
             where = {"cell": label, **dict(zip(replicas.design.axes, point, strict=True))}
@@ -42,14 +39,18 @@ def solved_over_steps(replicas: Replicas) -> pd.DataFrame:
                 steps = replicas.steps[c, g, :, r]
                 steps = steps[~np.isnan(steps)]
                 if len(steps):
-                    add({**where, "at": "rate", "learning_rate": rate}, reached(steps, times))
+                    heads.append({**where, "at": "rate", "learning_rate": rate})
+                    shares.append(reached(steps, times))
     for where, c, g, seeds in _present(replicas):
         pick = replicas.tuned(c, g, seeds)
         if pick is not None:
-            share = reached(replicas.steps[c, g][list(seeds)], times, pick.weights)
-            add({**where, "at": "tuned", "learning_rate": math.nan}, share)
-    columns = ["cell", *replicas.design.axes, "at", "learning_rate", "step", "share"]
-    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+            heads.append({**where, "at": "tuned", "learning_rate": math.nan})
+            shares.append(reached(replicas.steps[c, g][list(seeds)], times, pick.weights))
+    columns = ["cell", *replicas.design.axes, "at", "learning_rate"]
+    frame = pd.DataFrame(heads, columns=columns)
+    frame = frame.loc[np.repeat(np.arange(len(heads)), len(times))].reset_index(drop=True)
+    share = np.concatenate(shares) if shares else np.empty(0)
+    return frame.assign(step=np.tile(times.astype(np.int64), len(heads)), share=share)
 
 
 def performance_profile(replicas: Replicas) -> pd.DataFrame:

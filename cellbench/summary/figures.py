@@ -158,18 +158,20 @@ class Figures:
         frame["point"] = self._names(frame)
         frame = frame.rename(columns={"typical_steps": "steps", "typical_low": "low", "typical_high": "high"})
         frame = frame.rename(columns={"solved": "share"}).assign(kind="rate")
-        replicas, rows = self.summary.replicas, []
-        for c, label in enumerate(self.design.labels):
-            rows += _pooled_rates(replicas, c, label)
-            for g, name in enumerate(self.points):
-                for i, r in zip(*np.nonzero(~np.isnan(replicas.steps[c, g])), strict=True):
-                    t = replicas.steps[c, g, i, r]
-                    ever = math.isfinite(t)
-                    rows.append({"kind": "solved" if ever else "never", "cell": label, "point": name,
-                                 "learning_rate": self.design.rates[r], "seed": self.design.seeds[i],
-                                 "steps": t if ever else self.design.max_steps})  # fmt: skip
+        replicas, design = self.summary.replicas, self.design
+        names, rates, seeds = (np.array(list(n), object) for n in (self.points, design.rates, design.seeds))
+        parts = [frame]
+        for c, label in enumerate(design.labels):
+            parts.append(pd.DataFrame(_pooled_rates(replicas, c, label)))
+            g, i, r = np.nonzero(~np.isnan(replicas.steps[c]))
+            steps = replicas.steps[c, g, i, r]
+            ever = np.isfinite(steps)
+            one = {"kind": np.where(ever, "solved", "never").astype(object), "cell": label, "point": names[g],
+                   "learning_rate": rates[r].astype(float), "seed": seeds[i].astype(float),
+                   "steps": np.where(ever, steps, design.max_steps)}  # fmt: skip
+            parts.append(pd.DataFrame(one))
         columns = ["kind", "cell", "point", "learning_rate", "seed", "steps", "low", "high", "share", "seeds"]
-        result = _stacked(frame, pd.DataFrame(rows))
+        result = _stacked(*parts)
         result["sure"] = np.where(result["share"] < 1 - 1e-12, "no", "yes")
         return result.reindex(columns=[*columns, "sure"])
 
@@ -187,7 +189,9 @@ class Figures:
         """Typical steps against what a step costs; `measure` is one of `COSTS`."""
         tuned = self.summary.cells[self.summary.cells["at"] == TUNED].copy()
         tuned["point"] = self._names(tuned)
-        sizes = _sizes(self.runs.assign(point=self._names(self.runs)))
+        # of these columns alone: the whole frame of a large run is not copied
+        few = self.runs[["label", "parameters", "multiply_adds", "final_step", "seconds"]]
+        sizes = _sizes(few.assign(point=self._names(self.runs)))
         each = tuned.merge(sizes, left_on=["cell", "point"], right_on=["label", "point"])
         each["work"] = each["typical_steps"] * each["multiply_adds"]
         overview = self.summary.overview.assign(point=ALL_POINTS)
