@@ -79,7 +79,12 @@ def run(
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(experiment, registry, overrides=overrides)
     where = Path(folder) if folder is not None else Path("results") / experiment.name
-    with _terminable():
+    with _terminable() as check:
+
+        def see(event: Event) -> None:
+            on_event(event)
+            check()
+
         with ExitStack() as stack:
             if isinstance(executor, str):
                 executor = _executor(executor, scheduler, workers)
@@ -99,18 +104,20 @@ def run(
                     "environment": environment.describe(registry),
                 }
                 asked = seal.request(facts, planned) if report else ""
-                if report and not plan.todo and (kept := _kept(where, asked, plan, on_event)) is not None:
+                if report and not plan.todo and (kept := _kept(where, asked, plan, see)) is not None:
                     return kept
                 job = _job(plan, executor)
                 with Store(where, write=True) as store:
                     _record(store, plan, facts)
-                    on_event(plan)
-                    _train(store, plan, dispatch(plan.todo, executor, job), on_event)
+                    see(plan)
+                    _train(store, plan, dispatch(plan.todo, executor, job), see)
             except KeyboardInterrupt:
                 raise Interrupted("interrupted; what was trained is kept") from None
         del plan, planned, job  # a large plan takes as much memory as its report
         try:
-            return _reported(where, asked) if report else _results(where)
+            found = _reported(where, asked) if report else _results(where)
+            check()
+            return found
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what was trained is kept") from None
 
@@ -154,21 +161,38 @@ def _executor(kind: str, scheduler: str | None, workers: int) -> Executor:
     return processes
 
 
+class _Signalled(KeyboardInterrupt):
+    """A class of its own: where KeyboardInterrupt itself passes an `exec` of text, Python ends by SIGINT at the end."""
+
+
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM interrupts like Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _terminable() -> Iterator[Callable[[], None]]:
+    """SIGTERM interrupts like Ctrl-C; yields what raises if a signal came, for libraries that swallow the first raise.
+
+    (A bare `except:` around an import does.) Whoever handles SIGINT otherwise, or ignores it, goes on to do so.
+    """
+    arrived: list[int] = []
+
+    def check() -> None:
+        if arrived:
+            raise _Signalled
 
     def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
+        arrived.append(signum)
+        raise _Signalled
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+    ours = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        ours.append(signal.SIGINT)
+    before = {number: signal.signal(number, interrupt) for number in ours}
     try:
-        yield
+        yield check
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _record(store: Store, plan: Plan, facts: Mapping[str, Any]) -> None:

@@ -6,11 +6,13 @@ import csv
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pytest
 import yaml
 
 import cellbench
+from cellbench.errors import Interrupted
 from cellbench.planning import Plan
 from cellbench.runner import Finished
 from cellbench.runner import run as run_experiment
@@ -408,6 +411,21 @@ def test_interrupted(number: int, tmp_path: Path) -> None:
     assert f"cellbench run {path} --quiet --workers 2" in err
     done = run_experiment(path, "results/long")
     assert set(done.runs.status) <= {"solved", "censored"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_is_swallowed_is_not_lost(number: int, write: Callable[..., Path]) -> None:
+    """A bare `except:`, as libraries have around their imports, does not keep a run from being stopped."""
+
+    def see(event: Any) -> None:
+        if isinstance(event, Finished):
+            with suppress(BaseException):
+                signal.raise_signal(number)
+
+    with pytest.raises(Interrupted, match="what was trained is kept"):
+        run_experiment(write(seeds=4), "out", on_event=see)
+    assert 0 < stored(Path("out")) < 8
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _killed(path: Path, moments: int, engine: str, workers: str) -> int:
