@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -13,6 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a background job of a shell without job control ignores Ctrl-C, and so would all that these tests start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY: dict[str, Any] = {
     "name": "tiny",
