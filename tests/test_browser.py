@@ -33,7 +33,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 def made(found: Report, folder: Path) -> Path:
-    draw(found, folder)
+    with draw(found, folder):
+        pass
     return folder / "report.html"
 
 
