@@ -129,7 +129,7 @@ def test_every_operation_of_the_table_is_met_and_proved() -> None:
     program, _ = program_for(plan)
     assert program is not None
     assert program.entry.proved is not None
-    assert program.entry.proved < 2e-4  # the tolerance of a proof; tan and its like are steep
+    assert program.entry.proved < 1e-4
     traced = trace(plan.build("test"), 2)
     graphs = (traced.prologue.graph, traced.step.graph)
     met = {operation(node) for graph in graphs for node in graph.nodes}

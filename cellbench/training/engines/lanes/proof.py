@@ -31,7 +31,7 @@ def prove(program: Program, blueprint: Blueprint) -> float:
         Refused: it is too large.
     """
     worst = 0.0
-    for number, (moved, batch) in enumerate(itertools.product((0.0, 0.1), BATCHES)):
+    for (number, moved), batch in itertools.product(enumerate((0.0, 0.1)), BATCHES):
         model = blueprint.build("lanes", "proof")
         _move(model, moved)
         row = program.row_of(model)
