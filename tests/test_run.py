@@ -258,6 +258,20 @@ HANGING = FAILING.replace('raise RuntimeError("the author\'s own mistake")', "ti
     "import torch\n", "import time\n\nimport torch\n"
 )
 
+SLEEP = "[time.sleep(0.01) for _ in range(6000)]"
+DEAF = HANGING.replace(
+    "            time.sleep(60)",
+    f"""\
+            try:
+                {SLEEP}
+            except:
+                {SLEEP}
+            finally:
+                raise ImportError("no module")
+""".rstrip(),
+)
+"""Swallows an interrupt, and makes of the next what libraries make of one around their imports."""
+
 
 def test_a_cell_that_hangs(command: Command, write: Callable[..., Path]) -> None:
     """A chunk that takes longer than train.timeout is failed by the machine, named as missing, and tried again."""
@@ -269,6 +283,40 @@ def test_a_cell_that_hangs(command: Command, write: Callable[..., Path]) -> None
     assert set(runs.cause) == {"machine"}
     assert "train.timeout" in Path("results/tiny/failures.txt").read_text()
     assert "0 done" in command("status", "results/tiny").out
+
+
+def test_a_cell_that_hears_no_interrupt(command: Command, write: Callable[..., Path]) -> None:
+    """Neither does a swallowed timeout go on, nor does what the cell makes of it count as the cell's failure."""
+    Path("deaf.py").write_text(DEAF)
+    path = write(cells=[{"name": "deaf", "factory": "./deaf.py:Failing"}], train={"max_steps": 20, "timeout": 1})
+    command("run", path, "--workers", 1)
+    runs = cellbench.load("results/tiny").runs
+    assert set(runs.cause) == {"machine"}
+    assert "train.timeout" in Path("results/tiny/failures.txt").read_text()
+
+
+SLOW_LIBRARY = "import time\n\n[time.sleep(0.01) for _ in range(250)]\nwhole = True\n"
+LAZY = FAILING.replace('raise RuntimeError("the author\'s own mistake")', "import slow_library").replace(
+    "Failing", "Late"
+)
+
+
+def test_a_timeout_during_an_import(
+    command: Command, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library is not left half imported, in pieces for every chunk after: its import ends, then the chunk does.
+
+    Found in CI: a timeout during torch's own lazy imports made the chunks after it fail, as if by their cells.
+    """
+    Path("slow_library.py").write_text(SLOW_LIBRARY)
+    Path("cell.py").write_text(LAZY)
+    monkeypatch.syspath_prepend(os.getcwd())
+    cells = [{"name": "late", "factory": "./cell.py:Late"}]
+    command("run", write(cells=cells, train={"max_steps": 20, "timeout": 1}), "--workers", 1)
+    runs = cellbench.load("results/tiny").runs
+    assert "train.timeout" in Path("results/tiny/failures.txt").read_text()
+    assert set(runs.cause) == {"machine"}
+    assert sys.modules["slow_library"].whole
 
 
 def test_a_second_run_at_the_same_time_is_refused(command: Command, write: Callable[..., Path]) -> None:

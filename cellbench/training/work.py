@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import FrameType
 
 import torch
 
@@ -134,49 +136,108 @@ _PROCESS = threading.Lock()
 """Held while a chunk trains in a thread: torch's generators, modules and imports belong to the whole process."""
 
 
+AGAIN = 1.0
+"""Seconds after which a limit that was not heard is said again."""
+PATIENCE = 8
+"""How often it is not said while a module is being imported."""
+
+
+class _Limit:
+    """Whether the time is over, and whether its block still runs."""
+
+    def __init__(self) -> None:
+        self.rung, self.over = 0, False
+
+    def strikes(self, frame: FrameType | None) -> bool:
+        """The time is over: whether the code that stands at this frame is to be interrupted now.
+
+        An import is let finish: interrupted halfway, torch's own would be left in pieces for the chunks after this one.
+        """
+        if self.over:
+            return False
+        self.rung += 1
+        return self.rung > PATIENCE or not _importing(frame)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code is not _attempt.__code__:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def _limit(seconds: float) -> Iterator[None]:
-    """Raise _Timeout in this block after so many seconds.
+    """Raise _Timeout in this block after so many seconds, and from it whatever the block makes of being interrupted.
 
-    Both ways interrupt Python code, not a call that never returns to it; that is the executor's to end.
+    Code may swallow it (a bare `except:`, a `__del__`) or turn it into an error of its own (libraries do, around their
+    imports): neither is the cell's failure, and what such a block returns was not trained undisturbed. What swallows it
+    is interrupted again. Both ways interrupt Python code, not a call that never returns to it; that is the executor's
+    to end.
     """
-    if threading.current_thread() is not threading.main_thread():
-        with _PROCESS, _limit_in_thread(seconds):
+    limit = _Limit()
+    in_main = threading.current_thread() is threading.main_thread()
+    try:
+        with _by_signal(limit, seconds) if in_main else _by_thread(limit, seconds):
             yield
-        return
-
-    def ring(signum: int, frame: object) -> None:
+    except Exception:
+        if not limit.rung:
+            raise
+    if limit.rung:
         raise _Timeout
 
+
+@contextmanager
+def _by_signal(limit: _Limit, seconds: float) -> Iterator[None]:
+    def ring(signum: int, frame: FrameType | None) -> None:
+        if limit.strikes(frame):
+            raise _Timeout
+
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
+
+    def end() -> None:
+        limit.over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+    try:
+        try:
+            yield
+        finally:
+            end()
+    finally:  # the first may be interrupted as it begins
+        end()
+
 
 @contextmanager
-def _limit_in_thread(seconds: float) -> Iterator[None]:
-    """As `_limit`, where no signal reaches: Dask's workers run tasks in threads."""
-    me = ctypes.c_ulong(threading.get_ident())
+def _by_thread(limit: _Limit, seconds: float) -> Iterator[None]:
+    """Where no signal reaches: Dask's workers run tasks in threads."""
+    me = threading.get_ident()
     throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    over, state = False, threading.Lock()
+    state, ended = threading.Lock(), threading.Event()
 
-    def ring() -> None:
-        with state:
-            if not over:
-                throw(me, ctypes.py_object(_Timeout))
+    def watch() -> None:
+        wait = seconds
+        while not ended.wait(wait):
+            with state:
+                if limit.strikes(sys._current_frames().get(me)):
+                    throw(ctypes.c_ulong(me), ctypes.py_object(_Timeout))
+            wait = AGAIN
 
-    timer = threading.Timer(seconds, ring)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    def end() -> None:
         with state:
-            over = True
-        # one that was thrown and has not arrived must not hit the next chunk
-        throw(me, None)
+            limit.over = True
+            throw(ctypes.c_ulong(me), None)  # one thrown just now and not raised yet
+        ended.set()
+
+    with _PROCESS:
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            try:
+                yield
+            finally:
+                end()
+        finally:  # the first may be interrupted as it begins
+            end()
