@@ -2,6 +2,17 @@
 #pragma once
 #include "lanes.h"
 
+// f(n) for n < N, over what is to lie in registers. Left to itself gcc keeps over 16 vectors in memory; of two side by
+// side there are fewer, and told to unroll those it runs out of registers.
+template <class V, int N, class F> INLINE void each(F f) {
+  if constexpr (sizeof(V) == sizeof(vf)) {
+#pragma GCC unroll 32
+    for (int n = 0; n < N; n++) f(n);
+  } else {
+    for (int n = 0; n < N; n++) f(n);
+  }
+}
+
 // Outputs that one pass keeps in registers: each needs an accumulator, beside the input and a broadcast weight.
 template <class V> constexpr int accumulators = LANES == 16 ? 20 : 12;
 
@@ -20,7 +31,7 @@ template <class V, int K, long XS, long WN, long WK> struct Term {
     } else {
       for (int k = 0; k < K; k++) {
         V input = x[k * XS];
-        for (int n = 0; n < N; n++) a[n] += w[(first + n) * WN + k * WK] * input;
+        each<V, N>([&](int n) INLINED { a[n] += w[(first + n) * WN + k * WK] * input; });
       }
     }
   }
@@ -44,9 +55,9 @@ template <int K, long XS, long WN, long WK> INLINE SharedTerm<K, XS, WN, WK> ter
 template <int N, long YS, class V, class Start, class... Terms>
 INLINE void product_block(V *y, int first, Start start, Terms... terms) {
   V a[N];
-  for (int n = 0; n < N; n++) a[n] = start(first + n);
+  each<V, N>([&](int n) INLINED { a[n] = start(first + n); });
   (terms.template add<N>(a, first), ...);
-  for (int n = 0; n < N; n++) y[(first + n) * YS] = a[n];
+  each<V, N>([&](int n) INLINED { y[(first + n) * YS] = a[n]; });
 }
 // y[n * YS] = start(n) + the terms, n < N, in blocks of equal size
 template <int N, long YS, class V, class Start, class... Terms>
