@@ -179,7 +179,9 @@ def _rates(figures: Figures, e: Encodings) -> Figure:
                  ("low", "from", ".0f"), ("high", "to", ".0f"), ("share", "solved", ".0%"),
                  ("seeds", "seeds", "d"))  # fmt: skip
     seed = tips(("cell", "cell", ""), ("seed", "seed", "d"), ("steps", "steps", "d"), ("kind", "", ""))
-    rate = base(kind="rate")
+    rate, unsure = base(kind="rate"), base(kind="rate", sure="no")
+    beside: dict[str, Any] = {"dx": 9, "align": "left", "fontSize": 9}
+    share = alt.Text("share:Q", format=".0%")
     chart = layers(
         e,
         base(kind="solved").mark_point(filled=True, size=14).encode(
@@ -193,10 +195,12 @@ def _rates(figures: Figures, e: Encodings) -> Figure:
             tooltip=shown),
         base(kind="rate", sure="yes").mark_point(filled=True, size=80, opacity=1).encode(
             x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
-        base(kind="rate", sure="no").mark_point(size=70, strokeWidth=2, fill=look.GROUND).encode(
+        unsure.mark_point(size=70, strokeWidth=2, fill=look.GROUND).encode(
             x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
-        base(kind="rate", sure="no").mark_text(dx=9, align="left", fontSize=9).encode(
-            x=x, y=y, xOffset=e.offset, text=alt.Text("share:Q", format=".0%"), color=e.colour, opacity=e.faded(1)),
+        unsure.mark_text(**beside, stroke=look.GROUND, strokeWidth=3).encode(  # a ground, where it lies on a mark
+            x=x, y=y, xOffset=e.offset, text=share, opacity=e.faded(1)),
+        unsure.mark_text(**beside).encode(
+            x=x, y=y, xOffset=e.offset, text=share, color=e.colour, opacity=e.faded(1)),
         main=2,
     )  # fmt: skip
     return Figure(

@@ -1,0 +1,130 @@
+"""Ends a chunk that takes too long, in whatever Python code it stands."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType, FrameType
+
+AGAIN = 1.0
+"""Seconds after which a limit that was not heard is said again."""
+PATIENCE = 8
+"""How often it is not said while a module is being imported."""
+_PROCESS = threading.Lock()
+"""Held while a chunk trains in a thread: torch's generators, modules and imports belong to the whole process."""
+
+
+class Timeout(BaseException):
+    """Not an Exception, so that a cell's own `except Exception` does not swallow it."""
+
+
+class _Clock:
+    """How often the time was over while the block still ran."""
+
+    def __init__(self, within: CodeType) -> None:
+        self.within = within
+        self.rung, self.ended = 0, False
+
+    def strikes(self, frame: FrameType | None) -> bool:
+        """The time is over: whether the code that stands at this frame is to be interrupted now.
+
+        An import is let finish: interrupted halfway, torch's own would be left in pieces for the chunks after this one.
+        """
+        if self.ended:
+            return False
+        self.rung += 1
+        return self.rung > PATIENCE or not self._importing(frame)
+
+    def _importing(self, frame: FrameType | None) -> bool:
+        while frame is not None and frame.f_code is not self.within:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                return True
+            frame = frame.f_back
+        return False
+
+
+@contextmanager
+def limit(seconds: float, within: CodeType) -> Iterator[None]:
+    """Raise Timeout in this block after so many seconds, and from it whatever the block makes of being interrupted.
+
+    Code may swallow it (a bare `except:`, a `__del__`) or turn it into an error of its own (libraries do, around their
+    imports): neither is the cell's failure, and what such a block returns was not trained undisturbed. What swallows it
+    is interrupted again. This interrupts Python code, not a call that never returns to it; that is the executor's to
+    end.
+
+    Args:
+        seconds: after which.
+        within: of the function that the block belongs to.
+
+    Raises:
+        Timeout: the block took longer.
+    """
+    clock = _Clock(within)
+    in_main = threading.current_thread() is threading.main_thread()
+    try:
+        with _by_signal(clock, seconds) if in_main else _by_thread(clock, seconds):
+            yield
+    except Exception:
+        if not clock.rung:
+            raise
+    if clock.rung:
+        raise Timeout
+
+
+@contextmanager
+def _by_signal(clock: _Clock, seconds: float) -> Iterator[None]:
+    def ring(signum: int, frame: FrameType | None) -> None:
+        if clock.strikes(frame):
+            raise Timeout
+
+    before = signal.signal(signal.SIGALRM, ring)
+
+    def end() -> None:
+        clock.ended = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+    try:
+        try:
+            yield
+        finally:
+            end()
+    finally:  # the first may be interrupted as it begins
+        end()
+
+
+@contextmanager
+def _by_thread(clock: _Clock, seconds: float) -> Iterator[None]:
+    """Where no signal reaches: Dask's workers run tasks in threads."""
+    me = threading.get_ident()
+    throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    turn, ended = threading.Lock(), threading.Event()
+
+    def watch() -> None:
+        wait = seconds
+        while not ended.wait(wait):
+            with turn:
+                if clock.strikes(sys._current_frames().get(me)):
+                    throw(ctypes.c_ulong(me), ctypes.py_object(Timeout))
+            wait = AGAIN
+
+    def end() -> None:
+        with turn:
+            clock.ended = True
+            throw(ctypes.c_ulong(me), None)  # one thrown just now and not raised yet
+        ended.set()
+
+    with _PROCESS:
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            try:
+                yield
+            finally:
+                end()
+        finally:  # the first may be interrupted as it begins
+            end()
