@@ -6,9 +6,13 @@ from cellbench.records import Pairs, Planned, Settings, schedule
 from cellbench.streams import Stream
 from cellbench.task import Task
 
-_SPEED = {"lanes": 1.3e10, "stack": 1.05e9, "reference": 1.5e8}
-"""Units a second: lanes such that the replicas of experiments/default.yaml take what is guessed; the others slower by
-what benchmarks/README.md measured."""
+_SPEED = {"lanes": 1.3e10, "stack": 2.3e9, "reference": 2.3e9}
+"""Units a second: lanes such that the replicas of experiments/default.yaml take what is guessed; the others from how
+what benchmarks/README.md measured grows with the batch."""
+_CALL = {"lanes": 0.0, "stack": 1e-5, "reference": 1e-4}
+"""Seconds that a step of the cell costs beside, a replica, however little it computes: a library's calls."""
+_CALLS_TO_TRAIN = 2.5
+"""Forward and backward, in such steps."""
 _BACKWARD = 1.5
 """Training a step costs this many steps of evaluation. By these four the replicas of the default are guessed alike, to
 a factor of 2.4 between the most under- and the most overrated."""
@@ -38,15 +42,18 @@ class Guess:
         batch = max(p.point.batch_size, 8)  # a short batch fills no vector
         rows = _BACKWARD * settings.train.max_steps * batch * length
         rows += self._evaluations * settings.evaluate.examples * length
-        rows += settings.final.examples * length
+        finals = length
         for name, values in settings.final.values:
             for value in values:
-                at = tuple((n, value if n == name else v) for n, v in parameters)
-                rows += settings.final.examples * self._length(at)
+                finals += self._length(tuple((n, value if n == name else v) for n, v in parameters))
+        rows += settings.final.examples * finals
         if settings.final.difficulty:
-            rows += len(self._task.difficulties(dict(parameters))) * settings.final.examples / 4 * length
+            difficulties = len(self._task.difficulties(dict(parameters)))
+            rows += difficulties * settings.final.examples / 4 * length
+            finals += difficulties * length
+        calls = _CALLS_TO_TRAIN * settings.train.max_steps * length + self._evaluations * length + finals
         units = (p.fit.multiply_adds or 0) + _STATE * (p.fit.state or 0) + _STEP
-        return rows * units / _SPEED[engine]
+        return rows * units / _SPEED[engine] + calls * _CALL[engine]
 
     def _length(self, parameters: Pairs) -> int:
         """Steps of an example."""
