@@ -134,6 +134,10 @@ def sizes(rounds: int, clock: Callable[[], float]) -> None:
             steps = steps_for(setting)
             field = [peers.ours(name, setting, steps) for name in ("lanes", "stack", "reference")]
             race(str(setting), [*field, peers.torch_module(setting, steps)], rounds, clock)
+    for hidden in (128, 256, 512, 768):  # larger batches, where a library's matrix product is at its best
+        setting = Setting("lstm", hidden, 10, 64, 4)
+        field = [peers.ours(name, setting, steps_for(setting)) for name in ("lanes", "reference")]
+        race(str(setting), [*field, peers.torch_module(setting, steps_for(setting))], rounds, clock)
 
 
 def growth(rounds: int, clock: Callable[[], float]) -> None:
@@ -182,6 +186,63 @@ print(time.perf_counter() - begun)
 """
 
 
+STARTS = {
+    "C++ by hand (floor.cpp)": "floor(BAR, 20)",
+    "JAX scan+jit+vmap, optax": "jax_peer(BAR, 20)",
+    "stack": "ours('stack', BAR, 20)",
+    "torch.compile of the stacked step": "compiled_step(BAR, 20)",
+    "Keras train_on_batch": "keras_peer(BAR, 1, xla=False)",
+    "Keras, tf.function with XLA": "keras_peer(BAR, 1, xla=True)",
+}
+START_OF_PEER = """
+import sys, torch
+sys.path.insert(0, {here!r})
+torch.set_num_threads(1)
+import peers
+BAR = peers.Setting()
+try:
+    print(peers.{call}.started)
+except ImportError as error:
+    print(f"  left out: {{error}}", file=sys.stderr)
+"""
+
+
+def tell(name: str, taken: dict[str, list[float]]) -> None:
+    print(f"{name}: " + "; ".join(f"{kind} {statistics.median(t):.2f} s" for kind, t in taken.items()), flush=True)
+
+
+def caches(folder: str) -> dict[str, str]:
+    """The caches of lanes, JAX and torch.compile in a folder; the others have none."""
+    return {
+        **os.environ,
+        "CELLBENCH_CACHE": folder,
+        "JAX_COMPILATION_CACHE_DIR": f"{folder}/jax",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/torch",
+    }
+
+
+def start_of_peers(rounds: int) -> None:
+    """The same of the peers at one configuration, imports aside: until the first steps are done; floor.cpp is compiled.
+
+    The second time each finds what the first left in its cache, if it has one.
+    """
+    for name, call in STARTS.items():
+        taken: dict[str, list[float]] = {"cold": [], "again": []}
+        for _ in range(rounds):
+            with tempfile.TemporaryDirectory() as folder:
+                for kind in taken:
+                    code = START_OF_PEER.format(here=str(HERE), call=call)
+                    command = [sys.executable, "-c", code]
+                    out = subprocess.run(command, env=caches(folder), stdout=subprocess.PIPE, text=True, check=True)
+                    said = out.stdout.split()
+                    if said:
+                        taken[kind].append(float(said[-1]))
+        if taken["cold"]:
+            tell(name, taken)
+
+
 def start(rounds: int, clock: Callable[[], float]) -> None:
     """A first cell in a fresh process, `import torch` aside; with the imports of torch's tracer or without."""
     for cell in peers.CELLS:
@@ -196,7 +257,8 @@ def start(rounds: int, clock: Callable[[], float]) -> None:
                         env=environment, capture_output=True, text=True, check=True,
                     )  # fmt: skip
                     taken[kind].append(float(out.stdout))
-        print(f"{cell}: " + "; ".join(f"{kind} {statistics.median(t):.2f} s" for kind, t in taken.items()), flush=True)
+        tell(cell, taken)
+    start_of_peers(min(rounds, 3))
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ _CALL = {"lanes": 0.0, "stack": 1e-5, "reference": 1e-4}
 _CALLS_TO_TRAIN = 2.5
 """Forward and backward, in such steps."""
 _BACKWARD = 1.5
-"""Training a step costs this many steps of evaluation. By these four the replicas of the default are guessed alike, to
+"""Training a step costs this many steps of evaluation. By these the replicas of the default are guessed alike, to
 a factor of 2.4 between the most under- and the most overrated."""
 _STATE = 10
 """A number of state costs this many multiply-adds beside the products: its gates' exponentials."""

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
 
-AGAIN = 1.0
-"""Seconds after which a limit that was not heard is said again."""
-PATIENCE = 8
-"""How often it is not said while a module is being imported."""
+_LOOK = 1.0
+"""Seconds between looks at what is being interrupted, or is not yet because it imports."""
+_PATIENCE = 8
+"""How often a look finds an import and lets it go on."""
+_AGAIN = 5
+"""Seconds, and looks, after which what did hear the interrupt, and goes on, is interrupted again: time to clean up."""
 _PROCESS = threading.Lock()
 """Held while a chunk trains in a thread: torch's generators, modules and imports belong to the whole process."""
 
@@ -23,11 +25,13 @@ class Timeout(BaseException):
 
 
 class _Clock:
-    """How often the time was over while the block still ran."""
+    """Of one block."""
 
     def __init__(self, within: CodeType) -> None:
         self.within = within
-        self.rung, self.ended = 0, False
+        self.over = self.ended = False
+        """Whether the time is over; whether the block is."""
+        self._imports = 0
 
     def strikes(self, frame: FrameType | None) -> bool:
         """The time is over: whether the code that stands at this frame is to be interrupted now.
@@ -36,8 +40,11 @@ class _Clock:
         """
         if self.ended:
             return False
-        self.rung += 1
-        return self.rung > PATIENCE or not self._importing(frame)
+        self.over = True
+        if self._importing(frame) and self._imports < _PATIENCE:
+            self._imports += 1
+            return False
+        return True
 
     def _importing(self, frame: FrameType | None) -> bool:
         while frame is not None and frame.f_code is not self.within:
@@ -69,16 +76,19 @@ def limit(seconds: float, within: CodeType) -> Iterator[None]:
         with _by_signal(clock, seconds) if in_main else _by_thread(clock, seconds):
             yield
     except Exception:
-        if not clock.rung:
+        if not clock.over:
             raise
-    if clock.rung:
+    if clock.over:
         raise Timeout
 
 
 @contextmanager
 def _by_signal(clock: _Clock, seconds: float) -> Iterator[None]:
     def ring(signum: int, frame: FrameType | None) -> None:
-        if clock.strikes(frame):
+        strikes = clock.strikes(frame)
+        if not clock.ended:  # from now, for this may come long after the bell: code that never returns to Python waits
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN if strikes else _LOOK)
+        if strikes:
             raise Timeout
 
     before = signal.signal(signal.SIGALRM, ring)
@@ -88,9 +98,9 @@ def _by_signal(clock: _Clock, seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
-    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
             yield
         finally:
             end()
@@ -107,11 +117,18 @@ def _by_thread(clock: _Clock, seconds: float) -> Iterator[None]:
 
     def watch() -> None:
         wait = seconds
+        thrown: tuple[int, int] | None = None
+        heard = 0
         while not ended.wait(wait):
+            wait = _LOOK
             with turn:
-                if clock.strikes(sys._current_frames().get(me)):
+                frame = sys._current_frames().get(me)
+                here = (id(frame), frame.f_lasti if frame else 0)
+                # it is heard where Python goes on, maybe long after the throw: code that never returns to it waits
+                heard += thrown is not None and (heard > 0 or here != thrown)
+                if (thrown is None or heard > _AGAIN) and clock.strikes(frame):
                     throw(ctypes.c_ulong(me), ctypes.py_object(Timeout))
-            wait = AGAIN
+                    thrown, heard = here, 0
 
     def end() -> None:
         with turn:
@@ -120,9 +137,9 @@ def _by_thread(clock: _Clock, seconds: float) -> Iterator[None]:
         ended.set()
 
     with _PROCESS:
-        threading.Thread(target=watch, daemon=True).start()
         try:
             try:
+                threading.Thread(target=watch, daemon=True).start()
                 yield
             finally:
                 end()

@@ -25,6 +25,10 @@ class Refused(Exception):
     """The engine cannot carry this cell; the message is one line and names the operation or the cause."""
 
 
+class RefusedOnce(Refused):
+    """Something raised, which need not be the cell's doing: of an interrupt libraries make errors of their own."""
+
+
 @dataclass(frozen=True)
 class Advanced:
     """What became of the replicas in one block of steps.

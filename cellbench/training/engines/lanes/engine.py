@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.errors import CellbenchError
-from cellbench.training.engines import Advanced, Floats, Refused, Scores
+from cellbench.training.engines import Advanced, Floats, Refused, RefusedOnce, Scores
 from cellbench.training.engines.lanes import build, cache
 from cellbench.training.engines.lanes.cache import Cache, Entry
 from cellbench.training.engines.lanes.program import Program, Rule, State, aligned
@@ -179,6 +179,8 @@ def _built(place: Cache, name: str, blueprint: Blueprint, compiler: build.Compil
         traced = time.perf_counter()
         with place.workshop() as folder:
             shared_object = build.compile_program(build.program_texts(lowered.source), compiler, isa, folder)
+    except RefusedOnce:
+        raise
     except Refused as refusal:
         place.store(name, Entry(refused=str(refusal)))
         raise
@@ -214,6 +216,8 @@ def _loaded(
     if entry.proved is None:
         try:
             proved = prove(program, blueprint)
+        except RefusedOnce:
+            raise
         except Refused as refusal:
             _remember(place, name, Entry(refused=str(refusal)))
             raise

@@ -12,7 +12,7 @@ from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from cellbench.training.engines import Refused
+from cellbench.training.engines import Refused, RefusedOnce
 from cellbench.training.engines.lanes.decompositions import decompositions
 from cellbench.training.engines.lanes.values import Shape
 
@@ -53,7 +53,7 @@ def graph_of(function: Callable[..., Any], examples: Sequence[Tensor], *, decomp
         for fragment, reason in _KNOWN_FAILURES.items():
             if fragment in str(error):
                 raise Refused(reason) from error
-        raise Refused(f"tracing raised {told(error)}") from error
+        raise RefusedOnce(f"tracing raised {told(error)}") from error
     _merge_repeated(module.graph)
     module.graph.eliminate_dead_code()
     return module

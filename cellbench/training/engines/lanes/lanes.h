@@ -83,7 +83,7 @@ EACH_LANE_2(vfmod, fmodf)
 #if LANES == 8 && defined(__AVX2__)
 INLINE vf at_least(vf x, float low) { return __builtin_ia32_maxps256(S(low), x); }
 INLINE vf at_most(vf x, float high) { return __builtin_ia32_minps256(S(high), x); }
-#elif LANES == 16 && defined(__GNUC__) && !defined(__clang__)
+#elif LANES == 16 && defined(__AVX512F__) && !defined(__clang__)
 INLINE vf at_least(vf x, float low) { return __builtin_ia32_maxps512_mask(S(low), x, x, -1, 4); }
 INLINE vf at_most(vf x, float high) { return __builtin_ia32_minps512_mask(S(high), x, x, -1, 4); }
 #else

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from cellbench.training.engines import Refused
+from cellbench.training.engines import Refused, RefusedOnce
 from cellbench.training.engines.lanes.program import Program
 from cellbench.training.model import Blueprint, Model, double_precision, loss
 
@@ -71,7 +71,7 @@ def _autograd(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, lis
         try:
             return _differentiated(model.float(), inputs, targets)
         except Exception as error:
-            raise Refused(
+            raise RefusedOnce(
                 f"autograd raised {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
             ) from error
 

@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 from torch.func import vjp
 from torch.utils import _pytree as pytree
 
-from cellbench.training.engines import Refused
+from cellbench.training.engines import Refused, RefusedOnce
 from cellbench.training.engines.lanes.graphs import (
     evaluated,
     graph_of,
@@ -147,7 +147,7 @@ class _Forward:
             with torch.no_grad():
                 leaves, nesting = pytree.tree_flatten(model.initial_state(1))
         except Exception as error:
-            raise Refused(f"initial_state raised {told(error)}") from error
+            raise RefusedOnce(f"initial_state raised {told(error)}") from error
         for leaf in leaves:
             if not isinstance(leaf, Tensor) or leaf.dtype != torch.float32:
                 raise Refused(f"the state holds {getattr(leaf, 'dtype', type(leaf).__name__)}, not float32 tensors")
