@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import yaml
@@ -110,7 +110,7 @@ def in_ci() -> bool:
     return os.environ.get("CI") == "true"
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """A tool is not on this machine: skip, but fail in CI."""
     if in_ci():
         pytest.fail(f"{what} is missing, and CI must have it")

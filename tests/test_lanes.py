@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from cellbench.training.engines import lanes
 from cellbench.training.engines.lanes import build
 from cellbench.training.model import Blueprint, loss
 from cellbench.training.optimizers import OPTIMIZERS
+from tests.conftest import missing
 from tests.lane_helpers import CELLS, addition, blueprint, engine, losses
 
 STEPS = 300
@@ -183,6 +185,18 @@ def test_each_instruction_set_is_built_and_proves_itself(cell: str, isa: str) ->
     ready = engine("lanes", plan, isa=isa)
     assert ready.isa.endswith(isa)
     data = addition(1, 50, batch=11)
+    assert np.abs(losses("lanes", plan, data, isa=isa) - losses("reference", plan, data)).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("isa", ["sse2", "avx2", "avx512"])
+def test_clang_builds_it_too(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by hand: its linker did not accept what g++'s does, and the cell was refused."""
+    if not build.runs_here(build.Isa(isa, build.native_isa().machine)):
+        pytest.skip(f"this processor has no {isa}")
+    monkeypatch.setenv("CXX", shutil.which("clang++") or missing("clang++"))
+    plan = blueprint(lstm)
+    assert "clang" in engine("lanes", plan, isa=isa).compiler
+    data = addition(1, 50, batch=37)
     assert np.abs(losses("lanes", plan, data, isa=isa) - losses("reference", plan, data)).max() < TOLERANCE
 
 

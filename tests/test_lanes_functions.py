@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from scipy import special
 
 from cellbench.training.engines.lanes import build
+from tests.conftest import missing
 
 FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
     "exp": (np.exp, 1.0),
@@ -42,12 +45,14 @@ extern "C" void cross_entropy_of(const float *z, const float *y, float *loss, lo
 """
 
 
-@pytest.fixture(scope="module", params=["avx512", "avx2", "sse2"])
+@pytest.fixture(scope="module", params=itertools.product(("avx512", "avx2", "sse2"), ("g++", "clang++")), ids="-".join)
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    isa = build.Isa(request.param, build.native_isa().machine)
+    isa = build.Isa(request.param[0], build.native_isa().machine)
     if not build.runs_here(isa):
         pytest.skip(f"this processor has no {isa.name}")
-    compiler = build.find_compiler()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", shutil.which(request.param[1]) or missing(request.param[1]))
+        compiler = build.find_compiler()
     assert compiler is not None
     folder = tmp_path_factory.mktemp("functions")
     path = Path(folder / "functions.so")

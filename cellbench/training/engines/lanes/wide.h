@@ -60,4 +60,4 @@ OF_ONE(vlog) OF_ONE(vlog1p) OF_ONE(vlog2) OF_ONE(vlog10) OF_ONE(vsin) OF_ONE(vco
 OF_ONE(vacos) OF_ONE(vatan) OF_ONE(vsinh) OF_ONE(vcosh) OF_ONE(vasinh) OF_ONE(vacosh) OF_ONE(vatanh)
 OF_ONE(verf) OF_ONE(verfc)
 OF_TWO(vmax) OF_TWO(vmin) OF_TWO(vpow) OF_TWO(vatan2) OF_TWO(vfmod) OF_TWO(cross_entropy)
-template <> constexpr int accumulators<Wide> = LANES == 16 ? 12 : 6;
+template <> inline constexpr int accumulators<Wide> = LANES == 16 ? 12 : 6;
