@@ -193,12 +193,12 @@ def _rates(figures: Figures, e: Encodings) -> Figure:
         rate.mark_rule(strokeWidth=2).encode(
             x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", xOffset=e.offset, color=e.colour, opacity=e.faded(1),
             tooltip=shown),
+        unsure.mark_text(**beside, stroke=look.GROUND, strokeWidth=3).encode(  # a ground, where it lies on a line
+            x=x, y=y, xOffset=e.offset, text=share, opacity=e.faded(1)),
         base(kind="rate", sure="yes").mark_point(filled=True, size=80, opacity=1).encode(
             x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
         unsure.mark_point(size=70, strokeWidth=2, fill=look.GROUND).encode(
             x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
-        unsure.mark_text(**beside, stroke=look.GROUND, strokeWidth=3).encode(  # a ground, where it lies on a mark
-            x=x, y=y, xOffset=e.offset, text=share, opacity=e.faded(1)),
         unsure.mark_text(**beside).encode(
             x=x, y=y, xOffset=e.offset, text=share, color=e.colour, opacity=e.faded(1)),
         main=2,
