@@ -174,7 +174,7 @@ def test_a_worker_that_joins_later_is_asked_too(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.slow
 def test_timeout_holds_in_threads(tmp_path: Path) -> None:
     """In a worker with two threads, a cell that hangs is ended by train.timeout; its neighbour's bits are right."""
-    busy = HANGING.replace("time.sleep(60)", "[time.sleep(0.01) for _ in range(12000)]")
+    busy = HANGING.replace("time.sleep(60)", "[time.sleep(0.01) for _ in range(6000)]")
     Path("bad.py").write_text(busy)
     Path("deaf.py").write_text(DEAF)
     # the worker's first imports are within the limit too
@@ -185,7 +185,7 @@ def test_timeout_holds_in_threads(tmp_path: Path) -> None:
     with scheduler() as (address, _), worker(address, "--nthreads", "2"):
         started = time.monotonic()
         runs = run_experiment(bad, "out", executor="dask", scheduler=address, report=False).runs
-        assert time.monotonic() - started < 100
+        assert time.monotonic() - started < 60
         assert set(runs[runs.label.isin(["bad", "deaf"])].cause) == {"machine"}
         again = go(experiment, "again", executor="dask", scheduler=address)
     assert again == whole
