@@ -6,9 +6,12 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from cellbench.cell import Cell
 from cellbench.training.engines import Refused, lanes
@@ -92,9 +95,6 @@ class Interrupted(Cell):
         self.linear = nn.Linear(input_size + hidden_size, hidden_size)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        import torch
-        from torch.fx.experimental.proxy_tensor import get_proxy_mode
-
         if get_proxy_mode() is not None and not Interrupted.heard:
             try:
                 [time.sleep(0.01) for _ in range(1000)]
@@ -105,7 +105,7 @@ class Interrupted(Cell):
         return h, h
 
 
-def test_what_an_interrupt_left_is_not_remembered(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_interrupt_left_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell that could not be traced since the time was over is traced the next time."""
     monkeypatch.setenv("CELLBENCH_CACHE", str(tmp_path))
     blueprint = Blueprint(Interrupted, "interrupted", (), 2, 4, 1)

@@ -6,8 +6,8 @@ import ctypes
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import CodeType, FrameType
 
 _LOOK = 1.0
@@ -72,18 +72,29 @@ def limit(seconds: float, within: CodeType) -> Iterator[None]:
     """
     clock = _Clock(within)
     in_main = threading.current_thread() is threading.main_thread()
-    try:
-        with _by_signal(clock, seconds) if in_main else _by_thread(clock, seconds):
-            yield
-    except Exception:
-        if not clock.over:
-            raise
+    with nullcontext() if in_main else _PROCESS:
+        start, end = (_by_signal if in_main else _by_thread)(clock, seconds)
+        try:
+            try:
+                start()
+                yield
+            finally:
+                end()
+        except Exception:
+            if not clock.over:
+                raise
+        finally:  # the first may be interrupted as it begins
+            end()
     if clock.over:
         raise Timeout
 
 
-@contextmanager
-def _by_signal(clock: _Clock, seconds: float) -> Iterator[None]:
+_Act = Callable[[], None]
+
+
+def _by_signal(clock: _Clock, seconds: float) -> tuple[_Act, _Act]:
+    """What starts the clock, and what ends it, as often as it is called."""
+
     def ring(signum: int, frame: FrameType | None) -> None:
         strikes = clock.strikes(frame)
         if not clock.ended:  # from now, for this may come long after the bell: code that never returns to Python waits
@@ -93,24 +104,19 @@ def _by_signal(clock: _Clock, seconds: float) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, ring)
 
+    def start() -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
     def end() -> None:
         clock.ended = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
-    try:
-        try:
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-            yield
-        finally:
-            end()
-    finally:  # the first may be interrupted as it begins
-        end()
+    return start, end
 
 
-@contextmanager
-def _by_thread(clock: _Clock, seconds: float) -> Iterator[None]:
-    """Where no signal reaches: Dask's workers run tasks in threads."""
+def _by_thread(clock: _Clock, seconds: float) -> tuple[_Act, _Act]:
+    """The same where no signal reaches: Dask's workers run tasks in threads."""
     me = threading.get_ident()
     throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
     turn, ended = threading.Lock(), threading.Event()
@@ -136,12 +142,4 @@ def _by_thread(clock: _Clock, seconds: float) -> Iterator[None]:
             throw(ctypes.c_ulong(me), None)  # one thrown just now and not raised yet
         ended.set()
 
-    with _PROCESS:
-        try:
-            try:
-                threading.Thread(target=watch, daemon=True).start()
-                yield
-            finally:
-                end()
-        finally:  # the first may be interrupted as it begins
-            end()
+    return threading.Thread(target=watch, daemon=True).start, end
