@@ -128,16 +128,18 @@ def sweep(rounds: int, clock: Callable[[], float]) -> None:
 
 
 def sizes(rounds: int, clock: Callable[[], float]) -> None:
-    for cell in ("lstm", "rnn"):
-        for hidden in (8, 16, 32, 64, 128, 256, 512):
-            setting = Setting(cell, hidden, 10, 16, 32 if hidden <= 64 else 4)
-            steps = steps_for(setting)
-            field = [peers.ours(name, setting, steps) for name in ("lanes", "stack", "reference")]
-            race(str(setting), [*field, peers.torch_module(setting, steps)], rounds, clock)
-    for hidden in (128, 256, 512, 768):  # larger batches, where a library's matrix product is at its best
-        setting = Setting("lstm", hidden, 10, 64, 4)
-        field = [peers.ours(name, setting, steps_for(setting)) for name in ("lanes", "reference")]
-        race(str(setting), [*field, peers.torch_module(setting, steps_for(setting))], rounds, clock)
+    settings = [
+        Setting(cell, hidden, 10, 16, 32 if hidden <= 64 else 4)
+        for cell in ("lstm", "rnn")
+        for hidden in (8, 16, 32, 64, 128, 256, 512)
+    ]
+    # larger batches, where a library's matrix product is at its best
+    settings += [Setting("lstm", hidden, 10, 64, 4) for hidden in (128, 256, 512, 768)]
+    for setting in settings:
+        steps = steps_for(setting)
+        names = ("lanes", "stack", "reference") if setting.batch == 16 else ("lanes", "reference")
+        field = [peers.ours(name, setting, steps) for name in names]
+        race(str(setting), [*field, peers.torch_module(setting, steps)], rounds, clock)
 
 
 def growth(rounds: int, clock: Callable[[], float]) -> None:
@@ -186,14 +188,14 @@ print(time.perf_counter() - begun)
 """
 
 
-STARTS = {
-    "C++ by hand (floor.cpp)": "floor(BAR, 20)",
-    "JAX scan+jit+vmap, optax": "jax_peer(BAR, 20)",
-    "stack": "ours('stack', BAR, 20)",
-    "torch.compile of the stacked step": "compiled_step(BAR, 20)",
-    "Keras train_on_batch": "keras_peer(BAR, 1, xla=False)",
-    "Keras, tf.function with XLA": "keras_peer(BAR, 1, xla=True)",
-}
+STARTS = (
+    "floor(BAR, 20)",
+    "jax_peer(BAR, 20)",
+    "ours('stack', BAR, 20)",
+    "compiled_step(BAR, 20)",
+    "keras_peer(BAR, 1, xla=False)",
+    "keras_peer(BAR, 1, xla=True)",
+)
 START_OF_PEER = """
 import sys, torch
 sys.path.insert(0, {here!r})
@@ -201,7 +203,8 @@ torch.set_num_threads(1)
 import peers
 BAR = peers.Setting()
 try:
-    print(peers.{call}.started)
+    peer = peers.{call}
+    print(peer.name, peer.started, sep="\\t")
 except ImportError as error:
     print(f"  left out: {{error}}", file=sys.stderr)
 """
@@ -228,18 +231,17 @@ def start_of_peers(rounds: int) -> None:
 
     The second time each finds what the first left in its cache, if it has one.
     """
-    for name, call in STARTS.items():
-        taken: dict[str, list[float]] = {"cold": [], "again": []}
+    for call in STARTS:
+        name, taken = "", {"cold": [], "again": []}
         for _ in range(rounds):
             with tempfile.TemporaryDirectory() as folder:
-                for kind in taken:
-                    code = START_OF_PEER.format(here=str(HERE), call=call)
-                    command = [sys.executable, "-c", code]
+                for seconds in taken.values():
+                    command = [sys.executable, "-c", START_OF_PEER.format(here=str(HERE), call=call)]
                     out = subprocess.run(command, env=caches(folder), stdout=subprocess.PIPE, text=True, check=True)
-                    said = out.stdout.split()
-                    if said:
-                        taken[kind].append(float(said[-1]))
-        if taken["cold"]:
+                    if out.stdout:  # else it is not installed
+                        name, started = out.stdout.splitlines()[-1].split("\t")
+                        seconds.append(float(started))
+        if name:
             tell(name, taken)
 
 
@@ -250,11 +252,10 @@ def start(rounds: int, clock: Callable[[], float]) -> None:
         for _ in range(rounds):
             with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
                 for kind, folder in zip(taken, (first, second, second), strict=True):
-                    environment = {**os.environ, "CELLBENCH_CACHE": folder}
                     tracer = "before" in kind
                     out = subprocess.run(
                         [sys.executable, "-c", START.format(cell=cell, tracer=tracer)],
-                        env=environment, capture_output=True, text=True, check=True,
+                        env=caches(folder), capture_output=True, text=True, check=True,
                     )  # fmt: skip
                     taken[kind].append(float(out.stdout))
         tell(cell, taken)
