@@ -102,7 +102,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> int:
     """Train what is missing, then report. Killed and run again, it goes on where it was."""
-    from cellbench import environment
+    from cellbench import environment, parts
     from cellbench.planning import prepare
     from cellbench.runner import run as run_experiment
 
@@ -111,7 +111,7 @@ def run(
     if scheduler is not None and executor != "dask":
         raise CellbenchError(f"--scheduler {scheduler}: goes with --executor dask")
     loaded = _load(experiment, cell or [], set_ or [])
-    part, number = _only(loaded, only or []), _shard(shard)
+    part, number = parts.only(loaded, only or []), parts.shard(shard)
     folder = results / loaded.name
     if dry_run:
         print(_dry_run(prepare(loaded, folder, only=part, shard=number)))
@@ -159,31 +159,6 @@ def _load(experiment: Path | None, cells: list[str], overrides: list[str]) -> Ex
 
     source = experiment if experiment is not None else Path(str(resources.files("cellbench").joinpath("default.yaml")))
     return load(source, discover(), overrides=overrides, extra_cells=cells)
-
-
-def _only(experiment: Experiment, assignments: list[str]) -> dict[str, list[str]]:
-    from cellbench.grid import only_keys
-    from cellbench.keys import did_you_mean
-
-    known = only_keys(experiment)
-    part: dict[str, list[str]] = {}
-    for assignment in (a for text in assignments for a in text.split(",")):
-        key, equals, value = assignment.partition("=")
-        if not equals or not value:
-            raise CellbenchError(f"--only {assignment}: must be KEY=VALUE, such as cell=gru")
-        if key not in known:
-            raise CellbenchError(f"--only {assignment}: no such key. {did_you_mean(key, known)}")
-        part.setdefault(key, []).append(value)
-    return part
-
-
-def _shard(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    number, _, of = text.partition("/")
-    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= 100_000):
-        raise CellbenchError(f"--shard {text}: must be I/N with I from 1 to N, such as 3/8")
-    return int(number), int(of)
 
 
 def _dry_run(plan: Plan) -> str:
