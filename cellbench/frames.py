@@ -13,7 +13,7 @@ from cellbench.store import OUTCOME, VOLATILE, Store
 
 _WHOLE = (
     "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "diverged_at", "attempt", "replica",
-    "parameters_n", "state", "multiply_adds",
+    "parameters", "state", "multiply_adds",
 )  # fmt: skip
 """Columns of whole numbers that may be missing."""
 
@@ -39,29 +39,27 @@ def runs(store: Store) -> pd.DataFrame:
     seen: dict[bytes, str] = {}
     parts = []
     with _reading(store):
+        texts = store.db.execute("SELECT parameters FROM plan GROUP BY parameters ORDER BY min(position)").fetchall()
+        points = {text: json.loads(text) for (text,) in texts}
+        names = list(dict.fromkeys(name for point in points.values() for name in point))
+        order = [
+            "label", "cell", *names, "batch_size", "size", "hidden_size", "parameters", "state", "multiply_adds",
+            "learning_rate", "seed", *OUTCOME[:10], "engine", "isa", "compiler", "key", *VOLATILE, "traceback",
+            "replica",
+        ]  # fmt: skip
         # most texts are the same in every row: one object each, not one a row
         store.db.text_factory = lambda raw: seen.setdefault(raw, raw.decode())
         try:
             # rows of Python's objects take several times what a frame does: some at a time
             for part in pd.read_sql_query(query, store.db, chunksize=_ROWS):
-                parts.append(_typed(part))
+                for name in names:
+                    part[name] = part["parameters"].map({text: point.get(name) for text, point in points.items()})
+                part = part.drop(columns="parameters").rename(columns={"parameters_n": "parameters"})
+                parts.append(_typed(part)[order])
                 seen.clear()
         finally:
             store.db.text_factory = str
-        frame = pd.concat(parts, ignore_index=True)
-        del parts
-        points = {text: json.loads(text) for text in frame["parameters"].unique()}
-        columns = list(dict.fromkeys(name for point in points.values() for name in point))
-        parameters = pd.DataFrame(
-            {name: frame["parameters"].map({t: p.get(name) for t, p in points.items()}) for name in columns}
-        )
-        frame = frame.drop(columns=["position", "parameters"]).rename(columns={"parameters_n": "parameters"})
-        order = [
-            "label", "cell", *parameters.columns, "batch_size", "size", "hidden_size", "parameters", "state",
-            "multiply_adds", "learning_rate", "seed", *OUTCOME[:10], "engine", "isa", "compiler", "key", *VOLATILE,
-            "traceback", "replica",
-        ]  # fmt: skip
-        return pd.concat([frame, parameters], axis=1)[order]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _typed(part: pd.DataFrame) -> pd.DataFrame:

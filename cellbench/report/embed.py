@@ -14,6 +14,9 @@ import numpy as np
 import pandas as pd
 import platformdirs
 
+from cellbench.errors import StoreError
+from cellbench.report.pictures import python
+
 DIGITS = 4
 """Significant digits of a chart's numbers; a table's CSV has all of them."""
 
@@ -67,16 +70,13 @@ def script_safe(value: object) -> str:
 
 def vega() -> str:
     """Vega, Vega-Lite and vega-embed as one script. Bundling takes seconds, so it is kept in the user's cache."""
-    import vl_convert
-
-    version = f"{metadata.version('vl-convert-python')}-{vl_convert.get_vegalite_versions()[-1]}"
-    kept = platformdirs.user_cache_path("cellbench") / "page" / f"vega-{version}.js"
+    version = metadata.version("vl-convert-python")  # it brings one version of vega, and uses its newest vega-lite
+    kept = platformdirs.user_cache_path("cellbench") / "page" / f"vega-by-vl-convert-{version}.js"
     with suppress(OSError, UnicodeDecodeError):
         text = kept.read_text(encoding="utf-8")
         if text.endswith(_END):  # else its writing was cut off
             return text
-    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub has no default
-    text = _no_end_tags(bundle) + _END
+    text = _no_end_tags(_bundle()) + _END
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
         beside = _beside(kept)
@@ -86,6 +86,17 @@ def vega() -> str:
 
 
 _END = "\n// whole\n"
+
+
+def _bundle() -> str:
+    """Made in a process of its own: this one would keep the hundred MiB that it takes."""
+    made, _ = python(_BUNDLE).communicate()
+    if not made:
+        raise StoreError("report.html: the process that bundles vega ended. Is memory short? Run the command again")
+    return made
+
+
+_BUNDLE = "import vl_convert; print(vl_convert.javascript_bundle(), end='')"
 
 
 def _no_end_tags(text: str) -> str:

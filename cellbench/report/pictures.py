@@ -44,7 +44,7 @@ class Pictures:
         self._drawn: list[Future[None]] = []
 
     def __enter__(self) -> Pictures:
-        self._children = [_child() for _ in range(self._count)]
+        self._children = [python(_SERVE) for _ in range(self._count)]
         for child in self._children:
             self._idle.put(child)
         return self
@@ -83,11 +83,12 @@ class Pictures:
                 child.communicate()
 
 
-def _child() -> subprocess.Popen[str]:
+def python(code: str) -> subprocess.Popen[str]:
+    """A process that runs some Python, with pipes for its input and output; it imports what this one can import."""
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        encoding="utf-8", env={**os.environ, "PYTHONPATH": paths},
+        [sys.executable, "-P", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        encoding="utf-8", env={**os.environ, "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"},
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from cellbench.statistics.arrays import Flags, Floats
 
@@ -40,7 +40,7 @@ class Median:
 @lru_cache
 def _rank(n: int) -> int:
     """The largest j with P(Binomial(n, 1/2) <= j - 1) <= 0.025; 0 when there is none (n < 6)."""
-    below = stats.binom.cdf(np.arange(n), n, 0.5)
+    below = special.bdtr(np.arange(n), n, 0.5)
     return int((below <= 0.025).sum())
 
 
