@@ -36,7 +36,7 @@ def plan(experiment: Experiment, sizer: Sizer) -> list[Planned]:
         fits = {f"{kind} {number}": sizer(cell, kind, number) for kind, number in experiment.sizes}
         for point in points(experiment):
             key = _key(experiment, cell, point)
-            digest = key.family()
+            digest = key.digests()
             replicas = tuple(
                 Replica(digest(seed, rate), seed, rate)
                 for seed in experiment.seeds

@@ -17,7 +17,7 @@ from typing import Any
 
 from cellbench.errors import StoreError
 from cellbench.folder import FILE, locked
-from cellbench.store import NUMBERS, OUTCOME, Store
+from cellbench.store import NUMBERS, OUTCOME, WHO, Store
 
 _SHOWN = 3
 """Conflicts that a refusal shows."""
@@ -119,7 +119,8 @@ def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
     db.execute("DROP TABLE IF EXISTS temp.shared")
     db.execute(
         "CREATE TEMP TABLE shared AS SELECT m.id AS mine, o.id AS theirs, m.key AS key FROM main.replica m "
-        "JOIN other.replica o ON o.key = m.key WHERE m.cause != 'machine' AND o.cause != 'machine'"
+        "JOIN other.replica o ON o.family = m.family AND o.key = m.key "
+        "WHERE m.cause != 'machine' AND o.cause != 'machine'"
     )
     found: dict[str, str] = {}
     for name in NUMBERS:
@@ -159,6 +160,7 @@ def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
 
 def _absorb(db: sqlite3.Connection) -> None:
     """Take over what the other store has."""
+    db.execute("INSERT OR IGNORE INTO main.family SELECT * FROM other.family")
     # what a machine's fault ended gives way to a result
     db.execute(
         "DELETE FROM main.replica WHERE cause = 'machine' AND key IN "
@@ -166,10 +168,10 @@ def _absorb(db: sqlite3.Connection) -> None:
     )
     db.execute("DROP TABLE IF EXISTS temp.fresh")
     db.execute(
-        "CREATE TEMP TABLE fresh AS SELECT id, key FROM other.replica "
+        "CREATE TEMP TABLE fresh AS SELECT id, family, key FROM other.replica "
         "WHERE key NOT IN (SELECT key FROM main.replica) ORDER BY id"
     )
-    names = ", ".join(("key", "key_text", *OUTCOME, "checksum"))
+    names = ", ".join((*WHO, *OUTCOME, "checksum"))
     db.execute(
         f"INSERT INTO main.replica ({names}) SELECT {names} FROM other.replica "
         "WHERE id IN (SELECT id FROM temp.fresh) ORDER BY id"
@@ -181,12 +183,13 @@ def _absorb(db: sqlite3.Connection) -> None:
         taken = ", ".join(f"t.{name}" for name in columns.split(", "))
         db.execute(
             f"INSERT INTO main.{table} (replica, {columns}) SELECT m.id, {taken} FROM temp.fresh f "
-            f"JOIN other.{table} t ON t.replica = f.id JOIN main.replica m ON m.key = f.key"
+            f"JOIN other.{table} t ON t.replica = f.id JOIN main.replica m ON m.family = f.family AND m.key = f.key"
         )
     # texts may differ in an address or a path; one of them, whichever order
     db.execute(
         "UPDATE main.replica SET traceback = (SELECT min(main.replica.traceback, o.traceback) FROM other.replica o "
-        "WHERE o.key = main.replica.key) WHERE status = 'failed' AND key IN (SELECT key FROM other.replica)"
+        "WHERE o.family = main.replica.family AND o.key = main.replica.key) "
+        "WHERE status = 'failed' AND key IN (SELECT key FROM other.replica)"
     )
     db.execute("INSERT OR IGNORE INTO main.source SELECT * FROM other.source")
     for cell, mine, theirs in db.execute(

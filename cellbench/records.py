@@ -113,7 +113,7 @@ class Source:
     @property
     def sha256(self) -> str:
         """Of the text in UTF-8, in hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return _sha256(self.text)
 
 
 @dataclass(frozen=True)
@@ -213,21 +213,38 @@ class ReplicaKey:
 
     def digest(self) -> str:
         """32 hexadecimal digits: the first half of the SHA-256 of `text()`."""
-        return hashlib.sha256(self.text().encode()).hexdigest()[:32]
+        return _sha256(self.text())[:32]
+
+    def member(self, seed: int, learning_rate: float) -> ReplicaKey:
+        """This key with those two."""
+        return replace(self, seed=seed, learning_rate=learning_rate)
+
+    def family_text(self) -> str:
+        """`text()` with neither seed nor learning rate: what the replicas of a cell at a point share."""
+        return self.member(None, None).text()  # type: ignore[arg-type]
 
     def texts(self) -> Callable[[int, float], str]:
         """`(seed, learning_rate) -> text()` of this key with those two: the rest is written out once."""
         # both numbers stand in the text as JSON writes them, between parts that no seed or rate changes
-        marked = replace(self, seed="\x00seed", learning_rate="\x00rate").text()  # type: ignore[arg-type]
+        marked = self.member("\x00seed", "\x00rate").text()  # type: ignore[arg-type]
         head, rest = marked.split(json.dumps("\x00rate"))
         middle, tail = rest.split(json.dumps("\x00seed"))
         # JSON writes a finite number as repr does, which takes a tenth of the time
         return lambda seed, learning_rate: f"{head}{learning_rate!r}{middle}{seed!r}{tail}"
 
-    def family(self) -> Callable[[int, float], str]:
+    def digests(self) -> Callable[[int, float], str]:
         """`(seed, learning_rate) -> digest()` of this key with those two."""
         text = self.texts()
-        return lambda seed, learning_rate: hashlib.sha256(text(seed, learning_rate).encode()).hexdigest()[:32]
+        return lambda seed, learning_rate: _sha256(text(seed, learning_rate))[:32]
+
+
+def family_of(text: str) -> str:
+    """16 hexadecimal digits that stand for a family: of the SHA-256 of its text."""
+    return _sha256(text)[:16]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

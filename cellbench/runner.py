@@ -261,9 +261,7 @@ def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
 def _train(store: Store, plan: Plan, ended: Iterator[tuple[Chunk, list[Outcome]]], on_event: OnEvent) -> None:
     keys = {(p.cell.label, p.point): p.key for p in plan.selected}
     for chunk, found in ended:
-        text = keys[chunk.cell.label, chunk.point].texts()
-        texts = {r.key: text(r.seed, r.learning_rate) for r in chunk.replicas}
-        store.add(found, texts)
+        store.add(found, chunk.replicas, keys[chunk.cell.label, chunk.point].family_text())
         on_event(Finished(chunk, tuple(found)))
 
 

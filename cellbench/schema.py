@@ -6,7 +6,7 @@ import sqlite3
 from functools import lru_cache
 from importlib import resources
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x63656C62
 
 

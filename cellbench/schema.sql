@@ -1,6 +1,7 @@
 -- The results of one experiment: results/<name>/runs.sqlite, the source of truth.
--- Version 1 (PRAGMA user_version), application_id 0x63656c62 ("celb"). STRICT: sqlite keeps to the types (3.37 or newer).
+-- Version 2 (PRAGMA user_version), application_id 0x63656c62 ("celb"). STRICT: sqlite keeps to the types (3.37 or newer).
 -- History:  1  first.
+--           2  what the keys of a cell's replicas at a point share is stored once; other checksums.
 
 -- Every experiment that was run in this folder, as resolved; the last one is what reports show.
 CREATE TABLE experiment (
@@ -43,13 +44,21 @@ CREATE TABLE source (
     text   TEXT NOT NULL
 ) STRICT;
 
+-- What the keys of a cell's replicas at a point share.
+CREATE TABLE family (
+    family   TEXT PRIMARY KEY,  -- 16 hexadecimal digits of the SHA-256 of key_text
+    key_text TEXT NOT NULL      -- JSON: the key, for people; its seed and learning rate, null here, stand in replica
+) STRICT;
+
 -- What became of a replica. Kept when the experiment no longer plans it.
 CREATE TABLE replica (
     id                      INTEGER PRIMARY KEY,
-    key                     TEXT NOT NULL UNIQUE,
-    key_text                TEXT NOT NULL,  -- the key as JSON, for people
-    status                  TEXT NOT NULL CHECK (status IN ('solved', 'censored', 'diverged', 'failed')),
-    cause                   TEXT NOT NULL CHECK (cause IN ('', 'cell', 'machine')),
+    family                  TEXT NOT NULL REFERENCES family (family),
+    key                     TEXT NOT NULL,  -- unique by itself; after its family, so that one chunk is one place of the index
+    seed                    INTEGER NOT NULL,
+    learning_rate           REAL NOT NULL,
+    status                  TEXT NOT NULL,
+    cause                   TEXT NOT NULL,
     steps_to_solved         INTEGER,        -- NULL: not solved
     examples_to_solved      INTEGER,
     target_bits_to_solved   INTEGER,
@@ -68,7 +77,11 @@ CREATE TABLE replica (
     worker                  TEXT NOT NULL,
     attempt                 INTEGER NOT NULL,
     traceback               TEXT NOT NULL,
-    checksum                TEXT NOT NULL   -- of its key and numbers, its curve and evaluations; not of what is volatile
+    checksum                TEXT NOT NULL,  -- of its key and numbers, its curve and evaluations; not of what is volatile
+    UNIQUE (family, key),
+    -- not `IN`, which takes sqlite three microseconds a row
+    CHECK (status = 'solved' OR status = 'censored' OR status = 'diverged' OR status = 'failed'),
+    CHECK (cause = '' OR cause = 'cell' OR cause = 'machine')
 ) STRICT;
 
 -- The learning curve of a replica.

@@ -15,7 +15,7 @@ from cellbench import checksum as checksums
 from cellbench import schema
 from cellbench.errors import StoreError
 from cellbench.folder import FILE, on_network
-from cellbench.records import Outcome, Planned, Source
+from cellbench.records import Outcome, Planned, Replica, Source, family_of
 
 VOLATILE = ("seconds", "started", "finished", "host", "worker", "attempt")
 """Columns that differ between two runs of one experiment; no others do."""
@@ -24,6 +24,9 @@ OUTCOME = (
     "status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "final_loss",
     "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine", "isa", "compiler", *VOLATILE, "traceback",
 )  # fmt: skip
+
+WHO = ("key", "family", "seed", "learning_rate")
+"""Columns that say which replica it is."""
 
 NUMBERS = tuple(name for name in OUTCOME if name not in VOLATILE and name != "traceback")
 """Those that two runs of one replica share."""
@@ -45,17 +48,23 @@ _DAMAGED = (
 
 _facts = operator.attrgetter(*OUTCOME)
 _numbers = operator.itemgetter(*(OUTCOME.index(name) for name in NUMBERS))
+_LOSS = OUTCOME.index("final_loss")
 _Rows = list[tuple[Any, ...]]
 
 
-def _rows(number: int, o: Outcome, text: str) -> tuple[tuple[Any, ...], _Rows, _Rows]:
-    """An outcome as the tables take it: of replica, of curve, of evaluation. As sqlite gives it back: it has no NaN."""
-    curve = [(c.step, None if c.loss != c.loss else c.loss, c.bit_accuracy, c.sequence_accuracy) for c in o.curve]
+def _rows(number: int, r: Replica, family: str, o: Outcome) -> tuple[tuple[Any, ...], _Rows, _Rows]:
+    """An outcome as the tables take it: of replica, of curve, of evaluation.
+
+    As sqlite gives it back: it has no NaN, and no negative zero.
+    """
+    curve = [(c.step, None if c.loss != c.loss else c.loss + 0.0, c.bit_accuracy, c.sequence_accuracy) for c in o.curve]
     evaluations = [(i, e.by, e.value, e.bit_accuracy, e.sequence_accuracy) for i, e in enumerate(o.evaluations)]
-    facts = tuple([None if value != value else value for value in _facts(o)])
-    checksum = checksums.of(o.key, text, _numbers(facts), curve, evaluations)
+    facts = [None if value != value else value for value in _facts(o)]
+    if facts[_LOSS] == 0:
+        facts[_LOSS] = 0.0
+    who = (r.key, family, r.seed, r.learning_rate)
     return (
-        (number, o.key, text, *facts, checksum),
+        (number, *who, *facts, checksums.of(who, _numbers(facts), curve, evaluations)),
         [(number, *row) for row in curve],
         [(number, *row) for row in evaluations],
     )
@@ -101,7 +110,7 @@ class Store:
         self.db.execute(f"PRAGMA journal_mode = {mode}")
         # a process that is killed loses nothing by NORMAL; a power cut may take the last chunks, never the store
         self.db.execute(f"PRAGMA synchronous = {sync}")
-        # 32 MiB of log, not 4: keys are random, so pages of their index are written many times, here once
+        # 32 MiB of log, not 4: the last pages of each table are written with every chunk, to the file seldom
         self.db.execute("PRAGMA wal_autocheckpoint = 8000")
         self.db.execute("PRAGMA foreign_keys = ON")
 
@@ -238,23 +247,30 @@ class Store:
         with self.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO engine VALUES (?, ?, ?)", ((c, *e) for c, e in engines.items()))
 
-    def add(self, outcomes: Iterable[Outcome], key_texts: Mapping[str, str]) -> None:
-        """Store outcomes in one transaction; durable when this returns.
+    def add(self, outcomes: Iterable[Outcome], replicas: Iterable[Replica], family_text: str) -> None:
+        """Store outcomes of one cell at one point in one transaction; durable when this returns.
 
         A replica that is there already stays as it is, unless a machine's fault had ended it.
+
+        Args:
+            outcomes: what became of replicas.
+            replicas: those, and perhaps others.
+            family_text: of their keys.
         """
         by_key = {o.key: o for o in outcomes}
+        family = family_of(family_text)
         with self.transaction() as db:
-            find = "SELECT key, cause FROM replica WHERE key = ?"
-            there = dict(row for key in by_key for row in db.execute(find, (key,)))
-            again = [(key,) for key, cause in there.items() if cause == "machine"]
-            db.executemany("DELETE FROM replica WHERE key = ?", again)
-            new = [o for key, o in by_key.items() if there.get(key, "machine") == "machine"]
+            find = f"SELECT key, cause FROM replica WHERE family = ? AND key IN ({', '.join('?' * len(by_key))})"
+            there = dict(db.execute(find, (family, *by_key)).fetchall())
+            again = [(family, key) for key, cause in there.items() if cause == "machine"]
+            db.executemany("DELETE FROM replica WHERE family = ? AND key = ?", again)
+            new = [r for r in replicas if r.key in by_key and there.get(r.key, "machine") == "machine"]
+            db.execute("INSERT OR IGNORE INTO family VALUES (?, ?)", (family, family_text))
             first = db.execute("SELECT coalesce(max(id), 0) + 1 FROM replica").fetchone()[0]
-            rows = [_rows(number, o, key_texts.get(o.key, "")) for number, o in enumerate(new, first)]
+            rows = [_rows(number, r, family, by_key[r.key]) for number, r in enumerate(new, first)]
+            columns = ("id", *WHO, *OUTCOME, "checksum")
             db.executemany(
-                f"INSERT INTO replica (id, key, key_text, {', '.join(OUTCOME)}, checksum) "
-                f"VALUES ({', '.join('?' * (len(OUTCOME) + 4))})",
+                f"INSERT INTO replica ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
                 [replica for replica, _, _ in rows],
             )
             db.executemany("INSERT INTO curve VALUES (?, ?, ?, ?, ?)", [c for _, curve, _ in rows for c in curve])
@@ -306,13 +322,18 @@ class Store:
         Raises:
             StoreError: one was changed since it was stored; it is named.
         """
-        columns = ", ".join(NUMBERS)
+        columns = ", ".join((*WHO, *NUMBERS))
         with self.reading():
+            texts = self.db.execute("SELECT family, key_text FROM family")
+            families = {family for family, text in texts if family_of(text) == family}
             curves = checksums.by_replica(self.db.execute("SELECT * FROM curve ORDER BY replica, step"))
             evaluations = checksums.by_replica(self.db.execute("SELECT * FROM evaluation ORDER BY replica, position"))
-            query = f"SELECT id, checksum, key, key_text, {columns} FROM replica ORDER BY id"
-            for number, checksum, key, text, *numbers in self.db.execute(query):
-                if checksum != checksums.of(key, text, numbers, curves(number), evaluations(number)):
+            query = f"SELECT id, checksum, {columns} FROM replica ORDER BY id"
+            for number, checksum, *row in self.db.execute(query):
+                who, numbers = row[: len(WHO)], row[len(WHO) :]
+                key, family = who[:2]
+                right = checksums.of(who, numbers, curves(number), evaluations(number))
+                if family not in families or checksum != right:
                     break
             else:
                 return

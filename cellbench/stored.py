@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from cellbench.records import CurvePoint, Evaluation, Outcome
+from cellbench.records import CurvePoint, Evaluation, Outcome, ReplicaKey
 from cellbench.store import OUTCOME, Store
 
 
@@ -17,7 +17,8 @@ class Stored:
 
     Attributes:
         label, cell, parameters, batch_size, size, hidden_size, learning_rate, seed: as planned.
-        key_text: of its key.
+        family_text: what its key shares with its siblings'.
+        own_seed, own_rate: as stored with the outcome.
         outcome: what became of it.
     """
 
@@ -29,8 +30,18 @@ class Stored:
     hidden_size: int
     learning_rate: float
     seed: int
-    key_text: str
+    family_text: str
+    own_seed: int
+    own_rate: float
     outcome: Outcome
+
+    def key(self) -> ReplicaKey:
+        """What it was trained as.
+
+        Raises:
+            ValueError: the stored text is not that of a key.
+        """
+        return ReplicaKey.parse(self.family_text).member(self.own_seed, self.own_rate)
 
     @property
     def place(self) -> str:
@@ -54,9 +65,10 @@ def outcome(store: Store, key: str) -> Stored:
         label, cell, parameters, *rest = store.db.execute(
             f"SELECT {planned} FROM plan WHERE key = ? ORDER BY position", (key,)
         ).fetchone()
-        number, text, *facts = store.db.execute(
-            f"SELECT id, key_text, {', '.join(OUTCOME)} FROM replica WHERE key = ?", (key,)
-        ).fetchone()
+        number, text, own_seed, own_rate, *facts = store.db.execute(
+            f"SELECT id, key_text, seed, learning_rate, {', '.join(OUTCOME)} FROM replica JOIN family USING (family) "
+            "WHERE key = ?", (key,)
+        ).fetchone()  # fmt: skip
         curve = store.db.execute(
             "SELECT step, loss, bit_accuracy, sequence_accuracy FROM curve WHERE replica = ? ORDER BY step", (number,)
         )
@@ -73,7 +85,10 @@ def outcome(store: Store, key: str) -> Stored:
             **{name: _number(name, value) for name, value in zip(OUTCOME, facts, strict=True)},
         )
         batch_size, size, hidden_size, rate, seed = rest
-        return Stored(label, cell, json.loads(parameters), batch_size, size, hidden_size, rate, seed, text, found)
+        return Stored(
+            label, cell, json.loads(parameters), batch_size, size, hidden_size, rate, seed,
+            text, own_seed, own_rate, found,
+        )  # fmt: skip
 
 
 def _number(name: str, value: Any) -> Any:

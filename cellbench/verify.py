@@ -24,7 +24,6 @@ from cellbench.records import (
     Outcome,
     Point,
     Replica,
-    ReplicaKey,
     Settings,
     Source,
     Train,
@@ -154,7 +153,7 @@ def _elsewhere(then: Outcome, now: Outcome) -> str:
 def _altered(stored: Stored, resolved: Mapping[str, Any], texts: Mapping[str, Source]) -> str:
     """Whether the store contradicts itself; then nothing needs to be trained to see it."""
     try:
-        key = ReplicaKey.parse(stored.key_text)
+        key = stored.key()
     except (ValueError, TypeError, KeyError) as error:
         return f"its stored key is no key ({error})"
     if key.digest() != stored.outcome.key:
@@ -194,7 +193,7 @@ class _Again:
     def __init__(
         self, stored: Stored, resolved: Mapping[str, Any], texts: Mapping[str, Source], registry: Registry
     ) -> None:
-        key = ReplicaKey.parse(stored.key_text)
+        key = stored.key()
         self.unlike: list[str] = []
         self._stored = stored
         if key.numbers_version != NUMBERS_VERSION:

@@ -95,13 +95,14 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 def reseal(folder: Path) -> None:
     """Give the replicas of a store that a test has changed by hand checksums that fit."""
     from cellbench import checksum
-    from cellbench.store import NUMBERS
+    from cellbench.store import NUMBERS, WHO
 
     with sqlite3.connect(folder / "runs.sqlite") as db:
-        for number, key, text, *numbers in db.execute(f"SELECT id, key, key_text, {', '.join(NUMBERS)} FROM replica"):
+        for number, *row in db.execute(f"SELECT id, {', '.join((*WHO, *NUMBERS))} FROM replica"):
             curve = db.execute("SELECT * FROM curve WHERE replica = ? ORDER BY step", (number,))
             evaluations = db.execute("SELECT * FROM evaluation WHERE replica = ? ORDER BY position", (number,))
-            new = checksum.of(key, text, numbers, [r[1:] for r in curve], [r[1:] for r in evaluations])
+            numbers = row[len(WHO) :]
+            new = checksum.of(row[: len(WHO)], numbers, [r[1:] for r in curve], [r[1:] for r in evaluations])
             db.execute("UPDATE replica SET checksum = ? WHERE id = ?", (new, number))
 
 

@@ -284,8 +284,12 @@ CELL_VALUES = st.one_of(
 TABLES = {
     "experiment": ("resolved", "facts", "environment", "command", "started"),
     "plan": ("label", "cell", "parameters", "batch_size", "size", "hidden_size", "learning_rate", "seed", "key"),
+    "family": ("family", "key_text"),
     "replica": (
-        "key_text",
+        "key",
+        "family",
+        "seed",
+        "learning_rate",
         "status",
         "cause",
         "steps_to_solved",

@@ -60,12 +60,14 @@ def test_every_field_counts(name: str) -> None:
     st.integers(0, 2**31),
     st.one_of(st.floats(1e-9, 10), st.sampled_from([0.1, 0.3, 1.0, 1e-7])),
 )
-def test_a_family_is_its_members(seed: int, rate: float) -> None:
+def test_a_family_and_its_members(seed: int, rate: float) -> None:
     """The quick way to many keys gives the digest of each key."""
     member = replace(KEY, seed=seed, learning_rate=rate)
-    assert KEY.family()(seed, rate) == member.digest()
+    assert KEY.digests()(seed, rate) == member.digest()
     assert KEY.texts()(seed, rate) == member.text()
     assert type(KEY).parse(member.text()) == member
+    assert type(KEY).parse(member.family_text()).member(seed, rate) == member
+    assert member.family_text() == KEY.family_text() != replace(KEY, batch_size=4).family_text()
 
 
 def test_schedule_golden() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from cellbench import results
 from cellbench.errors import StoreError
-from cellbench.records import CurvePoint, Outcome
+from cellbench.records import CurvePoint, Outcome, Replica
 from cellbench.runner import run as run_experiment
 from cellbench.store import Store
 from tests.conftest import TINY, Command
@@ -26,10 +26,35 @@ def test_a_loss_that_is_no_number() -> None:
     """NaN is stored as nothing, infinity as it is; the checksum holds."""
     curve = (CurvePoint(5, math.nan, 0.5, 0.0), CurvePoint(10, math.inf, 0.5, 0.0))
     with Store(Path("out"), write=True) as store:
-        store.add([Outcome("k", "diverged", curve=curve, final_loss=math.nan)], {"k": "{}"})
+        store.add([Outcome("k", "diverged", curve=curve, final_loss=math.nan)], [Replica("k", 0, 0.1)], "{}")
         store.check()
         rows = store.db.execute("SELECT loss FROM curve ORDER BY step").fetchall()
         assert rows == [(None,), (math.inf,)]
+
+
+def test_a_loss_of_negative_zero() -> None:
+    """sqlite keeps no sign of a zero; the checksum holds all the same."""
+    outcome = Outcome("k", "solved", curve=(CurvePoint(5, -0.0, 1.0, 1.0),), final_loss=-0.0)
+    with Store(Path("out"), write=True) as store:
+        store.add([outcome], [Replica("k", 0, 0.1)], "{}")
+        store.check()
+
+
+def test_outcomes_are_stored_once() -> None:
+    """What is there stays, but for what a machine's fault had ended, whose curve goes too; a batch may hold both."""
+    replicas = [Replica(f"k{i}", i, 0.1) for i in range(3)]
+    point = (CurvePoint(5, 0.7, 0.5, 0.0),)
+    with Store(Path("out"), write=True) as store:
+        lost = Outcome("k1", "failed", "machine", curve=point, traceback="gone")
+        store.add([Outcome("k0", "censored", final_step=5), lost], replicas[:2], "{}")
+        assert store.done() == {"k0"}
+        again = [Outcome(f"k{i}", "solved", final_step=6, curve=point) for i in range(3)]
+        store.add(again, replicas, "{}")
+        rows = store.db.execute("SELECT key, seed, status, final_step FROM replica ORDER BY key").fetchall()
+        assert rows == [("k0", 0, "censored", 5), ("k1", 1, "solved", 6), ("k2", 2, "solved", 6)]
+        assert store.db.execute("SELECT count(*) FROM curve").fetchone() == (2,)
+        assert store.db.execute("SELECT key_text FROM family").fetchall() == [("{}",)]
+        store.check()
 
 
 @pytest.mark.parametrize(
@@ -37,7 +62,8 @@ def test_a_loss_that_is_no_number() -> None:
     [
         "UPDATE curve SET loss = loss + 1e-15 WHERE step = 10 AND replica = 2",
         "UPDATE replica SET status = 'solved' WHERE id = 2",
-        "UPDATE replica SET key_text = replace(key_text, 'adam', 'sgd') WHERE id = 2",
+        "UPDATE replica SET learning_rate = 0.25 WHERE id = 2",
+        "UPDATE replica SET final_loss = -final_loss WHERE id = 2",
         "UPDATE evaluation SET value = 7 WHERE replica = 2 AND position = 1",
         "DELETE FROM curve WHERE replica = 2 AND step = 20",
     ],
@@ -51,6 +77,14 @@ def test_a_changed_number_is_told(statement: str, command: Command) -> None:
     assert ended.status == 2
     assert "the numbers of rnn, seed 1, rate 0.05 are not those that were stored" in ended.err
     assert "--fresh" in ended.err
+
+
+def test_a_changed_key_is_told(command: Command) -> None:
+    """What the keys of a point's replicas share is compared too."""
+    run_experiment({**TINY, "cells": ["rnn"]}, "out", report=False)
+    execute("UPDATE family SET key_text = replace(key_text, 'adam', 'sgd')")
+    ended = command("report", "out")
+    assert (ended.status, "the numbers of rnn, seed 0, rate 0.05 are not those" in ended.err) == (2, True)
 
 
 def test_what_is_damaged_is_left_as_it_is(command: Command) -> None:

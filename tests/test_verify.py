@@ -36,7 +36,7 @@ CHANGES = {
     "DELETE FROM evaluation WHERE position = 2": "final evaluation",
     "DELETE FROM curve WHERE step = 20": "points stored, ",
     "UPDATE source SET text = replace(text, 'tanh', 'relu') WHERE module = 'mycell.py'": "the stored text of mycell.py",
-    "UPDATE replica SET key_text = replace(key_text, '\"max_steps\":20', '\"max_steps\":21')": "its stored key says",
+    "UPDATE family SET key_text = replace(key_text, '\"max_steps\":20', '\"max_steps\":21')": "its stored key says",
     "UPDATE experiment SET resolved = replace(resolved, '\"hold\": 2', '\"hold\": 3')": "solved.hold 2, ",
     "UPDATE plan SET learning_rate = 0.5 WHERE learning_rate < 1": "its row or the experiment 0.5",
 }
@@ -92,14 +92,17 @@ def test_verify_with_another_text_of_a_plugin(command: Command) -> None:
 
     with sqlite3.connect("out/runs.sqlite") as db:
         # a store as another version of the built-in cells' module would have made it
-        key, text = db.execute('SELECT key, key_text FROM replica WHERE key_text LIKE \'%"cell":"rnn"%\'').fetchone()
-        old = cellbench.records.ReplicaKey.parse(text)
+        key, seed, rate, text = db.execute(
+            "SELECT key, seed, learning_rate, key_text FROM replica JOIN family USING (family) "
+            """WHERE key_text LIKE '%"cell":"rnn"%'"""
+        ).fetchone()
+        old = cellbench.records.ReplicaKey.parse(text).member(seed, rate)
         source = cellbench.records.Source("cellbench.cells.rnn", "# an older text")
         new = cellbench.records.replace(old, cell_sources=(source.sha256,))
         db.execute("INSERT INTO source VALUES (?, ?, ?)", (source.sha256, source.module, source.text))
         for table in ("plan", "replica"):
             db.execute(f"UPDATE {table} SET key = ? WHERE key = ?", (new.digest(), key))
-        db.execute("UPDATE replica SET key_text = ? WHERE key = ?", (new.text(), new.digest()))
+        db.execute("UPDATE family SET key_text = ? WHERE key_text = ?", (new.family_text(), text))
     ended = command("verify", "out")
     assert ended.status == 0
     assert ended.out.startswith("differs: the cell rnn: the text that is installed (cellbench ")
