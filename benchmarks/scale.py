@@ -119,7 +119,8 @@ def one(replicas: int, cells: int, seeds: int, executor: str, workers: int) -> d
         size = (out / "runs.sqlite").stat().st_size / 2**20
     return {
         "replicas": count, "cells": cells, "seeds": seeds, "executor": executor, "workers": workers, **took,
-        "store_share": took["store"] / took["train"], "memory": trained, "memory_report": memory(), "size": size,
+        "of_training": took["store"] / took["train"], "of_run": took["store"] / (took["train"] + took["report"]),
+        "memory": trained, "memory_report": memory(), "size": size,
     }  # fmt: skip
 
 
@@ -166,8 +167,8 @@ def apart(argument: str) -> Any:
 
 
 COLUMNS = (
-    "replicas", "cells", "seeds", "executor", "workers", "plan", "train", "store", "store_share", "report", "resume",
-    "memory", "memory_report", "size",
+    "replicas", "cells", "seeds", "executor", "workers", "plan", "train", "store", "of_training", "of_run", "report",
+    "resume", "memory", "memory_report", "size",
 )  # fmt: skip
 SLOPES = ("plan", "train", "store", "report", "resume", "size")
 
@@ -175,7 +176,7 @@ SLOPES = ("plan", "train", "store", "report", "resume", "size")
 def shown(name: str, value: Any) -> str:
     """A cell of the table."""
     if isinstance(value, float):
-        return f"{value:.1%}" if name == "store_share" else f"{value:.0f}" if "memory" in name else f"{value:.2f}"
+        return f"{value:.1%}" if name.startswith("of_") else f"{value:.0f}" if "memory" in name else f"{value:.2f}"
     return str(value)
 
 
@@ -209,9 +210,9 @@ def main() -> None:
     count = last["replicas"]
     each = ", ".join(f"{name} {1e6 * last[name] / count:.0f}" for name in SLOPES[:-1])
     print(f"\nEach of {count:,}, in us: {each}; in KiB of the file: {1024 * last['size'] / count:.2f}.")
-    if len(by_replicas) > 2:
-        # the first row may compile, which takes memory of its own
-        more, by = (last[name] - by_replicas[1][name] for name in ("memory_report", "replicas"))
+    if len(by_replicas) > 3:
+        # with an empty cache, both compile cells that no row before them did, which takes memory of its own
+        more, by = (last[name] - by_replicas[2][name] for name in ("memory_report", "replicas"))
         print(f"Memory with the report: {1024 * more / by:.2f} KiB more for each.")
     print(f"\n    {apart('real')}")
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
