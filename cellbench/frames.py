@@ -76,18 +76,22 @@ def _typed(part: pd.DataFrame) -> pd.DataFrame:
 
 def curves(store: Store) -> pd.DataFrame:
     """replica, step, loss, bit_accuracy, sequence_accuracy of the planned replicas."""
-    return _of_planned(store, "curve", "step")
+    query = _of_planned("curve", "step")
+    with _reading(store):
+        # the longest table, and as rows of Python's objects five times its size
+        parts = list(pd.read_sql_query(query, store.db, chunksize=10 * _ROWS, dtype={"loss": "float64"}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def evaluations(store: Store) -> pd.DataFrame:
     """replica, position, by, value, bit_accuracy, sequence_accuracy of the planned replicas."""
-    return _of_planned(store, "evaluation", "position")
+    with _reading(store):
+        # in one piece, so that a value's type does not depend on those of other rows
+        return pd.read_sql_query(_of_planned("evaluation", "position"), store.db)
 
 
-def _of_planned(store: Store, table: str, order: str) -> pd.DataFrame:
-    query = (
+def _of_planned(table: str, order: str) -> str:
+    return (
         f"SELECT t.* FROM {table} t WHERE t.replica IN "
         f"(SELECT r.id FROM replica r JOIN plan p ON p.key = r.key) ORDER BY t.replica, t.{order}"
     )
-    with _reading(store):
-        return pd.read_sql_query(query, store.db)

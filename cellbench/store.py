@@ -34,10 +34,10 @@ NUMBERS = tuple(name for name in OUTCOME if name not in VOLATILE and name != "tr
 _SHAPE: tuple[tuple[str, str, type | tuple[type, ...]], ...] = (
     ("resolved", "name", str), ("resolved", "task", str), ("resolved", "cells", list), ("resolved", "seeds", list),
     ("resolved", "baseline", (str, type(None))), ("resolved", "learning_rate", list), ("resolved", "train", dict),
-    ("resolved", "solved", dict), ("resolved", "final", dict), ("resolved", "report", dict), ("facts", "axes", list),
-    ("facts", "evaluation_steps", list), ("facts", "cells", dict), ("environment", "cellbench", str),
-    ("environment", "packages", dict), ("environment", "plugins", dict), ("environment", "python", str),
-    ("environment", "processor", str),
+    ("resolved", "evaluate", dict), ("resolved", "solved", dict), ("resolved", "final", dict),
+    ("resolved", "report", dict), ("facts", "axes", list), ("facts", "evaluation_steps", list),
+    ("facts", "cells", dict), ("environment", "cellbench", str), ("environment", "packages", dict),
+    ("environment", "plugins", dict), ("environment", "python", str), ("environment", "processor", str),
 )  # fmt: skip
 """What a stored experiment must hold, for whoever reads it."""
 
@@ -308,6 +308,8 @@ class Store:
             for part, name, kind in _SHAPE:
                 if not isinstance(found[part][name], kind):
                     raise ValueError(f"{part}.{name} is {str(found[part][name])[:60]!r}")
+            if (steps := found["resolved"]["train"]["max_steps"]) < 1:
+                raise ValueError(f"train.max_steps is {steps}")
         return found
 
     def plan(self) -> dict[tuple[Any, ...], str]:

@@ -86,9 +86,16 @@ def outcome(store: Store, key: str) -> Stored:
         )
         batch_size, size, hidden_size, rate, seed = rest
         return Stored(
-            label, cell, json.loads(parameters), batch_size, size, hidden_size, rate, seed,
+            label, cell, _mapping(parameters), batch_size, size, hidden_size, rate, seed,
             text, own_seed, own_rate, found,
         )  # fmt: skip
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"parameters are {text[:60]!r}")
+    return found
 
 
 def _number(name: str, value: Any) -> Any:

@@ -94,11 +94,12 @@ def verify(
     found.environment += _environment(experiment["environment"], environment.describe(registry))
     prepared = []
     for stored in replicas:
-        problem = _altered(stored, experiment["resolved"], texts)
-        if problem:
-            found.difference = f"{stored.place}: {problem}"
-            break
-        prepared.append((stored, _Again(stored, experiment["resolved"], texts, registry)))
+        with store.reading():  # which is closed: this explains what a settings' section lacks
+            problem = _altered(stored, experiment["resolved"], texts)
+            if problem:
+                found.difference = f"{stored.place}: {problem}"
+                break
+            prepared.append((stored, _Again(stored, experiment["resolved"], texts, registry)))
     found.environment += sorted({line for _, again in prepared for line in again.unlike})
     for line in found.environment:
         on_line(line)
@@ -170,9 +171,9 @@ def _altered(stored: Stored, resolved: Mapping[str, Any], texts: Mapping[str, So
             return f"its key has {name} {getattr(key, name)!r}, its row or the experiment {value!r}"
     sections = (("evaluate", key.evaluate), ("solved", key.solved))
     for section, values in sections:
-        for name, value in resolved[section].items():
-            if getattr(values, name) != value:
-                return f"its key has {section}.{name} {getattr(values, name)!r}, the experiment {value!r}"
+        for name, value in vars(values).items():
+            if resolved[section][name] != value:
+                return f"its key has {section}.{name} {value!r}, the experiment {resolved[section][name]!r}"
     if key.final.examples != final["examples"]:
         return f"its key has final.examples {key.final.examples!r}, the experiment {final['examples']!r}"
     for sha in (*key.cell_sources, *key.task_sources):

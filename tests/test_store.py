@@ -14,7 +14,7 @@ from cellbench.errors import StoreError
 from cellbench.records import CurvePoint, Outcome, Replica
 from cellbench.runner import run as run_experiment
 from cellbench.store import Store
-from tests.conftest import TINY, Command
+from tests.conftest import TINY, Command, reseal
 
 
 def execute(statement: str, folder: str = "out") -> None:
@@ -85,6 +85,44 @@ def test_a_changed_key_is_told(command: Command) -> None:
     execute("UPDATE family SET key_text = replace(key_text, 'adam', 'sgd')")
     ended = command("report", "out")
     assert (ended.status, "the numbers of rnn, seed 0, rate 0.05 are not those" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("parameters", ["5", "[]", "null", "{", '"bits"'])
+@pytest.mark.parametrize("ask", ["report", "verify"])
+def test_parameters_that_are_none(parameters: str, ask: str, command: Command) -> None:
+    """Where the plan holds no parameters, each reader says so. Found by the fuzz: verify showed a traceback."""
+    run_experiment({**TINY, "cells": ["rnn"]}, "out", report=False)
+    execute(f"UPDATE plan SET parameters = '{parameters}'")
+    ended = command(ask, "out")
+    assert (ended.status, "--fresh" in ended.err) == (2, True), ended.err
+
+
+def test_no_steps_at_all(command: Command) -> None:
+    """An experiment of 0 steps is none of ours. Found by the fuzz: the report took its logarithm."""
+    run_experiment({**TINY, "cells": ["rnn"]}, "out", report=False)
+    execute("UPDATE experiment SET resolved = json_set(resolved, '$.train.max_steps', 0)")
+    ended = command("report", "out")
+    assert (ended.status, "train.max_steps is 0" in ended.err) == (2, True), ended.err
+
+
+@pytest.mark.parametrize("path", ["evaluate", "evaluate.every", "train.optimizer", "final.examples", "train.timeout"])
+@pytest.mark.parametrize("change", ["json_remove(resolved, '$.{}')", "json_set(resolved, '$.{}', null)"])
+def test_verify_misses_a_setting(path: str, change: str, command: Command) -> None:
+    """It says what is not there, whichever it is. Found by the fuzz: a traceback."""
+    run_experiment({**TINY, "cells": ["rnn"]}, "out", report=False)
+    execute(f"UPDATE experiment SET resolved = {change.format(path)}")
+    ended = command("verify", "out")
+    assert ended.status in (1, 2), ended.err
+    assert "--fresh" in ended.err or "DIFFERENT: " in ended.out
+
+
+def test_a_value_beyond_whole_numbers() -> None:
+    """A length of 1e19 is written as it is. Found by the fuzz: it was cut to what fits 64 bits."""
+    run_experiment({**TINY, "cells": ["rnn"]}, "out", report=False)
+    execute("UPDATE evaluation SET value = 1e19 WHERE position = 1")
+    reseal(Path("out"))
+    found = results.write(Path("out"), charts=False)
+    assert 1e19 in found.summary.accuracy["value"].to_list()
 
 
 def test_what_is_damaged_is_left_as_it_is(command: Command) -> None:

@@ -27,6 +27,12 @@ def columns(names: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
     return [c for name in names for c in (parameters if name == "*axes" else (name,))]
 
 
+def select(frame: pd.DataFrame, names: tuple[str, ...], parameters: tuple[str, ...]) -> pd.DataFrame:
+    """Those columns; the frame itself, not a copy, if it has no others."""
+    wanted = columns(names, parameters)
+    return frame if list(frame.columns) == wanted else frame[wanted]
+
+
 def write(frame: pd.DataFrame, path: Path) -> None:
     """Write a frame; text that a spreadsheet would run as a formula gets an apostrophe before it."""
     safe = frame.copy(deep=False)

@@ -201,6 +201,7 @@ def _whole(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Whole numbers stay whole beside empty cells, so that CSV files say 8 and not 8.0."""
     for column in columns:
         numbers = pd.to_numeric(frame[column], errors="coerce")
-        if (numbers.notna() == frame[column].notna()).all() and (numbers.dropna() % 1 == 0).all():
+        known = numbers.dropna()
+        if len(known) == frame[column].notna().sum() and ((known % 1 == 0) & (known.abs() < 2**53)).all():
             frame[column] = numbers.astype("Int64")
     return frame
