@@ -5,7 +5,7 @@
 
 Each row is a process of its own, so that its memory is its own. Replicas are as small as can be (bits 2 to 11, batch
 and hidden size 1 to 10, 5 steps), so that what is measured is everything but training; what replicas of a usual size
-cost beside that stands at the end.
+cost stands at the end.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ AXES = {
     120: (6, 5, 4), 1000: (10, 10, 10),
 }  # fmt: skip
 """Points to how many values of bits, batch size and hidden size."""
+SEEDS = (10, 100)
+"""Of the replicas of a usual size."""
 RATES = (0.01, 0.02, 0.03, 0.04, 0.05)
 
 
@@ -124,23 +126,27 @@ def one(replicas: int, cells: int, seeds: int, executor: str, workers: int) -> d
     }  # fmt: skip
 
 
-def real() -> str:
-    """What replicas of a usual size cost, and the store's part in it."""
+def usual(seeds: int) -> dict[str, Any]:
+    """The same of replicas of a usual size: 12 of 2,000 steps and 83 evaluations a seed."""
     from cellbench import runner
 
     took: dict[str, float] = {}
     keys = {
-        "name": "real", "cells": ["rnn", "lstm", "gru"], "engine": "lanes", "seeds": 10, "learning_rate": [0.01, 0.1],
-        "grid": {"bits": 8, "batch_size": 16, "hidden_size": [4, 20]},
+        "name": "usual", "cells": ["rnn", "lstm", "gru"], "engine": "lanes", "seeds": seeds,
+        "learning_rate": [0.01, 0.1], "grid": {"bits": 8, "batch_size": 16, "hidden_size": [4, 20]},
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        with timed(took, "run"), storing(took):
-            done = runner.run(keys, Path(folder) / "out", report=False)
-        count = len(done.runs)
-    return (
-        f"{count} replicas of 2,000 steps in {took['run']:.1f} s: {1000 * took['run'] / count:.0f} ms each; "
-        f"store {took['store'] / took['run']:.2%}"
-    )
+        out = Path(folder) / "out"
+        with timed(took, "train"), storing(took):
+            runner.run(keys, out, report=False)
+        trained = memory()
+        with timed(took, "report"):
+            found = runner.run(keys, out)
+        size = (out / "runs.sqlite").stat().st_size / 2**20
+    return {
+        "replicas": len(found.runs), **took, "of_run": took["store"] / (took["train"] + took["report"]),
+        "memory": trained, "memory_report": memory(), "size": size,
+    }  # fmt: skip
 
 
 Row = tuple[int, int, int, str, int]
@@ -166,10 +172,21 @@ def apart(argument: str) -> Any:
     return json.loads(ended.stdout.splitlines()[-1])
 
 
+def head(columns: Sequence[str]) -> None:
+    """Print the first two lines of a table."""
+    print("| " + " | ".join(columns) + " |\n|" + " ---: |" * len(columns), flush=True)
+
+
+def line(columns: Sequence[str], measured: dict[str, Any]) -> None:
+    """Print a row of it."""
+    print("| " + " | ".join(shown(name, measured[name]) for name in columns) + " |", flush=True)
+
+
 COLUMNS = (
     "replicas", "cells", "seeds", "executor", "workers", "plan", "train", "store", "of_training", "of_run", "report",
     "resume", "memory", "memory_report", "size",
 )  # fmt: skip
+USUAL = ("replicas", "train", "store", "of_run", "report", "memory", "memory_report", "size")
 SLOPES = ("plan", "train", "store", "report", "resume", "size")
 
 
@@ -192,14 +209,15 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(real() if arguments.one == "real" else one(*json.loads(arguments.one))))
+        asked = json.loads(arguments.one)
+        print(json.dumps(usual(asked) if isinstance(asked, int) else one(*asked)))
         return
     began = time.perf_counter()
-    print("| " + " | ".join(COLUMNS) + " |\n|" + " ---: |" * len(COLUMNS), flush=True)
+    head(COLUMNS)
     found: dict[Row, dict[str, Any]] = {}
     for row in rows(arguments.largest):
         measured = found[row] = apart(json.dumps(row))
-        print("| " + " | ".join(shown(name, measured[name]) for name in COLUMNS) + " |", flush=True)
+        line(COLUMNS, measured)
     by_replicas = [m for row, m in found.items() if row[1:] == (2, 10, "local", 1)]
     by_cells = [m for row, m in found.items() if (row[0], *row[2:]) == (6000, 10, "local", 1)]
     for over, group in (("replicas", by_replicas[1:]), ("cells", by_cells)):
@@ -214,7 +232,16 @@ def main() -> None:
         # with an empty cache, both compile cells that no row before them did, which takes memory of its own
         more, by = (last[name] - by_replicas[2][name] for name in ("memory_report", "replicas"))
         print(f"Memory with the report: {1024 * more / by:.2f} KiB more for each.")
-    print(f"\n    {apart('real')}")
+    print("\nOf a usual size:\n")
+    head(USUAL)
+    first, last = [apart(json.dumps(seeds)) for seeds in SEEDS]
+    for measured in (first, last):
+        line(USUAL, measured)
+    count = last["replicas"]
+    each = ", ".join(f"{name} {1e6 * last[name] / count:,.0f}" for name in ("train", "store", "report"))
+    more = 1024 * (last["memory_report"] - first["memory_report"]) / (count - first["replicas"])
+    size = 1024 * last["size"] / count
+    print(f"\nEach of {count:,}, in us: {each}; in KiB: {size:.1f} of the file, {more:.0f} of memory with the report.")
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
     print(f"\n{time.perf_counter() - began:.0f} s in all; {os.cpu_count()} cores, load at the end {load}.")
 

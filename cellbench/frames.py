@@ -41,7 +41,9 @@ def runs(store: Store) -> pd.DataFrame:
     with _reading(store):
         texts = store.db.execute("SELECT parameters FROM plan GROUP BY parameters ORDER BY min(position)").fetchall()
         points = {text: json.loads(text) for (text,) in texts}
-        names = list(dict.fromkeys(name for point in points.values() for name in point))
+        names = list(next(iter(points.values()), {}))
+        if any(list(point) != names for point in points.values()):
+            raise ValueError("not every replica is planned at the same parameters")
         order = [
             "label", "cell", *names, "batch_size", "size", "hidden_size", "parameters", "state", "multiply_adds",
             "learning_rate", "seed", *OUTCOME[:10], "engine", "isa", "compiler", "key", *VOLATILE, "traceback",

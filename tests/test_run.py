@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -555,3 +556,34 @@ def test_an_option_that_the_factory_does_not_take(command: Command, write: Calla
     assert ended.status == 2
     assert "cells[0].options: lstm takes no option 'forget_bais'. Did you mean forget_bias?" in ended.err
     assert not Path("results").exists()
+
+
+def evaluated(folder: str) -> list[tuple[Any, ...]]:
+    """What every final evaluation said."""
+    with sqlite3.connect(f"{folder}/runs.sqlite") as db:
+        return db.execute(
+            "SELECT r.key, r.final_loss, e.* FROM replica r JOIN evaluation e ON e.replica = r.id ORDER BY 1, 4"
+        ).fetchall()
+
+
+@pytest.mark.parametrize("engine", ["lanes", "stack", "reference"])
+def test_final_evaluations_of_few_seeds_at_a_time(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many seeds' sets memory has room for at once, each replica's final evaluations are the same bits."""
+    keys = {**TINY, "engine": engine, "seeds": 5, "learning_rate": [0.05, 1e6]}
+    run_experiment(keys, "whole", report=False)
+    monkeypatch.setattr("cellbench.training.data.FINAL_BYTES", 2 * 20 * 6 * 3 * 4)  # two seeds' sets
+    run_experiment(keys, "apart", report=False)
+    assert evaluated("whole") == evaluated("apart")
+    assert len(evaluated("whole")) == 20 * 6
+
+
+def test_many_seeds_at_a_point_train_in_little_memory() -> None:
+    """64 seeds, evaluated on 1,000 examples of 256 bits each, take the memory of a few. Found at 100: 700 MiB."""
+    keys = {**TINY, "cells": ["rnn"], "engine": "lanes", "seeds": 64, "train": {"max_steps": 5}}
+    tracemalloc.start()
+    try:
+        run_experiment({**keys, "final": {"examples": 1000, "bits": [256], "difficulty": False}}, "out", report=False)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100 * 2**20  # all of them together: 188 MiB, and as much to put them together

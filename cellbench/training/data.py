@@ -7,7 +7,6 @@ Evaluation sets are named by (task, parameters, seed).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,8 @@ Floats = NDArray[np.float32]
 BLOCK_STEPS = 100
 """Steps drawn at once, unless that takes more than `BLOCK_BYTES`."""
 BLOCK_BYTES = 64 * 2**20
+FINAL_BYTES = 32 * 2**20
+"""Of final evaluation sets that are held at once: those of as many seeds as this has room for."""
 
 
 class TrainingData:
@@ -41,8 +42,7 @@ class TrainingData:
         self._max_steps = max_steps
         self._first = self._past = 0
         self._inputs = self._targets = np.empty(0, np.float32)
-        one, _ = task.batch(Stream("size", count=1), 1, self._parameters)
-        step_bytes = one.shape[0] * batch_size * (task.input_size + task.output_size) * 4 * len(seeds)
+        step_bytes = batch_size * _example_bytes(task, self._parameters) * len(seeds)
         self._block = int(min(BLOCK_STEPS, max(1, BLOCK_BYTES // step_bytes)))
 
     def up_to(self, start: int, stop: int) -> tuple[int, Floats, Floats]:
@@ -70,7 +70,11 @@ class TrainingData:
         self._first, self._past = start, start + steps
 
 
-@lru_cache(maxsize=96)
+def _example_bytes(task: Task, parameters: Parameters) -> int:
+    one, _ = task.batch(Stream("size", count=1), 1, parameters)
+    return int(one.shape[0]) * (task.input_size + task.output_size) * 4
+
+
 def _evaluation_set(
     task: Task, name: str, purpose: str, parameters: Pairs, seed: int, examples: int, difficulty: int | None
 ) -> tuple[Floats, Floats]:
@@ -100,6 +104,15 @@ def final_plan(task: Task, settings: Settings, parameters: Parameters) -> list[t
     if settings.final.difficulty and task.difficulty is not None:
         plan += [(task.difficulty, value) for value in task.difficulties(parameters)]
     return plan
+
+
+def final_groups(task: Task, settings: Settings, parameters: Pairs, seeds: Sequence[int]) -> list[Sequence[int]]:
+    """The seeds in groups whose final sets, each in turn, take no more than `FINAL_BYTES`; at least one seed each."""
+    own = dict(parameters)
+    points = [own, *({**own, name: value} for name, values in settings.final.values for value in values)]
+    largest = settings.final.examples * max(_example_bytes(task, point) for point in points)
+    size = max(1, FINAL_BYTES // largest)
+    return [seeds[start : start + size] for start in range(0, len(seeds), size)]
 
 
 def final_sets(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cellbench.records import Chunk, CurvePoint, Evaluation, Outcome, schedule
 from cellbench.task import Task
-from cellbench.training.data import TrainingData, evaluation_sets, final_plan, final_sets
+from cellbench.training.data import TrainingData, evaluation_sets, final_groups, final_plan, final_sets
 from cellbench.training.engines import Engine, Floats, Replicas, Scores
 from cellbench.training.model import Blueprint, Model
 from cellbench.training.stopping import Streaks, first_lost
@@ -77,7 +77,9 @@ def train(chunk: Chunk, task: Task, engine: Engine, blueprint: Blueprint) -> Ite
     if len(alive):
         _keep_models(replicas, alive, np.ones(len(alive), bool), models, step, ended)
 
-    finals = _final_evaluations(chunk, task, engine, ended, seeds, which)
+    finals: dict[int, tuple[tuple[Evaluation, ...], float]] = {}
+    for group in final_groups(task, settings, point.parameters, seeds):
+        finals |= _final_evaluations(chunk, task, engine, ended, group)
     for row, replica in enumerate(chunk.replicas):
         outcome = _outcome(
             replica.key, curves[row], int(streaks.solved_at[row]), int(lost_at[row]), chunk, inputs, task
@@ -149,24 +151,20 @@ def _keep_models(
 
 
 def _final_evaluations(
-    chunk: Chunk,
-    task: Task,
-    engine: Engine,
-    ended: dict[int, tuple[int, Model]],
-    seeds: Sequence[int],
-    which: NDArray[np.int64],
+    chunk: Chunk, task: Task, engine: Engine, ended: dict[int, tuple[int, Model]], seeds: Sequence[int]
 ) -> dict[int, tuple[tuple[Evaluation, ...], float]]:
-    """Replica -> its final evaluations, and its loss at the trained parameters."""
-    if not ended:
+    """Replica of one of these seeds -> its final evaluations, and its loss at the trained parameters."""
+    order = [row for row in sorted(ended) if chunk.replicas[row].seed in seeds]
+    if not order:
         return {}
-    order = sorted(ended)
+    which = np.array([seeds.index(chunk.replicas[row].seed) for row in order], np.int64)
     replicas = engine.begin([ended[row][1] for row in order], [chunk.replicas[row].learning_rate for row in order])
     parameters, settings = chunk.point.parameters, chunk.settings
     plan = final_plan(task, settings, dict(parameters))
     found: list[Scores] = []
     for by, value in plan:
         inputs, targets = final_sets(task, settings, parameters, seeds, by, value)
-        found.append(replicas.evaluate(inputs, targets, which[order]))
+        found.append(replicas.evaluate(inputs, targets, which))
     return {
         row: (
             tuple(
