@@ -29,7 +29,7 @@ AXES = {
     120: (6, 5, 4), 1000: (10, 10, 10),
 }  # fmt: skip
 """Points to how many values of bits, batch size and hidden size."""
-SEEDS = (10, 100)
+SEEDS = (100, 300)
 """Of the replicas of a usual size."""
 RATES = (0.01, 0.02, 0.03, 0.04, 0.05)
 

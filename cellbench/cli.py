@@ -88,7 +88,8 @@ def run(
     ] = None,
     executor: Annotated[str, typer.Option(metavar="local|dask", help="Where to train.")] = "local",
     scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler, tcp://node1:8786; default: one made here.")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler, tcp://node1:8786 or its file; default: one made here."),
     ] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Train the I-th of N parts.")] = None,
     results: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds results folders.")] = Path(

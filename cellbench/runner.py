@@ -63,7 +63,7 @@ def run(
         experiment: a file, its keys, or an experiment that was loaded.
         folder: the results folder; default `results/<name>`.
         executor: where chunks run: `local` (here if `workers=1`, else in processes), `dask`, or one of your own.
-        scheduler: the address of a Dask scheduler; None starts one on this machine, with `workers` workers.
+        scheduler: the address of a Dask scheduler, or its file; None starts one here, with `workers` workers.
         workers: how many processes.
         overrides: `a.b=c`, as `--set` takes them; not for a loaded experiment.
         only: the part to train, as `--only`.
@@ -86,10 +86,10 @@ def run(
             check()
 
         with ExitStack() as stack:
-            if isinstance(executor, str):
-                executor = _executor(executor, scheduler, workers)
-                stack.callback(executor.close)
             try:
+                if isinstance(executor, str):
+                    executor = _executor(executor, scheduler, workers)
+                    stack.callback(executor.close)
                 planned = grid.plan(experiment, sizer(experiment))  # faults that show here leave no folder behind
             except KeyboardInterrupt:
                 raise Interrupted("interrupted; nothing was run") from None

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from cellbench.errors import CellbenchError
+from cellbench.errors import CellbenchError, Interrupted
 from cellbench.executors import Executor
 from cellbench.executors.dask import Dask
 from cellbench.runner import run as run_experiment
@@ -59,9 +61,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def scheduler() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def scheduler(*more: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     port = free_port()
-    options = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+    options = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard", *more)
     with process("scheduler", *options, ready="Scheduler at:") as started:
         yield f"tcp://127.0.0.1:{port}", started
 
@@ -86,6 +88,46 @@ def test_a_cluster_of_this_machine(command: Command) -> None:
     finally:
         executor.close()
     assert here == there
+
+
+def test_a_scheduler_file() -> None:
+    """The file that a scheduler writes stands for its address, and is waited for, as workers wait for it.
+
+    Found under Slurm: a node's name need not lead to the interface that its scheduler listens on.
+    """
+    here = go({**TINY, "cells": ["rnn"]}, "here")
+    file = Path("scheduler.json")
+    command = [sys.executable, "-m", "cellbench", "run", "tiny.yaml", "--executor", "dask", "--scheduler", str(file)]
+    Path("tiny.yaml").write_text(yaml.safe_dump({**TINY, "cells": ["rnn"]}))
+    with (
+        subprocess.Popen([*command, "--no-report"], stderr=subprocess.PIPE, text=True) as run,
+        scheduler("--scheduler-file", str(file)) as (address, _),
+        worker(address),
+    ):
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 0, said
+    assert go({**TINY, "cells": ["rnn"]}, "results/tiny") == here
+
+
+def test_waiting_for_a_scheduler_is_interrupted() -> None:
+    """A signal while the file, or a worker, is waited for ends the run as one does anywhere else."""
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    try:
+        with pytest.raises(Interrupted, match="interrupted; nothing was run"):
+            run_experiment(TINY, "out", executor="dask", scheduler="scheduler.json")
+    finally:
+        timer.cancel()
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"address": 5}'])
+def test_what_is_no_scheduler_file(text: str | None) -> None:
+    """One that does not come, or is none, is named."""
+    if text is not None:
+        Path("scheduler.json").write_text(text)
+    with pytest.raises(CellbenchError, match=r"--scheduler scheduler\.json: .*dask scheduler --scheduler-file"):
+        Dask("scheduler.json", patience=0.3)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ its futures into those of concurrent.futures, and its ways to fail into ours.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import warnings
 from collections.abc import Callable, Collection
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from cellbench.errors import CellbenchError, Interrupted
@@ -31,10 +33,10 @@ class Dask:
     """A Dask cluster.
 
     Args:
-        scheduler: its address, such as `tcp://node1:8786`; None starts a scheduler and workers on this machine, which
-            listen on loopback alone.
+        scheduler: its address, such as `tcp://node1:8786`, or the .json file that `dask scheduler --scheduler-file`
+            writes; None starts a scheduler and workers on this machine, which listen on loopback alone.
         workers: how many workers to start, if there is no address.
-        patience: seconds to wait for workers.
+        patience: seconds to wait for workers, and for the file.
 
     Raises:
         CellbenchError: distributed is not installed, nobody answers at the address, or no worker comes.
@@ -53,6 +55,7 @@ class Dask:
         self._patience = patience
         self._cluster: Any = None
         self._where = scheduler or "a cluster on this machine"
+        address = _address(scheduler, patience) if scheduler is not None and scheduler.endswith(".json") else scheduler
         if scheduler is None:
             # what kills its worker is tried once more by dispatch, alone in its worker; Dask need not try as well
             with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
@@ -69,7 +72,7 @@ class Dask:
             warnings.simplefilter("ignore")
             try:
                 make_client: Any = distributed.Client
-                self._client = make_client(scheduler or self._cluster, timeout=CONNECT, set_as_default=False)
+                self._client = make_client(address or self._cluster, timeout=CONNECT, set_as_default=False)
             except (OSError, ValueError, TypeError) as error:
                 self._end_cluster()
                 raise CellbenchError(
@@ -185,6 +188,24 @@ class Dask:
             with suppress(Exception):
                 self._cluster.close(timeout=10)
             self._cluster = None
+
+
+def _address(file: str, patience: float) -> str:
+    """What stands in a scheduler's file, once it is there."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            found = json.loads(Path(file).read_text(encoding="utf-8"))["address"]
+            if not isinstance(found, str):
+                raise TypeError("its address is no text")
+            return found
+        except (OSError, ValueError, TypeError, KeyError) as error:  # not there, or not whole yet
+            if time.monotonic() > until:
+                raise CellbenchError(
+                    f"--scheduler {file}: no scheduler's file is there after {patience:g} s ({_short(error)}). "
+                    "`dask scheduler --scheduler-file FILE` writes one"
+                ) from None
+        time.sleep(0.1)
 
 
 def _copy(ended: Any, future: Future[Any]) -> None:

@@ -7,6 +7,7 @@ Evaluation sets are named by (task, parameters, seed).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from cellbench.records import Pairs, Settings, Value
 from cellbench.streams import Stream
 from cellbench.task import Parameters, Task
+from cellbench.training.recent import Recent
 
 Floats = NDArray[np.float32]
 
@@ -22,6 +24,8 @@ BLOCK_STEPS = 100
 BLOCK_BYTES = 64 * 2**20
 FINAL_BYTES = 32 * 2**20
 """Of final evaluation sets that are held at once: those of as many seeds as this has room for."""
+KEPT_BYTES = 64 * 2**20
+"""Of evaluation sets that are kept for the next chunks: cells and sizes share them."""
 
 
 class TrainingData:
@@ -75,6 +79,9 @@ def _example_bytes(task: Task, parameters: Parameters) -> int:
     return int(one.shape[0]) * (task.input_size + task.output_size) * 4
 
 
+_recent = Recent(KEPT_BYTES)
+
+
 def _evaluation_set(
     task: Task, name: str, purpose: str, parameters: Pairs, seed: int, examples: int, difficulty: int | None
 ) -> tuple[Floats, Floats]:
@@ -92,7 +99,8 @@ def evaluation_sets(task: Task, settings: Settings, parameters: Pairs, seeds: Se
 def _stacked(
     task: Task, name: str, purpose: str, parameters: Pairs, seeds: Sequence[int], examples: int, difficulty: int | None
 ) -> tuple[Floats, Floats]:
-    sets = [_evaluation_set(task, name, purpose, parameters, seed, examples, difficulty) for seed in seeds]
+    asked = [(task, name, purpose, parameters, seed, examples, difficulty) for seed in seeds]
+    sets = [_recent.get(which, partial(_evaluation_set, *which)) for which in asked]
     inputs, targets = zip(*sets, strict=True)
     return np.stack(inputs), np.stack(targets)
 
