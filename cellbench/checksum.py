@@ -26,7 +26,7 @@ def of(who: Row, numbers: Row, curve: Sequence[Row], evaluations: Sequence[Row])
         TypeError: where a number should be there is something else.
     """
     # numbers with a fraction as their eight bytes: to write them out took most of the time of storing a replica
-    words = [None if type(x) is float else x for x in numbers]
+    words = [... if type(x) is float else x for x in numbers]
     text = repr((*who, *words, len(curve), [row[:-2] for row in evaluations]))
     fractions = [x for x in numbers if type(x) is float]
     values = chain(fractions, chain.from_iterable(curve), chain.from_iterable([row[-2:] for row in evaluations]))

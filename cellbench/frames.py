@@ -33,35 +33,40 @@ def _reading(store: Store) -> Iterator[None]:
 def runs(store: Store) -> pd.DataFrame:
     """One row a planned replica, in order: the columns of runs.csv and more."""
     outcome = ", ".join(f"r.{name}" for name in OUTCOME)
+    # the keys first: what sqlite builds to find a replica by its key alone would hold every column asked for
     query = (
-        f"SELECT p.*, r.id AS replica, {outcome} FROM plan p LEFT JOIN replica r ON r.key = p.key ORDER BY p.position"
+        f"SELECT p.*, r.id AS replica, {outcome} FROM plan p LEFT JOIN (SELECT key, id FROM replica) k "
+        "ON k.key = p.key LEFT JOIN replica r ON r.id = k.id ORDER BY p.position"
     )
     seen: dict[bytes, str] = {}
+    names: list[str] | None = None
     parts = []
     with _reading(store):
-        texts = store.db.execute("SELECT parameters FROM plan GROUP BY parameters ORDER BY min(position)").fetchall()
-        points = {text: json.loads(text) for (text,) in texts}
-        names = list(next(iter(points.values()), {}))
-        if any(list(point) != names for point in points.values()):
-            raise ValueError("not every replica is planned at the same parameters")
-        order = [
-            "label", "cell", *names, "batch_size", "size", "hidden_size", "parameters", "state", "multiply_adds",
-            "learning_rate", "seed", *OUTCOME[:10], "engine", "isa", "compiler", "key", *VOLATILE, "traceback",
-            "replica",
-        ]  # fmt: skip
         # most texts are the same in every row: one object each, not one a row
         store.db.text_factory = lambda raw: seen.setdefault(raw, raw.decode())
         try:
             # rows of Python's objects take several times what a frame does: some at a time
             for part in pd.read_sql_query(query, store.db, chunksize=_ROWS):
+                points = {text: json.loads(text) for text in part["parameters"].unique()}
+                if names is None:
+                    names = list(next(iter(points.values()), {}))
+                if any(list(point) != names for point in points.values()):
+                    raise ValueError("not every replica is planned at the same parameters")
                 for name in names:
-                    part[name] = part["parameters"].map({text: point.get(name) for text, point in points.items()})
+                    part[name] = part["parameters"].map({text: point[name] for text, point in points.items()})
                 part = part.drop(columns="parameters").rename(columns={"parameters_n": "parameters"})
-                parts.append(_typed(part)[order])
+                parts.append(_typed(part)[_order(names)])
                 seen.clear()
         finally:
             store.db.text_factory = str
     return pd.concat(parts, ignore_index=True)
+
+
+def _order(parameters: list[str]) -> list[str]:
+    return [
+        "label", "cell", *parameters, "batch_size", "size", "hidden_size", "parameters", "state", "multiply_adds",
+        "learning_rate", "seed", *OUTCOME[:10], "engine", "isa", "compiler", "key", *VOLATILE, "traceback", "replica",
+    ]  # fmt: skip
 
 
 def _typed(part: pd.DataFrame) -> pd.DataFrame:

@@ -59,8 +59,8 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
             _same_experiment(list(inputs.values()))
             with Store(workshop, write=True) as store:
                 for folder in inputs.values():
-                    with Store(folder, write=False):
-                        pass  # it is one of ours, and whole enough to open
+                    with Store(folder, write=False) as one:
+                        one.check()
                     with _attached(store, folder), store.transaction() as db:
                         _refuse_other_numbers(db, folder)
                         _absorb(db)

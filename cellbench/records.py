@@ -183,7 +183,7 @@ class ReplicaKey:
     numbers_version: int = NUMBERS_VERSION
 
     def text(self) -> str:
-        """The key as canonical JSON: what is hashed, and kept in the store for people to read."""
+        """The key as canonical JSON: what is hashed."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=repr)
 
     @classmethod
@@ -220,7 +220,10 @@ class ReplicaKey:
         return replace(self, seed=seed, learning_rate=learning_rate)
 
     def family_text(self) -> str:
-        """`text()` with neither seed nor learning rate: what the replicas of a cell at a point share."""
+        """`text()` with neither seed nor learning rate: what the replicas of a cell at a point share.
+
+        It is kept in the store, for people to read.
+        """
         return self.member(None, None).text()  # type: ignore[arg-type]
 
     def texts(self) -> Callable[[int, float], str]:

@@ -87,7 +87,7 @@ class Store:
         if fresh and not write:
             raise StoreError(f"{folder} holds no {FILE}: no results yet. `cellbench run` makes them.")
         try:
-            with self.explained():
+            with self.reading():
                 if fresh:
                     self._make()
                 uri = f"{self.path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"

@@ -66,8 +66,8 @@ def outcome(store: Store, key: str) -> Stored:
             f"SELECT {planned} FROM plan WHERE key = ? ORDER BY position", (key,)
         ).fetchone()
         number, text, own_seed, own_rate, *facts = store.db.execute(
-            f"SELECT id, key_text, seed, learning_rate, {', '.join(OUTCOME)} FROM replica JOIN family USING (family) "
-            "WHERE key = ?", (key,)
+            f"SELECT id, key_text, seed, learning_rate, {', '.join(OUTCOME)} FROM family CROSS JOIN replica "
+            "USING (family) WHERE key = ?", (key,)  # CROSS: the index is by family, then key
         ).fetchone()  # fmt: skip
         curve = store.db.execute(
             "SELECT step, loss, bit_accuracy, sequence_accuracy FROM curve WHERE replica = ? ORDER BY step", (number,)

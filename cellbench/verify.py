@@ -1,6 +1,6 @@
 """`cellbench verify`: train some stored replicas again, and compare every number.
 
-What is needed stands in the store: each replica's key as text, the experiment, the texts of file cells. Cells of
+What is needed stands in the store: each replica's key, the experiment, the texts of file cells. Cells of
 plugins must be installed; whether their text is still that of the results is told. Nothing is unpickled, but the
 stored text of a file cell is run, as `run` ran it.
 """

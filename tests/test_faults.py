@@ -28,6 +28,7 @@ from cellbench.executors import Processes
 from cellbench.executors.dask import Dask
 from cellbench.runner import Finished
 from cellbench.runner import run as run_experiment
+from cellbench.schema import VERSION
 from tests.conftest import TINY, missing
 from tests.test_dask import scheduler, worker
 from tests.test_merge import go
@@ -302,7 +303,7 @@ def test_a_damaged_store() -> None:
         "truncated": [truncate(n) for n in (0, 1, 100, 512, 4096, *(draw.randrange(size) for _ in range(10)))],
         "noise": [noise(draw.randrange(size), draw.choice((4, 16, 100, 4096))) for _ in range(30)],
         "a bit": [flip(draw.randrange(size)) for _ in range(30)],
-        "schema": [pragma(f"user_version = {v}") for v in (0, 2, 99)],
+        "schema": [pragma(f"user_version = {v}") for v in (0, VERSION - 1, VERSION + 1, 99)],
         "foreign": [pragma("application_id = 7"), lambda path: path.write_text("not a database at all" * 99)],
     }
     for kind, some in harms.items():

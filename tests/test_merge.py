@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,20 @@ def test_other_numbers_are_refused_and_shown(command: Command) -> None:
             assert "rnn at bits 4, batch 4, hidden 3, rate 0.05, seed 0" in ended.err, kind
             assert Path("out/runs.sqlite").read_bytes() == before
             assert sorted(p.name for p in Path("out").iterdir()) == [".lock", "runs.sqlite"]
+
+
+@pytest.mark.parametrize("harm", ["DELETE FROM family WHERE rowid = 1", "UPDATE family SET key_text = '{}'"])
+def test_a_damaged_part_is_named_whatever_the_order(harm: str, command: Command) -> None:
+    """A part is compared with its checksums before it is taken over, the other way round too."""
+    for i in (1, 2):
+        run_experiment(TINY, f"s{i}", shard=(i, 2), report=False)
+    shutil.copytree("s1", "harmed")
+    with closing(sqlite3.connect("harmed/runs.sqlite", isolation_level=None)) as db:
+        db.execute(harm)
+    for order in (["harmed", "s1"], ["s1", "harmed"], ["s2", "harmed"], ["harmed", "s2"]):
+        ended = command("merge", "out", *order)
+        assert (ended.status, "harmed/runs.sqlite: the numbers of" in ended.err) == (2, True), ended.err
+    assert not Path("out/runs.sqlite").exists()
 
 
 def test_volatile_columns_may_differ_and_a_result_beats_a_machines_fault() -> None:

@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cellbench.errors import StoreError
 from cellbench.report import charts, embed, page
+from cellbench.report.pictures import python
 from cellbench.results import Report
 from cellbench.summary.figures import Figures
 from tests.made import report
@@ -202,3 +204,14 @@ def test_the_bundle_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: kept)  # a file: no folder can be made in it
     assert embed.vega() == first
     assert "vl_convert" not in sys.modules  # it takes a hundred MiB of the process that bundles
+
+
+def test_a_bundle_that_was_cut_off_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that bundles is killed while it answers: said, and the next report bundles again."""
+    monkeypatch.undo()
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path)
+    killed = "import os; os.write(1, b'x' * 5000); os.kill(os.getpid(), 9)"
+    monkeypatch.setattr(embed, "python", lambda code: python(killed))
+    with pytest.raises(StoreError, match="the process that bundles vega ended"):
+        embed.vega()
+    assert not list(tmp_path.rglob("*.js"))

@@ -32,6 +32,17 @@ def test_a_loss_that_is_no_number() -> None:
         assert rows == [(None,), (math.inf,)]
 
 
+def test_nothing_that_changes_its_place() -> None:
+    """What was never measured is no number, wherever it stands: a loss that is none, and an accuracy that is none."""
+    lost = Outcome("k", "diverged", final_loss=None, final_bit_accuracy=0.5, final_sequence_accuracy=0.0)
+    with Store(Path("out"), write=True) as store:
+        store.add([lost], [Replica("k", 0, 0.1)], "{}")
+        store.check()
+        store.db.execute("UPDATE replica SET final_loss = final_bit_accuracy, final_bit_accuracy = NULL")
+        with pytest.raises(StoreError, match="the numbers of the replica k are not those that were stored"):
+            store.check()
+
+
 def test_a_loss_of_negative_zero() -> None:
     """sqlite keeps no sign of a zero; the checksum holds all the same."""
     outcome = Outcome("k", "solved", curve=(CurvePoint(5, -0.0, 1.0, 1.0),), final_loss=-0.0)
@@ -64,6 +75,7 @@ def test_outcomes_are_stored_once() -> None:
         "UPDATE replica SET status = 'solved' WHERE id = 2",
         "UPDATE replica SET learning_rate = 0.25 WHERE id = 2",
         "UPDATE replica SET final_loss = -final_loss WHERE id = 2",
+        "UPDATE replica SET final_loss = final_bit_accuracy, final_bit_accuracy = final_loss WHERE id = 2",
         "UPDATE evaluation SET value = 7 WHERE replica = 2 AND position = 1",
         "DELETE FROM curve WHERE replica = 2 AND step = 20",
     ],
@@ -124,6 +136,18 @@ def test_a_value_beyond_whole_numbers() -> None:
     reseal(Path("out"))
     found = results.write(Path("out"), charts=False)
     assert 1e19 in found.summary.accuracy["value"].to_list()
+
+
+def test_a_schema_that_is_no_text(command: Command) -> None:
+    """Bytes that are no UTF-8 where sqlite keeps the tables' texts. Found by the noise of test_faults."""
+    run_experiment({**TINY, "cells": ["rnn"]}, "out", report=False)
+    path = Path("out/runs.sqlite")
+    harmed = path.read_bytes().replace(b"parameters_n  INT", b"parameters_\xf7  INT")
+    path.write_bytes(harmed)
+    for arguments in (["report", "out"], ["status", "out"], ["verify", "out"], ["merge", "to", "out"]):
+        ended = command(*arguments)
+        assert (ended.status, "--fresh" in ended.err) == (2, True), arguments
+    assert path.read_bytes() == harmed
 
 
 def test_what_is_damaged_is_left_as_it_is(command: Command) -> None:

@@ -79,6 +79,9 @@ class Dask:
                     f"--scheduler {scheduler}: no Dask scheduler answers there within {CONNECT:g} s "
                     f"({_short(error)}). Its address is what `dask scheduler` prints, such as tcp://node1:8786"
                 ) from None
+            except BaseException:  # an interrupt
+                self._end_cluster()
+                raise
         self._flying: dict[Future[Any], Any] = {}
         self._seen_worker = time.monotonic()
         self._slots, self._asked = 0, 0.0

@@ -90,13 +90,11 @@ _END = "\n// whole\n"
 
 def _bundle() -> str:
     """Made in a process of its own: this one would keep the hundred MiB that it takes."""
-    made, _ = python(_BUNDLE).communicate()
-    if not made:
+    process = python("from cellbench.report.pictures import bundle; bundle()")
+    made, _ = process.communicate()
+    if process.returncode or not made:
         raise StoreError("report.html: the process that bundles vega ended. Is memory short? Run the command again")
     return made
-
-
-_BUNDLE = "import vl_convert; print(vl_convert.javascript_bundle(), end='')"
 
 
 def _no_end_tags(text: str) -> str:

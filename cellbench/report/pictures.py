@@ -15,7 +15,7 @@ import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from cellbench.errors import StoreError
 from cellbench.report.files import write_bytes, write_text
@@ -88,15 +88,13 @@ def python(code: str) -> subprocess.Popen[str]:
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     return subprocess.Popen(
         [sys.executable, "-P", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        encoding="utf-8", env={**os.environ, "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"},
+        encoding="utf-8", env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
 
 
 def serve() -> None:
     """What a process does: a line of JSON in, a file, a line of JSON out, until there are no more lines."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller ends this one
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints is no reply
+    replies = _replies()
     import vl_convert
 
     vl_convert.vegalite_to_svg({"mark": "point", "data": {"values": []}})  # loads vega, while there is time
@@ -111,3 +109,20 @@ def serve() -> None:
         except StoreError as error:
             said = str(error)
         print(json.dumps(said), file=replies, flush=True)
+
+
+def bundle() -> None:
+    """What another does: the JavaScript of vega out, in one piece."""
+    replies = _replies()
+    import vl_convert
+
+    with replies:
+        replies.write(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its stub has no default
+
+
+def _replies() -> TextIO:
+    """Where such a process answers; what a library prints goes elsewhere."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller ends this one
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return replies

@@ -23,7 +23,8 @@ BLOCK_STEPS = 100
 """Steps drawn at once, unless that takes more than `BLOCK_BYTES`."""
 BLOCK_BYTES = 64 * 2**20
 FINAL_BYTES = 32 * 2**20
-"""Of final evaluation sets that are held at once: those of as many seeds as this has room for."""
+"""Of final evaluation sets that are held at once: of as many seeds as this has room for, if the engine can do with so
+few."""
 KEPT_BYTES = 64 * 2**20
 """Of evaluation sets that are kept for the next chunks: cells and sizes share them."""
 
@@ -114,12 +115,14 @@ def final_plan(task: Task, settings: Settings, parameters: Parameters) -> list[t
     return plan
 
 
-def final_groups(task: Task, settings: Settings, parameters: Pairs, seeds: Sequence[int]) -> list[Sequence[int]]:
-    """The seeds in groups whose final sets, each in turn, take no more than `FINAL_BYTES`; at least one seed each."""
+def final_groups(
+    task: Task, settings: Settings, parameters: Pairs, seeds: Sequence[int], least: int
+) -> list[Sequence[int]]:
+    """The seeds in groups whose final sets, each in turn, take no more than `FINAL_BYTES`; at least so many each."""
     own = dict(parameters)
     points = [own, *({**own, name: value} for name, values in settings.final.values for value in values)]
     largest = settings.final.examples * max(_example_bytes(task, point) for point in points)
-    size = max(1, FINAL_BYTES // largest)
+    size = max(least, FINAL_BYTES // largest)
     return [seeds[start : start + size] for start in range(0, len(seeds), size)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -78,7 +79,8 @@ def train(chunk: Chunk, task: Task, engine: Engine, blueprint: Blueprint) -> Ite
         _keep_models(replicas, alive, np.ones(len(alive), bool), models, step, ended)
 
     finals: dict[int, tuple[tuple[Evaluation, ...], float]] = {}
-    for group in final_groups(task, settings, point.parameters, seeds):
+    least = math.ceil(engine.padded * len(seeds) / len(chunk.replicas))
+    for group in final_groups(task, settings, point.parameters, seeds, least):
         finals |= _final_evaluations(chunk, task, engine, ended, group)
     for row, replica in enumerate(chunk.replicas):
         outcome = _outcome(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 import numpy as np
@@ -23,16 +24,16 @@ class Recent:
 
     def __init__(self, most: int) -> None:
         self._most, self._held = most, 0
-        self._entries: dict[Hashable, Arrays] = {}
+        self._entries: OrderedDict[Hashable, Arrays] = OrderedDict()
         """The one asked for last comes last."""
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Arrays]) -> Arrays:
         """The arrays of this key: kept ones, or new ones, which are then kept if there is room for them at all."""
         with self._lock:
-            found = self._entries.pop(key, None)
+            found = self._entries.get(key)
             if found is not None:
-                self._entries[key] = found
+                self._entries.move_to_end(key)
                 return found
         made = make()
         with self._lock:
@@ -40,7 +41,7 @@ class Recent:
                 self._entries[key] = made
                 self._held += _size(made)
             while self._held > self._most:
-                self._held -= _size(self._entries.pop(next(iter(self._entries))))
+                self._held -= _size(self._entries.popitem(last=False)[1])
         return made
 
 

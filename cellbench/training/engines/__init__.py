@@ -94,12 +94,14 @@ class Engine(Protocol):
         isa: the instruction set that its numbers depend on.
         compiler: the compiler and its version, or the versions of the library that does the arithmetic.
         width: how many replicas one chunk should hold to keep the engine busy.
+        padded: replicas are worked on in groups of this many, fewer as slowly as all.
     """
 
     name: str
     isa: str
     compiler: str
     width: int
+    padded: int
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> Replicas:
         """Replicas at their initial weights (those of `models`), each with its learning rate."""

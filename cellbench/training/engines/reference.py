@@ -36,6 +36,7 @@ def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | No
 class _Engine:
     name = "reference"
     width = 4  # replicas share nothing, so a chunk is small
+    padded = 1
 
     def __init__(self, optimizer: Optimizer, clip_norm: float | None) -> None:
         self.isa = instruction_set()

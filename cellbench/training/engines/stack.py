@@ -80,7 +80,7 @@ class _Stacked:
 
 class _Engine:
     name = "stack"
-    width = WIDTH
+    width = padded = WIDTH
 
     def __init__(self, stacked: _Stacked, optimizer: Optimizer, clip_norm: float | None) -> None:
         self.isa = instruction_set()

@@ -36,6 +36,7 @@ class LaneEngine:
 
     name = "lanes"
     width = WIDTH
+    padded = 1
 
     def __init__(self, program: Program, isa: str, optimizer: Optimizer, clip_norm: float | None) -> None:
         self.program = program
