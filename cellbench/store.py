@@ -102,9 +102,7 @@ class Store:
     def _open_to_write(self) -> None:
         self._verify()
         # before the first write: what is damaged is left as it was found
-        said = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if said != "ok":
-            raise StoreError(f"{self.path} is damaged ({' '.join(str(said).split())[:200]}). {_DAMAGED}")
+        self._whole()
         # WAL needs memory shared between processes, which a network file system does not give
         mode, sync = ("DELETE", "FULL") if on_network(self.folder) else ("WAL", "NORMAL")
         self.db.execute(f"PRAGMA journal_mode = {mode}")
@@ -113,6 +111,12 @@ class Store:
         # 32 MiB of log, not 4: the last pages of each table are written with every chunk, to the file seldom
         self.db.execute("PRAGMA wal_autocheckpoint = 8000")
         self.db.execute("PRAGMA foreign_keys = ON")
+
+    def _whole(self) -> None:
+        """Its pages, and each index beside its table: a replica that an index lacks would be left out in silence."""
+        said = self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if said != "ok":
+            raise StoreError(f"{self.path} is damaged ({' '.join(str(said).split())[:200]}). {_DAMAGED}")
 
     def _make(self) -> None:
         """Make the file whole before it bears its name: an empty one is then always a damaged one."""
@@ -322,10 +326,11 @@ class Store:
         """Compare every replica with its checksum.
 
         Raises:
-            StoreError: one was changed since it was stored; it is named.
+            StoreError: the file is damaged, or one was changed since it was stored; it is named.
         """
         columns = ", ".join((*WHO, *NUMBERS))
         with self.reading():
+            self._whole()
             texts = self.db.execute("SELECT family, key_text FROM family")
             families = {family for family, text in texts if family_of(text) == family}
             curves = checksums.by_replica(self.db.execute("SELECT * FROM curve ORDER BY replica, step"))

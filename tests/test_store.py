@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from cellbench.records import CurvePoint, Outcome, Replica
 from cellbench.runner import run as run_experiment
 from cellbench.store import Store
 from tests.conftest import TINY, Command, reseal
+from tests.test_run import exports
 
 
 def execute(statement: str, folder: str = "out") -> None:
@@ -136,6 +138,32 @@ def test_a_value_beyond_whole_numbers() -> None:
     reseal(Path("out"))
     found = results.write(Path("out"), charts=False)
     assert 1e19 in found.summary.accuracy["value"].to_list()
+
+
+def test_a_key_that_changed_anywhere(command: Command) -> None:
+    """In the plan, the table or its index alone: told, never a replica left out. Found by a bit of test_faults."""
+    run_experiment({**TINY, "cells": ["rnn"]}, "out", report=False)
+    results.write(Path("out"), charts=False)
+    path, right = Path("out/runs.sqlite"), exports(Path("out"))
+    whole = path.read_bytes()
+    key = right["runs.csv"][0]["key"].encode()
+    places = [found.start() for found in re.finditer(key, whole)]
+    assert len(places) == 3
+    for place in places:
+        harmed = bytearray(whole)
+        harmed[place] ^= 1
+        path.write_bytes(harmed)
+        ended = command("report", "out")
+        told = ended.status == 2 and "--fresh" in ended.err
+        # the plan is no result: what it names and is not there is missing, and says so
+        assert told or "1 not run, of 2 replicas" in ended.out, ended.out
+        try:
+            run_experiment({**TINY, "cells": ["rnn"]}, "out", report=False)
+        except StoreError:
+            assert path.read_bytes() == harmed
+        else:
+            results.write(Path("out"), charts=False)
+            assert exports(Path("out")) == right
 
 
 def test_a_schema_that_is_no_text(command: Command) -> None:
