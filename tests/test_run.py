@@ -26,6 +26,7 @@ from cellbench.errors import Interrupted
 from cellbench.planning import Plan
 from cellbench.runner import Finished
 from cellbench.runner import run as run_experiment
+from cellbench.schema import VERSION
 from cellbench.store import VOLATILE
 from tests.conftest import TINY, Command, reseal
 
@@ -127,6 +128,19 @@ def test_what_happens_on_an_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trained(TINY) == []
     monkeypatch.setattr("cellbench.records.ReplicaKey.__init__.__defaults__", (2,))
     assert set(trained(TINY)) == ALL
+
+
+@pytest.mark.parametrize(("change", "age"), [(-1, "an older"), (1, "a newer")])
+def test_what_happens_with_another_schema(change: int, age: str, command: Command, write: Callable[..., Path]) -> None:
+    """A store that another version wrote is refused, and named; --fresh keeps it beside."""
+    assert command("run", write(), "--workers", 1).status == 0
+    with sqlite3.connect("results/tiny/runs.sqlite") as db:
+        db.execute(f"PRAGMA user_version = {VERSION + change}")
+    again = command("run", write(), "--workers", 1)
+    assert (again.status, f"was written by {age} cellbench (schema {VERSION + change}" in again.err) == (2, True)
+    assert command("run", write(), "--workers", 1, "--fresh").status == 0
+    with sqlite3.connect("results/tiny/runs-1.sqlite") as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION + change,)
 
 
 def test_what_happens_with_another_engine(command: Command, write: Callable[..., Path]) -> None:
