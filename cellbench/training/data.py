@@ -6,7 +6,7 @@ Evaluation sets are named by (task, parameters, seed).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -115,13 +115,24 @@ def final_plan(task: Task, settings: Settings, parameters: Parameters) -> list[t
     return plan
 
 
+def _final_set(
+    task: Task, settings: Settings, parameters: Pairs, by: str, value: Value | None
+) -> tuple[dict[str, Value], int, int | None]:
+    """Of one entry of `final_plan`: parameters, examples, difficulty; a difficulty has a quarter of the examples."""
+    if by and by == task.difficulty:
+        assert isinstance(value, int)
+        return dict(parameters), max(1, settings.final.examples // 4), value
+    at = {by: value} if by and value is not None else {}
+    return {**dict(parameters), **at}, settings.final.examples, None
+
+
 def final_groups(
     task: Task, settings: Settings, parameters: Pairs, seeds: Sequence[int], least: int
 ) -> list[Sequence[int]]:
     """The seeds in groups whose final sets, each in turn, take no more than `FINAL_BYTES`; at least so many each."""
-    own = dict(parameters)
-    points = [own, *({**own, name: value} for name, values in settings.final.values for value in values)]
-    largest = settings.final.examples * max(_example_bytes(task, point) for point in points)
+    plan = final_plan(task, settings, dict(parameters))
+    sets = [_final_set(task, settings, parameters, by, value) for by, value in plan]
+    largest = max(examples * _example_bytes(task, at) for at, examples, _ in sets)
     size = max(least, FINAL_BYTES // largest)
     return [seeds[start : start + size] for start in range(0, len(seeds), size)]
 
@@ -129,12 +140,6 @@ def final_groups(
 def final_sets(
     task: Task, settings: Settings, parameters: Pairs, seeds: Sequence[int], by: str, value: Value | None
 ) -> tuple[Floats, Floats]:
-    """The sets of one entry of `final_plan`; a difficulty is measured on a quarter of the examples each."""
-    examples, difficulty = settings.final.examples, None
-    at: Mapping[str, Value] = dict(parameters)
-    if by and by == task.difficulty:
-        assert isinstance(value, int)
-        examples, difficulty = max(1, examples // 4), value
-    elif by and value is not None:
-        at = {**at, by: value}
+    """The sets of one entry of `final_plan`."""
+    at, examples, difficulty = _final_set(task, settings, parameters, by, value)
     return _stacked(task, settings.task, "final", tuple(at.items()), seeds, examples, difficulty)

@@ -18,6 +18,9 @@ from cellbench.training.engines import Engine, Floats, Replicas, Scores
 from cellbench.training.model import Blueprint, Model
 from cellbench.training.stopping import Streaks, first_lost
 
+Finals = dict[int, tuple[tuple[Evaluation, ...], float]]
+"""A replica's place in its chunk -> its final evaluations, and its loss at the trained parameters."""
+
 
 def initial_models(blueprint: Blueprint, chunk: Chunk) -> list[Model]:
     """One model a replica, with the initial weights of its point and seed; learning rates share them."""
@@ -78,7 +81,7 @@ def train(chunk: Chunk, task: Task, engine: Engine, blueprint: Blueprint) -> Ite
     if len(alive):
         _keep_models(replicas, alive, np.ones(len(alive), bool), models, step, ended)
 
-    finals: dict[int, tuple[tuple[Evaluation, ...], float]] = {}
+    finals: Finals = {}
     least = math.ceil(engine.padded * len(seeds) / len(chunk.replicas))
     for group in final_groups(task, settings, point.parameters, seeds, least):
         finals |= _final_evaluations(chunk, task, engine, ended, group)
@@ -154,7 +157,7 @@ def _keep_models(
 
 def _final_evaluations(
     chunk: Chunk, task: Task, engine: Engine, ended: dict[int, tuple[int, Model]], seeds: Sequence[int]
-) -> dict[int, tuple[tuple[Evaluation, ...], float]]:
+) -> Finals:
     """Replica of one of these seeds -> its final evaluations, and its loss at the trained parameters."""
     order = [row for row in sorted(ended) if chunk.replicas[row].seed in seeds]
     if not order:
