@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
@@ -111,13 +112,23 @@ def test_a_scheduler_file() -> None:
 
 def test_waiting_for_a_scheduler_is_interrupted() -> None:
     """A signal while the file, or a worker, is waited for ends the run as one does anywhere else."""
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+    importlib.import_module("distributed")  # it is the waiting that is interrupted
+    unheard, over = signal.getsignal(signal.SIGTERM), threading.Event()
+
+    def send() -> None:
+        while signal.getsignal(signal.SIGTERM) is unheard and not over.wait(0.01):
+            pass  # earlier it would end the tests themselves
+        if not over.wait(1):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send)
+    sender.start()
     try:
         with pytest.raises(Interrupted, match="interrupted; nothing was run"):
             run_experiment(TINY, "out", executor="dask", scheduler="scheduler.json")
     finally:
-        timer.cancel()
+        over.set()
+        sender.join()
     assert not Path("out").exists()
 
 
