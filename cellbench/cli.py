@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +43,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(141) from None
+    except SystemExit as error:  # none of ours gets here: a plugin's, which must not look like success
+        traceback.print_exc()
+        print(f"a plugin's code called sys.exit({error.code}); its place stands above", file=sys.stderr)
+        raise SystemExit(1) from None
     except Exception as error:
         # click's usage errors know how to show themselves; with standalone_mode off they reach us
         if hasattr(error, "show") and hasattr(error, "exit_code"):
@@ -115,7 +120,7 @@ def run(
     part, number = parts.only(loaded, only or []), parts.shard(shard)
     folder = results / loaded.name
     if dry_run:
-        print(_dry_run(prepare(loaded, folder, only=part, shard=number)))
+        print(_dry_run(prepare(loaded, folder, only=part, shard=number, fresh=fresh)))
         return 0
     from cellbench.progress import shown
 

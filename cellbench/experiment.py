@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cellbench import sources
+from cellbench.contained import contained
 from cellbench.errors import CellbenchError, ExperimentError, Fault
 from cellbench.keys import FinalKeys, Keys, did_you_mean, fault, short
 from cellbench.plugins import Registry, load_factory
@@ -199,7 +200,8 @@ class _Checks:
         if not isinstance(name, str):
             return None
         try:
-            task = load_factory(self.registry.find("task", name))()
+            with contained():
+                task = load_factory(self.registry.find("task", name))()
         except CellbenchError as error:
             self.add(("task",), str(error))
             return None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -12,6 +13,8 @@ from filelock import FileLock, Timeout
 from cellbench.errors import StoreError
 
 FILE = "runs.sqlite"
+
+_BESIDE = ("-journal", "-wal", "-shm")
 
 _NETWORK = {
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "afs", "9p", "fuse",
@@ -45,26 +48,52 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
-        with lock:
-            yield
+        lock.acquire()
     except Timeout:
         raise StoreError(
             f"{folder} is in use by another cellbench run. Wait for it to end, or give this one another --results."
         ) from None
     except OSError as error:
         raise StoreError(f"{folder}: {error.strerror}; choose another place with --results") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def beside(path: Path) -> list[Path]:
+    """What sqlite keeps beside a store and plays into whatever bears its name: a journal to undo by, a log to redo."""
+    found = (path.with_name(path.name + suffix) for suffix in _BESIDE)
+    return [part for part in found if part.exists()]
+
+
+def fold(path: Path) -> None:
+    """Play what a killed writer left beside a store into it. What cannot be is left as it is."""
+    if path.exists() and beside(path):
+        with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            db.execute("PRAGMA journal_mode = DELETE")
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Move runs.sqlite out of the way, for a fresh start; returns where it is kept now."""
+    """Move runs.sqlite out of the way, for a fresh start; returns where it is kept now.
+
+    What was left beside one that is gone goes too: it would be played into the next.
+
+    Raises:
+        StoreError: it cannot be moved.
+    """
     path = folder / FILE
-    if not path.exists():
+    fold(path)
+    parts = [*([path] if path.exists() else []), *beside(path)]
+    if not parts:
         return None
     number = 1
-    while (kept := folder / f"runs-{number}.sqlite").exists():
+    while (kept := folder / f"runs-{number}.sqlite").exists() or beside(kept):
         number += 1
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(kept.with_name(kept.name + suffix))
+    try:
+        for part in parts:
+            part.rename(kept.with_name(kept.name + part.name.removeprefix(FILE)))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be set aside: {error.strerror}; choose another place with --results") from None
     return kept

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cellbench.errors import StoreError
-from cellbench.folder import FILE, locked
+from cellbench.folder import FILE, beside, fold, locked
 from cellbench.store import NUMBERS, OUTCOME, WHO, Store
 
 _SHOWN = 3
@@ -68,9 +68,10 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
                     _order_experiments(db)
                 store.check()
                 counts, unlike = store.counts(), _unlike(store)
+            fold(out / FILE)  # else what is beside it would be played into the new one, if this ended in between
             (workshop / FILE).replace(out / FILE)
-            for suffix in ("-wal", "-shm"):  # of the file that was just replaced, its content is in the new one
-                (out / (FILE + suffix)).unlink(missing_ok=True)
+            for part in beside(out / FILE):
+                part.unlink()
         except OSError as error:
             raise StoreError(f"{out} cannot be written: {error.strerror}") from None
         finally:

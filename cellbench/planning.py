@@ -72,6 +72,7 @@ def prepare(
     *,
     only: Mapping[str, Sequence[str]] | None = None,
     shard: tuple[int, int] | None = None,
+    fresh: bool = False,
 ) -> Plan:
     """Plan a run: sizes measured, engines chosen, what is done already left out. Writes nothing.
 
@@ -79,6 +80,7 @@ def prepare(
         experiment, folder: of the run.
         planned: the whole plan, if it was made before.
         only, shard: the part to train.
+        fresh: as if nothing were stored.
 
     Raises:
         CellbenchError: a cell cannot be made, a budget fits nothing, an engine refuses, stored results do not fit.
@@ -93,7 +95,7 @@ def prepare(
         selected = grid.shard(selected, *shard)
     done: frozenset[str] = frozenset()
     stored: dict[str, str] = {}
-    if (folder / "runs.sqlite").exists():
+    if not fresh and (folder / "runs.sqlite").exists():
         with Store(folder, write=False) as store:
             done, stored = frozenset(store.done()), store.stored_engines()
     engines = tuple(_choose(experiment, cell, planned, done, stored) for cell in experiment.cells)

@@ -94,19 +94,19 @@ def run(
             except KeyboardInterrupt:
                 raise Interrupted("interrupted; nothing was run") from None
             stack.enter_context(locked(where))
-            if fresh:
-                set_aside(where)
             try:
-                plan = prepare(experiment, where, planned, only=only, shard=shard)
+                plan = prepare(experiment, where, planned, only=only, shard=shard, fresh=fresh)
                 facts = {
                     "resolved": experiment.resolved(),
                     "facts": _facts(experiment, registry),
                     "environment": environment.describe(registry),
                 }
                 asked = seal.request(facts, planned) if report else ""
-                if report and not plan.todo and (kept := _kept(where, asked, plan, see)) is not None:
+                if report and not fresh and not plan.todo and (kept := _kept(where, asked, plan, see)) is not None:
                     return kept
                 job = _job(plan, executor)
+                if fresh:  # now that nothing refuses the run
+                    set_aside(where)
                 with Store(where, write=True) as store:
                     _record(store, plan, facts)
                     see(plan)

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cellbench.contained import contained
 from cellbench.errors import CellError
 from cellbench.plugins import Entry
 from cellbench.records import Source
@@ -168,7 +169,7 @@ def load(sources: Sequence[Source], attribute: str) -> Callable[..., Any]:
     module.__name__ = f"_cellbench_{main.sha256[:16]}"
     sys.modules[module.__name__] = module
     try:
-        with _importing(_Finder(sources[1:])):
+        with contained(), _importing(_Finder(sources[1:])):
             _execute(main, module)
     except Exception as error:
         place = ""

@@ -7,14 +7,14 @@ import operator
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cellbench import checksum as checksums
 from cellbench import schema
 from cellbench.errors import StoreError
-from cellbench.folder import FILE, on_network
+from cellbench.folder import FILE, on_network, set_aside
 from cellbench.records import Outcome, Planned, Replica, Source, family_of
 
 VOLATILE = ("seconds", "started", "finished", "host", "worker", "attempt")
@@ -90,6 +90,8 @@ class Store:
             with self.reading():
                 if fresh:
                     self._make()
+                elif not write and self.path.with_name(f"{FILE}-journal").exists():
+                    self._undo()
                 uri = f"{self.path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
                 self.db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
                 if write:
@@ -98,6 +100,14 @@ class Store:
                     self._verify()
         except OSError as error:
             raise StoreError(f"{folder}: {error.strerror}; choose another place with --results") from None
+
+    def _undo(self) -> None:
+        """Undo what a killed writer left half written, as its journal says: a connection that only reads may not."""
+        with (
+            suppress(sqlite3.Error),
+            closing(sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True)) as db,
+        ):
+            db.execute("SELECT 1 FROM sqlite_master")
 
     def _open_to_write(self) -> None:
         self._verify()
@@ -121,18 +131,19 @@ class Store:
     def _make(self) -> None:
         """Make the file whole before it bears its name: an empty one is then always a damaged one."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_name(f".{FILE}.{os.getpid()}")
-        beside.unlink(missing_ok=True)
+        new = self.path.with_name(f".{FILE}.{os.getpid()}")
+        new.unlink(missing_ok=True)
         try:
-            db = sqlite3.connect(beside, isolation_level=None)
+            db = sqlite3.connect(new, isolation_level=None)
             try:
                 stamp = f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {schema.VERSION};"
                 db.executescript(f"BEGIN; {schema.text()}; {stamp} COMMIT;")
             finally:
                 db.close()
-            beside.replace(self.path)
+            set_aside(self.folder)
+            new.replace(self.path)
         finally:
-            beside.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
 
     def _verify(self) -> None:
         application = self.db.execute("PRAGMA application_id").fetchone()[0]

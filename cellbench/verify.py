@@ -265,6 +265,8 @@ def _worst(then: Outcome, now: Outcome) -> float:
 
 def _differences(then: Outcome, now: Outcome, exact: bool) -> Iterator[str]:
     """Every difference, in the order of training."""
+    if now.cause and not then.cause:
+        yield f"it failed now: {' '.join(now.traceback.strip().splitlines()[-1:])}"
     loss, accuracy = (0.0, 0.0) if exact else (LOSS_TOLERANCE, ACCURACY_TOLERANCE)
     for a, b in zip(then.curve, now.curve, strict=False):
         if a.step != b.step:

@@ -310,7 +310,7 @@ def test_a_cell_that_hears_no_interrupt(command: Command, write: Callable[..., P
     assert "train.timeout" in Path("results/tiny/failures.txt").read_text()
 
 
-SLOW_LIBRARY = "import time\n\n[time.sleep(0.01) for _ in range(250)]\nwhole = True\n"
+SLOW_LIBRARY = "import time\n\n[time.sleep(0.01) for _ in range(500)]\nwhole = True\n"
 LAZY = FAILING.replace('raise RuntimeError("the author\'s own mistake")', "import slow_library").replace(
     "Failing", "Late"
 )
@@ -327,7 +327,7 @@ def test_a_timeout_during_an_import(
     Path("cell.py").write_text(LAZY)
     monkeypatch.syspath_prepend(os.getcwd())
     cells = [{"name": "late", "factory": "./cell.py:Late"}]
-    command("run", write(cells=cells, train={"max_steps": 20, "timeout": 1}), "--workers", 1)
+    command("run", write(cells=cells, train={"max_steps": 20, "timeout": 3}), "--workers", 1)
     runs = cellbench.load("results/tiny").runs
     assert "train.timeout" in Path("results/tiny/failures.txt").read_text()
     assert set(runs.cause) == {"machine"}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from cellbench.cell import State
+from cellbench.contained import contained
 from cellbench.records import pairs
 from cellbench.training.model import Blueprint, Model
 
@@ -118,7 +119,8 @@ class Check:
     def __call__(self, subject: Subject) -> Result:
         """Run it; never raises for what the cell does."""
         try:
-            found = self.run(subject)
+            with contained():
+                found = self.run(subject)
         except Broken as broken:
             return Result("fail", _line(str(broken)))
         except CannotTell as cause:

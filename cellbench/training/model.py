@@ -17,6 +17,7 @@ from torch.utils.flop_counter import flop_registry
 
 from cellbench import streams
 from cellbench.cell import State
+from cellbench.contained import contained
 from cellbench.errors import CellError
 
 
@@ -142,7 +143,7 @@ class Blueprint:
         """
         name: tuple[streams.Axis, ...] = ("weights", self.origin, _frozen(self.options), *axes)
         try:
-            with seeded(*name, "cell"):
+            with contained(), seeded(*name, "cell"):
                 cell = self.factory(self.input_size, self.hidden_size, **dict(self.options))
         except Exception as error:
             raise CellError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cellbench.contained import contained
 from cellbench.errors import CellError
 from cellbench.training.model import Blueprint, Sizes, measure
 
@@ -69,7 +70,8 @@ def measured(blueprint: Blueprint) -> Sizes:
     """
     model = blueprint.build("size")
     try:
-        return measure(model, blueprint.input_size)
+        with contained():
+            return measure(model, blueprint.input_size)
     except Exception as error:
         raise CellError(
             f"{blueprint.origin}: one step at batch 1 with hidden_size={blueprint.hidden_size} raised "

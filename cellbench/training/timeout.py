@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import CodeType, FrameType
 
+from cellbench.contained import Timeout
+
 _LOOK = 1.0
 """Seconds between looks at what is being interrupted, or is not yet because it imports."""
 _PATIENCE = 8
@@ -18,10 +20,6 @@ _AGAIN = 5
 """Seconds, and looks, after which what did hear the interrupt, and goes on, is interrupted again: time to clean up."""
 _PROCESS = threading.Lock()
 """Held while a chunk trains in a thread: torch's generators, modules and imports belong to the whole process."""
-
-
-class Timeout(BaseException):
-    """Not an Exception, so that a cell's own `except Exception` does not swallow it."""
 
 
 class _Clock:

@@ -13,6 +13,7 @@ from functools import lru_cache
 import torch
 
 from cellbench import sources
+from cellbench.contained import Timeout, contained
 from cellbench.errors import CellError
 from cellbench.plugins import Registry, discover, load_factory
 from cellbench.records import CellSpec, Chunk, Outcome
@@ -22,7 +23,7 @@ from cellbench.training.engines.choice import prepare
 from cellbench.training.loop import train
 from cellbench.training.model import Blueprint
 from cellbench.training.optimizers import OPTIMIZERS
-from cellbench.training.timeout import Timeout, limit
+from cellbench.training.timeout import limit
 
 
 @lru_cache(maxsize=1)
@@ -90,7 +91,7 @@ def work(chunk: Chunk) -> list[Outcome]:
 
 def _attempt(chunk: Chunk) -> list[Outcome]:
     try:
-        with limit(chunk.settings.train.timeout, _attempt.__code__):
+        with limit(chunk.settings.train.timeout, _attempt.__code__), contained():
             train_settings = chunk.settings.train
             blueprint, engine = _made(
                 chunk.cell,

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cellbench.contained import contained
 from cellbench.errors import CellError
 from cellbench.training.engines import Engine, Refused
 from cellbench.training.model import Blueprint
@@ -57,8 +58,9 @@ def choose(wanted: str, blueprints: Sequence[Blueprint], optimizer: Optimizer, c
     largest = max(blueprint.hidden_size for blueprint in blueprints)
     for name in fastest_first(largest) if wanted == "auto" else (wanted,):
         try:
-            for blueprint in blueprints:
-                prepare(name, blueprint, optimizer, clip_norm)
+            with contained():
+                for blueprint in blueprints:
+                    prepare(name, blueprint, optimizer, clip_norm)
         except Refused as refusal:
             reasons.append(f"not {name}: {refusal}")
             continue
