@@ -48,7 +48,8 @@ class Agreement:
             try:
                 theirs = future.result(timeout=ASK_SECONDS)
             except Exception as error:
-                text = f"cannot say what it has: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                said_why = " ".join(str(error).split())[:300] or f"no answer within {ASK_SECONDS:g} s"
+                text = f"cannot say what it has: {type(error).__name__}: {said_why}"
                 said.setdefault(text, []).append(address)
                 continue
             for text in surroundings.differences(mine, theirs):

@@ -62,6 +62,31 @@ def of_file(path: Path) -> tuple[Source, ...]:
     return tuple(_gather(path.name, path, resolve))
 
 
+def libraries(texts: Sequence[Source]) -> list[str]:
+    """The other top-level modules that these texts may import: neither Python's own, nor torch, numpy and cellbench."""
+    own = {source.module.removesuffix(".py").replace("/", ".").partition(".")[0] for source in texts}
+    found = {
+        name.partition(".")[0]
+        for source in texts
+        for node in ast.walk(_tree(source.text))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else []
+        )
+    }
+    return sorted(found - own - sys.stdlib_module_names - {"cellbench", "numpy", "torch"})
+
+
+def _tree(text: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return ast.Module([], [])  # the import itself will say so
+
+
 def _origin(module: str) -> Path | None:
     try:
         spec = importlib.util.find_spec(module)
@@ -87,13 +112,9 @@ def _gather(name: str, path: Path, resolve: Callable[[str], tuple[str, Path] | N
 
 def _imports(text: str, name: str, path: Path) -> Iterator[str]:
     """Dotted names that a module's text may import, in order; relative ones made absolute."""
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return  # the import itself will say so
     module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(tree):
+    for node in ast.walk(_tree(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -132,7 +132,7 @@ def test_waiting_for_a_scheduler_is_interrupted() -> None:
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"address": 5}'])
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"address": 5}', '{"address": ""}', "[" * 100_000])
 def test_what_is_no_scheduler_file(text: str | None) -> None:
     """One that does not come, or is none, is named."""
     if text is not None:
@@ -146,6 +146,7 @@ def test_what_is_no_scheduler_file(text: str | None) -> None:
     [
         (("--executor", "ssh"), "--executor ssh: must be local or dask"),
         (("--scheduler", "tcp://x:1"), "--scheduler tcp://x:1: goes with --executor dask"),
+        (("--executor", "dask", "--scheduler", ""), "--scheduler is empty"),
         (("--executor", "dask", "--scheduler", "127.0.0.1:1"), "no Dask scheduler answers there within"),
         (("--executor", "dask", "--scheduler", "what://x"), "no Dask scheduler answers there within"),
     ],
@@ -211,6 +212,22 @@ def test_workers_that_are_not_like_the_client(kind: str, command: Command, tmp_p
         assert said in text, text
         assert "on 1 of 1 workers: tcp://127.0.0.1:" in text
         assert not Path("out/runs.sqlite").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_busy(command: Command, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a chunk of a run that was killed, say: the run says so, rather than what the folder's lock would say."""
+    import distributed
+
+    monkeypatch.setattr("cellbench.executors.dask.IMPORT", 2.0)
+    with scheduler() as (address, _), worker(address):
+        with distributed.Client(address, set_as_default=False) as other:  # type: ignore[no-untyped-call]
+            other.submit(time.sleep, 60, pure=False)
+            ended = command("run", write(), "--executor", "dask", "--scheduler", address)
+        assert ended.status == 2
+        assert "gave no answer within 2 s: it is stopped, or busy with something else" in ended.err
+        assert "on 1 of 1 workers: tcp://127.0.0.1:" in ended.err
+        assert not Path("results/tiny/runs.sqlite").exists()
 
 
 @pytest.mark.slow
@@ -303,3 +320,38 @@ def test_another_plugin_on_a_live_worker(write: Callable[..., Path], tmp_path: P
         with worker(address, PYTHONPATH=str(site(tmp_path / "alike"))):
             ended = run(address)
         assert ended.returncode == 0, ended.stderr
+
+
+IMPORTS = "import somelib\n" + MINE
+
+
+@pytest.mark.slow
+def test_what_a_cell_from_a_file_imports(write: Callable[..., Path], tmp_path: Path) -> None:
+    """A library of another version or text on a worker, or none, stops the run; it is not the cell's failure."""
+    Path("mine.py").write_text(IMPORTS)
+    write(cells=["rnn", {"name": "mine", "factory": "./mine.py:Mine"}])
+    for name, text in (("plain", "SCALE = 1.0"), ("edited", "SCALE = 0.5")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "somelib.py").write_text(text)
+    for version in ("7.0", "7.1"):
+        (site(tmp_path / version, library=version) / "somelib.py").write_text("")
+        record = tmp_path / version / f"somelib-{version}.dist-info" / "RECORD"
+        record.write_text(
+            f"somelib.py,,\nsomelib-{version}.dist-info/METADATA,,\nsomelib-{version}.dist-info/RECORD,,\n"
+        )
+    said = {
+        ("plain", "edited"): r"text (\w{12}) here, text (?!\1)\w{12} there",
+        ("plain", ""): r"text \w{12} here, not installed there",
+        ("7.0", "7.1"): r"somelib 7\.0 here, somelib 7\.1 there",
+    }
+    with scheduler() as (address, _):
+        for (here, there), expected in said.items():
+            command = [sys.executable, "-m", "cellbench", "run", "tiny.yaml", "--executor", "dask", "--no-report"]
+            with worker(address, PYTHONPATH=str(tmp_path / there) if there else ""):
+                ended = subprocess.run(
+                    [*command, "--scheduler", address], env={**os.environ, "PYTHONPATH": str(tmp_path / here)},
+                    capture_output=True, text=True, check=False,
+                )  # fmt: skip
+            assert ended.returncode == 2, ended.stderr
+            assert re.search(rf"somelib \(imported by mine\.py\): {expected}\n", ended.stderr), ended.stderr
+            assert not Path("results/tiny/runs.sqlite").exists()

@@ -52,13 +52,19 @@ class Dask:
             raise CellbenchError(
                 f"--executor dask needs the package distributed ({error}): pip install 'cellbench[dask]'"
             ) from None
+        if scheduler is not None and not scheduler.strip():
+            raise CellbenchError(
+                "--scheduler is empty. Give an address, such as tcp://node1:8786, or leave --scheduler out: one is "
+                "started here then"
+            )
         self._patience = patience
         self._cluster: Any = None
         self._where = scheduler or "a cluster on this machine"
         address = _address(scheduler, patience) if scheduler is not None and scheduler.endswith(".json") else scheduler
         if scheduler is None:
             # what kills its worker is tried once more by dispatch, alone in its worker; Dask need not try as well
-            with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+            with dask.config.set({"distributed.scheduler.allowed-failures": 0}), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that its status page took another port than 8787
                 make_cluster: Any = distributed.LocalCluster
                 try:
                     self._cluster = make_cluster(
@@ -126,10 +132,27 @@ class Dask:
         importing = f"__import__('importlib').import_module({function.__module__!r}) and None"
         asked: dict[str, Future[Any]] = {a: self._at(a, eval, importing) for a in self._client.nthreads()}
         found: dict[str, Future[T]] = {}
+        until = time.monotonic() + IMPORT
         for address, answer in asked.items():
-            able = answer.exception(timeout=IMPORT) is None
+            try:
+                able = answer.exception(timeout=max(0.0, until - time.monotonic())) is None
+            except TimeoutError:
+                able, answer = False, self._silent(answer)
             found[address] = self._at(address, function, *args) if able else answer
         return found
+
+    def _silent(self, answer: Future[Any]) -> Future[Any]:
+        theirs = self._flying.pop(answer, None)
+        if theirs is not None:
+            self._client.cancel([theirs], force=True)
+        future: Future[Any] = Future()
+        future.set_exception(
+            TimeoutError(
+                f"it gave no answer within {IMPORT:g} s: it is stopped, or busy with something else, such as a run "
+                "that was killed. Restart it, or run again when it is free"
+            )
+        )
+        return future
 
     def _at(self, address: str, function: Callable[..., T], /, *args: Any) -> Future[T]:
         future: Future[T] = Future()
@@ -199,10 +222,10 @@ def _address(file: str, patience: float) -> str:
     while True:
         try:
             found = json.loads(Path(file).read_text(encoding="utf-8"))["address"]
-            if not isinstance(found, str):
-                raise TypeError("its address is no text")
+            if not isinstance(found, str) or not found.strip():
+                raise TypeError("its address is no text, or empty")
             return found
-        except (OSError, ValueError, TypeError, KeyError) as error:  # not there, or not whole yet
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:  # not there, or not whole yet
             if time.monotonic() > until:
                 raise CellbenchError(
                     f"--scheduler {file}: no scheduler's file is there after {patience:g} s ({_short(error)}). "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import platform
 import re
 import socket
@@ -19,7 +20,7 @@ import cellbench
 from cellbench import sources
 from cellbench.errors import CellbenchError
 from cellbench.plugins import discover
-from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome
+from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Source
 from cellbench.training.engines import Refused
 from cellbench.training.work import task_of, work
 
@@ -54,7 +55,9 @@ def of_cell(cell: CellSpec, hidden_sizes: tuple[int, ...], engine: str, task: st
         "numpy": np.__version__,
         **_registered("task", task),
     }
-    if not cell.from_file:
+    if cell.from_file:
+        found |= _imported(cell.sources)
+    else:
         found |= _registered("cell", cell.name)
     if engine == "lanes":
         found |= _compiled(cell, hidden_sizes, task)
@@ -86,7 +89,8 @@ def _registered(kind: str, name: str) -> dict[str, str]:
     except CellbenchError as error:
         return {f"the {kind} {name}": str(error)}
     text = hashlib.sha256("".join(s.sha256 for s in texts).encode()).hexdigest()[:12]
-    return {f"the {kind} {name}": f"from {entry.provider}, text {text}", **_libraries(entry.distribution)}
+    declared = _libraries(entry.distribution)
+    return {f"the {kind} {name}": f"from {entry.provider}, text {text}", **declared, **_imported(texts)}
 
 
 def _libraries(distribution: str) -> dict[str, str]:
@@ -98,6 +102,33 @@ def _libraries(distribution: str) -> dict[str, str]:
             version = _metadata(importlib.metadata.version, name)
             found[f"{name} (needed by {distribution})"] = version or "not installed"
     return found
+
+
+def _imported(texts: Sequence[Source]) -> dict[str, str]:
+    """What a cell's text imports beside its own modules: the version of its distribution, or else a hash of it."""
+    return {f"{name} (imported by {texts[0].module})": _library(name) for name in sources.libraries(texts)}
+
+
+@lru_cache(maxsize=256)
+def _library(module: str) -> str:
+    distributions = sorted(set(_distributions().get(module, ())))
+    if distributions:
+        return ", ".join(f"{name} {_metadata(importlib.metadata.version, name)}" for name in distributions)
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return "not installed"
+    folders = [Path(place) for place in spec.submodule_search_locations or ()]
+    files = sorted(p for folder in folders for p in folder.rglob("*.py"))
+    if not folders and spec.origin is not None:
+        files = [Path(spec.origin)]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files if path.is_file()))
+    return f"text {digest.hexdigest()[:12]}"
+
+
+_distributions = lru_cache(maxsize=1)(importlib.metadata.packages_distributions)
 
 
 def _metadata(ask: Callable[[str], T | None], distribution: str) -> T | None:
