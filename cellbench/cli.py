@@ -43,6 +43,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(141) from None
+    except MemoryError as error:
+        print(f"not enough memory{f': {error}' if str(error) else ''}; what was trained is kept", file=sys.stderr)
+        raise SystemExit(2) from None
     except SystemExit as error:  # none of ours gets here: a plugin's, which must not look like success
         traceback.print_exc()
         print(f"a plugin's code called sys.exit({error.code}); its place stands above", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from cellbench.contained import contained
 from cellbench.errors import CellbenchError, ExperimentError, Fault
 from cellbench.keys import FinalKeys, Keys, did_you_mean, fault, short
 from cellbench.plugins import Registry, load_factory
-from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train, pairs
+from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train, pairs, schedule
 from cellbench.task import Task
 from cellbench.yamlfile import Document, Path_, key, override, parse, read
+
+MOST_REPLICAS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,8 @@ def resolve(
     final = checks.final(task)
     checks.distinct("seeds", keys.seeds if keys else [])
     checks.distinct("learning_rate", keys.learning_rate if keys else [])
+    if keys is not None:
+        checks.amount(keys)
     if faults or keys is None or task is None:
         raise ExperimentError(_sorted(faults))
     size_key = "hidden_size" if "hidden_size" in keys.grid else "parameter_budget"
@@ -326,10 +331,22 @@ class _Checks:
                     self.add(at, f"is {short(value)}: {error}")
                     continue
             elif isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**6:
-                self.add(at, f"is {short(value)}, expected a whole number of 1 or more")
+                self.add(at, f"is {short(value)}, expected a whole number from 1 to 1000000")
                 continue
             if value in items[:i]:
                 self.add(at, f"{short(value)} stands twice")
+
+    def amount(self, keys: Keys) -> None:
+        """What memory could not hold is refused before anything is planned."""
+        try:
+            schedule(keys.evaluate.every, keys.evaluate.growth, keys.train.max_steps)
+        except ValueError as error:
+            self.add(("evaluate",), str(error))
+        replicas = len(keys.cells) * len(keys.seeds) * len(keys.learning_rate) * prod(map(len, keys.grid.values()))
+        if replicas > MOST_REPLICAS:
+            self.add(
+                (), f"plans {replicas:,} replicas, more than {MOST_REPLICAS:,}: divide it into several experiments"
+            )
 
     def distinct(self, name: str, values: Sequence[float]) -> None:
         seen: set[float] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cellbench.errors import CellbenchError
 from cellbench.records import Pairs, Planned, Settings, schedule
 from cellbench.streams import Stream
 from cellbench.task import Task
@@ -58,6 +59,10 @@ class Guess:
     def _length(self, parameters: Pairs) -> int:
         """Steps of an example."""
         if parameters not in self._lengths:
-            inputs, _ = self._task.batch(Stream("size", count=1), 1, dict(parameters))
+            try:
+                inputs, _ = self._task.batch(Stream("size", count=1), 1, dict(parameters))
+            except MemoryError as error:
+                where = ", ".join(f"{name} {value}" for name, value in parameters)
+                raise CellbenchError(f"memory holds not even one example at {where}: {error}") from None
             self._lengths[parameters] = inputs.shape[0]
         return self._lengths[parameters]

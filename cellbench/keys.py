@@ -60,13 +60,15 @@ def _cells(value: object) -> object:
 
 Float = Annotated[float, BeforeValidator(_decimal)]
 Whole = Annotated[int, Field(ge=1, le=10**9)]
+Many = Annotated[int, Field(ge=1, le=10**6)]
+"""What is held in memory at once."""
 OptionValue = bool | int | float | str | None | list[Any]
 
 
 class ReadoutKeys(_Section):
     """One more layer (tanh) before the linear readout."""
 
-    hidden: Whole = Field(description="units of the layer")
+    hidden: Many = Field(description="units of the layer")
 
 
 class CellKeys(_Section):
@@ -99,7 +101,7 @@ class EvaluateKeys(_Section):
 
     every: Whole = Field(5, description="the first step measured, and the least gap")
     growth: Float = Field(0.05, ge=0, le=1, description="gaps grow to this share of the step")
-    examples: Whole = Field(256, description="examples an evaluation")
+    examples: Many = Field(256, description="examples an evaluation")
 
 
 class SolvedKeys(_Section):
@@ -114,7 +116,7 @@ class FinalKeys(BaseModel):
     """The evaluation of trained models; the task's parameters are keys too, each with a list of values."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    examples: Whole = Field(1000, description="examples an evaluation; a quarter of it for each difficulty")
+    examples: Many = Field(1000, description="examples an evaluation; a quarter of it for each difficulty")
     difficulty: bool = Field(True, description="measure by the task's difficulty too, if it has one")
 
 

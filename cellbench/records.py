@@ -392,6 +392,10 @@ class Outcome:
     traceback: str = ""
 
 
+MOST = 100_000
+"""Points that a learning curve may have."""
+
+
 def schedule(every: int, growth: float, max_steps: int) -> tuple[int, ...]:
     """The steps at which the learning curve is measured.
 
@@ -401,13 +405,15 @@ def schedule(every: int, growth: float, max_steps: int) -> tuple[int, ...]:
     (150, 160, 170, 180, 190, 200)
 
     Raises:
-        ValueError: `every` or `max_steps` is below 1, or `growth` is negative.
+        ValueError: `every` or `max_steps` is below 1, or `growth` is negative; or there would be more than MOST.
     """
     if every < 1 or max_steps < 1 or growth < 0:
         raise ValueError("every and max_steps must be at least 1, growth at least 0")
-    steps = []
+    steps: list[int] = []
     t = every
     while t < max_steps:
+        if len(steps) == MOST:
+            raise ValueError(f"asks for more than {MOST:,} evaluations of each replica: raise `every` or `growth`")
         steps.append(t)
         t += every * max(1, round(t * growth / every))
     return (*steps, max_steps)

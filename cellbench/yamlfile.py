@@ -60,7 +60,11 @@ def read(path: Path) -> Document:
     return parse(text, str(path))
 
 
-class _TooDeep(Exception):
+_MOST = 200_000
+"""Values that a text may stand for, aliases written out: a few lines of them can stand for more than memory holds."""
+
+
+class _TooMuch(Exception):
     pass
 
 
@@ -73,12 +77,13 @@ def parse(text: str, name: str) -> Document:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is not None:
+            _measure(node, {}, 0)
             document.data = _build(loader, node, (), document, faults, 0)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         raise ExperimentError([Fault(f"{name}{line}", "", f"not YAML: {error.problem or error.context}")]) from None
-    except (yaml.YAMLError, ValueError, RecursionError, _TooDeep) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, _TooMuch) as error:
         raise ExperimentError([Fault(name, "", f"not YAML: {' '.join(str(error).split())[:200]}")]) from None
     finally:
         if loader is not None:
@@ -88,18 +93,34 @@ def parse(text: str, name: str) -> Document:
     return document
 
 
+def _measure(node: yaml.Node, known: dict[int, int], depth: int) -> int:
+    """How many values a node stands for."""
+    if depth > 50:  # also what an alias that holds itself comes to
+        raise _TooMuch("nested more than 50 deep")
+    if id(node) not in known:
+        parts: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        known[id(node)] = 1 + sum(_measure(part, known, depth + 1) for part in parts)
+        if known[id(node)] > _MOST:
+            raise _TooMuch(f"it stands for more than {_MOST:,} values")
+    return known[id(node)]
+
+
 def _build(
     loader: yaml.SafeLoader, node: yaml.Node, path: Path_, document: Document, faults: list[Fault], depth: int
 ) -> Any:
-    if depth > 50:  # also what an alias that holds itself comes to
-        raise _TooDeep("nested more than 50 deep")
+    if depth > 50:  # merged keys can be deeper than what was measured
+        raise _TooMuch("nested more than 50 deep")
     place = f"{document.name}:{node.start_mark.line + 1}"
     document.places.setdefault(path, place)
     if isinstance(node, yaml.MappingNode):
         out: dict[str, Any] = {}
         loader.flatten_mapping(node)
         for key_node, value_node in node.value:
-            name = loader.construct_object(key_node, deep=True)
+            name = _value(loader, key_node)
             where = f"{document.name}:{key_node.start_mark.line + 1}"
             if not isinstance(name, str | int | float | bool) and name is not None:
                 faults.append(Fault(where, key(path), f"a key must be a word, not {name!r}"))
@@ -111,7 +132,17 @@ def _build(
         return out
     if isinstance(node, yaml.SequenceNode):
         return [_build(loader, item, (*path, i), document, faults, depth + 1) for i, item in enumerate(node.value)]
-    return loader.construct_object(node, deep=True)
+    return _value(loader, node)
+
+
+def _value(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    try:
+        return loader.construct_object(node, deep=True)
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError, OverflowError):  # `!!bool maybe`, `!!int ""`
+        text = node.value if isinstance(node.value, str) else "what stands here"
+        raise yaml.constructor.ConstructorError(
+            None, None, f"{text[:60]!r} is no {node.tag.rpartition(':')[2]}", node.start_mark
+        ) from None
 
 
 def override(document: Document, assignment: str, option: str = "--set") -> None:
@@ -126,9 +157,11 @@ def override(document: Document, assignment: str, option: str = "--set") -> None
     if not equals or not all(parts):
         raise ExperimentError([Fault(place, "", "must be KEY=VALUE, for example train.max_steps=500")])
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise ExperimentError([Fault(place, dotted, f"the value {text!r} is not YAML")]) from None
+        value = parse(text, place).data
+    except ExperimentError as error:
+        shown = text if len(text) <= 80 else f"{text[:77]}..."
+        why = error.faults[0].message.removeprefix("not YAML: ")
+        raise ExperimentError([Fault(place, dotted, f"the value {shown!r} is not YAML: {why}")]) from None
     if not isinstance(document.data, dict):
         document.data = {}
     at: Any = document.data
@@ -136,8 +169,8 @@ def override(document: Document, assignment: str, option: str = "--set") -> None
     for i, part in enumerate(parts):
         last = i == len(parts) - 1
         if isinstance(at, list):
-            if not part.isdecimal() or int(part) >= len(at):
-                fault = Fault(place, key(path), f"has {len(at)} items, none with the number {part!r} (from 0)")
+            if not part.isdecimal() or len(part) > 9 or int(part) >= len(at):
+                fault = Fault(place, key(path), f"has {len(at)} items, none with the number {part[:20]!r} (from 0)")
                 raise ExperimentError([fault])
             step: str | int = int(part)
         elif isinstance(at, dict):

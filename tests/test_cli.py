@@ -60,6 +60,7 @@ def test_python_dash_m() -> None:
         (["run", "--only", "cell"], "--only cell: must be KEY=VALUE"),
         (["run", "--only", "cel=rnn"], "no such key. Did you mean cell?"),
         (["run", "--shard", "4/3"], "--shard 4/3: must be I/N with I from 1 to N"),
+        (["run", "--shard", "1/" + "9" * 5000], "must be I/N with I from 1 to N"),
         (["report", "nothere"], "nothere holds no runs.sqlite: no results yet"),
         (["status", "nothere"], "nothere holds no runs.sqlite: no results yet"),
         (["run", "--only", "seed=77", "--dry-run"], "--only seed=77 leaves nothing of the experiment default"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ cells: [rnn, lstm]
 grid: {bits: [8], batch_size: [4], hidden_size: [4]}
 """
 
+BOMB = "a: &a [x]\n" + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in pairwise("abcdefghij"))
+"""A billion values in nine lines."""
+
 FAULTS = {
     "misspelt key": ("tarin: {max_steps: 3}\n", "x.yaml:4  tarin: no such key. Did you mean train?"),
     "misspelt nested key": ("train: {max_step: 3}\n", "x.yaml:4  train.max_step: no such key. Did you mean max_steps?"),
@@ -48,6 +52,19 @@ FAULTS = {
     "baseline no label": ("baseline: lstn\n", "x.yaml:4  baseline: 'lstn' is no label. Did you mean lstm?"),
     "final of no parameter": ("final: {bit: [3]}\n", "x.yaml:4  final.bit: no such key. Did you mean bits?"),
     "final of no use": ("final: {bits: [1]}\n", "final.bits[0]: is 1: bits must be a whole number of 2 or more"),
+    "no bool": ("engine: !!bool maybe\n", "x.yaml:4  not YAML: 'maybe' is no bool"),
+    "no int": ('seeds: !!int ""\n', "x.yaml:4  not YAML: '' is no int"),
+    "no float": ('learning_rate: !!float ""\n', "x.yaml:4  not YAML: '' is no float"),
+    "no timestamp": ("task: !!timestamp foo\n", "x.yaml:4  not YAML: 'foo' is no timestamp"),
+    "a billion examples": ("evaluate: {examples: 1000000000}\n", "evaluate.examples: is 1000000000: must be less than"),
+    "a billion evaluations": (
+        "train: {max_steps: 1000000000}\nevaluate: {growth: 0}\n",
+        "x.yaml:5  evaluate: asks for more than 100,000 evaluations of each replica: raise `every` or `growth`",
+    ),
+    "a billion replicas": (
+        f"seeds: 100000\nlearning_rate: {[i / 100 for i in range(1, 60)]}\n",
+        "plans 11,800,000 replicas, more than 10,000,000: divide it into several experiments",
+    ),
     "key twice": ("name: y\n", "x.yaml:4  name: stands twice. Keep one of them."),
 }  # fmt: skip
 WHOLE = {
@@ -67,6 +84,8 @@ WHOLE = {
     "name leaves the folder": (BASE.replace("name: x", "name: ../x"), "name: is '../x'; a name is made of letters"),
     "name hidden": (BASE.replace("name: x", "name: .x"), "starts with a letter or digit"),
     "file not there": (BASE.replace("lstm", "{name: m, factory: './m.py:M'}"), "cells[1].factory: no such file"),
+    "aliases for a billion": (BOMB, "x.yaml  not YAML: it stands for more than 200,000 values"),
+    "merged for a billion": (BOMB.replace("[", "{<<: [").replace("]", "], x: 1}"), "x.yaml  not YAML: "),
     "alias bomb": ("a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]\nd: &d {e: *d}\n", "not YAML"),
 }  # fmt: skip
 
@@ -171,7 +190,15 @@ def test_set(overrides: list[str], check: Callable[[Any], bool]) -> None:
         ("train", "--set train  must be KEY=VALUE, for example train.max_steps=500"),
         ("name.x=3", "--set name.x=3  name: is 'tiny', which holds no key 'x'"),
         ("cells.7=rnn", "--set cells.7=rnn  cells: has 2 items, none with the number '7' (from 0)"),
-        ("seeds=[", "--set seeds=[  seeds: the value '[' is not YAML"),
+        (
+            "seeds=[",
+            "--set seeds=[  seeds: the value '[' is not YAML: expected the node content, but found '<stream end>'",
+        ),
+        ("seeds=!!int ''", "--set seeds=!!int ''  seeds: the value \"!!int ''\" is not YAML: '' is no int"),
+        (
+            f"cells.{'9' * 5000}=x",
+            f"--set cells.{'9' * 5000}=x  cells: has 2 items, none with the number '{'9' * 20}' (from 0)",
+        ),
         ("solved.threshold=3", "--set solved.threshold=3  solved.threshold: is 3.0: must be less than or equal to 1"),
     ],
 )

@@ -61,6 +61,7 @@ KEYS = [
     "examples",
     "threshold",
     "x",
+    "9" * 5000,
     "",
 ]
 VALUES = [
@@ -96,6 +97,17 @@ VALUES = [
     "!!binary aGk=",
     "{1: {2: {3: 4}}}",
     "<<: {a: 1}",
+    "!!bool maybe",
+    '!!int ""',
+    '!!float ""',
+    "!!timestamp foo",
+    "!!null x",
+    "!!set [a]",
+    "!!omap 1",
+    "!!map []",
+    "!what 1",
+    "1000000000",
+    "&a [&b [*a, *b], *b]",
 ]
 ASSIGNMENT = st.one_of(
     st.text(max_size=30),

@@ -139,7 +139,7 @@ class Blueprint:
         """A model with the initial weights that belong to these axes (the point and the seed).
 
         Raises:
-            CellError: the factory raises, or does not return a torch module.
+            CellError: the factory or the initial state raises, or it does not return a torch module.
         """
         name: tuple[streams.Axis, ...] = ("weights", self.origin, _frozen(self.options), *axes)
         try:
@@ -157,13 +157,18 @@ class Blueprint:
                 f"{self.origin}: {type(cell).__name__} has no initial_state(batch_size). "
                 "Subclass cellbench.Cell, or wrap a module of torch's convention in cellbench.TorchCell"
             )
-        with seeded(*name, "readout"):
-            return Model(
-                cell,
-                self.output_size,
-                readout_hidden=self.readout_hidden,
-                learn_initial_state=self.learn_initial_state,
-            )
+        try:
+            with contained(), seeded(*name, "readout"):
+                return Model(
+                    cell,
+                    self.output_size,
+                    readout_hidden=self.readout_hidden,
+                    learn_initial_state=self.learn_initial_state,
+                )
+        except Exception as error:
+            raise CellError(
+                f"{self.origin}: making its initial state and readout raised {type(error).__name__}: {error}"
+            ) from error
 
 
 def _frozen(value: Any) -> streams.Axis:
