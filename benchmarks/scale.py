@@ -212,6 +212,8 @@ def main() -> None:
         asked = json.loads(arguments.one)
         print(json.dumps(usual(asked) if isinstance(asked, int) else one(*asked)))
         return
+    if not rows(arguments.largest):
+        parser.error(f"--largest {arguments.largest}: the smallest row has {min(rows(10**9))[0]} replicas")
     began = time.perf_counter()
     head(COLUMNS)
     found: dict[Row, dict[str, Any]] = {}

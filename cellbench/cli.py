@@ -16,6 +16,7 @@ import typer
 
 import cellbench
 from cellbench.errors import CellbenchError, Interrupted
+from cellbench.terminal import plain, reader_is_gone
 
 if TYPE_CHECKING:
     from cellbench.experiment import Experiment
@@ -34,19 +35,22 @@ def main() -> None:
     """The console script: one error tree, one exit status each, no traceback for bad input."""
     try:
         status = app(prog_name="cellbench", standalone_mode=False)
+        sys.stdout.flush()
     except CellbenchError as error:
-        print(error, file=sys.stderr)
+        print(plain(str(error)), file=sys.stderr)
         raise SystemExit(error.exit_status) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
-        sys.stderr.close()
-        raise SystemExit(141) from None
+        reader_is_gone()
     except MemoryError as error:
         print(f"not enough memory{f': {error}' if str(error) else ''}; what was trained is kept", file=sys.stderr)
         raise SystemExit(2) from None
-    except SystemExit as error:  # none of ours gets here: a plugin's, which must not look like success
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # click's way to end then
+            reader_is_gone()
+        # none of ours gets here: it is a plugin's, and must not look like success
         traceback.print_exc()
         print(f"a plugin's code called sys.exit({error.code}); its place stands above", file=sys.stderr)
         raise SystemExit(1) from None
@@ -147,7 +151,7 @@ def run(
     if not no_report:
         if found.answer is not None and not quiet:
             print(f"The report is of these results already. Made again: cellbench report {folder}", file=sys.stderr)
-        print(found)
+        print(plain(str(found)))
         print(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
     if found.failed:
         print(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
@@ -206,7 +210,7 @@ def report(
         folder = to if to is not None else folders[0].resolve().parent / several.name_of(folders)
         found = several.report(folders)
         publish(found, folder, form=form)
-    print(Results(folder, found))
+    print(plain(str(Results(folder, found))))
     page = folder / "report.html"
     print(f"Page: {page}")
     if open_page:
@@ -225,7 +229,7 @@ def merge(
     from cellbench.results import Results, write
 
     merged = merge_folders(out, folders)
-    print(Results(out, write(out)))
+    print(plain(str(Results(out, write(out)))))
     for line in merged.unlike:
         print(f"Replicas of one cell come from unlike machines: {line}", file=sys.stderr)
     missing = merged.counts.get("missing", 0) + merged.counts.get("failed (machine)", 0)
@@ -250,7 +254,7 @@ def verify(
 
     choice = choice if choice is not None else secrets.randbelow(10**6)
     print(f"Choosing {sample} replicas at random; the same ones again: --choice {choice}", file=sys.stderr)
-    found = verify_folder(folder, sample, choice, on_line=lambda line: print(f"differs: {line}"))
+    found = verify_folder(folder, sample, choice, on_line=lambda line: print(plain(f"differs: {line}")))
     if not found.environment:
         print("The environment is that of the results.")
     ways = [f"{found.exact} bit for bit"] if found.exact else []
@@ -259,7 +263,7 @@ def verify(
     counts = f"{found.points:,} curve points and {found.evaluations:,} final evaluations"
     trained, how = found.exact + found.close, ", ".join(ways) or "none"
     print(f"Trained {trained} of {found.stored:,} replicas again: {counts}; {how}.")
-    print(f"DIFFERENT: {found.difference}" if found.difference else "No difference.")
+    print(plain(f"DIFFERENT: {found.difference}") if found.difference else "No difference.")
     return 1 if found.difference else 0
 
 
@@ -273,15 +277,15 @@ def status(folder: Folder) -> None:
         experiment, counts, unplanned = store.experiment(), store.counts(), store.unplanned()
     environment = experiment["environment"]
     total, missing = sum(counts.values()), counts.get("missing", 0) + counts.get("failed (machine)", 0)
-    print(f"{experiment['resolved']['name']}: {total:,} replicas planned, {total - missing:,} done")
-    for name, count in counts.items():
-        print(f"  {name}: {count:,}")
+    lines = [f"{experiment['resolved']['name']}: {total:,} replicas planned, {total - missing:,} done"]
+    lines += [f"  {name}: {count:,}" for name, count in counts.items()]
     if unplanned:
-        print(f"  {unplanned:,} more are stored that this experiment does not plan; they are kept")
+        lines.append(f"  {unplanned:,} more are stored that this experiment does not plan; they are kept")
     with_what = f"cellbench {environment['cellbench']}, torch {environment['packages'].get('torch', '?')}"
-    print(f"Started {experiment['started']} with {with_what}, Python {environment['python']}, "
-          f"on {environment['processor']}")  # fmt: skip
-    print("Complete." if not missing else f"Not complete. To go on:\n  {again(experiment['command'])}")
+    python, processor = environment["python"], environment["processor"]
+    lines.append(f"Started {experiment['started']} with {with_what}, Python {python}, on {processor}")
+    lines.append("Complete." if not missing else f"Not complete. To go on:\n  {again(experiment['command'])}")
+    print(plain("\n".join(lines)))
 
 
 @app.command(name="list")

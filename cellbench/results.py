@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -132,8 +133,12 @@ def gather(folder: Path, *, curves: bool = True) -> Report:
 
 def again(command: str) -> str:
     """A stored command, fit to be typed again: results of the run that it names are never thrown away by it."""
-    typed = command.replace(" --fresh", "")
-    return typed if typed.startswith(("cellbench run", "python -m cellbench run")) else "cellbench run EXPERIMENT"
+    try:
+        words = [word for word in shlex.split(command) if word != "--fresh"]
+    except ValueError:
+        words = []
+    ours = words[:2] == ["cellbench", "run"] or words[:4] == ["python", "-m", "cellbench", "run"]
+    return shlex.join(words) if ours else "cellbench run EXPERIMENT"
 
 
 def _design(experiment: dict[str, Any], runs: pd.DataFrame) -> Design:

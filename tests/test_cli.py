@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +83,13 @@ def test_info(command: Command) -> None:
     assert facts["packages"]["torch"].startswith("2.")
     assert facts["cores"] >= 1
     assert f"python: {facts['python']}" in command("info").out
+
+
+def test_a_reader_that_goes_away(write: Callable[..., Path]) -> None:
+    """`cellbench run ... | head -1`: ended as by the signal it would be, not as if replicas had failed."""
+    command = [sys.executable, "-m", "cellbench", "run", str(write()), "--workers", "1", "--fresh"]
+    for stream in ("stdout", "stderr"):
+        other = "stderr" if stream == "stdout" else "stdout"
+        process = subprocess.Popen(command, **{stream: subprocess.PIPE, other: subprocess.DEVNULL})  # type: ignore[call-overload]
+        getattr(process, stream).close()
+        assert process.wait(120) == 141, stream

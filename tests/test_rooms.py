@@ -11,11 +11,12 @@ import cellbench
 
 HOUSE = Path(cellbench.__file__).parent
 
-LEAVES = {"errors", "hookspecs", "streams", "statistics"}
+LEAVES = {"contained", "errors", "hookspecs", "streams", "statistics"}
 MAY = {
     # a room: what it may import of ours ("" stands for cellbench/__init__)
     "": {"errors"},
     "errors": set(),
+    "contained": set(),
     "records": set(),
     "hookspecs": {"cell", "task"},  # for types alone
     "streams": set(),
@@ -25,12 +26,12 @@ MAY = {
     "cells": {"", "cell", "hookspecs"},
     "tasks": {"", "streams", "task", "hookspecs"},
     "plugins": {"", "errors", "hookspecs"},
-    "sources": {"errors", "plugins", "records"},
+    "sources": {"contained", "errors", "plugins", "records"},
     "yamlfile": {"errors"},
     "keys": {"errors", "yamlfile"},
-    "experiment": {"", "errors", "keys", "plugins", "records", "sources", "task", "yamlfile"},
+    "experiment": {"", "contained", "errors", "keys", "plugins", "records", "sources", "task", "yamlfile"},
     "grid": {"experiment", "records"},
-    "training": {"", "cell", "errors", "plugins", "records", "sources", "streams", "task"},
+    "training": {"", "cell", "contained", "errors", "plugins", "records", "sources", "streams", "task"},
     "folder": {"errors"},
     "checksum": set(),
     "schema": set(),
@@ -42,10 +43,11 @@ MAY = {
     "agreement": {"errors", "executors", "records", "training"},
     "summary": {"statistics"},
     "report": {"errors", "summary"},
-    "guess": {"records", "streams", "task"},
+    "guess": {"errors", "records", "streams", "task"},
     "executors": {"errors"},
     "dispatch": {"executors", "records"},
     "environment": {"", "plugins"},
+    "terminal": set(),
     "results": {"", "environment", "errors", "frames", "report", "store", "summary"},
 }
 KNOWS_TORCH = {"cell", "cells", "training", "conformance"}

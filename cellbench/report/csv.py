@@ -36,6 +36,7 @@ def select(frame: pd.DataFrame, names: tuple[str, ...], parameters: tuple[str, .
 def write(frame: pd.DataFrame, path: Path) -> None:
     """Write a frame; text that a spreadsheet would run as a formula gets an apostrophe before it."""
     safe = frame.copy(deep=False)
+    safe.columns = pd.Index([_harmless(name) for name in frame.columns])
     for name in safe.columns:
         if safe[name].dtype == object or isinstance(safe[name].dtype, pd.StringDtype):
             # millions of rows, but few texts
