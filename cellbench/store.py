@@ -158,6 +158,13 @@ class Store:
                 f"{self.path} was written by {age} cellbench (schema {version}, this one reads {schema.VERSION}); "
                 "use that version, or start anew with --fresh (the old file is kept beside)"
             )
+        odd = self.db.execute(
+            "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 1"
+        ).fetchone()
+        if odd:
+            raise StoreError(
+                f"{self.path} holds a {odd[0]} ({str(odd[1])[:60]!r}), which cellbench never makes. {_DAMAGED}"
+            )
         missing = {name for name, columns in schema.tables().items() if not columns <= self._columns(name)}
         if missing:
             raise StoreError(f"{self.path} lacks {', '.join(sorted(missing))}, whole or in part. {_DAMAGED}")

@@ -6,7 +6,6 @@ import importlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,24 +21,26 @@ import yaml
 from cellbench.errors import CellbenchError, Interrupted
 from cellbench.executors import Executor
 from cellbench.executors.dask import Dask
+from cellbench.runner import Finished
 from cellbench.runner import run as run_experiment
 from cellbench.training.surroundings import differences, of_cell
 from tests.conftest import TINY, Command
 from tests.test_merge import go
 from tests.test_plugins import CELL, PLUGINS
-from tests.test_run import DEAF, HANGING, MINE
+from tests.test_run import DEAF, HANGING, MINE, stored
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @contextmanager
-def process(*arguments: str, ready: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A command of Dask's, once it has said that it is ready; ended with its children."""
+def process(*arguments: str, ready: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A command of Dask's and what stood after `ready` in its line; ended with its children."""
     started = subprocess.Popen(
         [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]],
         stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )  # fmt: skip
+    drain: threading.Thread | None = None
     try:
         assert started.stderr is not None
         said = []
@@ -49,28 +50,25 @@ def process(*arguments: str, ready: str, **environment: str) -> Iterator[subproc
                 break
         else:
             pytest.fail("".join(said))
-        yield started
+        drain = threading.Thread(target=started.stderr.read)  # a full pipe would stop it
+        drain.start()
+        yield line.partition(ready)[2].split()[0], started
     finally:
         os.killpg(started.pid, signal.SIGKILL)
+        if drain is not None:
+            drain.join()
         started.communicate()
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 @contextmanager
 def scheduler(*more: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    port = free_port()
-    options = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard", *more)
-    with process("scheduler", *options, ready="Scheduler at:") as started:
-        yield f"tcp://127.0.0.1:{port}", started
+    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", *more)
+    with process("scheduler", *options, ready="Scheduler at:") as (address, started):
+        yield address, started
 
 
 def worker(address: str, *options: str, **environment: str) -> Any:
-    options = ("--nthreads", "1", "--no-dashboard", "--death-timeout", "30", *options)
+    options = ("--nthreads", "1", "--no-dashboard", "--death-timeout", "120", *options)
     return process("worker", address, "--host", "127.0.0.1", *options, ready="Registered to:", **environment)
 
 
@@ -105,7 +103,7 @@ def test_a_scheduler_file() -> None:
         scheduler("--scheduler-file", str(file)) as (address, _),
         worker(address),
     ):
-        _, said = run.communicate(timeout=60)
+        _, said = run.communicate(timeout=120)
     assert run.returncode == 0, said
     assert go({**TINY, "cells": ["rnn"]}, "results/tiny") == here
 
@@ -239,6 +237,27 @@ def test_a_worker_that_joins_later_is_asked_too(monkeypatch: pytest.MonkeyPatch)
     said = pytest.raises(CellbenchError, match=r"A worker that joined during the run .* not like this machine")
     with scheduler() as (address, _), worker(address, CELLBENCH_ISA="sse2"), said:
         run_experiment(LANES, "out", executor="dask", scheduler=address)
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers nobody and closes nothing: the run ends all the same, and what was trained is kept."""
+    monkeypatch.setattr("cellbench.executors.dask.ANSWER", 1.0)
+    with scheduler() as (address, process), worker(address):
+        executor = Dask(address, patience=4)
+
+        def stop(event: object) -> None:
+            if isinstance(event, Finished):
+                process.send_signal(signal.SIGSTOP)
+
+        try:
+            with pytest.raises(
+                Interrupted, match=r"has had no worker for 4 s, or does not answer; what was trained is"
+            ):
+                run_experiment(TINY, "out", executor=executor, on_event=stop)
+        finally:
+            executor.close()
+    assert 0 < stored(Path("out")) < 4
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from cellbench import dispatch, results
 from cellbench.errors import CellbenchError, Interrupted, StoreError
 from cellbench.executors import Processes
 from cellbench.executors.dask import Dask
-from cellbench.runner import Finished
+from cellbench.runner import PRELOAD, Finished
 from cellbench.runner import run as run_experiment
 from cellbench.schema import VERSION
 from tests.conftest import TINY, missing
@@ -132,9 +132,9 @@ def test_a_worker_process_is_killed() -> None:
 
 def test_a_worker_process_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGSTOP of a worker: when its patience is over the chunk is tried elsewhere."""
-    monkeypatch.setattr(dispatch, "_patience", lambda chunk: 8.0)
     whole = go(FAST, "whole")
-    executor, seen = Processes(2), 0
+    executor, seen = Processes(2, PRELOAD), 0
+    monkeypatch.setattr(dispatch, "_patience", lambda chunk: 8.0 if seen >= 3 else 600.0)
 
     def stop(event: object) -> None:
         nonlocal seen
@@ -159,7 +159,7 @@ def test_a_dask_worker_is_killed() -> None:
         nonlocal seen, killed
         seen += isinstance(event, Finished)
         if isinstance(event, Finished) and seen in (3, 9):
-            workers = executor._client.run(os.getpid)
+            workers = executor._client.run(os.getpid, on_error="ignore")
             os.kill(next(iter(workers.values())), signal.SIGKILL)
             killed += 1
 

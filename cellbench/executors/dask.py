@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 CONNECT = 10.0
 """Seconds that a scheduler has to answer."""
+ANSWER = 10.0
+"""Seconds that a connected scheduler has to say what workers there are."""
 IMPORT = 120.0
 """Seconds that a worker has to import torch, perhaps from a slow network folder."""
 PATIENCE = 60.0
@@ -108,9 +110,10 @@ class Dask:
 
     def _count(self) -> int:
         self._asked = time.monotonic()
+        self._slots = 0
         if self._client.status == "running":
-            with suppress(Exception):  # the scheduler is just going: check() tells
-                self._slots = len(self._client.nthreads())
+            with suppress(Exception):  # the scheduler is just going, or is stopped: check() tells
+                self._slots = len(self._client.nthreads(callback_timeout=ANSWER))
         if self._slots:
             self._seen_worker = self._asked
         return self._slots
@@ -190,12 +193,11 @@ class Dask:
         if self._client.status != "running":
             raise Interrupted(f"the Dask scheduler ({self._where}) is gone; what was trained is kept")
         if time.monotonic() - self._asked > 2:
-            self._slots = 0
             self._count()
         if not self._slots and time.monotonic() - self._seen_worker > self._patience:
             raise Interrupted(
-                f"the Dask scheduler ({self._where}) has had no worker for {self._patience:g} s; what was trained is "
-                "kept. Start workers (`dask worker ADDRESS --nthreads 1`)"
+                f"the Dask scheduler ({self._where}) has had no worker for {self._patience:g} s, or does not answer; "
+                "what was trained is kept. Start workers (`dask worker ADDRESS --nthreads 1`)"
             )
 
     def close(self) -> None:
