@@ -133,7 +133,13 @@ class Dask:
         """Run it on every worker, each by its address. A worker that cannot import it says why."""
         # a worker that cannot import what it is sent drops out of the cluster without a word; a text it can always read
         importing = f"__import__('importlib').import_module({function.__module__!r}) and None"
-        asked: dict[str, Future[Any]] = {a: self._at(a, eval, importing) for a in self._client.nthreads()}
+        try:
+            workers = list(self._client.nthreads(callback_timeout=ANSWER))
+        except Exception as error:
+            raise CellbenchError(
+                f"the Dask scheduler ({self._where}) does not answer ({_short(error)}); nothing was run"
+            ) from None
+        asked: dict[str, Future[Any]] = {a: self._at(a, eval, importing) for a in workers}
         found: dict[str, Future[T]] = {}
         until = time.monotonic() + IMPORT
         for address, answer in asked.items():

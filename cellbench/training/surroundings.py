@@ -111,12 +111,12 @@ def _imported(texts: Sequence[Source]) -> dict[str, str]:
 
 @lru_cache(maxsize=256)
 def _library(module: str) -> str:
-    distributions = sorted(set(_distributions().get(module, ())))
+    distributions = sorted({name for name in _distributions().get(module, ()) if name})
     if distributions:
         return ", ".join(f"{name} {_metadata(importlib.metadata.version, name)}" for name in distributions)
     try:
         spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
+    except (ImportError, ValueError, AttributeError):
         spec = None
     if spec is None:
         return "not installed"
