@@ -35,7 +35,8 @@ def main() -> None:
     """The console script: one error tree, one exit status each, no traceback for bad input."""
     try:
         status = app(prog_name="cellbench", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except CellbenchError as error:
         print(plain(str(error)), file=sys.stderr)
         raise SystemExit(error.exit_status) from None

@@ -85,6 +85,14 @@ def test_info(command: Command) -> None:
     assert f"python: {facts['python']}" in command("info").out
 
 
+def test_no_output_at_all() -> None:
+    """`cellbench list >&-`, as some schedulers start programs: no output, no failure."""
+    ended = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m cellbench list >&-"], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_a_reader_that_goes_away(write: Callable[..., Path]) -> None:
     """`cellbench run ... | head -1`: ended as by the signal it would be, not as if replicas had failed."""
     command = [sys.executable, "-m", "cellbench", "run", str(write()), "--workers", "1", "--fresh"]
