@@ -95,9 +95,10 @@ def test_no_output_at_all() -> None:
 
 def test_a_reader_that_goes_away(write: Callable[..., Path]) -> None:
     """`cellbench run ... | head -1`: ended as by the signal it would be, not as if replicas had failed."""
-    command = [sys.executable, "-m", "cellbench", "run", str(write()), "--workers", "1", "--fresh"]
-    for stream in ("stdout", "stderr"):
+    commands = {"stdout": ["list"], "stderr": ["run", str(write()), "--workers", "1", "--no-report"]}
+    for stream, arguments in commands.items():
         other = "stderr" if stream == "stdout" else "stdout"
+        command = [sys.executable, "-m", "cellbench", *arguments]
         process = subprocess.Popen(command, **{stream: subprocess.PIPE, other: subprocess.DEVNULL})  # type: ignore[call-overload]
         getattr(process, stream).close()
         assert process.wait(120) == 141, stream

@@ -89,6 +89,7 @@ def test_a_cluster_of_this_machine(command: Command) -> None:
     assert here == there
 
 
+@pytest.mark.slow
 def test_a_scheduler_file() -> None:
     """The file that a scheduler writes stands for its address, and is waited for, as workers wait for it.
 

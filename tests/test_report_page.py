@@ -187,6 +187,7 @@ def test_one_cell_alone() -> None:
     assert "curves" in reader.figures
 
 
+@pytest.mark.slow
 def test_the_bundle_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bundling is done once a version; a file cut off in writing is made again; no cache is no error."""
     monkeypatch.undo()

@@ -300,6 +300,7 @@ def test_a_cell_that_hangs(command: Command, write: Callable[..., Path]) -> None
     assert "0 done" in command("status", "results/tiny").out
 
 
+@pytest.mark.slow
 def test_a_cell_that_hears_no_interrupt(command: Command, write: Callable[..., Path]) -> None:
     """Neither does a swallowed timeout go on, nor does what the cell makes of it count as the cell's failure."""
     Path("deaf.py").write_text(DEAF)
@@ -316,6 +317,7 @@ LAZY = FAILING.replace('raise RuntimeError("the author\'s own mistake")', "impor
 )
 
 
+@pytest.mark.slow
 def test_a_timeout_during_an_import(
     command: Command, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def test_unchanged_results_keep_their_report(finished: Ended, command: Command) 
     assert len(kept.runs) == 4  # numbers are read when they are asked for
 
 
+@pytest.mark.slow
 @pytest.mark.charts
 def test_drawn_files_count(write: Callable[..., Path], command: Command) -> None:
     """A picture that is gone or was changed is drawn again; `report` always makes everything."""
