@@ -72,3 +72,16 @@ def test_a_stored_cell_that_exits(command: Command, write: Callable[..., Path]) 
         ended = command("verify", "results/tiny")
     assert ended.status in (1, 2)
     assert "SystemExit" in ended.out + ended.err
+
+
+def test_a_learnt_initial_state_that_cannot_be_made(command: Command, write: Callable[..., Path]) -> None:
+    """Its cell cannot start, and says why; found by reading: planning ended in a traceback."""
+    Path("bad.py").write_text(
+        FAILING + "\n    def initial_state(self, batch_size):\n        raise ValueError('no state today')\n"
+    )
+    bad = {"name": "bad", "factory": "./bad.py:Failing", "learn_initial_state": True}
+    assert command("run", write(cells=["rnn", bad]), "--workers", 1).status == 1
+    runs = cellbench.load("results/tiny").runs
+    assert list(runs.cause[runs.label == "bad"].unique()) == ["cell"]
+    assert set(runs[runs.label == "rnn"].status) == {"censored"}
+    assert "no state today" in Path("results/tiny/failures.txt").read_text()
