@@ -219,6 +219,11 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
+        if not self.path.exists():  # sqlite would go on writing into a file that has no name any more
+            raise StoreError(
+                f"{self.path} was removed while it was written, and what was trained with it. "
+                "Run the same command again."
+            )
         with self.explained():
             self.db.execute("BEGIN IMMEDIATE")
             try:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cellbench.errors import StoreError
+from cellbench.runner import Finished
 from cellbench.runner import run as run_experiment
 from tests.conftest import TINY, Command
 from tests.test_run import exports
@@ -120,3 +122,18 @@ def test_a_dry_run_afresh(command: Command) -> None:
     assert command("run", "tiny.yaml", "--workers", 1).status == 0
     assert "nothing to train" in command("run", "tiny.yaml", "--dry-run").out.lower()
     assert "nothing to train" not in command("run", "tiny.yaml", "--dry-run", "--fresh").out.lower()
+
+
+@pytest.mark.parametrize("gone", ["out/runs.sqlite", "out"])
+def test_a_store_is_removed_while_it_is_written(gone: str) -> None:
+    """The run ends and says so, rather than to train into a file without a name; run again, it is whole."""
+
+    def remove(event: object) -> None:
+        if isinstance(event, Finished) and Path(gone).exists():
+            shutil.rmtree(gone) if gone == "out" else os.unlink(gone)
+
+    with pytest.raises(StoreError, match="was removed while it was written"):
+        run_experiment(TINY, "out", on_event=remove)
+    run_experiment(TINY, "whole")
+    run_experiment(TINY, "out")
+    assert exports(Path("out")) == exports(Path("whole"))
