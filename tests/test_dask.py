@@ -68,7 +68,7 @@ def scheduler(*more: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 
 def worker(address: str, *options: str, **environment: str) -> Any:
-    options = ("--nthreads", "1", "--no-dashboard", "--death-timeout", "120", *options)
+    options = ("--nthreads", "1", "--no-dashboard", "--death-timeout", "30", *options)
     return process("worker", address, "--host", "127.0.0.1", *options, ready="Registered to:", **environment)
 
 
@@ -104,7 +104,7 @@ def test_a_scheduler_file() -> None:
         scheduler("--scheduler-file", str(file)) as (address, _),
         worker(address),
     ):
-        _, said = run.communicate(timeout=120)
+        _, said = run.communicate(timeout=60)
     assert run.returncode == 0, said
     assert go({**TINY, "cells": ["rnn"]}, "results/tiny") == here
 

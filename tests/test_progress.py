@@ -354,10 +354,8 @@ def test_narrower_and_stopped_nothing_of_the_display_stays(write: Callable[..., 
         tmux("send-keys", typed, "Enter")
         shown(" gone")
         tmux("resize-window", "-x", "72", "-y", "30")
-        end = time.monotonic() + 60
-        while (text := shown(" gone")).count("typical steps so far") != 1:  # drawn anew four times a second
-            assert time.monotonic() < end, text
-            time.sleep(0.2)
+        time.sleep(1)
+        assert shown(" gone").count("typical steps so far") == 1
         tmux("send-keys", "C-c")
         assert "typical steps" not in shown("To go on:")
     finally:
