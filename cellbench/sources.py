@@ -65,26 +65,26 @@ def of_file(path: Path) -> tuple[Source, ...]:
 def libraries(texts: Sequence[Source]) -> list[str]:
     """The other top-level modules that these texts may import: neither Python's own, nor torch, numpy and cellbench."""
     own = {source.module.removesuffix(".py").replace("/", ".").partition(".")[0] for source in texts}
-    found = {
-        name.partition(".")[0]
-        for source in texts
-        for node in ast.walk(_tree(source.text))
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom) and not node.level
-            else []
-        )
-    }
-    return sorted(found - own - sys.stdlib_module_names - {"cellbench", "numpy", "torch"})
+    named = (found for source in texts for found in _statements(source.text))
+    return sorted(
+        {base.partition(".")[0] for level, base, _ in named if not level}
+        - own
+        - sys.stdlib_module_names
+        - {"cellbench", "numpy", "torch"}
+    )
 
 
-def _tree(text: str) -> ast.Module:
+def _statements(text: str) -> Iterator[tuple[int, str, list[str]]]:
+    """The imports of a text, in order: the dots before the module, its name, and the names that are taken from it."""
     try:
-        return ast.parse(text)
+        tree = ast.parse(text)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return ast.Module([], [])  # the import itself will say so
+        return  # the import itself will say so
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or "", [alias.name for alias in node.names]
 
 
 def _origin(module: str) -> Path | None:
@@ -114,18 +114,14 @@ def _imports(text: str, name: str, path: Path) -> Iterator[str]:
     """Dotted names that a module's text may import, in order; relative ones made absolute."""
     module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(_tree(text)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                up = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*up, base] if base else up).strip(".")
-            if base:
-                yield base
-            # `from package import module` names a module too
-            yield from (f"{base}.{alias.name}".strip(".") for alias in node.names if alias.name != "*")
+    for level, base, names in _statements(text):
+        if level:
+            up = package.split(".")[: len(package.split(".")) - level + 1]
+            base = ".".join([*up, base] if base else up).strip(".")
+        if base:
+            yield base
+        # `from package import module` names a module too
+        yield from (f"{base}.{taken}".strip(".") for taken in names if taken != "*")
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

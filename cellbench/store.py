@@ -7,14 +7,14 @@ import operator
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cellbench import checksum as checksums
 from cellbench import schema
 from cellbench.errors import StoreError
-from cellbench.folder import FILE, on_network, set_aside
+from cellbench.folder import FILE, fold, on_network, set_aside
 from cellbench.records import Outcome, Planned, Replica, Source, family_of
 
 VOLATILE = ("seconds", "started", "finished", "host", "worker", "attempt")
@@ -91,7 +91,7 @@ class Store:
                 if fresh:
                     self._make()
                 elif not write and self.path.with_name(f"{FILE}-journal").exists():
-                    self._undo()
+                    fold(self.path)  # a connection that only reads may not undo what was left half written
                 uri = f"{self.path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
                 self.db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
                 if write:
@@ -100,14 +100,6 @@ class Store:
                     self._verify()
         except OSError as error:
             raise StoreError(f"{folder}: {error.strerror}; choose another place with --results") from None
-
-    def _undo(self) -> None:
-        """Undo what a killed writer left half written, as its journal says: a connection that only reads may not."""
-        with (
-            suppress(sqlite3.Error),
-            closing(sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True)) as db,
-        ):
-            db.execute("SELECT 1 FROM sqlite_master")
 
     def _open_to_write(self) -> None:
         self._verify()

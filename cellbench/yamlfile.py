@@ -112,7 +112,7 @@ def _measure(node: yaml.Node, known: dict[int, int], depth: int) -> int:
 def _build(
     loader: yaml.SafeLoader, node: yaml.Node, path: Path_, document: Document, faults: list[Fault], depth: int
 ) -> Any:
-    if depth > 50:  # merged keys can be deeper than what was measured
+    if depth > 50:  # what an alias names is measured once, where it stands
         raise _TooMuch("nested more than 50 deep")
     place = f"{document.name}:{node.start_mark.line + 1}"
     document.places.setdefault(path, place)

@@ -11,7 +11,6 @@ import cellbench
 
 HOUSE = Path(cellbench.__file__).parent
 
-LEAVES = {"contained", "errors", "hookspecs", "streams", "statistics"}
 MAY = {
     # a room: what it may import of ours ("" stands for cellbench/__init__)
     "": {"errors"},
