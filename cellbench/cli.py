@@ -16,7 +16,7 @@ import typer
 
 import cellbench
 from cellbench.errors import CellbenchError, Interrupted
-from cellbench.terminal import plain, reader_is_gone
+from cellbench.terminal import reader_is_gone, show
 
 if TYPE_CHECKING:
     from cellbench.experiment import Experiment
@@ -38,7 +38,7 @@ def main() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except CellbenchError as error:
-        print(plain(str(error)), file=sys.stderr)
+        show(str(error), file=sys.stderr)
         raise SystemExit(error.exit_status) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -152,7 +152,7 @@ def run(
     if not no_report:
         if found.answer is not None and not quiet:
             print(f"The report is of these results already. Made again: cellbench report {folder}", file=sys.stderr)
-        print(plain(str(found)))
+        show(str(found))
         print(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
     if found.failed:
         print(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
@@ -211,7 +211,7 @@ def report(
         folder = to if to is not None else folders[0].resolve().parent / several.name_of(folders)
         found = several.report(folders)
         publish(found, folder, form=form)
-    print(plain(str(Results(folder, found))))
+    show(str(Results(folder, found)))
     page = folder / "report.html"
     print(f"Page: {page}")
     if open_page:
@@ -230,7 +230,7 @@ def merge(
     from cellbench.results import Results, write
 
     merged = merge_folders(out, folders)
-    print(plain(str(Results(out, write(out)))))
+    show(str(Results(out, write(out))))
     for line in merged.unlike:
         print(f"Replicas of one cell come from unlike machines: {line}", file=sys.stderr)
     missing = merged.counts.get("missing", 0) + merged.counts.get("failed (machine)", 0)
@@ -255,7 +255,7 @@ def verify(
 
     choice = choice if choice is not None else secrets.randbelow(10**6)
     print(f"Choosing {sample} replicas at random; the same ones again: --choice {choice}", file=sys.stderr)
-    found = verify_folder(folder, sample, choice, on_line=lambda line: print(plain(f"differs: {line}")))
+    found = verify_folder(folder, sample, choice, on_line=lambda line: show(f"differs: {line}"))
     if not found.environment:
         print("The environment is that of the results.")
     ways = [f"{found.exact} bit for bit"] if found.exact else []
@@ -264,7 +264,7 @@ def verify(
     counts = f"{found.points:,} curve points and {found.evaluations:,} final evaluations"
     trained, how = found.exact + found.close, ", ".join(ways) or "none"
     print(f"Trained {trained} of {found.stored:,} replicas again: {counts}; {how}.")
-    print(plain(f"DIFFERENT: {found.difference}") if found.difference else "No difference.")
+    show(f"DIFFERENT: {found.difference}" if found.difference else "No difference.")
     return 1 if found.difference else 0
 
 
@@ -286,7 +286,7 @@ def status(folder: Folder) -> None:
     python, processor = environment["python"], environment["processor"]
     lines.append(f"Started {experiment['started']} with {with_what}, Python {python}, on {processor}")
     lines.append("Complete." if not missing else f"Not complete. To go on:\n  {again(experiment['command'])}")
-    print(plain("\n".join(lines)))
+    show("\n".join(lines))
 
 
 @app.command(name="list")

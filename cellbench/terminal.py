@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 
 def reader_is_gone() -> NoReturn:
@@ -18,6 +18,6 @@ def reader_is_gone() -> NoReturn:
     raise SystemExit(141)
 
 
-def plain(text: str) -> str:
-    """What a terminal only shows: a store that somebody else made could hold characters that steer it."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+def show(text: str, file: TextIO | None = None) -> None:
+    """Print what a terminal is only to show: a store that somebody else made could hold characters that steer it."""
+    print("".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text), file=file)

@@ -9,9 +9,7 @@ import pytest
 
 import cellbench
 from tests.conftest import Command
-from tests.test_run import FAILING
-
-MISTAKE = 'raise RuntimeError("the author\'s own mistake")'
+from tests.test_run import FAILING, MISTAKE
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -251,6 +251,10 @@ class Failing(Cell):
 """
 
 
+MISTAKE = 'raise RuntimeError("the author\'s own mistake")'
+"""The line of it that raises."""
+
+
 def test_a_cell_that_raises(command: Command, write: Callable[..., Path]) -> None:
     """Its replicas are failed by the cell, the traceback is kept once, the rest goes on, exit 1; failures count."""
     Path("bad.py").write_text(FAILING)
@@ -266,12 +270,10 @@ def test_a_cell_that_raises(command: Command, write: Callable[..., Path]) -> Non
     text = Path("results/tiny/failures.txt").read_text()
     assert text.count("the author's own mistake") >= 1
     assert text.count("2 replicas of bad failed") == 1
-    assert 'raise RuntimeError("the author\'s own mistake")' in text, "the author's line is shown"
+    assert MISTAKE in text, "the author's line is shown"
 
 
-HANGING = FAILING.replace('raise RuntimeError("the author\'s own mistake")', "time.sleep(60)").replace(
-    "import torch\n", "import time\n\nimport torch\n"
-)
+HANGING = FAILING.replace(MISTAKE, "time.sleep(60)").replace("import torch\n", "import time\n\nimport torch\n")
 
 SLEEP = "[time.sleep(0.01) for _ in range(6000)]"
 DEAF = HANGING.replace(
@@ -312,9 +314,7 @@ def test_a_cell_that_hears_no_interrupt(command: Command, write: Callable[..., P
 
 
 SLOW_LIBRARY = "import time\n\n[time.sleep(0.01) for _ in range(500)]\nwhole = True\n"
-LAZY = FAILING.replace('raise RuntimeError("the author\'s own mistake")', "import slow_library").replace(
-    "Failing", "Late"
-)
+LAZY = FAILING.replace(MISTAKE, "import slow_library").replace("Failing", "Late")
 
 
 @pytest.mark.slow
