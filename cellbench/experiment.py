@@ -16,7 +16,8 @@ from cellbench.contained import contained
 from cellbench.errors import CellbenchError, ExperimentError, Fault
 from cellbench.keys import FinalKeys, Keys, did_you_mean, fault, short
 from cellbench.plugins import Registry, load_factory
-from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train, pairs, schedule
+from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train, pairs
+from cellbench.schedule import schedule
 from cellbench.task import Task
 from cellbench.yamlfile import Document, Path_, key, override, parse, read
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cellbench.errors import CellbenchError
-from cellbench.records import Pairs, Planned, Settings, schedule
+from cellbench.records import Pairs, Planned, Settings
+from cellbench.schedule import schedule
 from cellbench.streams import Stream
 from cellbench.task import Task
 

@@ -22,7 +22,8 @@ from cellbench.experiment import load as load_experiment
 from cellbench.folder import locked, set_aside
 from cellbench.planning import Plan, cell_digest, prepare, sizer
 from cellbench.plugins import Registry, discover
-from cellbench.records import CellSpec, Chunk, Outcome, schedule
+from cellbench.records import CellSpec, Chunk, Outcome
+from cellbench.schedule import schedule
 from cellbench.store import Store
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellbench.records import Evaluate, Final, ReplicaKey, Solved, Source, pairs, schedule
+from cellbench.records import Evaluate, Final, ReplicaKey, Solved, Source, pairs
+from cellbench.schedule import schedule
 
 KEY = ReplicaKey(
     task="binary_addition",

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cellbench.records import Chunk, CurvePoint, Evaluation, Outcome, schedule
+from cellbench.records import Chunk, CurvePoint, Evaluation, Outcome
+from cellbench.schedule import schedule
 from cellbench.task import Task
 from cellbench.training.data import TrainingData, evaluation_sets, final_groups, final_plan, final_sets
 from cellbench.training.engines import Engine, Floats, Replicas, Scores

@@ -11,7 +11,8 @@ import torch
 
 from cellbench.errors import CellbenchError
 from cellbench.plugins import discover, load_factory
-from cellbench.records import CurvePoint, schedule
+from cellbench.records import CurvePoint
+from cellbench.schedule import schedule
 from cellbench.streams import Stream
 from cellbench.task import Task
 from cellbench.training.data import TrainingData

@@ -32,7 +32,7 @@ Facts = Mapping[str, str]
 Need = tuple[CellSpec, tuple[int, ...], str, str]
 """What a worker is asked to train: cell, hidden sizes, engine, the task's name."""
 
-_ROOMS = ("training", "cells", "tasks", "cell.py", "records.py", "sources.py", "streams.py", "task.py")
+_ROOMS = ("training", "cells", "tasks", "cell.py", "records.py", "schedule.py", "sources.py", "streams.py", "task.py")
 
 
 def of_cells(needs: Sequence[Need]) -> Facts:
