@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import peers
 from peers import Peer, Setting
 
-from cellbench.training.engines.lanes import build
+from cellbench.engines.lanes import build
 
 HERE = Path(__file__).parent
 BAR = Setting()
@@ -175,8 +175,8 @@ def growth(rounds: int, clock: Callable[[], float]) -> None:
 START = """
 import time, torch
 torch.set_num_threads(1)
-from cellbench.training.model import Blueprint
-from cellbench.training.optimizers import OPTIMIZERS
+from cellbench.model.model import Blueprint
+from cellbench.engines.optimizers import OPTIMIZERS
 from cellbench.cells.{cell} import {cell}
 if {tracer}:
     from torch.fx.experimental.proxy_tensor import make_fx

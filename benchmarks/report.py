@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from cellbench import results
 from cellbench.report import csv, tables
-from cellbench.summary import Design, Summary, summarise
+from cellbench.results import results
+from cellbench.summary.summary import Design, Summary, summarise
 from tests.made import curves, experiment
 
 LIMIT = 15.0

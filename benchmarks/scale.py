@@ -73,7 +73,7 @@ def memory() -> float:
 @contextmanager
 def storing(into: dict[str, float]) -> Iterator[None]:
     """Count the seconds that this process spends on storing outcomes."""
-    from cellbench.store import Store
+    from cellbench.store.store import Store
 
     add = Store.add
 
@@ -90,10 +90,11 @@ def storing(into: dict[str, float]) -> Iterator[None]:
 
 def one(replicas: int, cells: int, seeds: int, executor: str, workers: int) -> dict[str, Any]:
     """Train, report, and run again; seconds and memory of each part."""
-    from cellbench import grid, runner
-    from cellbench.experiment import load
-    from cellbench.planning import Plan, sizer
-    from cellbench.plugins import discover
+    from cellbench.experiment.experiment import load
+    from cellbench.planning import grid
+    from cellbench.planning.plan import Plan, sizer
+    from cellbench.plugins.discovery import discover
+    from cellbench.running import runner
 
     took: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +129,7 @@ def one(replicas: int, cells: int, seeds: int, executor: str, workers: int) -> d
 
 def usual(seeds: int) -> dict[str, Any]:
     """The same of replicas of a usual size: 12 of 2,000 steps and 83 evaluations a seed."""
-    from cellbench import runner
+    from cellbench.running import runner
 
     took: dict[str, float] = {}
     keys = {

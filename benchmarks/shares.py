@@ -19,11 +19,12 @@ from typing import Any
 
 import torch
 
-from cellbench.experiment import load
-from cellbench.planning import prepare
-from cellbench.plugins import discover
-from cellbench.training import data, loop, work
-from cellbench.training.engines.lanes.program import Program
+from cellbench.engines.lanes.program import Program
+from cellbench.experiment.experiment import load
+from cellbench.planning.plan import prepare
+from cellbench.plugins.discovery import discover
+from cellbench.training import data, loop
+from cellbench.training import worker as work
 
 PARTS = ("training", "evaluation", "final evaluation", "drawing training data", "drawing other sets", "rest")
 

@@ -9,31 +9,27 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import pluggy
-
 from cellbench.errors import CellbenchError
+from cellbench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from cellbench.cell import Cell, State, TorchCell
-    from cellbench.results import Results, load
-    from cellbench.runner import run
+    from cellbench.results.results import Results, load
+    from cellbench.running.runner import run
     from cellbench.task import Task
-    from cellbench.training.one import train
+    from cellbench.training.single import train
 
 __version__ = "0.1.0"
-
-hookimpl = pluggy.HookimplMarker("cellbench")
-"""Marks a function of a plugin as an implementation of one of cellbench's hooks."""
 
 _LAZY = {
     "Cell": "cellbench.cell",
     "State": "cellbench.cell",
     "TorchCell": "cellbench.cell",
     "Task": "cellbench.task",
-    "Results": "cellbench.results",
-    "load": "cellbench.results",
-    "run": "cellbench.runner",
-    "train": "cellbench.training.one",
+    "Results": "cellbench.results.results",
+    "load": "cellbench.results.results",
+    "run": "cellbench.running.runner",
+    "train": "cellbench.training.single",
 }
 
 __all__ = [

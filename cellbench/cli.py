@@ -16,11 +16,11 @@ import typer
 
 import cellbench
 from cellbench.errors import CellbenchError, Interrupted
-from cellbench.terminal import reader_is_gone, show
+from cellbench.terminal.output import reader_is_gone, show
 
 if TYPE_CHECKING:
-    from cellbench.experiment import Experiment
-    from cellbench.planning import Plan
+    from cellbench.experiment.experiment import Experiment
+    from cellbench.planning.plan import Plan
 
 app = typer.Typer(
     help="Does my recurrent cell beat LSTM? A fair, fast benchmark of recurrent cells on binary addition.",
@@ -116,9 +116,10 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> int:
     """Train what is missing, then report. Killed and run again, it goes on where it was."""
-    from cellbench import environment, parts
-    from cellbench.planning import prepare
-    from cellbench.runner import run as run_experiment
+    from cellbench import environment
+    from cellbench.planning import part as parts
+    from cellbench.planning.plan import prepare
+    from cellbench.running.runner import run as run_experiment
 
     if executor not in ("local", "dask"):
         raise CellbenchError(f"--executor {executor}: must be local or dask")
@@ -130,7 +131,7 @@ def run(
     if dry_run:
         print(_dry_run(prepare(loaded, folder, only=part, shard=number, fresh=fresh)))
         return 0
-    from cellbench.progress import shown
+    from cellbench.terminal.progress import shown
 
     workers = workers or environment.usable_cores()
     try:
@@ -168,16 +169,20 @@ def _resume() -> str:
 def _load(experiment: Path | None, cells: list[str], overrides: list[str]) -> Experiment:
     from importlib import resources
 
-    from cellbench.experiment import load
-    from cellbench.plugins import discover
+    from cellbench.experiment.experiment import load
+    from cellbench.plugins.discovery import discover
 
-    source = experiment if experiment is not None else Path(str(resources.files("cellbench").joinpath("default.yaml")))
+    source = (
+        experiment
+        if experiment is not None
+        else Path(str(resources.files("cellbench.experiment").joinpath("default.yaml")))
+    )
     return load(source, discover(), overrides=overrides, extra_cells=cells)
 
 
 def _dry_run(plan: Plan) -> str:
-    from cellbench.calibration import estimate
-    from cellbench.progress import duration, introduction
+    from cellbench.planning.calibration import estimate
+    from cellbench.terminal.progress import duration, introduction
 
     lines = introduction(plan)
     lines.append(f"Points: {len({p.point for p in plan.selected})}. Cells: {len(plan.experiment.cells)}.")
@@ -198,7 +203,7 @@ def report(
     open_page: Annotated[bool, typer.Option("--open", help="Open report.html in the browser.")] = False,
 ) -> None:
     """Make the tables, the charts and the page again, also in the middle of a run; several folders in one report."""
-    from cellbench.results import Results, publish, write
+    from cellbench.results.results import Results, publish, write
 
     if form not in ("png", "svg"):
         raise CellbenchError(f"--format {form}: must be png or svg")
@@ -206,7 +211,7 @@ def report(
         folder = folders[0]
         found = write(folder, form=form)
     else:
-        from cellbench import several
+        from cellbench.results import several
 
         folder = to if to is not None else folders[0].resolve().parent / several.name_of(folders)
         found = several.report(folders)
@@ -226,8 +231,8 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results of the parts.")],
 ) -> None:
     """Unite the results of shards; again, and in any order, it gives the same."""
-    from cellbench.merge import merge as merge_folders
-    from cellbench.results import Results, write
+    from cellbench.results.results import Results, write
+    from cellbench.store.merge import merge as merge_folders
 
     merged = merge_folders(out, folders)
     show(str(Results(out, write(out))))
@@ -251,7 +256,7 @@ def verify(
     """
     import secrets
 
-    from cellbench.verify import verify as verify_folder
+    from cellbench.running.verify import verify as verify_folder
 
     choice = choice if choice is not None else secrets.randbelow(10**6)
     print(f"Choosing {sample} replicas at random; the same ones again: --choice {choice}", file=sys.stderr)
@@ -271,8 +276,8 @@ def verify(
 @app.command()
 def status(folder: Folder) -> None:
     """What is in a results folder, complete or not, with which versions, and the command to go on."""
-    from cellbench.results import again
-    from cellbench.store import Store
+    from cellbench.results.results import again
+    from cellbench.store.store import Store
 
     with Store(folder, write=False) as store:
         experiment, counts, unplanned = store.experiment(), store.counts(), store.unplanned()
@@ -292,7 +297,7 @@ def status(folder: Folder) -> None:
 @app.command(name="list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """The cells and tasks that are installed, and the plugins that are broken."""
-    from cellbench.plugins import Entry, discover
+    from cellbench.plugins.discovery import Entry, discover
 
     registry = discover()
 
@@ -323,7 +328,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fa
 def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Versions, hardware and plugins, for bug reports."""
     from cellbench.environment import describe
-    from cellbench.plugins import discover
+    from cellbench.plugins.discovery import discover
 
     facts = describe(discover())
     if as_json:
@@ -340,7 +345,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
 @app.command()
 def schema() -> None:
     """The JSON schema of an experiment file, for editors."""
-    from cellbench.keys import schema as experiment_schema
+    from cellbench.experiment.sections import schema as experiment_schema
 
     print(json.dumps(experiment_schema(), indent=2))
 
@@ -364,7 +369,7 @@ def new(
     experiment: Annotated[Path | None, typer.Option(metavar="FILE", help="A commented experiment instead.")] = None,
 ) -> None:
     """Write a plugin package around a new cell, or an experiment file."""
-    from cellbench.scaffold import new_experiment, new_package
+    from cellbench.scaffold.scaffold import new_experiment, new_package
 
     if (name is None) == (experiment is None):
         raise CellbenchError("give a name, `cellbench new mycell`, or a file, `cellbench new --experiment mine.yaml`")
@@ -383,7 +388,7 @@ def build(
     isa: Annotated[str | None, typer.Option(metavar="NAME", help="For other nodes: avx512, avx2 or sse2.")] = None,
 ) -> int:
     """Compile an experiment's cells into the cache, for nodes without a compiler; exit 1 if one was refused."""
-    from cellbench.runner import build as build_experiment
+    from cellbench.running.runner import build as build_experiment
 
     built = build_experiment(_load(experiment, cell or [], set_ or []), isa)
     for line, _ in built:

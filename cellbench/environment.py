@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -12,13 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import cellbench
-from cellbench.plugins import Registry
+from cellbench.plugins.discovery import Registry
 
-PACKAGES = (
-    "torch", "numpy", "scipy", "pandas", "pluggy", "pydantic", "pyyaml", "tabulate", "typer", "rich", "altair",
-    "vl-convert-python", "jinja2", "platformdirs", "filelock", "distributed",
-)  # fmt: skip
+_EXTRA = 'extra == "dask"'
+"""Of the extras, the one that a run may use."""
 
 
 def usable_cores() -> int:
@@ -46,7 +44,7 @@ def _cgroup_quota() -> float | None:
 def describe(registry: Registry) -> dict[str, Any]:
     """Everything that a bug report or a reviewer asks for, without importing torch."""
     versions = {}
-    for package in PACKAGES:
+    for package in _packages():
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -54,7 +52,7 @@ def describe(registry: Registry) -> dict[str, Any]:
     entries = [*registry.cells.values(), *registry.tasks.values()]
     plugins = {e.distribution: e.version for e in entries if e.distribution != "cellbench"}
     return {
-        "cellbench": cellbench.__version__,
+        "cellbench": importlib.metadata.version("cellbench"),
         "commit": _commit(),
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
@@ -67,6 +65,13 @@ def describe(registry: Registry) -> dict[str, Any]:
         "plugins": dict(sorted(plugins.items())),
         "broken": [str(b) for b in registry.broken],
     }
+
+
+def _packages() -> list[str]:
+    """Name the distributions that cellbench itself requires, in pyproject's order."""
+    required = importlib.metadata.requires("cellbench") or []
+    asked = (text for text in required if "extra ==" not in text or _EXTRA in text)
+    return [re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in asked]
 
 
 @lru_cache(maxsize=1)

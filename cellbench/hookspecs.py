@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 hookspec = pluggy.HookspecMarker("cellbench")
 
+hookimpl = pluggy.HookimplMarker("cellbench")
+"""Marks a function of a plugin as an implementation of one of cellbench's hooks."""
+
 GROUP = "cellbench"
 """The entry-point group."""
 

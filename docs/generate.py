@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from cellbench.keys import (
+from cellbench.experiment.sections import (
     CellKeys,
     EvaluateKeys,
     FinalKeys,
@@ -60,7 +60,7 @@ def _default(name: str, field: FieldInfo) -> str:
 
 def schema_sql() -> str:
     """The store's schema, as it is."""
-    text = resources.files("cellbench").joinpath("schema.sql").read_text(encoding="utf-8")
+    text = resources.files("cellbench.store").joinpath("schema.sql").read_text(encoding="utf-8")
     return f"```sql\n{text.rstrip()}\n```"
 
 

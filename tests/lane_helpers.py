@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
+from cellbench.engines import lanes, reference
+from cellbench.engines.optimizers import OPTIMIZERS
+from cellbench.model.model import Blueprint
 from cellbench.streams import Stream
 from cellbench.tasks.binary_addition import BinaryAddition
-from cellbench.training.engines import lanes, reference
-from cellbench.training.model import Blueprint
-from cellbench.training.optimizers import OPTIMIZERS
 
 CELLS = {"rnn": rnn, "lstm": lstm, "gru": gru}
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32]]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cellbench.results import Report, draw
+from cellbench.results.results import Report, draw
 from tests.browser import Browser, chromium, opened
 from tests.conftest import missing
 from tests.made import report

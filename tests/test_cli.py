@@ -30,7 +30,7 @@ def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
 def test_a_report_imports_little() -> None:
     """No torch (200 MiB), no scipy.stats (45 MiB and 0.3 s), no vl_convert, whose V8 takes 100 MiB when it draws."""
     code = (
-        "import sys\nimport cellbench.results, cellbench.report.charts, cellbench.report.page\n"
+        "import sys\nimport cellbench.results.results, cellbench.report.charts, cellbench.report.page\n"
         "heavy = {'torch', 'scipy.stats', 'scipy.optimize', 'vl_convert'} & set(sys.modules)\nassert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -15,13 +15,14 @@ from torch import nn
 from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
+from cellbench.engines import reference, stack
+from cellbench.engines.choice import Choice, choose
+from cellbench.engines.engine import Refused
+from cellbench.engines.optimizers import OPTIMIZERS
 from cellbench.errors import CellError
+from cellbench.model.model import Blueprint, Model
 from cellbench.streams import Stream
 from cellbench.tasks.binary_addition import BinaryAddition
-from cellbench.training.engines import Refused, reference, stack
-from cellbench.training.engines.choice import Choice, choose
-from cellbench.training.model import Blueprint, Model
-from cellbench.training.optimizers import OPTIMIZERS
 from tests import cells_for_tests as odd
 
 TASK = BinaryAddition()

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cellbench.errors import ExperimentError
-from cellbench.experiment import load, resolve
-from cellbench.keys import schema
-from cellbench.plugins import discover
-from cellbench.yamlfile import parse
+from cellbench.experiment.document import parse
+from cellbench.experiment.experiment import load, resolve
+from cellbench.experiment.sections import schema
+from cellbench.plugins.discovery import discover
 from tests.conftest import TINY, Command
 
 REGISTRY = discover()
@@ -147,7 +147,7 @@ def test_shipped_experiments_are_sound(path: Path) -> None:
 
 def test_the_packaged_default_is_the_shipped_one() -> None:
     """`cellbench run` without a file runs experiments/default.yaml."""
-    packaged = resources.files("cellbench").joinpath("default.yaml").read_text()
+    packaged = resources.files("cellbench.experiment").joinpath("default.yaml").read_text()
     assert packaged == (Path(__file__).parent.parent / "experiments/default.yaml").read_text()
 
 

@@ -22,13 +22,13 @@ from typing import Any
 import pytest
 import yaml
 
-from cellbench import dispatch, results
 from cellbench.errors import CellbenchError, Interrupted, StoreError
-from cellbench.executors import Processes
+from cellbench.executors import Processes, dispatch
 from cellbench.executors.dask import Dask
-from cellbench.runner import PRELOAD, Finished
-from cellbench.runner import run as run_experiment
-from cellbench.schema import VERSION
+from cellbench.results import results
+from cellbench.running.runner import PRELOAD, Finished
+from cellbench.running.runner import run as run_experiment
+from cellbench.store.schema import VERSION
 from tests.conftest import TINY, missing
 from tests.test_dask import scheduler, worker
 from tests.test_merge import go
@@ -57,7 +57,7 @@ def run_in_a_process(experiment: dict[str, Any], folder: str) -> None:
 def started(experiment: dict[str, Any], folder: str) -> Any:
     """A run in a process of its own, which finds torch imported already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.test_faults", "cellbench.training.engines.lanes.engine"])
+    context.set_forkserver_preload(["tests.test_faults", "cellbench.engines.lanes.engine"])
     process = context.Process(target=run_in_a_process, args=(experiment, folder))
     process.start()
     return process

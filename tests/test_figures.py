@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cellbench.summary.curves import learning_curves, quartiles, thinned
 from cellbench.summary.figures import ALL_POINTS, Figures
-from cellbench.summary.learning import learning_curves, quartiles, thinned
 from cellbench.summary.selection import select
 from tests.made import REFERENCES, curves, report
 from tests.synthetic import design, evaluations, lognormal, runs

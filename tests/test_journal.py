@@ -15,16 +15,16 @@ import pytest
 import yaml
 
 from cellbench.errors import StoreError
-from cellbench.runner import Finished
-from cellbench.runner import run as run_experiment
+from cellbench.running.runner import Finished
+from cellbench.running.runner import run as run_experiment
 from tests.conftest import TINY, Command
 from tests.test_run import exports
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from cellbench import folder
-from cellbench.store import Store
+from cellbench.store import folder
+from cellbench.store.store import Store
 
 if sys.argv[2] == "network":
     folder._NETWORK |= {line.split()[2].partition(".")[0] for line in open("/proc/mounts")}

@@ -12,10 +12,10 @@ import torch
 from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
-from cellbench.training.engines import lanes
-from cellbench.training.engines.lanes import build
-from cellbench.training.model import Blueprint, loss
-from cellbench.training.optimizers import OPTIMIZERS
+from cellbench.engines import lanes
+from cellbench.engines.lanes import build
+from cellbench.engines.optimizers import OPTIMIZERS
+from cellbench.model.model import Blueprint, loss
 from tests.conftest import missing
 from tests.lane_helpers import CELLS, addition, blueprint, engine, losses
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from cellbench.cells.rnn import rnn
-from cellbench.training.engines import Refused
-from cellbench.training.engines.lanes import build, cache, prepare
-from cellbench.training.optimizers import OPTIMIZERS
+from cellbench.engines.engine import Refused
+from cellbench.engines.lanes import build, cache, prepare
+from cellbench.engines.optimizers import OPTIMIZERS
 from tests import lane_cells as odd
 from tests.lane_helpers import blueprint, engine
 
@@ -220,7 +220,7 @@ def test_an_unknown_instruction_set_is_a_refusal(monkeypatch: pytest.MonkeyPatch
 
 def test_a_refusal_is_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker need not trace a cell again to learn that it cannot be carried."""
-    from cellbench.training.engines.lanes import engine as module
+    from cellbench.engines.lanes import engine as module
 
     for _ in range(2):
         with pytest.raises(Refused, match="linalg_matrix_exp"):
@@ -250,7 +250,7 @@ def test_a_worker_with_a_warm_cache_does_not_trace(folder: Path) -> None:
         "import sys, torch; torch.set_num_threads(1)\n"
         "from tests.test_lanes_cache import ready\n"
         "ready()\n"
-        "late = {'torch._dynamo', 'sympy', 'cellbench.training.engines.lanes.lower'}\n"
+        "late = {'torch._dynamo', 'sympy', 'cellbench.engines.lanes.code.lower'}\n"
         "late &= set(sys.modules)\n"
         "assert not late, late"
     )

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from cellbench.cell import Cell
+from cellbench.engines import reference
+from cellbench.engines.engine import Refused
+from cellbench.engines.lanes import prepare
+from cellbench.engines.optimizers import OPTIMIZERS
 from cellbench.errors import CellError
-from cellbench.training.engines import Refused, reference
-from cellbench.training.engines.lanes import prepare
-from cellbench.training.optimizers import OPTIMIZERS
 from tests import lane_cells as odd
 from tests.lane_helpers import addition, blueprint, losses
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from cellbench.training.engines.lanes import build
+from cellbench.engines.lanes import build
 from tests.conftest import missing
 
 FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {

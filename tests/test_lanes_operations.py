@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cellbench.training.engines import Refused
-from cellbench.training.engines.lanes import prepare
-from cellbench.training.engines.lanes.cache import FOLDER_VARIABLE
-from cellbench.training.engines.lanes.engine import program_for
-from cellbench.training.engines.lanes.graphs import operation
-from cellbench.training.engines.lanes.operations import OPERATIONS, Pointwise
-from cellbench.training.engines.lanes.trace import trace
-from cellbench.training.optimizers import OPTIMIZERS
+from cellbench.engines.engine import Refused
+from cellbench.engines.lanes import prepare
+from cellbench.engines.lanes.cache import FOLDER_VARIABLE
+from cellbench.engines.lanes.code.operations import OPERATIONS, Pointwise
+from cellbench.engines.lanes.engine import program_for
+from cellbench.engines.lanes.graph.graphs import operation
+from cellbench.engines.lanes.graph.trace import trace
+from cellbench.engines.optimizers import OPTIMIZERS
 from tests.lane_cells import Base
 from tests.lane_helpers import blueprint
 

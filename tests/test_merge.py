@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from cellbench import results
 from cellbench.errors import StoreError
-from cellbench.merge import merge
-from cellbench.runner import run as run_experiment
+from cellbench.results import results
+from cellbench.running.runner import run as run_experiment
+from cellbench.store.merge import merge
 from tests.conftest import TINY, Command, reseal
 from tests.test_run import exports
 

@@ -14,8 +14,8 @@ from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
 from cellbench.errors import CellError
-from cellbench.training.model import Blueprint, Model, measure
-from cellbench.training.sizes import largest_fitting
+from cellbench.model.model import Blueprint, Model, measure
+from cellbench.model.sizes import largest_fitting
 from tests import cells_for_tests as odd
 
 
@@ -144,8 +144,8 @@ def test_a_factory_that_breaks_the_contract_is_named(factory: Any, said: str) ->
 
 def test_golden_trajectory() -> None:
     """The reference engine's first losses; if they change beyond rounding, numbers_version must rise."""
-    from cellbench.training.engines import reference
-    from cellbench.training.optimizers import OPTIMIZERS
+    from cellbench.engines import reference
+    from cellbench.engines.optimizers import OPTIMIZERS
     from tests.test_engines import data
 
     plan = blueprint(lstm, 4)

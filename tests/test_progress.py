@@ -24,14 +24,15 @@ import pytest
 from rich.console import Console
 
 import cellbench
-from cellbench import grid, planning
-from cellbench.experiment import load
-from cellbench.pace import fit
-from cellbench.planning import EngineChoice, Plan
-from cellbench.plugins import discover
-from cellbench.progress import Display, State, duration, introduction
-from cellbench.records import CellSpec, Chunk, Fit, Outcome
-from cellbench.runner import Finished
+from cellbench.experiment.experiment import load
+from cellbench.planning import grid
+from cellbench.planning import plan as planning
+from cellbench.planning.plan import EngineChoice, Plan
+from cellbench.plugins.discovery import discover
+from cellbench.records.settings import CellSpec, Chunk, Fit, Outcome
+from cellbench.running.runner import Finished
+from cellbench.terminal.progress import Display, State, duration, introduction
+from cellbench.terminal.remaining import fit
 from tests.conftest import missing
 
 # Of the default experiment on two cores beside other work: (cell, hidden size, bits, batch size, multiply-adds a step,
@@ -62,7 +63,7 @@ def chunks(engine: str = "lanes") -> list[tuple[Chunk, float]]:
     sizes = {row[:2]: row[4:6] for row in MEASURED}
     took = [row[6] for row in MEASURED] if engine == "lanes" else BY_STACK
     seconds = {row[:4]: each for row, each in zip(MEASURED, took, strict=True)}
-    experiment = load(Path(cellbench.__file__).with_name("default.yaml"), discover())
+    experiment = load(Path(cellbench.__file__).with_name("experiment") / "default.yaml", discover())
 
     def size(cell: CellSpec, kind: str, number: int) -> Fit:
         adds, state = sizes[cell.name, number]

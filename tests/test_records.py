@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellbench.records import Evaluate, Final, ReplicaKey, Solved, Source, pairs
-from cellbench.schedule import schedule
+from cellbench.records.schedule import schedule
+from cellbench.records.settings import Evaluate, Final, ReplicaKey, Solved, Source, pairs
 
 KEY = ReplicaKey(
     task="binary_addition",

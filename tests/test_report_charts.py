@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 
 from cellbench.errors import StoreError
-from cellbench.report import charts, look
+from cellbench.report import charts
+from cellbench.report import palette as look
+from cellbench.report.drawing import Pictures
 from cellbench.report.figure import MOST_DRAWN, Figure, first_shown, pruned
-from cellbench.report.pictures import Pictures
 from cellbench.summary.figures import Figures
 from tests.made import REFERENCES, report
 from tests.synthetic import lognormal

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import cellbench
-from cellbench import results
-from cellbench.runner import Event, Finished
+from cellbench.results import results
+from cellbench.running.runner import Event, Finished
 from tests.conftest import Command
 
 

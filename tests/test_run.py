@@ -23,11 +23,11 @@ import yaml
 
 import cellbench
 from cellbench.errors import Interrupted
-from cellbench.planning import Plan
-from cellbench.runner import Finished
-from cellbench.runner import run as run_experiment
-from cellbench.schema import VERSION
-from cellbench.store import VOLATILE
+from cellbench.planning.plan import Plan
+from cellbench.running.runner import Finished
+from cellbench.running.runner import run as run_experiment
+from cellbench.store.schema import VERSION
+from cellbench.store.store import VOLATILE
 from tests.conftest import TINY, Command, reseal
 
 EXPORTS = ("runs.csv", "curves.csv", "accuracy.csv", "summary.csv", "comparisons.csv", "summary.md")
@@ -124,9 +124,9 @@ def test_what_happens_when_a_cell_file_is_edited() -> None:
 def test_what_happens_on_an_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another version trains nothing; another numbers_version trains everything."""
     trained(TINY)
-    monkeypatch.setattr(cellbench, "__version__", "99.0")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "99.0")
     assert trained(TINY) == []
-    monkeypatch.setattr("cellbench.records.ReplicaKey.__init__.__defaults__", (2,))
+    monkeypatch.setattr("cellbench.records.settings.ReplicaKey.__init__.__defaults__", (2,))
     assert set(trained(TINY)) == ALL
 
 
@@ -338,7 +338,7 @@ def test_a_timeout_during_an_import(
 
 def test_a_second_run_at_the_same_time_is_refused(command: Command, write: Callable[..., Path]) -> None:
     """While a run holds the folder, another is told so and ends with 2."""
-    from cellbench.folder import locked
+    from cellbench.store.folder import locked
 
     with locked(Path("results/tiny")):
         ended = command("run", write(), "--workers", 1)

@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from cellbench import CellbenchError, experiment, keys, plugins
+from cellbench import CellbenchError
 from cellbench.conformance import LAWS
 from cellbench.conformance.report import subject_of
-from cellbench.scaffold import new_experiment, new_package
+from cellbench.experiment import experiment
+from cellbench.experiment import sections as keys
+from cellbench.plugins import discovery as plugins
+from cellbench.scaffold.scaffold import new_experiment, new_package
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import cellbench
-from cellbench import seal
+from cellbench.results import seal
 from tests.conftest import Command, Ended
 
 FOLDER = Path("results/tiny")

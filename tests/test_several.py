@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cellbench import several
 from cellbench.errors import CellbenchError
-from cellbench.results import load
+from cellbench.results import several
+from cellbench.results.results import load
 from tests.conftest import Command
 
 Write = Callable[..., Path]

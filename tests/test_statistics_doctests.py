@@ -16,7 +16,7 @@ import cellbench.summary
 
 MODULES = [
     "cellbench.report.tables",
-    "cellbench.report.layout",
+    "cellbench.report.rows",
     "cellbench.report.latex",
     *(f"cellbench.{room.__name__.split('.')[1]}.{module.name}"
       for room in (cellbench.statistics, cellbench.summary) for module in pkgutil.iter_modules(room.__path__)),

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from cellbench import results
 from cellbench.errors import StoreError
-from cellbench.records import CurvePoint, Outcome, Replica
-from cellbench.runner import run as run_experiment
-from cellbench.store import Store
+from cellbench.records.settings import CurvePoint, Outcome, Replica
+from cellbench.results import results
+from cellbench.running.runner import run as run_experiment
+from cellbench.store.store import Store
 from tests.conftest import TINY, Command, reseal
 from tests.test_run import exports
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from cellbench.cell import Cell
-from cellbench.contained import Timeout
-from cellbench.training.engines import Refused, lanes
-from cellbench.training.model import Blueprint
-from cellbench.training.optimizers import OPTIMIZERS
+from cellbench.engines import lanes
+from cellbench.engines.engine import Refused
+from cellbench.engines.optimizers import OPTIMIZERS
+from cellbench.model.model import Blueprint
+from cellbench.plugins.contained import Timeout
 from cellbench.training.timeout import limit
 
 

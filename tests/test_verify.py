@@ -7,8 +7,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from cellbench.runner import run as run_experiment
-from cellbench.verify import verify
+from cellbench.running.runner import run as run_experiment
+from cellbench.running.verify import verify
 from tests.conftest import TINY, Command
 from tests.test_run import FAILING, MINE
 
@@ -88,7 +88,7 @@ def test_verify_with_another_text_of_a_plugin(command: Command) -> None:
     )
     found = verify(Path("out"))
     assert (found.exact, found.difference) == (2, "")
-    import cellbench.records
+    import cellbench.records.settings
 
     with sqlite3.connect("out/runs.sqlite") as db:
         # a store as another version of the built-in cells' module would have made it
@@ -96,9 +96,9 @@ def test_verify_with_another_text_of_a_plugin(command: Command) -> None:
             "SELECT key, seed, learning_rate, key_text FROM replica JOIN family USING (family) "
             """WHERE key_text LIKE '%"cell":"rnn"%'"""
         ).fetchone()
-        old = cellbench.records.ReplicaKey.parse(text).member(seed, rate)
-        source = cellbench.records.Source("cellbench.cells.rnn", "# an older text")
-        new = cellbench.records.replace(old, cell_sources=(source.sha256,))
+        old = cellbench.records.settings.ReplicaKey.parse(text).member(seed, rate)
+        source = cellbench.records.settings.Source("cellbench.cells.rnn", "# an older text")
+        new = cellbench.records.settings.replace(old, cell_sources=(source.sha256,))
         db.execute("INSERT INTO source VALUES (?, ?, ?)", (source.sha256, source.module, source.text))
         for table in ("plan", "replica"):
             db.execute(f"UPDATE {table} SET key = ? WHERE key = ?", (new.digest(), key))

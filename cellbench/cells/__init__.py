@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from cellbench import hookimpl
-from cellbench.hookspecs import RegisterCell
+from cellbench.hookspecs import RegisterCell, hookimpl
 
 
 @hookimpl

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from cellbench import plugins
 from cellbench.conformance import Subject
 from cellbench.conformance.report import Report, report
+from cellbench.plugins import discovery as plugins
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 

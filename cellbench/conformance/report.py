@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from cellbench import plugins, sources
 from cellbench.conformance import Check, Result, Subject, checks
 from cellbench.errors import CellError
+from cellbench.plugins import discovery as plugins
+from cellbench.plugins import sources
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from cellbench.cell import State
-from cellbench.contained import contained
-from cellbench.records import pairs
-from cellbench.training.model import Blueprint, Model
+from cellbench.model.model import Blueprint, Model
+from cellbench.plugins.contained import contained
+from cellbench.records.settings import pairs
 
 BATCHES = (1, 2, 7, 64)
 """Batch sizes at which shapes are checked."""

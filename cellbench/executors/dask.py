@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cellbench.errors import CellbenchError, Interrupted
-from cellbench.executors.contract import WorkerDied
+from cellbench.executors.executor import WorkerDied
 
 T = TypeVar("T")
 

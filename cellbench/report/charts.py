@@ -10,9 +10,9 @@ import altair as alt
 import pandas as pd
 from altair.utils.schemapi import debug_mode
 
-from cellbench.report import look
+from cellbench.report import palette as look
+from cellbench.report.drawing import Pictures
 from cellbench.report.figure import CHOICE, Control, Encodings, Figure, base, first_shown, layers, stacked, tips, title
-from cellbench.report.pictures import Pictures
 from cellbench.summary import words
 from cellbench.summary.figures import ALL_POINTS, COSTS, PICKED, TUNED, Figures
 

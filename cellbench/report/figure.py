@@ -13,7 +13,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from cellbench.report import look
+from cellbench.report import palette as look
 from cellbench.summary.figures import Figures
 
 MOST_DRAWN = 8

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cellbench.report.layout import known, number, p_value, ratio, share, span, steps, steps_rows, typical
-from cellbench.summary import Design, Summary, words
+from cellbench.report.rows import known, number, p_value, ratio, share, span, steps, steps_rows, typical
+from cellbench.summary import words
 from cellbench.summary.design import Value, axis_word, point_name, value_word
+from cellbench.summary.summary import Design, Summary
 
 
 @dataclass(frozen=True)

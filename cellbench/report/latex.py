@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from cellbench.report import grids
 from cellbench.report.grids import Grid
-from cellbench.report.layout import BRIEF, HEADS, legend, overview, printable
-from cellbench.summary import Design, Summary
+from cellbench.report.rows import BRIEF, HEADS, legend, overview, printable
+from cellbench.summary.summary import Design, Summary
 
 _LITERAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",

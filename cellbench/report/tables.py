@@ -10,15 +10,9 @@ from tabulate import tabulate
 
 from cellbench.report import grids
 from cellbench.report.grids import Grid
-from cellbench.report.layout import (
-    BRIEF,
-    HEADS,
-    legend,
-    overview,
-    printable,
-    span,
-)  # fmt: skip
-from cellbench.summary import Design, Summary, Verdict, words
+from cellbench.report.rows import BRIEF, HEADS, legend, overview, printable, span
+from cellbench.summary import words
+from cellbench.summary.summary import Design, Summary, Verdict
 
 WIDTH = 100
 """Columns of the terminal's text."""

@@ -14,7 +14,7 @@ import pandas as pd
 from cellbench.statistics.arrays import Flags, Floats
 from cellbench.statistics.comparison import holm
 from cellbench.statistics.intervals import LEAST_SEEDS, UNKNOWN, Estimate, gaffke, interval, wilson
-from cellbench.summary.pairs import ALL, POINT, Scope
+from cellbench.summary.comparisons import ALL, POINT, Scope
 from cellbench.summary.selection import METRICS, Common, Key, Replicas, Seeds, common
 from cellbench.summary.verdicts import FEWEST_POINTS
 

@@ -17,10 +17,11 @@ import pandas as pd
 
 from cellbench.statistics.intervals import LEAST_SEEDS, interval, mean, pool, wilson
 from cellbench.statistics.survival import solved
-from cellbench.summary import Summary, words
+from cellbench.summary import words
+from cellbench.summary.curves import learning_curves
 from cellbench.summary.design import Design, axis_word, point_name, setting, value_word
-from cellbench.summary.learning import learning_curves
 from cellbench.summary.selection import Replicas, common
+from cellbench.summary.summary import Summary
 
 ALL_POINTS = "all points"
 PICKED, TUNED = "picked", "tuned"

@@ -6,8 +6,8 @@ import math
 
 from cellbench.statistics.intervals import LEAST_SEEDS
 from cellbench.summary import words
+from cellbench.summary.comparisons import ALL, AxisRow, Row
 from cellbench.summary.design import axis_word, value_word
-from cellbench.summary.pairs import ALL, AxisRow, Row
 from cellbench.summary.verdicts import FEWEST_POINTS, WITHIN, Context, plain_word, turning, word
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from cellbench.statistics.intervals import LEAST_SEEDS, interval
 from cellbench.summary import words
+from cellbench.summary.comparisons import ALL, AxisRow, Row
 from cellbench.summary.design import Design, axis_word, point_name, value_word
-from cellbench.summary.pairs import ALL, AxisRow, Row
 from cellbench.summary.selection import Replicas
 
 FEWEST_POINTS = 3

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from cellbench import hookimpl
-from cellbench.hookspecs import RegisterTask
+from cellbench.hookspecs import RegisterTask, hookimpl
 
 
 @hookimpl

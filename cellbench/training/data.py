@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.records import Pairs, Settings, Value
+from cellbench.records.settings import Pairs, Settings, Value
 from cellbench.streams import Stream
 from cellbench.task import Parameters, Task
 from cellbench.training.recent import Recent

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cellbench.records import Chunk, CurvePoint, Evaluation, Outcome
-from cellbench.schedule import schedule
+from cellbench.engines.engine import Engine, Floats, Replicas, Scores
+from cellbench.model.model import Blueprint, Model
+from cellbench.records.schedule import schedule
+from cellbench.records.settings import Chunk, CurvePoint, Evaluation, Outcome
 from cellbench.task import Task
 from cellbench.training.data import TrainingData, evaluation_sets, final_groups, final_plan, final_sets
-from cellbench.training.engines import Engine, Floats, Replicas, Scores
-from cellbench.training.model import Blueprint, Model
 from cellbench.training.stopping import Streaks, first_lost
 
 Finals = dict[int, tuple[tuple[Evaluation, ...], float]]

@@ -1,0 +1,76 @@
+"""Which engine trains a cell: the one asked for, or the fastest that can carry it, with the reason."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cellbench.engines.engine import Engine, Refused
+from cellbench.engines.optimizers import Optimizer
+from cellbench.errors import CellError
+from cellbench.model.model import Blueprint
+from cellbench.plugins.contained import contained
+
+
+def fastest_first(hidden_size: int) -> tuple[str, ...]:
+    """The engines in the order of their speed on a CPU, for a cell whose largest hidden size is this.
+
+    By `benchmarks/engines.py --sizes` (docs/engines.md has its numbers): lanes leads up to 512 units, where the
+    library's matrix products draw level; a stack of 32 pays up to 128 units, and one replica at a time beyond them.
+    """
+    if hidden_size <= 128:
+        return ("lanes", "stack", "reference")
+    return ("lanes", "reference", "stack") if hidden_size <= 512 else ("reference", "lanes", "stack")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine of one cell, and why: one line, empty if there is nothing to say."""
+
+    engine: str
+    reason: str
+
+
+def prepare(name: str, blueprint: Blueprint, optimizer: Optimizer, clip_norm: float | None) -> Engine:
+    """The named engine, ready for one model.
+
+    Raises:
+        Refused: it cannot carry the cell.
+    """
+    module = importlib.import_module(f"cellbench.engines.{name}")
+    engine: Engine = module.prepare(blueprint, optimizer=optimizer, clip_norm=clip_norm)
+    return engine
+
+
+def choose(wanted: str, blueprints: Sequence[Blueprint], optimizer: Optimizer, clip_norm: float | None) -> Choice:
+    """The engine for a cell at all its hidden sizes, so that a cell is never trained by two.
+
+    Args:
+        wanted: `auto`, or an engine's name.
+        blueprints: one a hidden size.
+        optimizer, clip_norm: of the experiment.
+
+    Raises:
+        CellError: the engine asked for refuses, or none can carry the cell.
+    """
+    reasons = []
+    largest = max(blueprint.hidden_size for blueprint in blueprints)
+    for name in fastest_first(largest) if wanted == "auto" else (wanted,):
+        try:
+            with contained():
+                for blueprint in blueprints:
+                    prepare(name, blueprint, optimizer, clip_norm)
+        except Refused as refusal:
+            reasons.append(f"not {name}: {refusal}")
+            continue
+        except Exception as error:
+            # the cell's own code: its replicas will fail with the traceback, whichever engine runs them
+            return Choice("reference", f"its code raises {type(error).__name__}: {' '.join(str(error).split())}")
+        if wanted != "auto":
+            return Choice(name, "asked for")
+        return Choice(name, "; ".join(reasons))
+    what = blueprints[0].origin
+    if wanted == "auto":
+        raise CellError(f"{what}: no engine can carry it: {'; '.join(reasons)}")
+    raise CellError(f"{what}: the engine asked for cannot carry it: {reasons[0]}. Leave it to `engine: auto`.")

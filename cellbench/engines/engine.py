@@ -1,0 +1,107 @@
+"""The engines: what advances many replicas of one model at once.
+
+Three modules, `lanes`, `stack` and `reference`, each with one function
+
+    prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None) -> Engine
+
+which raises `Refused` with a one-line reason if the engine cannot carry the cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbench.model.model import Model
+
+Floats = NDArray[np.float32]
+
+
+class Refused(Exception):
+    """The engine cannot carry this cell; the message is one line and names the operation or the cause."""
+
+
+class RefusedOnce(Refused):
+    """Something raised, which need not be the cell's doing: of an interrupt libraries make errors of their own."""
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """What became of the replicas in one block of steps.
+
+    Attributes:
+        losses: shape (replicas, steps): the training loss before each update; NaN after a replica went non-finite.
+        broke: shape (replicas,): the first step of the block (from 0) whose loss or gradient was not finite, or -1. No
+            update was made at that step or after it.
+    """
+
+    losses: NDArray[np.float64]
+    broke: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Results of an evaluation, each of shape (replicas,).
+
+    Attributes:
+        loss: mean cross-entropy a bit.
+        bit_accuracy: share of bits within 0.5 (strictly: a logit of exactly 0 is wrong, NaN is wrong).
+        sequence_accuracy: share of examples with all bits right.
+    """
+
+    loss: NDArray[np.float64]
+    bit_accuracy: NDArray[np.float64]
+    sequence_accuracy: NDArray[np.float64]
+
+
+class Replicas(Protocol):
+    """R replicas in training. What becomes of one never depends on the others."""
+
+    def advance(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Advanced:
+        """Train every replica through a block of steps.
+
+        Args:
+            inputs: shape (seeds, steps, time, batch, input_size).
+            targets: shape (seeds, steps, time, batch, output_size).
+            which: shape (replicas,): whose seed's data each replica trains on, an index of the first axis.
+        """
+
+    def evaluate(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Scores:
+        """Score every replica.
+
+        Args:
+            inputs: shape (seeds, time, examples, input_size).
+            targets: shape (seeds, time, examples, output_size).
+            which: shape (replicas,), as for `advance`.
+        """
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these replicas alone, in this order."""
+
+    def parameters(self) -> list[dict[str, Floats]]:
+        """Each replica's parameters by name (those of `Model.named_parameters`), copied."""
+
+
+class Engine(Protocol):
+    """An engine made ready for one model: one cell, its options, one hidden size, one optimizer.
+
+    Attributes:
+        name: `lanes`, `stack` or `reference`.
+        isa: the instruction set that its numbers depend on.
+        compiler: the compiler and its version, or the versions of the library that does the arithmetic.
+        width: how many replicas one chunk should hold to keep the engine busy.
+        padded: replicas are worked on in groups of this many, fewer as slowly as all.
+    """
+
+    name: str
+    isa: str
+    compiler: str
+    width: int
+    padded: int
+
+    def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> Replicas:
+        """Replicas at their initial weights (those of `models`), each with its learning rate."""

@@ -1,0 +1,298 @@
+"""One C++ function: walks its nodes, joins pointwise ones into loops, gives results a place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx
+
+from cellbench.engines.engine import Refused
+from cellbench.engines.lanes.code import kernels, products, views  # noqa: F401 (they fill the table)
+from cellbench.engines.lanes.code.nodes import Nodes, refuse_type, seen
+from cellbench.engines.lanes.code.operations import (
+    OPERATIONS,
+    Expression,
+    Kernel,
+    Pointwise,
+    View,
+    arguments,
+    indices,
+    loops,
+)
+from cellbench.engines.lanes.code.products import Sum, squeezed
+from cellbench.engines.lanes.code.values import Shape, Value, broadcast, contiguous, expanded, number, reshaped
+from cellbench.engines.lanes.graph.graphs import operation, shape_of
+
+
+@dataclass
+class _Group:
+    """Pointwise nodes that share one loop."""
+
+    shape: Shape
+    lane: bool
+    nodes: list[fx.Node] = field(default_factory=list)
+
+
+class Function:
+    """One C++ function: walks its nodes, joins pointwise ones into loops, gives results a place."""
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        buffer: str,
+        buffers: dict[fx.Node, str] | None = None,
+        prologue: Function | None = None,
+    ) -> None:
+        self.nodes = nodes
+        self.lines: list[str] = []
+        self._buffer = buffer
+        self._buffers = buffers or {}
+        self._prologue = prologue
+        self._claimed: dict[fx.Node, Value] = {}
+
+    # ---------------------------------------------------------------------------- what operations need (`Body`)
+
+    def emit(self, line: str) -> None:
+        self.lines.append(line)
+
+    def value(self, argument: Any) -> Value:
+        if not isinstance(argument, fx.Node):
+            return Value("", 0, (), (), False, literal=float(argument))
+        place = self._place(argument)
+        assert isinstance(place, Value), f"{argument} is no single tensor"
+        return place
+
+    def home(self, node: fx.Node) -> Value:
+        if node not in self.nodes.places:
+            self.nodes.places[node] = self._claimed.get(node) or self._new(node)
+        return self.value(node)
+
+    def copy(self, source: Value, target: Value, operator: str = "=") -> None:
+        source = expanded(source, target.shape) if len(source.shape) <= len(target.shape) else source
+        element = source.at(indices(source.shape))
+        if target.lane and not source.lane:
+            element = f"S({element})"
+        self.emit(f"{loops(target.shape)}{target.at(indices(target.shape))} {operator} {element};")
+
+    def dense(self, value: Value) -> Value:
+        """The value itself if its elements lie side by side, else a copy for the time being."""
+        if value.strides == contiguous(value.shape) and value.literal is None:
+            return value
+        offset = self.nodes.allocate("tmp" if value.lane else "u", value.size)
+        copied = Value(
+            "tmp" if value.lane else "u", offset, value.shape, contiguous(value.shape), value.lane, value.mask
+        )
+        self.copy(value, copied)
+        return copied
+
+    def constant(self, node: fx.Node) -> torch.Tensor | None:
+        return self.nodes.known.get(node)
+
+    def table(self, numbers: Sequence[int]) -> str:
+        return self.nodes.table("int", [str(number) for number in numbers])
+
+    # ------------------------------------------------------------------------------------------------- writing
+
+    def claim(self, node: fx.Node, place: Value, mine: set[fx.Node]) -> None:
+        """Ask for a node's result to be computed in a certain place, if it is computed here and has no other."""
+        if node in mine and not self.nodes.is_view(node) and node not in self.nodes.known:
+            self._claimed.setdefault(node, place)
+
+    def write(self, nodes: Sequence[fx.Node], kept: set[fx.Node]) -> None:
+        """Code for these nodes; `kept` ones are read by others than nodes."""
+        nodes = [node for node in nodes if node.op == "call_function" and node not in self.nodes.known]
+        together = {node for node in nodes if self.nodes.lane[node]}
+        sums: dict[fx.Node, Sum] = {}
+        absorbed: set[fx.Node] = set()
+        for node in reversed(nodes):
+            if (
+                node in together
+                and node not in absorbed
+                and (found := products.sum_at(node, together - kept)) is not None
+            ):
+                sums[node] = found
+                absorbed.update(found.absorbed)
+        nodes = [node for node in nodes if node not in absorbed]
+        self._claim_parts(nodes)
+        for item in self._plan(nodes, sums):
+            if isinstance(item, _Group):
+                self._write_group(item, kept)
+            elif item in sums:
+                self.nodes.places[item] = products.write_sum(self, item, sums[item], self._addends(sums[item]))
+            elif not self.nodes.is_view(item):
+                entry = OPERATIONS.get(operation(item))
+                if isinstance(entry, View):  # one that cannot be seen in place: a dense copy in its shape
+                    source = self.value(item.all_input_nodes[0])
+                    place = reshaped(self.home(item), source.shape)
+                    assert place is not None
+                    self.copy(source, place)
+                    continue
+                if not isinstance(entry, Kernel):
+                    raise Refused(f"the operation {operation(item)} is not in the table of lanes")
+                refuse_type(item, self.nodes.known)
+                try:
+                    self.nodes.places[item] = entry.write(self, item, arguments(item))
+                except NotImplementedError as error:
+                    raise Refused(f"{operation(item)}: {error}") from error
+
+    def _claim_parts(self, nodes: Sequence[fx.Node]) -> None:
+        """Let the parts of a concatenation be computed where they end."""
+        mine = set(nodes)
+        for node in reversed(nodes):
+            if operation(node) != "cat":
+                continue
+            parts, axis = arguments(node)[0], arguments(node)[1] % len(shape_of(node))
+            whole = self.home(node)
+            start = 0
+            for part in parts:
+                length = shape_of(part)[axis]
+                place = whole.viewed(shape_of(part), whole.strides, start * whole.strides[axis])
+                # a part is claimed only if it stays dense, which `_classify` took for granted
+                dense = math.prod(shape_of(part)[:axis]) == 1
+                if dense and self._buffers.get(part, self._buffer) in (self._buffer, whole.buffer):
+                    self.claim(part, place, mine)
+                start += length
+
+    def _addends(self, found: Sum) -> list[Value]:
+        """What a sum starts from; biases that all lanes share are added to each other once a training step."""
+        shared = [node for node in found.addends if not self.nodes.lane[node]]
+        rest = [self.value(node) for node in found.addends if self.nodes.lane[node]]
+        values = [self.value(node) for node in shared]
+        if len(shared) < 2 or self._prologue is None:
+            return values + rest
+        shape = broadcast(*(value.shape for value in values))
+        place = Value("u", self.nodes.allocate("u", math.prod(shape)), shape, contiguous(shape), False)
+        self._prologue.copy(values[0], place)
+        for value in values[1:]:
+            self._prologue.copy(value, place, "+=")
+        return [place, *rest]
+
+    def _plan(self, nodes: Sequence[fx.Node], sums: dict[fx.Node, Sum]) -> list[_Group | fx.Node]:
+        """An order that keeps pointwise nodes of one shape together."""
+        waiting = list(nodes)
+        done: set[fx.Node] = set()
+        mine = set(nodes)
+        needs = {node: _needs(node, sums, mine) for node in nodes}
+        plan: list[_Group | fx.Node] = []
+        group: _Group | None = None
+
+        def joins(node: fx.Node) -> bool:
+            if group is None or not self._pointwise(node, sums):
+                return False
+            if squeezed(shape_of(node)) != group.shape or self.nodes.lane[node] != group.lane:
+                return False
+            # what is read through a view has to be in memory
+            return not any(p not in group.nodes and self.nodes.root(p) in group.nodes for p in node.all_input_nodes)
+
+        while waiting:
+            ready = [node for node in waiting if needs[node] <= done]
+            node = next((n for n in ready if self.nodes.is_view(n)), None) or next((n for n in ready if joins(n)), None)
+            if node is None:
+                node = ready[0]
+                group = None
+                if self._pointwise(node, sums):
+                    group = _Group(squeezed(shape_of(node)), self.nodes.lane[node])
+                    plan.append(group)
+                else:
+                    plan.append(node)
+            if not self.nodes.is_view(node) and self._pointwise(node, sums):
+                assert group is not None
+                group.nodes.append(node)
+            waiting.remove(node)
+            done.add(node)
+        return plan
+
+    def _pointwise(self, node: fx.Node, sums: dict[fx.Node, Sum]) -> bool:
+        return node not in sums and isinstance(OPERATIONS.get(operation(node)), Pointwise)
+
+    def _write_group(self, group: _Group, kept: set[fx.Node]) -> None:
+        names: dict[fx.Node, str] = {}
+        parts: list[str] = []
+        mine = set(group.nodes)
+        for node in group.nodes:
+            refuse_type(node, self.nodes.known)
+            entry = OPERATIONS[operation(node)]
+            assert isinstance(entry, Pointwise)
+            given = [
+                None if argument is None else self._element(argument, node, names, group, position in entry.masks)
+                for position, argument in enumerate(arguments(node))
+            ]
+            while given and given[-1] is None:
+                given.pop()
+            name = f"t{len(names)}"
+            mask = node.meta["val"].dtype == torch.bool
+            kind = ("vi" if mask else "vf") if group.lane else ("bool" if mask else "float")
+            parts.append(f"{kind} {name} = {entry.expression(*given)};")
+            names[node] = name
+            if node in kept or node in self._claimed or any(user not in mine for user in node.users):
+                place = self._squeezed(self.home(node), shape_of(node))
+                parts.append(f"{place.at(indices(group.shape))} = {'(vf)' if mask and group.lane else ''}{name};")
+        self.emit(f"{loops(group.shape)}{{ {' '.join(parts)} }}")
+
+    def _element(
+        self, argument: Any, node: fx.Node, names: dict[fx.Node, str], group: _Group, as_mask: bool
+    ) -> Expression | Any:
+        """One argument of a pointwise node as C++: a register of this loop, or read from memory."""
+        if isinstance(argument, bool | str | torch.dtype | torch.device | torch.layout | torch.memory_format):
+            return argument if isinstance(argument, str) else Expression(str(argument))
+        if isinstance(argument, int | float):
+            text = number(float(argument))
+            expression = Expression(f"S({text})" if group.lane else text)
+            expression.number = float(argument)
+            return expression
+        mask = argument.meta["val"].dtype == torch.bool
+        if argument in names:
+            text = names[argument]
+        else:
+            value = self.value(argument)
+            value = self._squeezed(expanded(value, shape_of(node)), shape_of(node))
+            text = value.at(indices(group.shape))
+            if value.mask:
+                text = f"(vi){text}" if value.lane else f"({text} != 0.f)"
+            if group.lane and not value.lane:
+                text = f"M({text})" if value.mask else f"S({text})"
+        if mask and not as_mask:
+            text = f"vselect({text}, {'S(1.f), S(0.f)' if group.lane else '1.f, 0.f'})"
+        elif as_mask and not mask:
+            text = f"({text} != {'S(0.f)' if group.lane else '0.f'})"
+        return Expression(text)
+
+    @staticmethod
+    def _squeezed(value: Value, shape: Shape) -> Value:
+        kept = [axis for axis, length in enumerate(shape) if length != 1]
+        return value.viewed([value.shape[axis] for axis in kept], [value.strides[axis] for axis in kept])
+
+    def _place(self, node: fx.Node) -> Value | tuple[Value, ...]:
+        places = self.nodes.places
+        if node in places:
+            return places[node]
+        if node in self.nodes.known:
+            places[node] = self.nodes.constant_value(node)
+        elif self.nodes.is_view(node):
+            place = seen(node, [self._place(node.all_input_nodes[0])])
+            assert place is not None, f"{node} was a view when its argument was dense"
+            places[node] = place
+        else:
+            # read before it is written: the place is given now, the plan sees to the order
+            places[node] = self._claimed.get(node) or self._new(node)
+        return places[node]
+
+    def _new(self, node: fx.Node) -> Value:
+        shape, lane = shape_of(node), self.nodes.lane[node]
+        buffer = self._buffers.get(node, self._buffer) if lane else "u"
+        offset = self.nodes.allocate(buffer, math.prod(shape))
+        return Value(buffer, offset, shape, contiguous(shape), lane, node.meta["val"].dtype == torch.bool)
+
+
+def _needs(node: fx.Node, sums: dict[fx.Node, Sum], mine: set[fx.Node]) -> set[fx.Node]:
+    """The nodes of the same function that have to come before a node."""
+    if node in sums:
+        found = sums[node]
+        parents = [*found.addends, *(n for pair in found.products for n in pair)]
+    else:
+        parents = node.all_input_nodes
+    return {parent for parent in parents if parent in mine}

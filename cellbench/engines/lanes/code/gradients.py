@@ -1,0 +1,101 @@
+"""The gradients of what a step reads of parameters: put-off outer products, and plain sums over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import fx
+
+from cellbench.engines.lanes.code import products
+from cellbench.engines.lanes.code.function import Function
+from cellbench.engines.lanes.code.nodes import Nodes
+from cellbench.engines.lanes.code.operations import indices, loops
+from cellbench.engines.lanes.code.products import Outer
+from cellbench.engines.lanes.code.values import Value, contiguous, reshaped
+
+_STEPS = {
+    "x": "x, INPUTS",
+    "s": "h, STATES",
+    "n": "h + STATES, STATES",
+    "r": "r, RESIDUALS",
+    "b": "b, BACKWARD",
+    "dy": "dy, OUTPUTS",
+}
+"""Buffers that last for the sequence: where the first step's part is, and how far to the next step's."""
+
+
+class Terms:
+    """The gradients of the uses.
+
+    Args:
+        nodes: facts of the step.
+        gradients: one node a use.
+        places: where in the gradient each of them is added.
+    """
+
+    def __init__(self, nodes: Nodes, gradients: Sequence[fx.Node], places: Sequence[Value]) -> None:
+        self._nodes = nodes
+        self.outer: list[Outer] = []
+        self.plain: list[tuple[fx.Node, Value]] = []
+        for node, place in zip(gradients, places, strict=True):
+            known = nodes.known.get(node)
+            if known is not None and not known.any():
+                continue
+            peeled, target = products.peeled(node, place)
+            found = products.outer_product(peeled, target) if nodes.lane[peeled] else None
+            if found is not None:
+                self.outer.append(found)
+            else:
+                self.plain.append((peeled, target))
+
+    def summed(self) -> set[fx.Node]:
+        """The nodes that are added up step by step."""
+        return {node for term, _ in self.plain for node in (term, self._nodes.root(term))}
+
+    def read(self) -> list[fx.Node]:
+        """All nodes that the gradients are made of."""
+        return [*(n for term in self.outer for n in (term.left, term.right)), *(node for node, _ in self.plain)]
+
+    def operands(self) -> set[fx.Node]:
+        """The nodes whose storage the put-off products read."""
+        return {self._nodes.root(node) for term in self.outer for node in (term.left, term.right)}
+
+    def write(self, backward: Function) -> tuple[Function, Function]:
+        """Let the backward half keep what is needed; the functions that come after it."""
+        put_off, settle = Function(self._nodes, "u"), Function(self._nodes, "u")
+        for term in self.outer:
+            rows, columns = term.place.shape
+            left, right = self._lasting(backward, term.left), self._lasting(backward, term.right)
+            put_off.emit(
+                f"outer<{rows}, {columns}, {left.strides[0]}, {right.strides[1]}>("
+                f"{term.place.pointer()}, {term.place.strides[0]}, {term.place.strides[1]}, "
+                f"{self._steps(left)}, {self._steps(right)}, T);"
+            )
+        summed: dict[fx.Node, Value] = {}
+        for node, place in self.plain:
+            if node not in summed:
+                value = backward.value(node)
+                offset = self._nodes.allocate("acc", value.size)
+                summed[node] = Value("totals", offset, value.shape, contiguous(value.shape), False)
+                flat = reshaped(value, (value.size,)) if value.buffer in _STEPS else None
+                if flat is not None and flat.strides in ((0,), (1,)):
+                    put_off.emit(f"time_sums<{flat.size}>(acc + {offset}, {self._steps(flat)}, T);")
+                else:
+                    target = Value("acc", offset, value.shape, contiguous(value.shape), True)
+                    backward.copy(value, target, "+=")
+            settle.emit(
+                f"{loops(place.shape)}{place.at(indices(place.shape))} += {summed[node].at(indices(place.shape))};"
+            )
+        return put_off, settle
+
+    def _lasting(self, backward: Function, node: fx.Node) -> Value:
+        value = backward.value(node)
+        if value.lane and value.buffer in _STEPS:
+            return value
+        place = Value("b", self._nodes.allocate("b", value.size), value.shape, contiguous(value.shape), True)
+        backward.copy(value, place)
+        return place
+
+    def _steps(self, value: Value) -> str:
+        start, step = _STEPS[value.buffer].split(", ")
+        return f"{start} + {value.offset}, {step}"

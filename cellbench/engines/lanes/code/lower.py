@@ -1,0 +1,251 @@
+"""From the traced graphs to C++: six functions and the sizes of their buffers.
+
+Buffers of the generated code, each element of the lane ones a vector of batch lanes:
+
+| name | what | lives |
+| --- | --- | --- |
+| p, u | parameters and frozen tensors; what is derived from them, and the initial state | a training step |
+| g, gu | gradients of p and u | a training step |
+| x, s, n, y | input, state before, state after, logits of a time step | the sequence (y: the step) |
+| r, b | what backward reads of forward; what the put-off products read of backward | the sequence |
+| dy, dn, ds | cotangents of logits, of the state after and of the state before | the step (dy: the sequence) |
+| acc | sums over time of gradients that are no products | a training step |
+| tmp | everything else | the step |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import fx
+
+from cellbench.engines.engine import Refused
+from cellbench.engines.lanes.code.function import Function
+from cellbench.engines.lanes.code.gradients import Terms
+from cellbench.engines.lanes.code.nodes import Nodes
+from cellbench.engines.lanes.code.operations import OPERATIONS, View, arguments
+from cellbench.engines.lanes.code.values import Shape, Value, contiguous
+from cellbench.engines.lanes.graph.graphs import operation, placeholders_of, results_of, shape_of
+from cellbench.engines.lanes.graph.trace import Traced, Use
+
+PADDING = 16
+"""Rows of parameters are padded to whole vectors of the widest kind."""
+SIGNATURES = {
+    "prologue": "const float *__restrict p, float *__restrict u",
+    "forward": "const float *__restrict p, const float *__restrict u, const vf *__restrict x, const vf *__restrict s, "
+    "vf *__restrict n, vf *__restrict r, vf *__restrict y, vf *__restrict tmp",
+    "backward": "const float *__restrict p, const float *__restrict u, const vf *__restrict x, const vf *__restrict s, "
+    "const vf *__restrict n, const vf *__restrict r, vf *__restrict b, const vf *__restrict dy, "
+    "const vf *__restrict dn, vf *__restrict ds, vf *__restrict acc, vf *__restrict tmp",
+    "products": "float *__restrict g, float *__restrict gu, vf *__restrict acc, const vf *x, const vf *h, const vf *r, "
+    "const vf *b, const vf *dy, long T",
+    "settle": "float *__restrict g, float *__restrict gu, const float *__restrict totals",
+    "epilogue": "const float *__restrict p, float *__restrict u, const float *__restrict gu, float *__restrict g",
+}
+OVER_VECTORS = ("forward", "backward", "products")
+"""Templates over the vector and its truth values: those of lanes.h, or two side by side (wide.h)."""
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program in C++.
+
+    Attributes:
+        source: the text between the headers.
+        trained, frozen: name and number of each tensor, in the order in which they lie in a replica's row.
+        row: floats in a replica's row; trained ones fill its first `trained_row`.
+        trained_row: floats of the trained part, padding included.
+    """
+
+    source: str
+    trained: list[tuple[str, int]]
+    frozen: list[tuple[str, int]]
+    row: int
+    trained_row: int
+
+
+def lower(traced: Traced) -> Lowered:
+    """Write the program.
+
+    Raises:
+        Refused: it needs an operation that is not in the table.
+    """
+    return _Program(traced).write()
+
+
+class _Program:
+    """The two graphs of a model on their way to C++."""
+
+    def __init__(self, traced: Traced) -> None:
+        self.traced = traced
+        self.nodes = Nodes()
+        trained, frozen = traced.tensors.trained, traced.tensors.frozen
+        self.parameters, self.trained_row = _row([tuple(t.shape) for t in trained.values()], "p", 0)
+        more, self.row = _row([tuple(t.shape) for t in frozen.values()], "p", self.trained_row)
+        self.parameters += more
+        self.cotangents = _in_turn(traced.derived, "gu", lane=False)
+        self.nodes.sizes["gu"] = sum(value.size for value in self.cotangents)
+        initial = len(traced.derived) - len(traced.states)
+        self.first_gradient = sum(value.size for value in self.cotangents[:initial])
+
+    def write(self) -> Lowered:
+        """All of it."""
+        traced, sizes = self.traced, self.nodes.sizes
+        prologue, epilogue, derived, first = self._prologue()
+        functions = {"prologue": prologue, "epilogue": epilogue, **self._step(prologue, derived)}
+        defined = {
+            "INPUTS": traced.inputs,
+            "OUTPUTS": traced.outputs,
+            "STATES": sum(math.prod(shape) for shape in traced.states),
+            "TRAINED": self.trained_row,
+            "ROW": self.row,
+            "FIRST": first,
+            "FIRST_GRADIENT": self.first_gradient,
+            "DERIVED": sizes["u"],
+            "DERIVED_GRADIENTS": sizes["gu"],
+            "RESIDUALS": sizes["r"],
+            "BACKWARD": sizes["b"],
+            "SUMS": sizes["acc"],
+            "TEMPORARY": sizes["tmp"],
+        }
+        lines = [f"enum : long {{ {', '.join(f'{name} = {size}' for name, size in defined.items())} }};"]
+        lines += self.nodes.constants
+        for name, signature in SIGNATURES.items():
+            text = "\n".join(f"  {line}" for line in functions[name].lines)
+            head = "template <class vf, class vi> " if name in OVER_VECTORS else ""
+            lines.append(f"{head}static void {name}({signature}) {{\n{text}\n}}")
+        return Lowered(
+            source="\n".join(lines) + "\n",
+            trained=[(name, tensor.numel()) for name, tensor in traced.tensors.trained.items()],
+            frozen=[(name, tensor.numel()) for name, tensor in traced.tensors.frozen.items()],
+            row=self.row,
+            trained_row=self.trained_row,
+        )
+
+    def _prologue(self) -> tuple[Function, Function, list[Value], int]:
+        """Prologue, epilogue, where the derived tensors lie, and where the initial state begins."""
+        traced, graph = self.traced, self.traced.prologue.graph
+        inputs, results = placeholders_of(graph), results_of(graph)
+        for node, place in zip(inputs, [*self.parameters, *self.cotangents], strict=True):
+            self.nodes.place(node, place)
+        self.nodes.classify(traced.prologue)
+        count, states = len(traced.derived), len(traced.states)
+        early = _needed(results[:count])
+        late = _needed(results[count:]) - early
+        prologue = Function(self.nodes, "u")
+        prologue.write([node for node in graph.nodes if node in early], kept=early)
+        derived = [prologue.value(node) for node in results[:count]]
+        # the initial state: one run of numbers that the driver copies to all lanes
+        first = self.nodes.allocate("u", sum(value.size for value in derived[count - states :]))
+        for value, place in zip(derived[count - states :], _in_turn(traced.states, "u", False, first), strict=True):
+            prologue.copy(value, place)
+        epilogue = Function(self.nodes, "u")
+        epilogue.write([node for node in graph.nodes if node in late], kept=late)
+        for node, place in zip(results[count:], self.parameters, strict=False):
+            value = epilogue.value(node)
+            if value.literal != 0:
+                epilogue.copy(value, replace(place, buffer="g"), "+=")
+        return prologue, epilogue, derived, first
+
+    def _step(self, prologue: Function, derived: Sequence[Value]) -> dict[str, Function]:
+        traced, graph, nodes = self.traced, self.traced.step.graph, self.nodes
+        inputs, results = placeholders_of(graph), results_of(graph)
+        states = len(traced.states)
+        uses, lanes = inputs[: len(traced.uses)], inputs[len(traced.uses) :]
+        places: list[Value] = []
+        for node, use in zip(uses, traced.uses, strict=True):
+            place, gradient = self._across(use, derived)
+            nodes.place(node, place)
+            if use.kind != "frozen":
+                places.append(gradient)
+        nodes.place(lanes[0], _in_turn([(1, traced.inputs)], "x")[0])
+        nodes.place(lanes[1 + states], _in_turn([(1, traced.outputs)], "dy")[0])
+        for some, buffer in ((lanes[1 : 1 + states], "s"), (lanes[2 + states :], "dn")):
+            for node, place in zip(some, _in_turn(traced.states, buffer), strict=True):
+                nodes.place(node, place)
+        nodes.classify(traced.step)
+
+        logits, after, gradients = results[0], results[1 : 1 + states], results[1 + states :]
+        before = gradients[len(places) :]
+        terms = Terms(nodes, gradients[: len(places)], places)
+        early = _needed([logits, *after])
+        late = _needed([*before, *terms.read()]) - early
+        shared = {node for node in early | late if not nodes.lane[node]}
+        prologue.write([node for node in graph.nodes if node in shared], kept=shared)
+        early, late = early - shared, late - shared
+
+        operands = terms.operands()
+        across = {nodes.root(parent) for node in late for parent in node.all_input_nodes} | operands
+        forward = Function(nodes, "tmp", buffers=dict.fromkeys(across, "r"), prologue=prologue)
+        for node, place in zip(after, _in_turn(traced.states, "n"), strict=True):
+            forward.claim(node, place, early)
+        if logits not in across:
+            forward.claim(logits, _in_turn([shape_of(logits)], "y")[0], early)
+        forward.write([node for node in graph.nodes if node in early], kept={*across, *after, logits})
+        _deliver(forward, [logits], "y")
+        _deliver(forward, after, "n")
+
+        backward = Function(nodes, "tmp", buffers=dict.fromkeys(operands, "b"), prologue=prologue)
+        for node, place in zip(before, _in_turn(traced.states, "ds"), strict=True):
+            if node not in operands:
+                backward.claim(node, place, late)
+        backward.write([node for node in graph.nodes if node in late], kept={*operands, *before, *terms.summed()})
+        _deliver(backward, before, "ds")
+        put_off, settle = terms.write(backward)
+        return {"forward": forward, "backward": backward, "products": put_off, "settle": settle}
+
+    def _across(self, use: Use, derived: Sequence[Value]) -> tuple[Value, Value]:
+        """Where a use is read, and where its gradient is added."""
+        if use.kind == "derived":
+            ends: list[Any] = [derived[use.index], self.cotangents[use.index]]
+        else:
+            place = self.parameters[use.index + (len(self.traced.tensors.trained) if use.kind == "frozen" else 0)]
+            ends = [place, replace(place, buffer="g")]
+        for view in use.views:
+            entry = OPERATIONS[operation(view)]
+            assert isinstance(entry, View)
+            shape = shape_of(view) if isinstance(view.meta["val"], torch.Tensor) else ()
+            ends = [entry.place(arguments(view), end, shape) for end in ends]
+            if any(end is None for end in ends):
+                raise Refused(f"{operation(view)} of a parameter cannot be seen in place")
+        return ends[0], ends[1]
+
+
+def _deliver(function: Function, nodes: Sequence[fx.Node], buffer: str) -> None:
+    """Copy results to where the driver looks for them, unless they were computed there."""
+    for node, place in zip(nodes, _in_turn([shape_of(node) for node in nodes], buffer), strict=True):
+        value = function.value(node)
+        if value != place:
+            function.copy(value, place)
+
+
+def _in_turn(shapes: Sequence[Shape], buffer: str, lane: bool = True, start: int = 0) -> list[Value]:
+    """Dense values, one after the other."""
+    values = []
+    for shape in shapes:
+        values.append(Value(buffer, start, shape, contiguous(shape), lane))
+        start += math.prod(shape)
+    return values
+
+
+def _row(shapes: Sequence[Shape], buffer: str, start: int) -> tuple[list[Value], int]:
+    """Values of shared numbers, one after the other, and where whole vectors of them end."""
+    values = _in_turn(shapes, buffer, False, start)
+    end = start + sum(value.size for value in values)
+    return values, -(-end // PADDING) * PADDING
+
+
+def _needed(nodes: Sequence[fx.Node]) -> set[fx.Node]:
+    """These nodes and all they depend on."""
+    found: set[fx.Node] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting.extend(node.all_input_nodes)
+    return found

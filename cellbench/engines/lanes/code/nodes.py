@@ -1,0 +1,139 @@
+"""What is known of the nodes of the traced graphs: constants, lanes, views, and where each result lies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+
+from cellbench.engines.engine import Refused
+from cellbench.engines.lanes.code.operations import OPERATIONS, View, arguments
+from cellbench.engines.lanes.code.values import Value, contiguous, number, reshaped
+from cellbench.engines.lanes.graph.graphs import operation, shape_of
+
+_FOLDS = frozenset(("sum", "mean", "amax", "amin"))
+_SHAPED = frozenset(("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"))
+"""Operations that look at the shape of their argument alone."""
+
+
+class Nodes:
+    """Facts of the nodes, filled in graph by graph, and the sizes of the buffers that hold their results.
+
+    Attributes:
+        lane: whether a node differs between the examples of a batch.
+        known: the tensors of nodes that are constant.
+        places: where results lie, as far as that is settled.
+        sizes: elements given away so far, by buffer.
+        constants: C++ definitions of tables.
+    """
+
+    def __init__(self) -> None:
+        self.lane: dict[fx.Node, bool] = {}
+        self.known: dict[fx.Node, torch.Tensor] = {}
+        self.places: dict[fx.Node, Value | tuple[Value, ...]] = {}
+        self.sizes = dict.fromkeys(("u", "gu", "r", "b", "acc", "tmp"), 0)
+        self.constants: list[str] = []
+        self._views: set[fx.Node] = set()
+
+    def place(self, node: fx.Node, value: Value) -> None:
+        """Say where an input lies."""
+        self.places[node], self.lane[node] = value, value.lane
+
+    def classify(self, module: fx.GraphModule) -> None:
+        """Which nodes are constant, which differ between lanes, which are views of others."""
+        dense: dict[fx.Node, Any] = {}
+        for node in module.graph.nodes:
+            if node.op == "get_attr":
+                self.known[node], self.lane[node] = getattr(module, str(node.target)), False
+            elif node.op == "call_function":
+                parents = node.all_input_nodes
+                self.lane[node] = any(self.lane[parent] for parent in parents)
+                if operation(node) in _SHAPED:
+                    self.lane[node] = False
+                    given = [torch.empty(shape_of(a)) if isinstance(a, fx.Node) else a for a in node.args]
+                    self.known[node] = node.target(*given, **node.kwargs)
+                elif all(parent in self.known for parent in parents):
+                    given = fx.node.map_arg(node.args, self.known.__getitem__)
+                    self.known[node] = node.target(*given, **node.kwargs)
+                    if operation(node).startswith("empty"):  # nobody reads it, or nobody may care
+                        self.known[node] = torch.zeros(shape_of(node))
+
+            if node.op == "call_function" and node not in self.known:
+                dense[node] = seen(node, [dense.get(parent, _dense(parent)) for parent in node.all_input_nodes[:1]])
+                if dense[node] is None:
+                    dense[node] = _dense(node)
+                else:
+                    self._views.add(node)
+
+    def is_view(self, node: fx.Node) -> bool:
+        """Whether a node is seen in its argument's place."""
+        return node in self._views
+
+    def root(self, node: fx.Node) -> fx.Node:
+        """The node whose storage a view sees."""
+        while self.is_view(node):
+            node = node.all_input_nodes[0]
+        return node
+
+    def allocate(self, buffer: str, size: int) -> int:
+        """Room in a buffer; the offset."""
+        offset = self.sizes[buffer]
+        self.sizes[buffer] += size
+        return offset
+
+    def constant_value(self, node: fx.Node) -> Value:
+        """A known tensor as a literal or as a table of floats."""
+        tensor = self.known[node]
+        shape, mask = tuple(tensor.shape), tensor.dtype == torch.bool
+        numbers = tensor.detach().to(torch.float32).flatten().tolist()
+        if all(value == numbers[0] for value in numbers):
+            literal = numbers[0] if numbers else 0.0
+            return Value("", 0, shape, (0,) * len(shape), False, mask, literal)
+        name = self.table("float", [number(value) for value in numbers])
+        return Value(name, 0, shape, contiguous(shape), False, mask)
+
+    def table(self, kind: str, texts: Sequence[str]) -> str:
+        """The name of a constant table of numbers."""
+        name = f"c{len(self.constants)}"
+        self.constants.append(f"static const {kind} {name}[] = {{{', '.join(texts)}}};")
+        return name
+
+
+def _dense(node: fx.Node) -> Value | None:
+    """A stand-in for where a node's result will lie."""
+    if not isinstance(node.meta.get("val"), torch.Tensor):
+        return None
+    return Value("", 0, shape_of(node), contiguous(shape_of(node)), True)
+
+
+def seen(node: fx.Node, sources: Sequence[Any]) -> Value | tuple[Value, ...] | None:
+    """A node as a view of its first argument, or None if it is none."""
+    entry, name = OPERATIONS.get(operation(node)), operation(node)
+    shape = shape_of(node) if isinstance(node.meta["val"], torch.Tensor) else ()
+    if not sources or sources[0] is None:
+        return None
+    source = sources[0]
+    if isinstance(entry, View):
+        place: Value | tuple[Value, ...] | None = entry.place(arguments(node), source, shape)
+        return place
+    same_size = isinstance(source, Value) and source.size == math.prod(shape)
+    if name in _FOLDS and same_size and len(node.all_input_nodes) == 1:
+        return reshaped(source, shape)
+    if name == "_to_copy" and node.meta["val"].dtype == node.all_input_nodes[0].meta["val"].dtype:
+        return source if isinstance(source, Value) else None
+    return None
+
+
+def refuse_type(node: fx.Node, known: Mapping[fx.Node, torch.Tensor]) -> None:
+    """Everything is float32 or a truth value, but for counts, and choices between whole numbers that are constant."""
+    value = node.meta["val"]
+    if not isinstance(value, torch.Tensor) or value.dtype in (torch.float32, torch.bool):
+        return
+    if operation(node) == "sum" and node.all_input_nodes[0].meta["val"].dtype == torch.bool:
+        return
+    if operation(node) == "where" and all(argument in known for argument in node.all_input_nodes[1:]):
+        return
+    raise Refused(f"{operation(node)} gives {str(value.dtype).removeprefix('torch.')}, not float32")

@@ -1,0 +1,145 @@
+"""What is done with FX graphs: making them, cleaning them, running a part of one."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.func import functionalize
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from cellbench.engines.engine import Refused, RefusedOnce
+from cellbench.engines.lanes.code.values import Shape
+from cellbench.engines.lanes.graph.decompositions import decompositions
+
+
+def operation(node: fx.Node) -> str:
+    """The name of a node's operation without its overload, such as `tanh` or `getitem`."""
+    if node.target is operator.getitem:
+        return "getitem"
+    if isinstance(node.target, torch._ops.OpOverload):
+        return str(node.target.overloadpacket.__name__)
+    return str(node.target)
+
+
+_KNOWN_FAILURES = {
+    "value out of a tracing tensor": "control flow that depends on the data",
+    "mutate a captured Tensor": "a buffer changes while the cell runs",
+    "Functionalize rule for custom_function_call": "an autograd function of the cell's own",
+}
+
+
+def graph_of(function: Callable[..., Any], examples: Sequence[Tensor], *, decomposed: bool = True) -> fx.GraphModule:
+    """The graph of a function, one placeholder an argument; without in-place operations, dead and repeated nodes.
+
+    Args:
+        function: of tensors.
+        examples: its arguments.
+        decomposed: into the operations of the table; otherwise as automatic differentiation knows them.
+
+    Raises:
+        Refused: it cannot be traced.
+    """
+    table = decompositions() if decomposed else None
+    try:
+        module = make_fx(functionalize(function, remove="mutations"), decomposition_table=table)(*examples)
+    except Refused:
+        raise
+    except Exception as error:
+        for fragment, reason in _KNOWN_FAILURES.items():
+            if fragment in str(error):
+                raise Refused(reason) from error
+        raise RefusedOnce(f"tracing raised {told(error)}") from error
+    _merge_repeated(module.graph)
+    module.graph.eliminate_dead_code()
+    return module
+
+
+def _merge_repeated(graph: fx.Graph) -> None:
+    """Common subexpressions: the backward half computes some of the forward's values again."""
+    seen: dict[Any, fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op != "call_function" or getattr(node.target, "_schema", None) is None:
+            if node.target is not operator.getitem:
+                continue
+        elif node.target._schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags:
+            continue
+        key = repr((str(node.target), node.args, sorted(node.kwargs.items())))
+        if key in seen:
+            node.replace_all_uses_with(seen[key])
+            graph.erase_node(node)
+        else:
+            seen[key] = node
+
+
+def evaluated(module: fx.GraphModule, tensors: Sequence[Tensor], lane: dict[fx.Node, bool]) -> dict[fx.Node, Any]:
+    """Values of all nodes that do not depend on x or the state."""
+    placeholders = placeholders_of(module.graph)
+    environment: dict[fx.Node, Any] = dict(zip(placeholders, tensors, strict=False))
+    nodes = [node for node in module.graph.nodes if node.op in ("call_function", "get_attr") and not lane[node]]
+    with torch.no_grad():
+        run(module, nodes, environment)
+    return environment
+
+
+def run(
+    module: fx.GraphModule,
+    nodes: Sequence[fx.Node],
+    environment: dict[fx.Node, Any],
+    argument: Callable[[fx.Node, int, fx.Node], Any] | None = None,
+) -> None:
+    """Compute nodes in order; `argument` may give something else than the environment for one argument."""
+    for node in nodes:
+        if node.op == "get_attr":
+            environment[node] = getattr(module, str(node.target))
+            continue
+        positions = iter(range(1_000_000))
+
+        def value(parent: fx.Node, node: fx.Node = node, positions: Iterator[int] = positions) -> Any:
+            position = next(positions)
+            return environment[parent] if argument is None else argument(node, position, parent)
+
+        args = fx.node.map_arg(node.args, value)
+        kwargs = fx.node.map_arg(node.kwargs, value)
+        environment[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def tensor_arguments(node: fx.Node) -> list[fx.Node]:
+    """The nodes among a node's arguments, repeated where they repeat, in the order in which `_run` meets them."""
+    met: list[fx.Node] = []
+
+    def meet(parent: fx.Node) -> fx.Node:
+        met.append(parent)
+        return parent
+
+    fx.node.map_arg(node.args, meet)
+    fx.node.map_arg(node.kwargs, meet)
+    return met
+
+
+def output_of(graph: fx.Graph) -> fx.Node:
+    """The node that returns the results."""
+    found: fx.Node = next(node for node in reversed(graph.nodes) if node.op == "output")
+    return found
+
+
+def placeholders_of(graph: fx.Graph) -> list[fx.Node]:
+    """The inputs."""
+    return [node for node in graph.nodes if node.op == "placeholder"]
+
+
+def results_of(graph: fx.Graph) -> list[fx.Node]:
+    return list(pytree.tree_leaves(output_of(graph).args[0]))
+
+
+def shape_of(node: fx.Node) -> Shape:
+    return tuple(node.meta["val"].shape)
+
+
+def told(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

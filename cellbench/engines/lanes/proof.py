@@ -1,0 +1,105 @@
+"""A compiled cell proves itself before it trains: its gradient against automatic differentiation of the same model.
+
+At batches that no trace ever saw, and in float64: a mean over the batch, a `squeeze` that behaves otherwise
+at batch 1, a gradient that the cell defines itself, state hidden in an attribute, all come out here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from cellbench.engines.engine import Refused, RefusedOnce
+from cellbench.engines.lanes.program import Program
+from cellbench.model.model import Blueprint, Model, double_precision, loss
+
+BATCHES, STEPS = (5, 19), 4
+"""With any number of lanes, one of them ends in a single vector, and one has two side by side."""
+TOLERANCE = 2e-4
+"""Of a gradient, relative to the greatest of the same tensor, or to a hundredth of the greatest of all."""
+
+
+def prove(program: Program, blueprint: Blueprint) -> float:
+    """The greatest relative error of the compiled gradient, at the initial weights and at moved ones.
+
+    Raises:
+        Refused: it is too large.
+    """
+    worst = 0.0
+    for (number, moved), batch in itertools.product(enumerate((0.0, 0.1)), BATCHES):
+        model = blueprint.build("lanes", "proof")
+        _move(model, moved)
+        row = program.row_of(model)
+        generator = torch.Generator().manual_seed(number)
+        inputs = torch.randn(STEPS, batch, blueprint.input_size, generator=generator)
+        targets = torch.randint(0, 2, (STEPS, batch, blueprint.output_size), generator=generator).float()
+        got_loss, flat = program.gradient(row, inputs.numpy(), targets.numpy())
+        want_loss, want = _autograd(model, inputs, targets)
+        if moved and not math.isfinite(want_loss):
+            continue  # the moved weights are none that this cell can have
+        error = _error(flat, want)
+        error = max(error, abs(got_loss - want_loss) / max(abs(want_loss), 1e-3))
+        if not error <= TOLERANCE:
+            raise Refused(
+                f"its compiled gradient differs from autograd's (by {error:.1e} of the largest, at batch {batch})"
+            )
+        worst = max(worst, error)
+    return worst
+
+
+def _move(model: Model, by: float) -> None:
+    """Move the weights a little, so that no product is hidden by a factor that starts at 0."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad and by:
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=by)
+
+
+def _autograd(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
+    """Loss and gradients, in float64 if the cell can."""
+    try:
+        with double_precision():
+            return _differentiated(model.double(), inputs.double(), targets.double())
+    except Exception:
+        # a cell that insists on float32 is compared in float32
+        try:
+            return _differentiated(model.float(), inputs, targets)
+        except Exception as error:
+            raise RefusedOnce(
+                f"autograd raised {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+            ) from error
+
+
+def _differentiated(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
+    state = pytree.tree_map(lambda leaf: leaf.to(inputs.dtype), model.initial_state(inputs.shape[1]))
+    logits = []
+    for x in inputs:
+        y, state = model.step(x, state)
+        logits.append(y)
+    total = loss(torch.stack(logits), targets)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    return float(total.detach()), [
+        torch.zeros_like(parameter) if gradient is None else gradient
+        for parameter, gradient in zip(parameters, gradients, strict=True)
+    ]
+
+
+def _error(flat: np.ndarray[tuple[int, ...], np.dtype[np.float32]], want: list[Tensor]) -> float:
+    largest = max((float(tensor.abs().max()) for tensor in want if tensor.numel()), default=0.0)
+    worst, offset = 0.0, 0
+    for tensor in want:
+        got = torch.from_numpy(flat[offset : offset + tensor.numel()]).double()
+        offset += tensor.numel()
+        if not tensor.numel():
+            continue
+        scale = max(float(tensor.abs().max()), 0.01 * largest, 1e-12)
+        error = float((got - tensor.flatten().double()).abs().max()) / scale
+        worst = max(worst, error if math.isfinite(error) else math.inf)
+    return worst

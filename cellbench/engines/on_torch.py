@@ -1,0 +1,45 @@
+"""What the engines on torch have in common: scores from logits, and what their bits depend on."""
+
+from __future__ import annotations
+
+import platform
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cellbench.engines.engine import Floats
+from cellbench.model.model import Model
+
+
+def scores_of(logits: Tensor, targets: Tensor) -> tuple[NDArray[np.float64], ...]:
+    """Loss, bit accuracy and sequence accuracy.
+
+    Args:
+        logits, targets: shape (replicas, time, examples, output_size).
+
+    Returns:
+        Three arrays of shape (replicas,).
+    """
+    losses = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=(1, 2, 3))
+    # within 0.5 of the target, strictly: a logit of 0, and NaN, are wrong
+    right = logits * (2 * targets - 1) > 0
+    bits = right.double().mean(dim=(1, 2, 3))
+    sequences = right.all(dim=3).all(dim=1).double().mean(dim=1)
+    return losses.double().numpy(), bits.numpy(), sequences.numpy()
+
+
+def parameters_of(model: Model) -> dict[str, Floats]:
+    """The model's parameters by name, copied."""
+    return {name: p.detach().numpy().copy() for name, p in model.named_parameters()}
+
+
+def instruction_set() -> str:
+    """The instruction set that torch's own kernels use here, for example `x86_64 AVX2`."""
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def compiler() -> str:
+    """What does the arithmetic of the engines on torch."""
+    return f"torch {torch.__version__}"

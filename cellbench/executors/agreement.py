@@ -1,0 +1,73 @@
+"""Whether workers on other machines would give the numbers that this one would: asked before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cellbench.errors import CellbenchError
+from cellbench.records.settings import CellSpec, Chunk, Outcome
+
+if TYPE_CHECKING:
+    from cellbench.executors.dask import Dask
+    from cellbench.training.fingerprint import Facts, Need
+
+ASK_SECONDS = 300.0
+"""How long a worker may take to say what it has: it imports torch, and may prove cells that were built elsewhere."""
+
+
+class Agreement:
+    """What workers must have, cell by cell, and the jobs that hold them to it.
+
+    Args:
+        cells: with the engine and hidden sizes of each.
+        task: the task's name.
+    """
+
+    def __init__(self, cells: Iterable[tuple[CellSpec, str, Sequence[int]]], task: str) -> None:
+        from cellbench.training import fingerprint as surroundings
+
+        self._needs: dict[str, Need] = {
+            cell.label: (cell, tuple(hidden_sizes), engine, task) for cell, engine, hidden_sizes in cells
+        }
+        self._expected: dict[str, Facts] = {label: surroundings.of_cell(*need) for label, need in self._needs.items()}
+
+    def ask(self, executor: Dask) -> None:
+        """Ask every worker that is there. Those that come later are asked with their first chunk.
+
+        Raises:
+            CellbenchError: some are unlike; each difference is named once, with the workers that have it.
+        """
+        from cellbench.training import fingerprint as surroundings
+
+        mine = surroundings.of_cells(tuple(self._needs.values()))
+        answers = executor.everywhere(surroundings.of_cells, tuple(self._needs.values()))
+        said: dict[str, list[str]] = {}
+        for address, future in answers.items():
+            try:
+                theirs = future.result(timeout=ASK_SECONDS)
+            except Exception as error:
+                said_why = " ".join(str(error).split())[:300] or f"no answer within {ASK_SECONDS:g} s"
+                text = f"cannot say what it has: {type(error).__name__}: {said_why}"
+                said.setdefault(text, []).append(address)
+                continue
+            for text in surroundings.differences(mine, theirs):
+                said.setdefault(text, []).append(address)
+        if said:
+            raise CellbenchError(_told(said, len(answers)))
+
+    def job(self, chunk: Chunk) -> Callable[[], list[Outcome]]:
+        """What a worker calls for a chunk."""
+        from cellbench.training.fingerprint import work_if_like
+
+        label = chunk.cell.label
+        return partial(work_if_like, self._expected[label], self._needs[label], chunk)
+
+
+def _told(said: Mapping[str, Sequence[str]], of: int) -> str:
+    lines = ["The Dask workers would not give the numbers that this machine gives; nothing was run."]
+    for text, addresses in said.items():
+        some = ", ".join(addresses[:3]) + (", ..." if len(addresses) > 3 else "")
+        lines.append(f"  {text}\n    on {len(addresses)} of {of} workers: {some}")
+    return "\n".join(lines)

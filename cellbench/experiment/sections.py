@@ -1,0 +1,248 @@
+"""The keys of an experiment file, as pydantic knows them, and its complaints in our words."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from cellbench.errors import Fault
+from cellbench.experiment.document import Document, Path_, key
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _one_or_list(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+def _decimal(value: object) -> object:
+    """A whole number where a decimal one is expected, as YAML writes it; one beyond every float is infinite."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
+    return value
+
+
+def _numbers(value: object) -> object:
+    return [_decimal(v) for v in value] if isinstance(value, list) else value
+
+
+def _seeds(value: object) -> object:
+    """10 -> 0..9; "100-109" -> 100..109; a list as it is."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= 100_000:
+            raise ValueError("a number of seeds is from 1 to 100000")
+        return list(range(value))
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d{1,9})\s*-\s*(\d{1,9})\s*", value)
+        if match is None or int(match[1]) > int(match[2]) or int(match[2]) - int(match[1]) >= 100_000:
+            raise ValueError("a range of seeds is written '100-109', the lower first")
+        return list(range(int(match[1]), int(match[2]) + 1))
+    return value
+
+
+def _cells(value: object) -> object:
+    return [{"name": v} if isinstance(v, str) else v for v in value] if isinstance(value, list) else value
+
+
+Float = Annotated[float, BeforeValidator(_decimal)]
+Whole = Annotated[int, Field(ge=1, le=10**9)]
+Many = Annotated[int, Field(ge=1, le=10**6)]
+"""What is held in memory at once."""
+OptionValue = bool | int | float | str | None | list[Any]
+
+
+class ReadoutKeys(_Section):
+    """One more layer (tanh) before the linear readout."""
+
+    hidden: Many = Field(description="units of the layer")
+
+
+class CellKeys(_Section):
+    """A cell: a registered name alone, or these keys."""
+
+    name: str = Field(min_length=1, max_length=100, description="a registered name; with `factory`, any name")
+    label: str | None = Field(None, min_length=1, max_length=100, description="the name in tables; default: `name`")
+    factory: str | None = Field(None, description="'./mycell.py:MyCell', relative to the experiment file")
+    options: dict[str, OptionValue] = Field(default_factory=dict, description="passed to the cell's factory")
+    learn_initial_state: bool = Field(False, description="train the initial state")
+    readout: ReadoutKeys | None = Field(None, description="for this cell instead of the experiment's")
+
+
+class TrainKeys(_Section):
+    """How replicas are trained."""
+
+    max_steps: Whole = Field(2000, description="the budget: updates a replica may take")
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = Field(
+        "adam", description="torch.optim's rule and constants; sgd has momentum 0.9"
+    )
+    clip_norm: Annotated[Float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        1.0, description="the greatest gradient norm left alone; null: no clipping"
+    )
+    stop_when_solved: bool = Field(False, description="stop a replica at the evaluation that completes `hold`")
+    timeout: Float = Field(600.0, gt=0, allow_inf_nan=False, description="seconds a chunk of replicas may take")
+
+
+class EvaluateKeys(_Section):
+    """When the learning curve is measured."""
+
+    every: Whole = Field(5, description="the first step measured, and the least gap")
+    growth: Float = Field(0.05, ge=0, le=1, description="gaps grow to this share of the step")
+    examples: Many = Field(256, description="examples an evaluation")
+
+
+class SolvedKeys(_Section):
+    """When a replica counts as solved."""
+
+    metric: Literal["sequence_accuracy", "bit_accuracy"] = Field("sequence_accuracy", description="what is compared")
+    threshold: Float = Field(0.99, gt=0, le=1, description="at or above it")
+    hold: Whole = Field(2, description="consecutive evaluations")
+
+
+class FinalKeys(BaseModel):
+    """The evaluation of trained models; the task's parameters are keys too, each with a list of values."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    examples: Many = Field(1000, description="examples an evaluation; a quarter of it for each difficulty")
+    difficulty: bool = Field(True, description="measure by the task's difficulty too, if it has one")
+
+
+class ReportKeys(_Section):
+    """What the report says; changing it trains nothing."""
+
+    ratio_of_interest: Float = Field(1.25, gt=1, allow_inf_nan=False, description="the ratio that matters")
+    pairs: Literal["baseline", "all"] = Field("baseline", description="all: every pair of cells is compared")
+
+
+class Keys(_Section):
+    """The keys of an experiment file. All but name, cells and grid may be left out."""
+
+    name: str = Field(pattern=NAME, description="names the results folder")
+    task: str = Field("binary_addition", description="a registered task")
+    cells: Annotated[list[CellKeys], BeforeValidator(_cells), Field(min_length=1)] = Field(
+        description="names, or mappings with `name`"
+    )
+    baseline: str | None = Field(None, description="the label compared with; default: lstm, else the first cell")
+    engine: Literal["auto", "lanes", "stack", "reference"] = Field("auto", description="what trains")
+    grid: dict[str, Annotated[list[Any], BeforeValidator(_one_or_list)]] = Field(
+        description="lists for the task's parameters, batch_size, and hidden_size or parameter_budget"
+    )
+    seeds: Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], BeforeValidator(_seeds), Field(min_length=1)] = Field(
+        list(range(10)), description="a number, a list, or a range such as '100-109'"
+    )
+    learning_rate: Annotated[
+        list[Annotated[float, Field(gt=0, allow_inf_nan=False)]],
+        BeforeValidator(_numbers),
+        BeforeValidator(_one_or_list),
+        Field(min_length=1),
+    ] = Field([0.003, 0.01, 0.03, 0.1, 0.3], description="each seed is trained at each")
+    train: TrainKeys = Field(default_factory=lambda: TrainKeys())
+    evaluate: EvaluateKeys = Field(default_factory=lambda: EvaluateKeys())
+    solved: SolvedKeys = Field(default_factory=lambda: SolvedKeys())
+    final: FinalKeys = Field(default_factory=lambda: FinalKeys())
+    report: ReportKeys = Field(default_factory=lambda: ReportKeys())
+    readout: ReadoutKeys | None = Field(None, description="one more layer before every cell's readout")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of an experiment file, as editors take it."""
+    out = Keys.model_json_schema()
+    # a cell may be its name alone, and a list of one item the item alone
+    out["properties"]["cells"]["items"] = {"anyOf": [{"type": "string"}, out["properties"]["cells"]["items"]]}
+    rates = out["properties"]["learning_rate"]
+    out["properties"]["learning_rate"] = {
+        "anyOf": [{"type": "number"}, {k: rates[k] for k in ("type", "items", "minItems")}],
+        **{k: rates[k] for k in ("default", "description", "title")},
+    }
+    seeds = out["properties"]["seeds"]
+    out["properties"]["seeds"] = {
+        "anyOf": [{"type": "integer"}, {"type": "string"}, {k: seeds[k] for k in ("type", "items", "minItems")}],
+        **{k: seeds[k] for k in ("description", "title")},
+        "default": 10,
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **out}
+
+
+# ---- pydantic's errors in our words ----
+
+_MODELS: Mapping[str, type[BaseModel]] = {
+    "train": TrainKeys,
+    "evaluate": EvaluateKeys,
+    "solved": SolvedKeys,
+    "final": FinalKeys,
+    "report": ReportKeys,
+    "readout": ReadoutKeys,
+}
+
+
+def _known_keys(path: Path_) -> Mapping[str, FieldInfo]:
+    """The keys that may stand beside the last of a path."""
+    if len(path) == 1:
+        return Keys.model_fields
+    if path[0] == "cells":
+        return ReadoutKeys.model_fields if "readout" in path[:-1] else CellKeys.model_fields
+    return _MODELS[str(path[0])].model_fields if path[0] in _MODELS else {}
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """` Did you mean X?`, or the whole list if nothing is near."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
+
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+}
+
+
+def fault(document: Document, details: ErrorDetails) -> Fault:
+    path: Path_ = tuple(p for p in details["loc"] if not (isinstance(p, str) and p.startswith(("function-", "is-"))))
+    kind, found, context = details["type"], details.get("input"), details.get("ctx", {})
+    if kind == "extra_forbidden":
+        message = f"no such key. {did_you_mean(str(path[-1]), list(_known_keys(path)))}"
+    elif kind == "missing":
+        message = "is missing; it must be given"
+    elif kind in _EXPECTED:
+        message = f"is {short(found)}, expected {_EXPECTED[kind]}"
+    elif kind == "literal_error":
+        options = re.findall(r"'([^']+)'", str(context.get("expected", "")))
+        message = f"is {short(found)}. {did_you_mean(str(found), options)}"
+    elif kind == "string_pattern_mismatch":
+        message = (
+            f"is {short(found)}; a name is made of letters, digits, '.', '_', '+' and '-', at most 100, "
+            "and starts with a letter or digit (it names the results folder)"
+        )
+    elif kind in ("too_short", "string_too_short"):
+        message = "is empty, expected at least one"
+    elif kind == "value_error":
+        message = f"is {short(found)}: {context.get('error')}"
+    else:
+        message = f"is {short(found)}: {details['msg'].replace('Input should be', 'must be')}"
+    return Fault(document.place(path), key(path), message)
+
+
+def short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,214 @@
+"""What a run is about to do: sizes measured, engines chosen, what is done left out, the rest in chunks."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cellbench.errors import CellbenchError, CellError, PluginError, StoreError
+from cellbench.experiment.experiment import Experiment
+from cellbench.experiment.sections import did_you_mean
+from cellbench.planning import grid
+from cellbench.planning.cost import Guess
+from cellbench.records.settings import CellSpec, Chunk, Fit, Planned
+from cellbench.store.store import Store
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """The engine of one cell (by label), and why."""
+
+    label: str
+    engine: str
+    reason: str
+
+    @property
+    def surprising(self) -> bool:
+        """Whether the reason is news: an engine that was refused, or a cell that cannot start."""
+        return self.reason not in ("", "asked for", "trained already")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is about to do.
+
+    Attributes:
+        experiment, folder: of the run.
+        planned: everything that the experiment plans.
+        selected: the part asked for with `--only` or `--shard`; else the same.
+        engines: one a cell.
+        done: keys that need no training.
+        todo: the chunks to train.
+    """
+
+    experiment: Experiment
+    folder: Path
+    planned: list[Planned]
+    selected: list[Planned]
+    engines: tuple[EngineChoice, ...]
+    done: frozenset[str]
+    todo: list[Chunk]
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas the selected part plans; a key that two labels share counts for both."""
+        return sum(len(p.replicas) for p in self.selected)
+
+    @property
+    def replicas_done(self) -> int:
+        """How many of them need no training."""
+        return sum(r.key in self.done for p in self.selected for r in p.replicas)
+
+
+def prepare(
+    experiment: Experiment,
+    folder: Path,
+    planned: list[Planned] | None = None,
+    *,
+    only: Mapping[str, Sequence[str]] | None = None,
+    shard: tuple[int, int] | None = None,
+    fresh: bool = False,
+) -> Plan:
+    """Plan a run: sizes measured, engines chosen, what is done already left out. Writes nothing.
+
+    Args:
+        experiment, folder: of the run.
+        planned: the whole plan, if it was made before.
+        only, shard: the part to train.
+        fresh: as if nothing were stored.
+
+    Raises:
+        CellbenchError: a cell cannot be made, a budget fits nothing, an engine refuses, stored results do not fit.
+    """
+    planned = planned if planned is not None else grid.plan(experiment, sizer(experiment))
+    selected = planned
+    if only:
+        selected = grid.select(selected, only)
+        if not selected:
+            raise CellbenchError(f"--only {_only_text(only)} leaves nothing of the experiment {experiment.name}")
+    if shard is not None:
+        selected = grid.shard(selected, *shard)
+    done: frozenset[str] = frozenset()
+    stored: dict[str, str] = {}
+    if not fresh and (folder / "runs.sqlite").exists():
+        with Store(folder, write=False) as store:
+            done, stored = frozenset(store.done()), store.stored_engines()
+    engines = tuple(_choose(experiment, cell, planned, done, stored) for cell in experiment.cells)
+    todo = _chunks(experiment, selected, {e.label: e.engine for e in engines}, done)
+    return Plan(experiment, folder, planned, selected, engines, done, todo)
+
+
+def _only_text(only: Mapping[str, Sequence[str]]) -> str:
+    return ",".join(f"{k}={v}" for k, values in only.items() for v in values)
+
+
+def sizer(experiment: Experiment) -> grid.Sizer:
+    """Measures the experiment's cells; a cell that is broken gets no sizes, and says why."""
+    from cellbench.model import sizes
+    from cellbench.training.worker import blueprint_of
+
+    def size(cell: CellSpec, kind: str, number: int) -> Fit:
+        place = ("cells", experiment.cells.index(cell))
+        try:
+            _check_options(experiment, cell, blueprint_of(cell, 1, experiment.task).factory)
+            if kind == "hidden":
+                hidden, found = number, sizes.measured(blueprint_of(cell, number, experiment.task))
+            else:
+                hidden, found = sizes.largest_fitting(lambda h: blueprint_of(cell, h, experiment.task), number)
+        except sizes.NothingFits as error:
+            raise experiment.fault(place, f"{cell.label} at {kind} {number}: {error}") from error
+        except (CellError, PluginError) as error:
+            # a broken cell stops no other: its replicas are planned, and fail with its traceback
+            return Fit(number if kind == "hidden" else 1, None, None, None, " ".join(str(error).split()))
+        return Fit(hidden, found.parameters, found.state, found.multiply_adds)
+
+    return size
+
+
+def _check_options(experiment: Experiment, cell: CellSpec, factory: Callable[..., Any]) -> None:
+    """Options that the factory's signature does not take are bad input, not a failure of the cell."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return
+    taken = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        return
+    for name, _ in cell.options:
+        if name not in taken[2:]:
+            place = ("cells", experiment.cells.index(cell), "options")
+            known = did_you_mean(name, taken[2:]) if taken[2:] else "It takes none."
+            raise experiment.fault(place, f"{cell.label} takes no option {name!r}. {known}")
+
+
+def cell_digest(cell: CellSpec) -> str:
+    """Identifies all that makes a cell, whatever its label."""
+    facts = {k: v for k, v in asdict(cell).items() if k not in ("label", "provider", "sources")}
+    text = json.dumps([facts, [s.sha256 for s in cell.sources]], sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _choose(
+    experiment: Experiment, cell: CellSpec, planned: Sequence[Planned], done: frozenset[str], stored: Mapping[str, str]
+) -> EngineChoice:
+    """The cell's engine; the stored one must stay as long as it has results that are planned."""
+    from cellbench.engines.choice import choose
+    from cellbench.engines.optimizers import OPTIMIZERS
+    from cellbench.training.worker import blueprint_of
+
+    mine = [p for p in planned if p.cell == cell]
+    train = experiment.settings.train
+    hidden_sizes = sorted({p.fit.hidden_size for p in mine})
+    keys = [r.key for p in mine for r in p.replicas]
+    before = stored.get(cell_digest(cell))
+    if before is not None and experiment.engine in ("auto", before) and all(key in done for key in keys):
+        return EngineChoice(cell.label, before, "trained already")
+    broken = next((p.fit.broken for p in mine if p.fit.broken), "")
+    if broken:
+        return EngineChoice(cell.label, "reference", f"{cell.label} cannot start: {broken}")
+    blueprints = [blueprint_of(cell, h, experiment.task) for h in hidden_sizes]
+    choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm)
+    if before is not None and before != choice.engine and any(key in done for key in keys):
+        why = f" ({choice.reason})" if choice.reason else ""
+        raise StoreError(
+            f"{cell.label}: its stored results come from the engine {before}, but this run would train the rest with "
+            f"{choice.engine}{why}. A cell's results must come from one engine. Go on with --set engine={before}, or "
+            "start anew with --fresh (the old results are kept beside)."
+        )
+    return EngineChoice(cell.label, choice.engine, choice.reason)
+
+
+CHUNK_SECONDS = 4.0
+
+
+def _chunks(
+    experiment: Experiment, selected: Sequence[Planned], engines: Mapping[str, str], done: frozenset[str]
+) -> list[Chunk]:
+    """What is to be trained, in chunks of a few seconds, the longest first so that workers stay busy to the end."""
+    chunks: list[Chunk] = []
+    guess = Guess(experiment.task, experiment.settings)
+    seen = set(done)
+    for p in selected:
+        missing = []
+        for r in p.replicas:
+            if r.key not in seen:
+                seen.add(r.key)  # two labels may ask for one replica
+                missing.append(r)
+        if not missing:
+            continue
+        engine = engines[p.cell.label]
+        seconds = guess.seconds(p, engine)
+        # whole seeds, so that learning rates share their data
+        rates = len(experiment.learning_rates)
+        width = max(1, int(CHUNK_SECONDS / seconds / rates)) * rates
+        width = min(width, 256) if engine == "lanes" else 32 if engine == "stack" else max(1, min(width, 8))
+        for start in range(0, len(missing), width):
+            replicas = tuple(missing[start : start + width])
+            cost = seconds * len(replicas)
+            chunks.append(Chunk(p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost))
+    return sorted(chunks, key=lambda chunk: -chunk.cost)

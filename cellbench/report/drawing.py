@@ -1,0 +1,128 @@
+"""Draws definitions as files, in processes of its own, while this one does other things.
+
+vl-convert holds the interpreter's lock, so threads gain nothing. A process needs 0.7 s to be ready, and imports neither
+torch nor what the caller's own script is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from cellbench.errors import StoreError
+from cellbench.report.files import write_bytes, write_text
+
+MOST = 4
+"""Processes that a report's ten figures can use: the largest takes a quarter of the time of all."""
+
+_SERVE = "from cellbench.report.drawing import serve; serve()"
+
+
+class Pictures:
+    """Draws what it is handed, the first first; leaving the block waits for all of it.
+
+    Args:
+        processes: how many to use at most.
+
+    Raises:
+        StoreError: on leaving, a file could not be written, or a process ended before its time.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self._count = max(1, min(processes, MOST))
+        self._threads = ThreadPoolExecutor(self._count)
+        self._children: list[subprocess.Popen[str]] = []
+        self._idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
+        self._drawn: list[Future[None]] = []
+
+    def __enter__(self) -> Pictures:
+        self._children = [python(_SERVE) for _ in range(self._count)]
+        for child in self._children:
+            self._idle.put(child)
+        return self
+
+    def draw(self, definition: dict[str, Any], path: Path) -> None:
+        """Draw a definition of Vega-Lite as a .png or .svg, some time before the block is left."""
+        self._drawn.append(self._threads.submit(self._hand_over, definition, path))
+
+    def _hand_over(self, definition: dict[str, Any], path: Path) -> None:
+        child = self._idle.get()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(json.dumps([str(path), definition]) + "\n")
+            child.stdin.flush()
+            reply = child.stdout.readline()
+        except OSError:
+            reply = ""
+        self._idle.put(child)
+        if not reply:
+            raise StoreError(f"{path} was not drawn: its process ended. Again: cellbench report {path.parent.parent}")
+        said = json.loads(reply)
+        if said:
+            raise StoreError(said)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                for drawn in self._drawn:
+                    drawn.result()
+        finally:
+            for child in self._children:
+                child.kill()
+            self._threads.shutdown(cancel_futures=True)
+            for child in self._children:
+                child.communicate()
+
+
+def python(code: str) -> subprocess.Popen[str]:
+    """A process that runs some Python, with pipes for its input and output; it imports what this one can import."""
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        encoding="utf-8", env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+
+
+def serve() -> None:
+    """What a process does: a line of JSON in, a file, a line of JSON out, until there are no more lines."""
+    replies = _replies()
+    import vl_convert
+
+    vl_convert.vegalite_to_svg({"mark": "point", "data": {"values": []}})  # loads vega, while there is time
+    for line in sys.stdin:
+        path, definition = json.loads(line)
+        said = ""
+        try:
+            if path.endswith(".svg"):
+                write_text(Path(path), vl_convert.vegalite_to_svg(definition))
+            else:
+                write_bytes(Path(path), vl_convert.vegalite_to_png(definition, ppi=300))
+        except StoreError as error:
+            said = str(error)
+        print(json.dumps(said), file=replies, flush=True)
+
+
+def bundle() -> None:
+    """What another does: the JavaScript of vega out, in one piece."""
+    replies = _replies()
+    import vl_convert
+
+    with replies:
+        replies.write(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its stub has no default
+
+
+def _replies() -> TextIO:
+    """Where such a process answers; what a library prints goes elsewhere."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller ends this one
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return replies

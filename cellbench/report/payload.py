@@ -1,0 +1,106 @@
+"""What the page carries: frames in little space, and the JavaScript of vega."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import platformdirs
+
+from cellbench.errors import StoreError
+from cellbench.report.drawing import python
+
+DIGITS = 4
+"""Significant digits of a chart's numbers; a table's CSV has all of them."""
+
+
+def frame(table: pd.DataFrame, digits: int | None = DIGITS) -> dict[str, Any]:
+    """A frame by columns: numbers rounded, the rest as runs of positions in a list of what occurs.
+
+    >>> frame(pd.DataFrame({"cell": ["a", "a", "b"], "x": [1.0, 0.123456, math.nan]}))
+    {'length': 3, 'columns': {'cell': {'of': ['a', 'b'], 'runs': [0, 2, 1, 1]}, 'x': [1, 0.1235, None]}}
+    """
+    return {"length": len(table), "columns": {str(name): _column(table[name], digits) for name in table.columns}}
+
+
+def _column(column: pd.Series[Any], digits: int | None) -> Any:
+    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+        return _runs(column)
+    values = column.to_numpy(dtype=np.float64, na_value=math.nan)
+    known = np.where(np.isfinite(values), values, math.inf)
+    if 4 * np.count_nonzero(known[1:] != known[:-1]) < len(values):  # long runs of one number
+        found = _runs(pd.Series(np.where(np.isfinite(values), values, math.nan)))
+        return {**found, "of": [None if x is None else _number(x, digits) for x in found["of"]]}
+    return [_number(x, digits) for x in values.tolist()]
+
+
+def _number(x: float, digits: int | None) -> float | int | None:
+    if not math.isfinite(x):
+        return None
+    rounded = float(f"{x:.{digits}g}") if digits is not None else x
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def _runs(column: pd.Series[Any]) -> dict[str, Any]:
+    codes, values = pd.factorize(column, use_na_sentinel=True)
+    occurring: list[Any] = [v.item() if isinstance(v, np.generic) else v for v in values]
+    if (codes < 0).any():
+        codes = np.where(codes < 0, len(occurring), codes)
+        occurring.append(None)
+    if not len(codes):
+        return {"of": occurring, "runs": []}
+    starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
+    lengths = np.diff(np.concatenate([starts, [len(codes)]]))
+    runs = np.stack([codes[starts], lengths], axis=1).ravel().tolist()
+    return {"of": occurring, "runs": runs}
+
+
+def script_safe(value: object) -> str:
+    """JSON that may stand inside a script element, whatever its strings hold."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def vega() -> str:
+    """Vega, Vega-Lite and vega-embed as one script. Bundling takes seconds, so it is kept in the user's cache."""
+    version = metadata.version("vl-convert-python")  # it brings one version of vega, and uses its newest vega-lite
+    kept = platformdirs.user_cache_path("cellbench") / "page" / f"vega-by-vl-convert-{version}.js"
+    with suppress(OSError, UnicodeDecodeError):
+        text = kept.read_text(encoding="utf-8")
+        if text.endswith(_END):  # else its writing was cut off
+            return text
+    text = _no_end_tags(_bundle()) + _END
+    with suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        beside = _beside(kept)
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(kept)
+    return text
+
+
+_END = "\n// whole\n"
+
+
+def _bundle() -> str:
+    """Made in a process of its own: this one would keep the hundred MiB that it takes."""
+    process = python("from cellbench.report.drawing import bundle; bundle()")
+    made, _ = process.communicate()
+    if process.returncode or not made:
+        raise StoreError("report.html: the process that bundles vega ended. Is memory short? Run the command again")
+    return made
+
+
+def _no_end_tags(text: str) -> str:
+    """A script without what would end its element early."""
+    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")

@@ -1,0 +1,91 @@
+"""The seal of a report: what it was made from, so that running a finished experiment again does not make it again.
+
+Any doubt breaks it: another experiment, plan, environment or text of cellbench; other bytes of the store or of a file
+of the report; a log beside the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cellbench.records.settings import Planned
+from cellbench.report.files import write_text
+from cellbench.store.folder import FILE
+
+NAME = ".report.json"
+
+FILES = (
+    "runs.csv", "curves.csv", "accuracy.csv", "summary.csv", "comparisons.csv", "summary.md", "summary.tex",
+    "failures.txt", "report.html",
+)  # fmt: skip
+
+
+def request(experiment: Mapping[str, Any], planned: Iterable[Planned]) -> str:
+    """A digest of all that a report is made from beside the store.
+
+    Args:
+        experiment: resolved, facts and environment, as the store takes them.
+        planned: the whole plan.
+    """
+    digest = hashlib.sha256(json.dumps(experiment, sort_keys=True).encode())
+    for p in planned:
+        digest.update(repr((p.cell.label, p.point, p.fit, [r.key for r in p.replicas])).encode())
+    house = Path(__file__).parent.parent
+    for path in sorted(p for p in house.rglob("*") if p.is_file() and p.suffix != ".pyc"):
+        digest.update(f"{path.relative_to(house)}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def store(folder: Path) -> str | None:
+    """A digest of the store's bytes; None while a part of it is in a log beside it."""
+    path = folder / FILE
+    if any(path.with_name(f"{FILE}-{log}").exists() for log in ("wal", "journal")):
+        return None
+    return _digest(path)
+
+
+def put(folder: Path, asked: str, of: str | None, answer: str) -> None:
+    """Seal the report that was just made.
+
+    Args:
+        folder: of the results.
+        asked: what `request` said.
+        of: what `store` said before the report was made; without it, or if it says otherwise now, nothing is sealed.
+        answer: the text that was printed.
+    """
+    if of is not None and of == store(folder):
+        content = {"request": asked, "store": of, "files": _files(folder), "answer": answer}
+        write_text(folder / NAME, json.dumps({**content, "seal": _own(content)}, indent=1))
+
+
+def answer(folder: Path, asked: str) -> str | None:
+    """What was printed with the report that is there, if that is what would be made now; else None."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        own = content.pop("seal")
+        whole = own == _own(content) and content["request"] == asked
+        if whole and content["store"] == store(folder) and content["files"] == _files(folder):
+            return str(content["answer"])
+    return None
+
+
+def _own(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """Digests of the files of the report that are there."""
+    paths = [path for path in (folder / name for name in FILES) if path.exists()]
+    paths += sorted((folder / "charts").glob("*.png"))
+    return {str(path.relative_to(folder)): _digest(path) for path in paths}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,170 @@
+"""Several results folders as one: their cells side by side in one report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cellbench.errors import CellbenchError
+from cellbench.results.results import Report, Stored, read
+from cellbench.results.results import report as numbers
+
+ALIKE = ("task", "learning_rate", "train", "evaluate", "solved")
+"""Keys of the experiments that must be the same: with others the numbers answer different questions."""
+
+_UNFINISHED = ("missing", "failed")
+
+
+def name_of(folders: Sequence[Path]) -> str:
+    """The name of the united report: the folders' names joined."""
+    return "+".join(dict.fromkeys(folder.resolve().name for folder in folders))
+
+
+def report(folders: Sequence[Path]) -> Report:
+    """Every number of several folders as one; see `unite`."""
+    found = numbers(unite(folders))
+    # the rates to try next belong to an experiment file, and there is none for all of them
+    return replace(found, summary=replace(found.summary, wider_rates=()))
+
+
+def unite(folders: Sequence[Path]) -> Stored:
+    """Read several folders as one.
+
+    Two cells of one label are one where the keys of the replicas that both plan agree; else the later gets its
+    folder's name as a suffix, so that nothing is mixed up. A replica that both hold is taken once.
+
+    Raises:
+        CellbenchError: the experiments differ in what must be alike, or two folders have one name.
+        StoreError: a folder holds no results.
+    """
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) != len(names):
+        raise CellbenchError(
+            f"{', '.join(map(str, folders))}: each folder needs a name of its own, to tell cells apart"
+        )
+    parts = [read(folder) for folder in folders]
+    for name, part in zip(names[1:], parts[1:], strict=True):
+        _check(names[0], parts[0], name, part)
+    renamed = [parts[0]]
+    for name, part in zip(names[1:], parts[1:], strict=True):
+        renamed.append(_renamed(part, _labels(renamed, part, name)))
+    return _joined(renamed, name_of(folders))
+
+
+def _check(name: str, part: Stored, other_name: str, other: Stored) -> None:
+    first, second = part.experiment["resolved"], other.experiment["resolved"]
+    faults = [
+        f"  {key}: {a!r} in {name}, {b!r} in {other_name}"
+        for key, a, b in _differences({k: first[k] for k in ALIKE}, {k: second[k] for k in ALIKE})
+    ]
+    if faults:
+        raise CellbenchError(
+            "\n".join([f"{name} and {other_name} cannot stand in one report; these keys must be the same:", *faults])
+        )
+
+
+def _differences(a: Any, b: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    """(key, value, value) wherever two nested mappings differ."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        found = []
+        for name in dict.fromkeys((*a, *b)):
+            found += _differences(a.get(name), b.get(name), f"{key}.{name}" if key else str(name))
+        return found
+    if key == "learning_rate":
+        a, b = sorted(a), sorted(b)
+    return [] if a == b else [(key, a, b)]
+
+
+def _place(part: Stored) -> list[str]:
+    return [*part.experiment["facts"]["axes"], "batch_size", "size", "learning_rate", "seed"]
+
+
+def _labels(before: Sequence[Stored], part: Stored, name: str) -> dict[str, str]:
+    """The label that each cell of a part gets beside those before."""
+    place = _place(part)
+    known = pd.concat([earlier.runs[["label", *place, "key"]] for earlier in before])
+    taken = set(known["label"])
+    result = {}
+    for label in dict.fromkeys(part.runs["label"]):
+        result[label] = label
+        if label not in taken:
+            continue
+        both = known[known["label"] == label].merge(part.runs[part.runs["label"] == label], on=place)
+        same = (both["key_x"] == both["key_y"]).all() if len(both) else _described_alike(before, part, label)
+        if not same:
+            new = f"{label} ({name})"
+            while new in taken:
+                new += "'"
+            result[label] = new
+    return result
+
+
+def _described_alike(before: Sequence[Stored], part: Stored, label: str) -> bool:
+    """Whether cells that share no replica, and so no key, are the same by all that is stored of them."""
+    own = part.experiment["facts"]["cells"].get(label)
+    found = (earlier.experiment["facts"]["cells"].get(label) for earlier in before)
+    return all(facts == own for facts in found if facts is not None)
+
+
+def _renamed(part: Stored, labels: Mapping[str, str]) -> Stored:
+    def rename(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(label=frame["label"].map(labels))
+
+    facts = part.experiment["facts"]
+    cells = {labels.get(label, label): found for label, found in facts["cells"].items()}
+    experiment = {**part.experiment, "facts": {**facts, "cells": cells}}
+    return Stored(experiment, rename(part.runs), rename(part.evaluations), rename(part.curves), part.unplanned)
+
+
+def _joined(parts: Sequence[Stored], name: str) -> Stored:
+    who = ["label", *_place(parts[0])]
+    runs = pd.concat([part.runs.assign(part=i) for i, part in enumerate(parts)], ignore_index=True)
+    # of a replica that two hold the finished one counts, else the first
+    order = runs["status"].isin(_UNFINISHED).to_numpy()
+    runs = runs.iloc[order.argsort(kind="stable")].drop_duplicates(who).sort_index()
+    chosen = runs[[*who, "part"]]
+
+    def only_chosen(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        # frames without rows have no say in the columns' types
+        filled = [frame.assign(part=i) for i, frame in enumerate(frames) if len(frame)]
+        if not filled:
+            return frames[0]
+        both = pd.concat(filled, ignore_index=True)
+        return both.merge(chosen, on=[*who, "part"]).drop(columns="part")
+
+    return Stored(
+        _experiment([part.experiment for part in parts], name),
+        runs.drop(columns="part").reset_index(drop=True),
+        only_chosen([part.evaluations for part in parts]),
+        only_chosen([part.curves for part in parts]),
+        sum(part.unplanned for part in parts),
+    )
+
+
+def _experiment(found: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+    """What the report says of the experiment: the first's keys, with the cells and seeds of all."""
+    first = found[0]
+    resolved = {
+        **first["resolved"],
+        "name": name,
+        "cells": [cell for experiment in found for cell in experiment["resolved"]["cells"]],
+        "seeds": sorted({seed for experiment in found for seed in experiment["resolved"]["seeds"]}),
+    }
+    facts = {
+        **first["facts"],
+        "cells": {k: v for experiment in found for k, v in experiment["facts"]["cells"].items()},
+        "reference_accuracies": {
+            k: v for experiment in found for k, v in experiment["facts"]["reference_accuracies"].items()
+        },
+    }
+    plugins = {k: v for experiment in found for k, v in experiment["environment"]["plugins"].items()}
+    environment = {**first["environment"], "plugins": plugins}
+    others = [experiment["environment"] for experiment in found[1:]]
+    if any(other != first["environment"] for other in others):
+        environment["of_the_others"] = others
+    commands = dict.fromkeys(experiment["command"] for experiment in found)
+    return {**first, "resolved": resolved, "facts": facts, "environment": environment, "command": "; ".join(commands)}

@@ -1,0 +1,298 @@
+"""`cellbench verify`: train some stored replicas again, and compare every number.
+
+What is needed stands in the store: each replica's key, the experiment, the texts of file cells. Cells of
+plugins must be installed; whether their text is still that of the results is told. Nothing is unpickled, but the
+stored text of a file cell is run, as `run` ran it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cellbench import environment
+from cellbench.errors import CellbenchError, StoreError
+from cellbench.plugins import sources
+from cellbench.plugins.discovery import Registry, discover
+from cellbench.records.settings import (
+    NUMBERS_VERSION,
+    CellSpec,
+    Chunk,
+    Outcome,
+    Point,
+    Replica,
+    Settings,
+    Source,
+    Train,
+)
+from cellbench.store.replica import Stored, finished
+from cellbench.store.replica import outcome as stored_outcome
+from cellbench.store.store import Store
+
+EARLY_STEPS = 50
+EARLY_TOLERANCE = 1e-3
+"""Nats a bit that a loss may differ up to this step elsewhere than on the same engine, compiler and instruction set.
+
+Rounding apart, engines do the same sums: lanes and stack differed by at most 1e-6 there."""
+LOSS_TOLERANCE = 0.05
+"""The same for later steps: training is chaotic, and rounding grows (to 1e-4 at step 630 of a replica watched)."""
+ACCURACY_TOLERANCE = 0.1
+"""Share that an accuracy may differ there."""
+
+
+@dataclass
+class Verified:
+    """What came out.
+
+    Attributes:
+        stored: replicas that could be chosen.
+        environment: what differs between then and now, one line each.
+        exact, close: replicas compared bit for bit, and to the tolerance.
+        points, evaluations: numbers of curve points and final evaluations that were compared.
+        worst: the greatest difference of a loss among those compared to the tolerance.
+        difference: the first difference; empty if there is none.
+    """
+
+    stored: int = 0
+    environment: list[str] = field(default_factory=list)
+    exact: int = 0
+    close: int = 0
+    points: int = 0
+    evaluations: int = 0
+    worst: float = 0.0
+    difference: str = ""
+
+
+OnLine = Callable[[str], None]
+
+
+def verify(
+    folder: Path, sample: int = 20, chosen_by: int | None = None, on_line: OnLine = lambda line: None
+) -> Verified:
+    """Train a random sample again, up to the first difference.
+
+    Args:
+        folder: the results.
+        sample: how many replicas.
+        chosen_by: seeds the choice.
+        on_line: called with each line of news: the environment's differences before anything is trained.
+
+    Raises:
+        CellbenchError: there are no results, or a cell they need is not installed.
+    """
+    registry = discover()
+    with Store(folder, write=False) as store:
+        experiment, texts, known = store.experiment(), store.sources(), finished(store)
+        chosen = random.Random(chosen_by).sample(known, min(sample, len(known)))
+        replicas = [stored_outcome(store, key) for key in chosen]
+    if not replicas:
+        raise StoreError(f"{folder} holds no finished replica to verify")
+    found = Verified(stored=len(known))
+    found.environment += _environment(experiment["environment"], environment.describe(registry))
+    prepared = []
+    for stored in replicas:
+        with store.reading():  # which is closed: this explains what a settings' section lacks
+            problem = _altered(stored, experiment["resolved"], texts)
+            if problem:
+                found.difference = f"{stored.place}: {problem}"
+                break
+            prepared.append((stored, _Again(stored, experiment["resolved"], texts, registry)))
+    found.environment += sorted({line for _, again in prepared for line in again.unlike})
+    for line in found.environment:
+        on_line(line)
+    if found.difference:
+        return found
+    for stored, again in prepared:
+        outcome = again.train()
+        exact = not again.unlike and all(
+            getattr(outcome, name) == getattr(stored.outcome, name) for name in ("engine", "isa", "compiler")
+        )
+        if not exact:
+            line = _elsewhere(stored.outcome, outcome)
+            if line and line not in found.environment:
+                found.environment.append(line)
+                on_line(line)
+        found.exact += exact
+        found.close += not exact
+        found.points += len(outcome.curve)
+        found.evaluations += len(outcome.evaluations)
+        if not exact:
+            found.worst = max(found.worst, _worst(stored.outcome, outcome))
+        difference = next(_differences(stored.outcome, outcome, exact), "")
+        if difference:
+            found.difference = f"{stored.place}: {difference}"
+            break
+    return found
+
+
+def _environment(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name in ("cellbench", "commit", "python", "implementation", "system", "machine", "processor", "compiler"):
+        if then.get(name) != now.get(name):
+            lines.append(f"{name}: {then.get(name) or 'unknown'} then, {now.get(name) or 'unknown'} now")
+    for group in ("packages", "plugins"):
+        before, after = then.get(group, {}), now.get(group, {})
+        for name in sorted({*before, *after}):
+            if before.get(name) != after.get(name):
+                lines.append(f"{name}: {before.get(name, 'none')} then, {after.get(name, 'none')} now")
+    return lines
+
+
+def _elsewhere(then: Outcome, now: Outcome) -> str:
+    """How the engine differs from that of the results."""
+    parts = [
+        f"{name} {getattr(then, name)} then, {getattr(now, name)} now"
+        for name in ("engine", "isa", "compiler")
+        if getattr(then, name) != getattr(now, name)
+    ]
+    return f"trained by: {'; '.join(parts)}" if parts else ""
+
+
+def _altered(stored: Stored, resolved: Mapping[str, Any], texts: Mapping[str, Source]) -> str:
+    """Whether the store contradicts itself; then nothing needs to be trained to see it."""
+    try:
+        key = stored.key()
+    except (ValueError, TypeError, KeyError) as error:
+        return f"its stored key is no key ({error})"
+    if key.digest() != stored.outcome.key:
+        return f"its stored key says {key.digest()}, its row {stored.outcome.key}"
+    train, final = resolved["train"], resolved["final"]
+    wanted = {
+        "task": resolved["task"], "parameters": tuple(stored.parameters.items()), "batch_size": stored.batch_size,
+        "size": stored.size, "seed": stored.seed, "learning_rate": stored.learning_rate,
+        **{name: train[name] for name in ("max_steps", "optimizer", "clip_norm", "stop_when_solved")},
+        "cell": stored.cell,
+    }  # fmt: skip
+    for name, value in wanted.items():
+        if getattr(key, name) != value:
+            return f"its key has {name} {getattr(key, name)!r}, its row or the experiment {value!r}"
+    sections = (("evaluate", key.evaluate), ("solved", key.solved))
+    for section, values in sections:
+        for name, value in vars(values).items():
+            if resolved[section][name] != value:
+                return f"its key has {section}.{name} {value!r}, the experiment {resolved[section][name]!r}"
+    if key.final.examples != final["examples"]:
+        return f"its key has final.examples {key.final.examples!r}, the experiment {final['examples']!r}"
+    for sha in (*key.cell_sources, *key.task_sources):
+        if sha not in texts:
+            return f"the text {sha[:12]} that it was trained with is not stored"
+        if texts[sha].sha256 != sha:
+            return f"the stored text of {texts[sha].module} is not the one that it was trained with ({sha[:12]})"
+    return ""
+
+
+class _Again:
+    """A stored replica, ready to be trained again.
+
+    Attributes:
+        unlike: what makes it another replica here, one line each.
+    """
+
+    def __init__(
+        self, stored: Stored, resolved: Mapping[str, Any], texts: Mapping[str, Source], registry: Registry
+    ) -> None:
+        key = stored.key()
+        self.unlike: list[str] = []
+        self._stored = stored
+        if key.numbers_version != NUMBERS_VERSION:
+            self.unlike.append(f"numbers_version: {key.numbers_version} then, {NUMBERS_VERSION} now")
+        self._registered("task", key.task, key.task_sources, registry)
+        kept = tuple(texts[sha] for sha in key.cell_sources)
+        from_file = any(
+            isinstance(cell, dict) and cell.get("factory") and stored.label == (cell.get("label") or cell["name"])
+            for cell in resolved["cells"]
+        )
+        if not from_file:
+            kept = self._registered("cell", key.cell, key.cell_sources, registry)
+        cell = CellSpec(
+            stored.label,
+            key.cell,
+            key.factory,
+            key.options,
+            key.learn_initial_state,
+            key.readout_hidden,
+            kept,
+            from_file,
+        )
+        train = Train(key.max_steps, key.optimizer, key.clip_norm, key.stop_when_solved, resolved["train"]["timeout"])
+        self._chunk = Chunk(
+            cell,
+            Point(key.parameters, key.batch_size, key.size),
+            stored.hidden_size,
+            Settings(key.task, train, key.evaluate, key.solved, key.final),
+            stored.outcome.engine,
+            (Replica(stored.outcome.key, key.seed, key.learning_rate),),
+        )
+
+    def _registered(self, kind: str, name: str, shas: Sequence[str], registry: Registry) -> tuple[Source, ...]:
+        entry = registry.find(kind, name)
+        installed = sources.of_entry(entry)
+        if tuple(s.sha256 for s in installed) != tuple(shas):
+            self.unlike.append(f"the {kind} {name}: the text that is installed ({entry.provider}) is another than then")
+        return installed
+
+    def train(self) -> Outcome:
+        """The outcome now; by another engine if the stored one cannot work here."""
+        from dataclasses import replace
+
+        from cellbench.training.worker import work
+
+        order = [self._chunk.engine, *(e for e in ("stack", "reference") if e != self._chunk.engine)]
+        for engine in order:
+            (outcome,) = work(replace(self._chunk, engine=engine))
+            if not outcome.traceback.startswith("the engine "):
+                break
+        if outcome.cause == "machine":
+            raise CellbenchError(f"{self._stored.place} could not be trained here: {outcome.traceback.strip()}")
+        return outcome
+
+
+def _close(a: float | None, b: float | None, tolerance: float) -> bool:
+    if a is None or b is None or not (math.isfinite(a) and math.isfinite(b)):
+        return a == b or (a is not None and b is not None and math.isnan(a) and math.isnan(b))
+    return abs(a - b) <= tolerance
+
+
+def _worst(then: Outcome, now: Outcome) -> float:
+    return max(
+        (abs(a.loss - b.loss) for a, b in zip(then.curve, now.curve, strict=False) if math.isfinite(a.loss - b.loss)),
+        default=0.0,
+    )
+
+
+def _differences(then: Outcome, now: Outcome, exact: bool) -> Iterator[str]:
+    """Every difference, in the order of training."""
+    if now.cause and not then.cause:
+        yield f"it failed now: {' '.join(now.traceback.strip().splitlines()[-1:])}"
+    loss, accuracy = (0.0, 0.0) if exact else (LOSS_TOLERANCE, ACCURACY_TOLERANCE)
+    for a, b in zip(then.curve, now.curve, strict=False):
+        if a.step != b.step:
+            yield f"the curve has step {a.step} stored, step {b.step} now"
+        early = min(loss, EARLY_TOLERANCE) if a.step <= EARLY_STEPS else loss
+        for name, tolerance in (("loss", early), ("bit_accuracy", accuracy), ("sequence_accuracy", accuracy)):
+            if not _close(getattr(a, name), getattr(b, name), tolerance):
+                yield f"curve at step {a.step}: {name} {getattr(a, name)!r} stored, {getattr(b, name)!r} now"
+    if exact and len(then.curve) != len(now.curve):
+        yield f"the curve has {len(then.curve)} points stored, {len(now.curve)} now"
+    names = (
+        ("status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step",
+         "diverged_at", "final_loss", "final_bit_accuracy", "final_sequence_accuracy")
+        if exact else ("cause",)
+    )  # fmt: skip
+    for name in names:
+        a, b = getattr(then, name), getattr(now, name)
+        if a != b and not (isinstance(a, float) and _close(a, b, 0.0)):
+            yield f"{name}: {a!r} stored, {b!r} now"
+    for i, (e, f) in enumerate(zip(then.evaluations, now.evaluations, strict=False)):
+        if (e.by, e.value) != (f.by, f.value):
+            yield f"final evaluation {i}: by {e.by!r} {e.value!r} stored, by {f.by!r} {f.value!r} now"
+        for name in ("bit_accuracy", "sequence_accuracy"):
+            if not _close(getattr(e, name), getattr(f, name), accuracy):
+                at = f" by {e.by} {e.value}" if e.by else ""
+                yield f"final evaluation{at}: {name} {getattr(e, name)!r} stored, {getattr(f, name)!r} now"
+    if len(then.evaluations) != len(now.evaluations):
+        yield f"{len(then.evaluations)} final evaluations stored, {len(now.evaluations)} now"

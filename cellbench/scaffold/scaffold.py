@@ -1,0 +1,116 @@
+"""What `cellbench new` writes: a plugin package around a cell, or a commented experiment."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from cellbench.errors import CellbenchError
+from cellbench.plugins import discovery as plugins
+
+PACKAGE = {
+    "pyproject.toml": "pyproject.toml.tmpl",
+    "README.md": "README.md.tmpl",
+    "experiment.yaml": "experiment.yaml.tmpl",
+    "cellbench_$module/__init__.py": "init.py.tmpl",
+    "cellbench_$module/cell.py": "cell.py.tmpl",
+    "tests/test_$module.py": "test.py.tmpl",
+}
+"""Each file of a package, and the template it is made from."""
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
+EXPERIMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\Z")
+LONGEST = 40
+
+_TAKEN_BY_IMPORTS = {"Cell", "State", "Tensor"}
+
+
+def new_package(name: str, parent: Path) -> Path:
+    """Write the package `cellbench-NAME` with the cell NAME.
+
+    Args:
+        name: the cell's, for example `my-gate`.
+        parent: the folder that gets the package's folder.
+
+    Returns:
+        The package's folder.
+
+    Raises:
+        CellbenchError: the name is of no use or taken, or the folder is there already. Nothing was written.
+    """
+    if not NAME.match(name) or len(name) > LONGEST:
+        raise CellbenchError(
+            f"{name[:80]!r} cannot name a cell: up to {LONGEST} lower-case letters and digits, in words joined by '-', "
+            "the first of which starts with a letter"
+        )
+    taken = plugins.discover().cells.get(name)
+    if taken is not None:
+        raise CellbenchError(f"a cell named {name!r} is there already, from {taken.provider}; choose another name")
+    folder = parent / f"cellbench-{name}"
+    if folder.exists() or folder.is_symlink():
+        raise CellbenchError(f"{folder} is there already, and is left as it is; choose another name, or move it away")
+    if not parent.is_dir():
+        raise CellbenchError(f"{parent} is no folder")
+    words = {"name": name, "module": name.replace("-", "_"), "klass": _class_name(name)}
+    texts = {
+        Template(file).substitute(words): _filled(f"package/{template}", words) for file, template in PACKAGE.items()
+    }
+    # exist_ok=False: whoever made it since must win
+    folder.mkdir()
+    for file, text in texts.items():
+        path = folder / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+def new_experiment(path: Path) -> Path:
+    """Write a commented experiment with every key.
+
+    Args:
+        path: ends in `.yaml` or `.yml`; what stands before that names the experiment.
+
+    Returns:
+        The path.
+
+    Raises:
+        CellbenchError: the name is of no use, or the file is there already.
+    """
+    if path.suffix not in (".yaml", ".yml"):
+        raise CellbenchError(f"{path} does not end in .yaml; try {path.with_suffix('.yaml')}")
+    if not EXPERIMENT.match(path.stem):
+        raise CellbenchError(
+            f"{path.stem[:80]!r} cannot name an experiment: letters, digits, '.', '_', '+' and '-', starting with a "
+            "letter or digit"
+        )
+    text = _filled("experiment.yaml.tmpl", {"name": _quoted(path.stem), "file": str(path)})
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise CellbenchError(f"{path} is there already, and is left as it is") from None
+    except OSError as error:
+        raise CellbenchError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def _class_name(name: str) -> str:
+    """`my-gate` -> `MyGate`; a word of Python's or of the template's imports gets `Cell` after it."""
+    joined = "".join(word.capitalize() for word in name.split("-"))
+    return f"{joined}Cell" if keyword.iskeyword(joined) or joined in _TAKEN_BY_IMPORTS else joined
+
+
+def _quoted(name: str) -> str:
+    """As YAML takes it for a string: a name such as 2024 or no would be something else."""
+    return name if re.match(r"[A-Za-z]", name) and name.lower() not in _YAML_WORDS else f'"{name}"'
+
+
+_YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+
+
+def _filled(template: str, words: dict[str, str]) -> str:
+    source = resources.files("cellbench.scaffold").joinpath("templates", *template.split("/"))
+    return Template(source.read_text(encoding="utf-8")).substitute(words)

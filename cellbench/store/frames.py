@@ -1,0 +1,104 @@
+"""What a store holds of the last experiment, as frames."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pandas as pd
+
+from cellbench.store.store import OUTCOME, VOLATILE, Store
+
+_WHOLE = (
+    "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "diverged_at", "attempt", "replica",
+    "parameters", "state", "multiply_adds",
+)  # fmt: skip
+"""Columns of whole numbers that may be missing."""
+
+_ROWS = 2_000
+
+
+@contextmanager
+def _reading(store: Store) -> Iterator[None]:
+    with store.reading():
+        try:
+            yield
+        except pd.errors.DatabaseError as error:
+            # pandas puts the query before what sqlite said
+            raise error.__cause__ or sqlite3.DatabaseError(str(error)) from None
+
+
+def runs(store: Store) -> pd.DataFrame:
+    """One row a planned replica, in order: the columns of runs.csv and more."""
+    outcome = ", ".join(f"r.{name}" for name in OUTCOME)
+    # the keys first: what sqlite builds to find a replica by its key alone would hold every column asked for
+    query = (
+        f"SELECT p.*, r.id AS replica, {outcome} FROM plan p LEFT JOIN (SELECT key, id FROM replica) k "
+        "ON k.key = p.key LEFT JOIN replica r ON r.id = k.id ORDER BY p.position"
+    )
+    seen: dict[bytes, str] = {}
+    names: list[str] | None = None
+    parts = []
+    with _reading(store):
+        # most texts are the same in every row: one object each, not one a row
+        store.db.text_factory = lambda raw: seen.setdefault(raw, raw.decode())
+        try:
+            # rows of Python's objects take several times what a frame does: some at a time
+            for part in pd.read_sql_query(query, store.db, chunksize=_ROWS):
+                points = {text: json.loads(text) for text in part["parameters"].unique()}
+                if names is None:
+                    names = list(next(iter(points.values()), {}))
+                if any(list(point) != names for point in points.values()):
+                    raise ValueError("not every replica is planned at the same parameters")
+                for name in names:
+                    part[name] = part["parameters"].map({text: point[name] for text, point in points.items()})
+                part = part.drop(columns="parameters").rename(columns={"parameters_n": "parameters"})
+                parts.append(_typed(part)[_order(names)])
+                seen.clear()
+        finally:
+            store.db.text_factory = str
+    return pd.concat(parts, ignore_index=True)
+
+
+def _order(parameters: list[str]) -> list[str]:
+    return [
+        "label", "cell", *parameters, "batch_size", "size", "hidden_size", "parameters", "state", "multiply_adds",
+        "learning_rate", "seed", *OUTCOME[:10], "engine", "isa", "compiler", "key", *VOLATILE, "traceback", "replica",
+    ]  # fmt: skip
+
+
+def _typed(part: pd.DataFrame) -> pd.DataFrame:
+    """With the columns' types, whatever is missing in these rows."""
+    part["status"] = part["status"].fillna("missing")
+    for name in ("cause", "engine", "isa", "compiler", "traceback", "host", "worker", "started", "finished"):
+        part[name] = part[name].fillna("")
+    for name in _WHOLE:
+        part[name] = part[name].astype("Int64")
+    for name in ("final_loss", "final_bit_accuracy", "final_sequence_accuracy", "seconds"):
+        part[name] = part[name].astype("float64")
+    return part
+
+
+def curves(store: Store) -> pd.DataFrame:
+    """replica, step, loss, bit_accuracy, sequence_accuracy of the planned replicas."""
+    query = _of_planned("curve", "step")
+    with _reading(store):
+        # the longest table, and as rows of Python's objects five times its size
+        parts = list(pd.read_sql_query(query, store.db, chunksize=10 * _ROWS, dtype={"loss": "float64"}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def evaluations(store: Store) -> pd.DataFrame:
+    """replica, position, by, value, bit_accuracy, sequence_accuracy of the planned replicas."""
+    with _reading(store):
+        # in one piece, so that a value's type does not depend on those of other rows
+        return pd.read_sql_query(_of_planned("evaluation", "position"), store.db)
+
+
+def _of_planned(table: str, order: str) -> str:
+    return (
+        f"SELECT t.* FROM {table} t WHERE t.replica IN "
+        f"(SELECT r.id FROM replica r JOIN plan p ON p.key = r.key) ORDER BY t.replica, t.{order}"
+    )

@@ -1,0 +1,243 @@
+"""`cellbench merge`: the results of several folders in one, as if one run had made them all.
+
+Everything here is a union that does not depend on the order: replicas by key, experiments by content, sources by hash.
+What two folders hold of one replica must be the same numbers; what is volatile (when, where) may differ.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellbench.errors import StoreError
+from cellbench.store.folder import FILE, beside, fold, locked
+from cellbench.store.store import NUMBERS, OUTCOME, WHO, Store
+
+_SHOWN = 3
+"""Conflicts that a refusal shows."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge came to.
+
+    Attributes:
+        counts: planned replicas by status, as Store.counts gives them.
+        unlike: engines, instruction sets and compilers, if the replicas of one cell come from several.
+    """
+
+    counts: dict[str, int]
+    unlike: tuple[str, ...]
+
+
+def merge(out: Path, folders: Sequence[Path]) -> Merged:
+    """Unite results folders; what `out` holds already is one of them.
+
+    Args:
+        out: the folder to write; it is as it was if this fails.
+        folders: results of parts (`--shard`, `--only`) of one experiment.
+
+    Raises:
+        StoreError: a folder holds no results, another experiment, or other numbers for the same replica.
+    """
+    inputs = {folder.resolve(): folder for folder in folders}
+    for folder in inputs.values():
+        if not (folder / FILE).exists():
+            raise StoreError(f"{folder} holds no {FILE}: no results to merge")
+    with locked(out):
+        if (out / FILE).exists():
+            inputs = {out.resolve(): out, **inputs}
+        workshop = out / ".merge"
+        shutil.rmtree(workshop, ignore_errors=True)
+        try:
+            _same_experiment(list(inputs.values()))
+            with Store(workshop, write=True) as store:
+                for folder in inputs.values():
+                    with Store(folder, write=False) as one:
+                        one.check()
+                    with _attached(store, folder), store.transaction() as db:
+                        _refuse_other_numbers(db, folder)
+                        _absorb(db)
+                with store.transaction() as db:
+                    _order_experiments(db)
+                store.check()
+                counts, unlike = store.counts(), _unlike(store)
+            fold(out / FILE)  # else what is beside it would be played into the new one, if this ended in between
+            (workshop / FILE).replace(out / FILE)
+            for part in beside(out / FILE):
+                part.unlink()
+        except OSError as error:
+            raise StoreError(f"{out} cannot be written: {error.strerror}") from None
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
+    return Merged(counts, unlike)
+
+
+@contextmanager
+def _attached(store: Store, folder: Path) -> Iterator[None]:
+    with store.explained():
+        store.db.execute("ATTACH ? AS other", (f"{(folder / FILE).resolve().as_uri()}?mode=ro",))
+    try:
+        yield
+    finally:
+        store.db.execute("DETACH other")
+
+
+def _same_experiment(folders: Sequence[Path]) -> None:
+    """Refuse folders whose experiments or plans differ, saying where."""
+    first: tuple[Path, dict[str, Any], dict[tuple[Any, ...], str]] | None = None
+    for folder in folders:
+        with Store(folder, write=False) as store:
+            resolved, plan = store.experiment()["resolved"], store.plan()
+        if first is None:
+            first = folder, resolved, plan
+            continue
+        here, other, other_plan = first
+        for name in sorted({*resolved, *other}):
+            if resolved.get(name) != other.get(name):
+                raise StoreError(
+                    f"{here} and {folder} are not parts of one experiment: {name} is {_short(other.get(name))} in the "
+                    f"first, {_short(resolved.get(name))} in the second. Parts are made by one experiment with --shard "
+                    "or --only. Nothing was merged."
+                )
+        if plan != other_plan:
+            where = next(x for x in {**plan, **other_plan} if plan.get(x) != other_plan.get(x))
+            raise StoreError(
+                f"{here} and {folder} plan other replicas under the same experiment, the first at {_place(where)}: the "
+                "text of a cell or task, its version, or cellbench differed between them (`cellbench status` shows "
+                "versions). Train both with the same. Nothing was merged."
+            )
+
+
+def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
+    """Compare what both hold of the same keys; failures of a machine are no numbers."""
+    db.execute("DROP TABLE IF EXISTS temp.shared")
+    db.execute(
+        "CREATE TEMP TABLE shared AS SELECT m.id AS mine, o.id AS theirs, m.key AS key FROM main.replica m "
+        "JOIN other.replica o ON o.family = m.family AND o.key = m.key "
+        "WHERE m.cause != 'machine' AND o.cause != 'machine'"
+    )
+    found: dict[str, str] = {}
+    for name in NUMBERS:
+        query = (
+            f"SELECT s.key, m.{name}, o.{name} FROM temp.shared s JOIN main.replica m ON m.id = s.mine "
+            f"JOIN other.replica o ON o.id = s.theirs WHERE m.{name} IS NOT o.{name} LIMIT {_SHOWN}"
+        )
+        for key, mine, theirs in db.execute(query):
+            found.setdefault(key, f"{name} {mine!r} and {theirs!r}")
+    for table, at, names in (
+        ("curve", "step", ("loss", "bit_accuracy", "sequence_accuracy")),
+        ("evaluation", "position", ("by", "value", "bit_accuracy", "sequence_accuracy")),
+    ):
+        columns = ", ".join(f"t.{n}" for n in (at, *names))
+        mine, theirs = (
+            f"SELECT s.key, {columns} FROM temp.shared s JOIN {base}.{table} t ON t.replica = s.{side}"
+            for base, side in (("main", "mine"), ("other", "theirs"))
+        )
+        query = f"SELECT * FROM ({mine} EXCEPT {theirs}) ORDER BY 2 LIMIT {_SHOWN}"
+        reverse = f"SELECT * FROM ({theirs} EXCEPT {mine}) ORDER BY 2 LIMIT {_SHOWN}"
+        for row in [*db.execute(query), *db.execute(reverse)]:
+            found.setdefault(row[0], f"{table} at {at} {row[1]}: {', '.join(map(repr, row[2:]))} stands in one alone")
+    if found:
+        lines = [f"{folder} holds other numbers than the folders before it, for the same replicas; nothing was merged."]
+        for key, text in list(found.items())[:_SHOWN]:
+            what = db.execute(
+                "SELECT p.label, p.parameters, p.batch_size, p.size, p.learning_rate, p.seed FROM other.plan p "
+                "WHERE p.key = ?", (key,)
+            ).fetchone()  # fmt: skip
+            lines.append(f"  {_place(what) if what else key}: {text}")
+        lines.append(
+            "Where engine, isa or compiler differ (runs.csv), train that part on processors alike; otherwise find out "
+            "which folder is right with `cellbench verify`."
+        )
+        raise StoreError("\n".join(lines))
+
+
+def _absorb(db: sqlite3.Connection) -> None:
+    """Take over what the other store has."""
+    db.execute("INSERT OR IGNORE INTO main.family SELECT * FROM other.family")
+    # what a machine's fault ended gives way to a result
+    db.execute(
+        "DELETE FROM main.replica WHERE cause = 'machine' AND key IN "
+        "(SELECT key FROM other.replica WHERE cause != 'machine')"
+    )
+    db.execute("DROP TABLE IF EXISTS temp.fresh")
+    db.execute(
+        "CREATE TEMP TABLE fresh AS SELECT id, family, key FROM other.replica "
+        "WHERE key NOT IN (SELECT key FROM main.replica) ORDER BY id"
+    )
+    names = ", ".join((*WHO, *OUTCOME, "checksum"))
+    db.execute(
+        f"INSERT INTO main.replica ({names}) SELECT {names} FROM other.replica "
+        "WHERE id IN (SELECT id FROM temp.fresh) ORDER BY id"
+    )
+    for table, columns in (
+        ("curve", "step, loss, bit_accuracy, sequence_accuracy"),
+        ("evaluation", "position, by, value, bit_accuracy, sequence_accuracy"),
+    ):
+        taken = ", ".join(f"t.{name}" for name in columns.split(", "))
+        db.execute(
+            f"INSERT INTO main.{table} (replica, {columns}) SELECT m.id, {taken} FROM temp.fresh f "
+            f"JOIN other.{table} t ON t.replica = f.id JOIN main.replica m ON m.family = f.family AND m.key = f.key"
+        )
+    # texts may differ in an address or a path; one of them, whichever order
+    db.execute(
+        "UPDATE main.replica SET traceback = (SELECT min(main.replica.traceback, o.traceback) FROM other.replica o "
+        "WHERE o.family = main.replica.family AND o.key = main.replica.key) "
+        "WHERE status = 'failed' AND key IN (SELECT key FROM other.replica)"
+    )
+    db.execute("INSERT OR IGNORE INTO main.source SELECT * FROM other.source")
+    for cell, mine, theirs in db.execute(
+        "SELECT m.cell, m.engine, o.engine FROM main.engine m JOIN other.engine o ON o.cell = m.cell "
+        "WHERE o.engine != m.engine"
+    ):
+        raise StoreError(
+            f"a cell (digest {cell}) is trained by {mine} in one folder and by {theirs} in another. A cell's results "
+            "must come from one engine: make the parts with --set engine=NAME. Nothing was merged."
+        )
+    db.execute(
+        "INSERT INTO main.engine SELECT cell, engine, reason FROM other.engine WHERE true "
+        "ON CONFLICT (cell) DO UPDATE SET reason = min(reason, excluded.reason)"
+    )
+    db.execute(
+        "INSERT INTO main.experiment (resolved, facts, environment, command, started) "
+        "SELECT resolved, facts, environment, command, started FROM other.experiment ORDER BY id"
+    )
+    if not db.execute("SELECT 1 FROM main.plan LIMIT 1").fetchone():
+        db.execute("INSERT INTO main.plan SELECT * FROM other.plan")
+
+
+def _order_experiments(db: sqlite3.Connection) -> None:
+    """Each experiment once, the one that was merged last: that of all the folders, and the latest."""
+    names = "resolved, facts, environment, command, started"
+    rows = sorted(set(db.execute(f"SELECT {names} FROM main.experiment").fetchall()), key=lambda r: (r[4], r))
+    shown = db.execute("SELECT resolved FROM main.experiment ORDER BY id DESC LIMIT 1").fetchone()
+    rows.sort(key=lambda r: r[0] == shown[0])
+    db.execute("DELETE FROM main.experiment")
+    db.executemany(f"INSERT INTO main.experiment ({names}) VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _unlike(store: Store) -> tuple[str, ...]:
+    query = (
+        "SELECT p.label, group_concat(DISTINCT r.isa || ', ' || r.compiler) FROM plan p JOIN replica r ON "
+        "r.key = p.key WHERE r.cause = '' GROUP BY p.label HAVING count(DISTINCT r.isa || ', ' || r.compiler) > 1"
+    )
+    with store.explained():
+        return tuple(f"{label}: {where}" for label, where in store.db.execute(query))
+
+
+def _place(row: Sequence[Any]) -> str:
+    label, parameters, batch_size, size, rate, seed = row[:6]
+    point = ", ".join(f"{k} {v}" for k, v in json.loads(parameters).items())
+    return f"{label} at {point}, batch {batch_size}, {size}, rate {rate:g}, seed {seed}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,0 +1,103 @@
+"""Single replicas out of a store, whole."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from cellbench.records.settings import CurvePoint, Evaluation, Outcome, ReplicaKey
+from cellbench.store.store import OUTCOME, Store
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A planned replica that ended.
+
+    Attributes:
+        label, cell, parameters, batch_size, size, hidden_size, learning_rate, seed: as planned.
+        family_text: what its key shares with its siblings'.
+        own_seed, own_rate: as stored with the outcome.
+        outcome: what became of it.
+    """
+
+    label: str
+    cell: str
+    parameters: dict[str, Any]
+    batch_size: int
+    size: str
+    hidden_size: int
+    learning_rate: float
+    seed: int
+    family_text: str
+    own_seed: int
+    own_rate: float
+    outcome: Outcome
+
+    def key(self) -> ReplicaKey:
+        """What it was trained as.
+
+        Raises:
+            ValueError: the stored text is not that of a key.
+        """
+        return ReplicaKey.parse(self.family_text).member(self.own_seed, self.own_rate)
+
+    @property
+    def place(self) -> str:
+        """Which one, in words."""
+        point = ", ".join(f"{k} {v}" for k, v in self.parameters.items())
+        at = f"{point}, batch {self.batch_size}, {self.size}, rate {self.learning_rate:g}, seed {self.seed}"
+        return f"{self.label} at {at}"
+
+
+def finished(store: Store) -> list[str]:
+    """Keys of the planned replicas that ended, machines' faults aside."""
+    query = "SELECT DISTINCT p.key FROM plan p JOIN replica r ON r.key = p.key WHERE r.cause != 'machine' ORDER BY 1"
+    with store.reading():
+        return [key for (key,) in store.db.execute(query)]
+
+
+def outcome(store: Store, key: str) -> Stored:
+    """A planned replica that ended."""
+    planned = "label, cell, parameters, batch_size, size, hidden_size, learning_rate, seed"
+    with store.reading():
+        label, cell, parameters, *rest = store.db.execute(
+            f"SELECT {planned} FROM plan WHERE key = ? ORDER BY position", (key,)
+        ).fetchone()
+        number, text, own_seed, own_rate, *facts = store.db.execute(
+            f"SELECT id, key_text, seed, learning_rate, {', '.join(OUTCOME)} FROM family CROSS JOIN replica "
+            "USING (family) WHERE key = ?", (key,)  # CROSS: the index is by family, then key
+        ).fetchone()  # fmt: skip
+        curve = store.db.execute(
+            "SELECT step, loss, bit_accuracy, sequence_accuracy FROM curve WHERE replica = ? ORDER BY step", (number,)
+        )
+        evaluations = store.db.execute(
+            "SELECT by, value, bit_accuracy, sequence_accuracy FROM evaluation WHERE replica = ? ORDER BY position",
+            (number,),
+        )
+        found = Outcome(
+            key,
+            curve=tuple(
+                CurvePoint(int(t), math.nan if x is None else float(x), float(b), float(s)) for t, x, b, s in curve
+            ),
+            evaluations=tuple(Evaluation(str(by), value, float(b), float(s)) for by, value, b, s in evaluations),
+            **{name: _number(name, value) for name, value in zip(OUTCOME, facts, strict=True)},
+        )
+        batch_size, size, hidden_size, rate, seed = rest
+        return Stored(
+            label, cell, _mapping(parameters), batch_size, size, hidden_size, rate, seed,
+            text, own_seed, own_rate, found,
+        )  # fmt: skip
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"parameters are {text[:60]!r}")
+    return found
+
+
+def _number(name: str, value: Any) -> Any:
+    """A final loss or accuracy; a store altered by hand may hold anything there."""
+    return float(value) if name.startswith("final_") and name != "final_step" and value is not None else value

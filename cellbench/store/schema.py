@@ -1,0 +1,26 @@
+"""The tables of runs.sqlite: schema.sql, and what a file must have to be one of ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import lru_cache
+from importlib import resources
+
+VERSION = 2
+APPLICATION_ID = 0x63656C62
+
+
+@lru_cache(maxsize=1)
+def text() -> str:
+    return resources.files("cellbench.store").joinpath("schema.sql").read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def tables() -> dict[str, set[str]]:
+    """Each table's columns, as the schema makes them."""
+    db = sqlite3.connect(":memory:")
+    db.executescript(text())
+    names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    found = {name: {row[1] for row in db.execute(f"PRAGMA table_info({name})")} for name in names}
+    db.close()
+    return found

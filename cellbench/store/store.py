@@ -1,0 +1,387 @@
+"""runs.sqlite: every outcome, durable as soon as its chunk ends. One writer; any number of readers."""
+
+from __future__ import annotations
+
+import json
+import operator
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from cellbench.errors import StoreError
+from cellbench.records.settings import Outcome, Planned, Replica, Source, family_of
+from cellbench.store import checksum as checksums
+from cellbench.store import schema
+from cellbench.store.folder import FILE, fold, on_network, set_aside
+
+VOLATILE = ("seconds", "started", "finished", "host", "worker", "attempt")
+"""Columns that differ between two runs of one experiment; no others do."""
+
+OUTCOME = (
+    "status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "final_loss",
+    "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine", "isa", "compiler", *VOLATILE, "traceback",
+)  # fmt: skip
+
+WHO = ("key", "family", "seed", "learning_rate")
+"""Columns that say which replica it is."""
+
+NUMBERS = tuple(name for name in OUTCOME if name not in VOLATILE and name != "traceback")
+"""Those that two runs of one replica share."""
+
+_SHAPE: tuple[tuple[str, str, type | tuple[type, ...]], ...] = (
+    ("resolved", "name", str), ("resolved", "task", str), ("resolved", "cells", list), ("resolved", "seeds", list),
+    ("resolved", "baseline", (str, type(None))), ("resolved", "learning_rate", list), ("resolved", "train", dict),
+    ("resolved", "evaluate", dict), ("resolved", "solved", dict), ("resolved", "final", dict),
+    ("resolved", "report", dict), ("facts", "axes", list), ("facts", "evaluation_steps", list),
+    ("facts", "cells", dict), ("environment", "cellbench", str), ("environment", "packages", dict),
+    ("environment", "plugins", dict), ("environment", "python", str), ("environment", "processor", str),
+)  # fmt: skip
+"""What a stored experiment must hold, for whoever reads it."""
+
+_DAMAGED = (
+    "If the file was damaged or altered, put a copy of it back, or start anew with --fresh (this one is kept beside)."
+)
+
+
+_facts = operator.attrgetter(*OUTCOME)
+_numbers = operator.itemgetter(*(OUTCOME.index(name) for name in NUMBERS))
+_LOSS = OUTCOME.index("final_loss")
+_Rows = list[tuple[Any, ...]]
+
+
+def _rows(number: int, r: Replica, family: str, o: Outcome) -> tuple[tuple[Any, ...], _Rows, _Rows]:
+    """An outcome as the tables take it: of replica, of curve, of evaluation.
+
+    As sqlite gives it back: it has no NaN, and no negative zero.
+    """
+    curve = [(c.step, None if c.loss != c.loss else c.loss + 0.0, c.bit_accuracy, c.sequence_accuracy) for c in o.curve]
+    evaluations = [(i, e.by, e.value, e.bit_accuracy, e.sequence_accuracy) for i, e in enumerate(o.evaluations)]
+    facts = [None if value != value else value for value in _facts(o)]
+    if facts[_LOSS] == 0:
+        facts[_LOSS] = 0.0
+    who = (r.key, family, r.seed, r.learning_rate)
+    return (
+        (number, *who, *facts, checksums.of(who, _numbers(facts), curve, evaluations)),
+        [(number, *row) for row in curve],
+        [(number, *row) for row in evaluations],
+    )
+
+
+class Store:
+    """An open runs.sqlite.
+
+    Args:
+        folder: the results folder; made if it is to be written.
+        write: open for the one writer, else read only.
+
+    Raises:
+        StoreError: there is none, it is not ours, damaged, of another version, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, write: bool) -> None:
+        self.folder, self.path, self._write = folder, folder / FILE, write
+        fresh = not self.path.exists()
+        if fresh and not write:
+            raise StoreError(f"{folder} holds no {FILE}: no results yet. `cellbench run` makes them.")
+        try:
+            with self.reading():
+                if fresh:
+                    self._make()
+                elif not write and self.path.with_name(f"{FILE}-journal").exists():
+                    fold(self.path)  # a connection that only reads may not undo what was left half written
+                uri = f"{self.path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
+                self.db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+                if write:
+                    self._open_to_write()
+                else:
+                    self._verify()
+        except OSError as error:
+            raise StoreError(f"{folder}: {error.strerror}; choose another place with --results") from None
+
+    def _open_to_write(self) -> None:
+        self._verify()
+        # before the first write: what is damaged is left as it was found
+        self._whole()
+        # WAL needs memory shared between processes, which a network file system does not give
+        mode, sync = ("DELETE", "FULL") if on_network(self.folder) else ("WAL", "NORMAL")
+        self.db.execute(f"PRAGMA journal_mode = {mode}")
+        # a process that is killed loses nothing by NORMAL; a power cut may take the last chunks, never the store
+        self.db.execute(f"PRAGMA synchronous = {sync}")
+        # 32 MiB of log, not 4: the last pages of each table are written with every chunk, to the file seldom
+        self.db.execute("PRAGMA wal_autocheckpoint = 8000")
+        self.db.execute("PRAGMA foreign_keys = ON")
+
+    def _whole(self) -> None:
+        """Its pages, and each index beside its table: a replica that an index lacks would be left out in silence."""
+        said = self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if said != "ok":
+            raise StoreError(f"{self.path} is damaged ({' '.join(str(said).split())[:200]}). {_DAMAGED}")
+
+    def _make(self) -> None:
+        """Make the file whole before it bears its name: an empty one is then always a damaged one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new = self.path.with_name(f".{FILE}.{os.getpid()}")
+        new.unlink(missing_ok=True)
+        try:
+            db = sqlite3.connect(new, isolation_level=None)
+            try:
+                stamp = f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {schema.VERSION};"
+                db.executescript(f"BEGIN; {schema.text()}; {stamp} COMMIT;")
+            finally:
+                db.close()
+            set_aside(self.folder)
+            new.replace(self.path)
+        finally:
+            new.unlink(missing_ok=True)
+
+    def _verify(self) -> None:
+        application = self.db.execute("PRAGMA application_id").fetchone()[0]
+        version = self.db.execute("PRAGMA user_version").fetchone()[0]
+        if application == 0 and version == 0 and not self.db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise StoreError(f"{self.path} is empty, which cellbench never leaves it. {_DAMAGED}")
+        if application != schema.APPLICATION_ID:
+            raise StoreError(f"{self.path} is not a store of cellbench; choose another folder with --results")
+        if version != schema.VERSION:
+            age = "a newer" if version > schema.VERSION else "an older"
+            raise StoreError(
+                f"{self.path} was written by {age} cellbench (schema {version}, this one reads {schema.VERSION}); "
+                "use that version, or start anew with --fresh (the old file is kept beside)"
+            )
+        odd = self.db.execute(
+            "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 1"
+        ).fetchone()
+        if odd:
+            raise StoreError(
+                f"{self.path} holds a {odd[0]} ({str(odd[1])[:60]!r}), which cellbench never makes. {_DAMAGED}"
+            )
+        missing = {name for name, columns in schema.tables().items() if not columns <= self._columns(name)}
+        if missing:
+            raise StoreError(f"{self.path} lacks {', '.join(sorted(missing))}, whole or in part. {_DAMAGED}")
+
+    def _columns(self, table: str) -> set[str]:
+        return {row[1] for row in self.db.execute(f"PRAGMA table_info({table})")}
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what sqlite says into an error that says what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            what = str(error)
+            if isinstance(error, sqlite3.OperationalError):
+                if "full" in what or "disk I/O" in what:
+                    advice = "Is the disk full? Make room, and run the same command again."
+                elif "readonly" in what or "unable to open" in what:
+                    advice = "Make the folder and its files writable, or choose another with --results."
+                elif "locked" in what:
+                    advice = "Another program holds the file; run the same command again when it has ended."
+                else:
+                    advice = _DAMAGED
+            else:
+                advice = _DAMAGED
+            raise StoreError(f"{self.path}: {what}. What is stored is left as it is. {advice}") from None
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """As `explained`, for values that cannot be what was written."""
+        try:
+            with self.explained():
+                yield
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise StoreError(f"{self.path} holds what cellbench did not write ({said}). {_DAMAGED}") from None
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file, so that the folder can be copied, and close."""
+        if self._write:
+            # a reader is busy, or the disk is full: the log stays, and is as good
+            with suppress(sqlite3.Error):
+                self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self.db.execute("PRAGMA journal_mode = DELETE")
+        self.db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        if not self.path.exists():  # sqlite would go on writing into a file that has no name any more
+            raise StoreError(
+                f"{self.path} was removed while it was written, and what was trained with it. "
+                "Run the same command again."
+            )
+        with self.explained():
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.db
+            except BaseException:
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                raise
+            self.db.execute("COMMIT")
+
+    # ---- writing ----
+
+    def set_experiment(
+        self,
+        resolved: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        environment: Mapping[str, Any],
+        command: str,
+        started: str,
+        planned: Sequence[Planned],
+        texts: Iterable[Source],
+    ) -> None:
+        """Make this the experiment that reports show, with its plan and the sources it depends on."""
+        rows = (
+            (
+                p.cell.label, p.cell.name, json.dumps(dict(p.point.parameters)), p.point.batch_size, p.point.size,
+                p.fit.hidden_size, p.fit.parameters, p.fit.state, p.fit.multiply_adds, r.learning_rate, r.seed, r.key,
+            )
+            for p in planned
+            for r in p.replicas
+        )  # fmt: skip
+        with self.transaction() as db:
+            last = db.execute("SELECT resolved, facts, environment FROM experiment ORDER BY id DESC LIMIT 1").fetchone()
+            now = tuple(json.dumps(x, sort_keys=True) for x in (resolved, facts, environment))
+            if last != now:
+                db.execute(
+                    "INSERT INTO experiment (resolved, facts, environment, command, started) VALUES (?, ?, ?, ?, ?)",
+                    (*now, command, started),
+                )
+            db.execute("DELETE FROM plan")
+            db.executemany(f"INSERT INTO plan VALUES ({', '.join('?' * 13)})", ((i, *r) for i, r in enumerate(rows)))
+            db.executemany(
+                "INSERT OR IGNORE INTO source VALUES (?, ?, ?)", ((s.sha256, s.module, s.text) for s in texts)
+            )
+
+    def set_engines(self, engines: Mapping[str, tuple[str, str]]) -> None:
+        """Record each cell's engine and the reason, by the cell's digest."""
+        with self.transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO engine VALUES (?, ?, ?)", ((c, *e) for c, e in engines.items()))
+
+    def add(self, outcomes: Iterable[Outcome], replicas: Iterable[Replica], family_text: str) -> None:
+        """Store outcomes of one cell at one point in one transaction; durable when this returns.
+
+        A replica that is there already stays as it is, unless a machine's fault had ended it.
+
+        Args:
+            outcomes: what became of replicas.
+            replicas: those, and perhaps others.
+            family_text: of their keys.
+        """
+        by_key = {o.key: o for o in outcomes}
+        family = family_of(family_text)
+        with self.transaction() as db:
+            find = f"SELECT key, cause FROM replica WHERE family = ? AND key IN ({', '.join('?' * len(by_key))})"
+            there = dict(db.execute(find, (family, *by_key)).fetchall())
+            again = [(family, key) for key, cause in there.items() if cause == "machine"]
+            db.executemany("DELETE FROM replica WHERE family = ? AND key = ?", again)
+            new = [r for r in replicas if r.key in by_key and there.get(r.key, "machine") == "machine"]
+            db.execute("INSERT OR IGNORE INTO family VALUES (?, ?)", (family, family_text))
+            first = db.execute("SELECT coalesce(max(id), 0) + 1 FROM replica").fetchone()[0]
+            rows = [_rows(number, r, family, by_key[r.key]) for number, r in enumerate(new, first)]
+            columns = ("id", *WHO, *OUTCOME, "checksum")
+            db.executemany(
+                f"INSERT INTO replica ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+                [replica for replica, _, _ in rows],
+            )
+            db.executemany("INSERT INTO curve VALUES (?, ?, ?, ?, ?)", [c for _, curve, _ in rows for c in curve])
+            db.executemany("INSERT INTO evaluation VALUES (?, ?, ?, ?, ?, ?)", [e for *_, found in rows for e in found])
+
+    # ---- reading ----
+
+    def done(self) -> set[str]:
+        """Keys of the replicas that need no training; those that a machine's fault ended do."""
+        with self.reading():
+            return {key for (key,) in self.db.execute("SELECT key FROM replica WHERE cause != 'machine'")}
+
+    def stored_engines(self) -> dict[str, str]:
+        """The engine of each cell, by the cell's digest."""
+        with self.reading():
+            return dict(self.db.execute("SELECT cell, engine FROM engine").fetchall())
+
+    def experiment(self) -> dict[str, Any]:
+        """The last experiment: resolved, facts, environment, command, started.
+
+        Raises:
+            StoreError: none was run here yet.
+        """
+        with self.reading():
+            row = self.db.execute(
+                "SELECT resolved, facts, environment, command, started FROM experiment ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+        if row is None:
+            raise StoreError(f"{self.path} holds no experiment yet")
+        names = ("resolved", "facts", "environment", "command", "started")
+        with self.reading():
+            found: dict[str, Any] = {
+                n: json.loads(v) if n in names[:3] else str(v) for n, v in zip(names, row, strict=True)
+            }
+            for part, name, kind in _SHAPE:
+                if not isinstance(found[part][name], kind):
+                    raise ValueError(f"{part}.{name} is {str(found[part][name])[:60]!r}")
+            if (steps := found["resolved"]["train"]["max_steps"]) < 1:
+                raise ValueError(f"train.max_steps is {steps}")
+        return found
+
+    def plan(self) -> dict[tuple[Any, ...], str]:
+        """Label, parameters (JSON), batch size, size, rate and seed of each planned replica, to its key."""
+        query = "SELECT label, parameters, batch_size, size, learning_rate, seed, key FROM plan ORDER BY position"
+        with self.reading():
+            return {row[:6]: row[6] for row in self.db.execute(query)}
+
+    def check(self) -> None:
+        """Compare every replica with its checksum.
+
+        Raises:
+            StoreError: the file is damaged, or one was changed since it was stored; it is named.
+        """
+        columns = ", ".join((*WHO, *NUMBERS))
+        with self.reading():
+            self._whole()
+            texts = self.db.execute("SELECT family, key_text FROM family")
+            families = {family for family, text in texts if family_of(text) == family}
+            curves = checksums.by_replica(self.db.execute("SELECT * FROM curve ORDER BY replica, step"))
+            evaluations = checksums.by_replica(self.db.execute("SELECT * FROM evaluation ORDER BY replica, position"))
+            query = f"SELECT id, checksum, {columns} FROM replica ORDER BY id"
+            for number, checksum, *row in self.db.execute(query):
+                who, numbers = row[: len(WHO)], row[len(WHO) :]
+                key, family = who[:2]
+                right = checksums.of(who, numbers, curves(number), evaluations(number))
+                if family not in families or checksum != right:
+                    break
+            else:
+                return
+        where = self.db.execute("SELECT label, seed, learning_rate FROM plan WHERE key = ?", (key,)).fetchone()
+        which = f"{where[0]}, seed {where[1]}, rate {where[2]:g}" if where else f"the replica {key}"
+        raise StoreError(
+            f"{self.path}: the numbers of {which} are not those that were stored. {_DAMAGED} Nothing was written."
+        )
+
+    def sources(self) -> dict[str, Source]:
+        """Every source, by its SHA-256."""
+        with self.reading():
+            rows = self.db.execute("SELECT sha256, module, text FROM source").fetchall()
+        return {sha: Source(module, text) for sha, module, text in rows}
+
+    def unplanned(self) -> int:
+        """Outcomes that the last experiment no longer plans."""
+        with self.reading():
+            query = "SELECT count(*) FROM replica WHERE key NOT IN (SELECT key FROM plan)"
+            return int(self.db.execute(query).fetchone()[0])
+
+    def counts(self) -> dict[str, int]:
+        """Planned replicas by status; `missing` for those without an outcome."""
+        query = (
+            "SELECT CASE WHEN r.key IS NULL THEN 'missing' WHEN r.cause = 'machine' THEN 'failed (machine)' "
+            "ELSE r.status END AS s, count(*) FROM plan p LEFT JOIN replica r ON r.key = p.key GROUP BY s"
+        )
+        with self.reading():
+            return dict(self.db.execute(query).fetchall())

@@ -1,0 +1,167 @@
+"""What the reader must know besides the numbers: what is missing, the footnotes, how to read the tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cellbench.statistics.intervals import LEAST_SEEDS, rarest_failure
+from cellbench.summary import words
+from cellbench.summary.accuracies import AT_SOLVED
+from cellbench.summary.comparisons import ALL, Row
+from cellbench.summary.design import Design, axis_word, point_name, value_word
+from cellbench.summary.notes import footnotes as of_row
+from cellbench.summary.selection import DIVERGED, FAILED, MISSING, NOT_PLANNED, ON_MACHINE, STATES, Replicas
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Replicas of one cell at one point that no number here knows."""
+
+    cell: str
+    point: str
+    planned: int
+    not_run: int
+    machine: int
+    """Failed by a machine's fault, or timed out; the next run tries them again."""
+
+    @property
+    def text(self) -> str:
+        if self.planned == 0:
+            return f"{self.cell} at {self.point}: nothing was planned"
+        causes = [(self.not_run, "not run"), (self.machine, "failed on a machine")]
+        said = ", ".join(f"{n} {cause}" for n, cause in causes if n)
+        return f"{self.cell} at {self.point}: {said}, of {words.count(self.planned, 'replicas')}"
+
+
+def missing(replicas: Replicas) -> tuple[Missing, ...]:
+    """By cell and point, where anything is missing."""
+    found = []
+    for c, label in enumerate(replicas.design.labels):
+        for g, point in enumerate(replicas.points):
+            state = replicas.state[c, g]
+            planned = int((state != NOT_PLANNED).sum())
+            gone = int((state == MISSING).sum()), int((state == ON_MACHINE).sum())
+            if planned == 0 or any(gone):
+                found.append(Missing(label, point_name(replicas.design.axes, point), planned, *gone))
+    return tuple(found)
+
+
+def outcomes(replicas: Replicas) -> pd.DataFrame:
+    """How many replicas of each cell ended how: cell, planned, then the states; each is in exactly one."""
+    rows = []
+    for c, label in enumerate(replicas.design.labels):
+        state = replicas.state[c]
+        rows.append((label, int((state != NOT_PLANNED).sum()), *(int((state == s).sum()) for s in range(len(STATES)))))
+    return pd.DataFrame(rows, columns=["cell", "planned", *STATES])
+
+
+def footnotes(replicas: Replicas, cells: pd.DataFrame, rows: Sequence[Row]) -> tuple[str, ...]:
+    """What holds for whole tables. `rows`: all comparisons of steps."""
+    design = replicas.design
+    found = []
+    if len(design.rates) > 1:
+        found.append(
+            "tuned: the speed at a learning rate picked on half of the seeds and reported on the others, all ways "
+            "round: what a user who tunes gets, not the speed at the truly best rate; across: the average over the "
+            "rates tried, nothing picked. A difference between the two is no contradiction"
+        )
+    tuned = cells[(cells["at"] == "tuned") & (cells["seeds"] >= LEAST_SEEDS)]
+    all_solved = sorted(set(tuned.loc[tuned["solved"] >= 1 - 1e-12, "seeds"].astype(int)))
+    found += [
+        f"{n} of {n} seeds solved; failures rarer than {words.percent(rarest_failure(n))} would not have been seen"
+        for n in all_solved
+    ]
+    found += sorted({note for row in rows for note in of_row(row)})
+    if np.isin(replicas.state, (DIVERGED, FAILED)).any():
+        found.append("accuracies: replicas that diverged, or failed in the cell's own code, count as accuracy 0")
+    if design.stop_when_solved and replicas.keys:
+        found.append(f"accuracies are {AT_SOLVED}; compare them only with stop_when_solved: false")
+    return tuple(found)
+
+
+def how_to_read(replicas: Replicas, rows: Sequence[Row]) -> str:
+    """A paragraph generated from what was really done, fit for a paper's appendix."""
+    design = replicas.design
+    said = [_trained(replicas), _counted(design), _rates(design), _compared(design, rows)]
+    if replicas.keys:
+        said.append(
+            f"Accuracies are of the trained models on {design.final_examples} new examples each, with Gaffke's 95 % "
+            f"interval of the mean over seeds; sequence accuracy needs every output of an example right."
+        )
+    if design.versions:
+        said.append("Versions: " + ", ".join(f"{name} {version}" for name, version in design.versions.items()) + ".")
+    return " ".join(said)
+
+
+def _trained(replicas: Replicas) -> str:
+    design = replicas.design
+    grid = []
+    for a, axis in enumerate(design.axes):
+        values = list(dict.fromkeys(point[a] for point in replicas.points))
+        grid.append(f"{axis_word(axis, values)} {', '.join(value_word(axis, v) for v in values)}")
+    clip = f", gradients clipped to norm {words.number(design.clip_norm)}" if design.clip_norm is not None else ""
+    rates = ", ".join(words.number(rate) for rate in design.rates)
+    return (
+        f"{words.count(len(design.labels), 'cells')} learned {design.task} at "
+        f"{words.count(len(replicas.points), 'points')} ({'; '.join(grid)}), each from "
+        f"{words.count(len(design.seeds), 'seeds')} at {words.count(len(design.rates), 'learning rates')} ({rates}), "
+        f"for at most {design.max_steps} steps ({design.optimizer}{clip})."
+    )
+
+
+def _counted(design: Design) -> str:
+    held = f"the first of {design.hold} consecutive evaluations" if design.hold > 1 else "the first evaluation"
+    return (
+        f"A replica has solved the task at {held} with {design.metric} at least {words.number(design.threshold)}; one "
+        f"that never does, diverges, or fails in the cell's own code counts as {design.max_steps} steps in typical and "
+        f"mean steps, which draws ratios towards 1, and as unsolved in the solved share; what a machine lost is "
+        f"missing, by name."
+    )
+
+
+def _rates(design: Design) -> str:
+    if len(design.rates) == 1:
+        return "One learning rate was tried, so nothing was picked."
+    return (
+        "The learning rate is picked on half of the seeds and reported on the other half, all ways round (tuned); "
+        "beside it stands the average over all rates (across)."
+    )
+
+
+def _compared(design: Design, rows: Sequence[Row]) -> str:
+    main = [row for row in rows if row.scope.kind == ALL and row.at == "tuned"]
+    if not main:
+        return "One cell alone: nothing is compared."
+    k = max((row.comparisons for row in main), default=0)
+    holm = f", corrected by Holm for {k} comparisons" if k > 1 else ""
+    m = design.ratio_of_interest
+    return (
+        f"A ratio is of typical steps (geometric means of steps to solved), paired by seed, averaged over points "
+        f"within each seed; its interval and p are Student's t over seeds{holm}. Below 1 the cell needs fewer steps "
+        f"than the baseline. Equivalent means within {words.ratio(1 / m)} to {words.ratio(m)} by two one-sided tests; "
+        f"no difference shown is not evidence that cells are equal. Steps are not cost: see the ratio in multiply-adds."
+    )
+
+
+def wider_rates(design: Design, rows: Sequence[Row]) -> tuple[float, ...]:
+    """The learning rates to try next, where a verdict holds only within the rates tried; else empty."""
+    rates = design.rates
+    if len(rates) < 2:
+        return ()
+    main = [row for row in rows if row.scope.kind == ALL and row.at == "tuned" and row.ends_matter and row.points]
+    ends = {rate for row in main for rate in (*row.ends, *row.ends_baseline)}
+    lower = _nice(rates[0] * rates[0] / rates[1]) if rates[0] in ends else None
+    upper = _nice(rates[-1] * rates[-1] / rates[-2]) if rates[-1] in ends else None
+    return tuple(rate for rate in (lower, *rates, upper) if rate is not None) if ends else ()
+
+
+def _nice(rate: float) -> float:
+    """The nearest of 1, 2, 3, 5 times a power of ten."""
+    power = math.floor(math.log10(rate))
+    near = [float(f"{digit}e{k}") for k in (power, power + 1) for digit in (1, 2, 3, 5)]
+    return min(near, key=lambda candidate: abs(math.log(candidate / rate)))

@@ -1,0 +1,210 @@
+"""From the store's frames to every number that is published. Report code lays these out and computes nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from cellbench.summary import accuracies
+from cellbench.summary import comparisons as pairs
+from cellbench.summary import footnotes as reading
+from cellbench.summary import profiles as charts
+from cellbench.summary.cells import cells, overview
+from cellbench.summary.comparisons import ALL, POINT, AxisRow, Row
+from cellbench.summary.design import Design
+from cellbench.summary.footnotes import Missing
+from cellbench.summary.notes import notes
+from cellbench.summary.selection import Replicas, select
+from cellbench.summary.verdicts import Context, Verdict, sentence, turning, word
+
+__all__ = ["Design", "Missing", "Summary", "Verdict", "summarise"]
+
+COMPARED = (
+    "by", "value", "cell", "baseline", "at", "seeds", "points", "points_uninformative", "ratio", "ratio_low",
+    "ratio_high", "bound", "work_ratio", "difference", "difference_low", "difference_high", "p", "p_holm",
+    "p_equivalent_holm", "sooner", "sooner_low", "sooner_high", "without_one_point_low", "without_one_point_high",
+    "sd", "detectable", "seeds_needed", "differ_axis", "differ_p_holm", "crossing_p", "ends", "ends_baseline",
+    "verdict", "notes",
+)  # fmt: skip
+"""The columns of comparisons.csv after `metric`, `scope` and the axes."""
+
+_WHOLE = ("value", "points_uninformative", "ends", "ends_baseline")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that is published about one experiment."""
+
+    design: Design
+    overview: pd.DataFrame
+    """Each cell over all its points at the tuned rate, for the first table."""
+    cells: pd.DataFrame
+    """summary.csv"""
+    comparisons: pd.DataFrame
+    """comparisons.csv; differences of accuracies are in percentage points."""
+    accuracy: pd.DataFrame
+    """accuracy.csv"""
+    verdicts: tuple[Verdict, ...]
+    """One for each comparison, over all points at the tuned rate."""
+    footnotes: tuple[str, ...]
+    how_to_read: str
+    missing: tuple[Missing, ...]
+    outcomes: pd.DataFrame
+    """How many replicas of each cell ended how."""
+    wider_rates: tuple[float, ...]
+    """The learning rates to try next; empty where no verdict is limited by the rates tried."""
+    replicas: Replicas = field(repr=False)
+
+    @cached_property
+    def solved_over_steps(self) -> pd.DataFrame:
+        """For the chart: cell, the axes, at, learning_rate, step, share."""
+        return charts.solved_over_steps(self.replicas)
+
+    @cached_property
+    def performance_profile(self) -> pd.DataFrame:
+        """For the chart: cell, factor (of the baseline's typical steps), share, points."""
+        return charts.performance_profile(self.replicas)
+
+    @cached_property
+    def tuning_curve(self) -> pd.DataFrame:
+        """For the chart: cell, the axes (empty: all points), tried, typical_steps."""
+        return charts.tuning_curves(self.replicas)
+
+    @cached_property
+    def rate_profile(self) -> pd.DataFrame:
+        """For the chart: cell, the axes, learning_rate, typical_steps and its limits, solved, seeds."""
+        return charts.rate_profile(self.cells, self.design.axes)
+
+
+def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Summary:
+    """Every published number of one experiment.
+
+    Args:
+        runs: one row for each planned replica: label, the axes, parameters, state, multiply_adds, hidden_size,
+            learning_rate, seed, status, cause, steps_to_solved, final_sequence_accuracy, diverged_at; others are not
+            read. Status is solved, censored, diverged, failed or missing; failed with cause `cell` never solved,
+            failed otherwise is missing by name.
+        evaluations: one row for each final evaluation: label, the axes, learning_rate, seed, by ("": at the trained
+            length), value, bit_accuracy, sequence_accuracy.
+        design: what was planned.
+    """
+    replicas = select(runs, evaluations, design)
+    scopes = pairs.scopes(replicas)
+    pairings = design.pairings()
+    table = cells(replicas)
+    rows = _measured(replicas, scopes, pairings)
+    axes = pairs.corrected_axes(
+        axis for row in rows if row.scope.kind == ALL and row.at == "tuned" for axis in pairs.axis_rows(replicas, row)
+    )
+    scores = accuracies.Scores(replicas)
+    compared, verdicts = _compared(replicas, rows, axes)
+    if replicas.keys:
+        compared += accuracies.comparisons(scores, scopes, pairings)
+    frame = pd.DataFrame(compared, columns=["metric", "scope", *design.axes, *COMPARED])
+    return Summary(
+        design=design,
+        overview=overview(replicas),
+        cells=table,
+        comparisons=_whole(frame, [*design.axes, *_WHOLE]),
+        accuracy=_whole(accuracies.accuracies(scores, scopes), [*design.axes, "value"]),
+        verdicts=verdicts,
+        footnotes=reading.footnotes(replicas, table, rows),
+        how_to_read=reading.how_to_read(replicas, rows),
+        missing=reading.missing(replicas),
+        outcomes=reading.outcomes(replicas),
+        wider_rates=reading.wider_rates(design, rows),
+        replicas=replicas,
+    )
+
+
+def _measured(replicas: Replicas, scopes: Sequence[pairs.Scope], pairings: Sequence[tuple[str, str]]) -> list[Row]:
+    """All comparisons of steps, each corrected within its family."""
+    families: dict[tuple[str, str], list[Row]] = {}
+    for cell, baseline in pairings:
+        for scope in scopes:
+            # the values of all axes are one family
+            kind = scope.kind if scope.kind in (ALL, POINT) else "axis"
+            for at in ("tuned", "across"):
+                families.setdefault((kind, at), []).append(pairs.measure(replicas, cell, baseline, at, scope))
+    log_bound = math.log(replicas.design.ratio_of_interest)
+    return [row for rows in families.values() for row in pairs.corrected(rows, log_bound)]
+
+
+def _compared(
+    replicas: Replicas, rows: Sequence[Row], axes: Sequence[AxisRow]
+) -> tuple[list[dict[str, Any]], tuple[Verdict, ...]]:
+    """The rows of comparisons.csv for steps, pair by pair, and the verdicts."""
+    by_place = {(row.cell, row.baseline, row.at, row.scope.text, row.scope.points): row for row in rows}
+    found: list[dict[str, Any]] = []
+    verdicts = []
+    for pairing in dict.fromkeys((row.cell, row.baseline) for row in rows):
+        of_pair = [row for row in rows if (row.cell, row.baseline) == pairing]
+        singles = tuple(row for row in of_pair if row.scope.kind == POINT and row.at == "tuned")
+        of_axes = tuple(axis for axis in axes if (axis.cell, axis.baseline) == pairing)
+        for row in of_pair:
+            main = row.scope.kind == ALL and row.at == "tuned"
+            across = by_place[(*pairing, "across", row.scope.text, row.scope.points)] if row.at == "tuned" else None
+            context = Context(
+                replicas,
+                axes=of_axes if main else (),
+                across=across if row.scope.kind != POINT else None,
+                singles=singles if main and len(singles) > 1 else (),
+            )
+            said = notes(row, context)
+            if main:
+                verdicts.append(Verdict(*pairing, word(row, context), sentence(row, context), said))
+            found.append(_record(row, context, said))
+    return found, tuple(verdicts)
+
+
+def _record(row: Row, context: Context, said: Sequence[str]) -> dict[str, Any]:
+    numbers = row.numbers
+    record: dict[str, Any] = {
+        "metric": "steps",
+        "scope": row.scope.text,
+        **row.scope.fixed,
+        "by": "",
+        "value": math.nan,
+    }
+    record |= {"cell": row.cell, "baseline": row.baseline, "at": row.at, "seeds": len(row.seeds)}
+    record |= {"points": len(row.points), "points_uninformative": len(row.uninformative)}
+    if numbers is not None:
+        record |= {
+            "ratio": numbers.ratio,
+            "ratio_low": numbers.low,
+            "ratio_high": numbers.high,
+            "work_ratio": row.work,
+            "p": numbers.p,
+            "p_holm": row.p_holm,
+            "p_equivalent_holm": row.p_equivalent_holm,
+            "sooner": row.sooner.share,
+            "sooner_low": row.sooner.low,
+            "sooner_high": row.sooner.high,
+            "without_one_point_low": row.without_low,
+            "without_one_point_high": row.without_high,
+            "sd": numbers.sd,
+            "detectable": numbers.detectable,
+            "seeds_needed": numbers.seeds_needed,
+        }
+        if row.at == "tuned":
+            record |= {"ends": len(row.ends), "ends_baseline": len(row.ends_baseline)}
+    if context.axes:
+        # the axis that turns the order round, else the one along which the ratio differs most surely
+        shown = (turning(context) or sorted(context.axes, key=lambda axis: axis.differ_holm))[0]
+        record |= {"differ_axis": shown.axis, "differ_p_holm": shown.differ_holm, "crossing_p": shown.test.crossing}
+    return record | {"bound": row.bound, "verdict": word(row, context), "notes": "; ".join(said)}
+
+
+def _whole(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Whole numbers stay whole beside empty cells, so that CSV files say 8 and not 8.0."""
+    for column in columns:
+        numbers = pd.to_numeric(frame[column], errors="coerce")
+        known = numbers.dropna()
+        if len(known) == frame[column].notna().sum() and ((known % 1 == 0) & (known.abs() < 2**53)).all():
+            frame[column] = numbers.astype("Int64")
+    return frame

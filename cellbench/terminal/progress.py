@@ -1,0 +1,316 @@
+"""What a run shows while it runs: a live display on a terminal, plain lines elsewhere. All of it goes to stderr."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.control import Control
+from rich.live import Live
+from rich.segment import ControlType
+from rich.text import Text
+
+from cellbench.planning.plan import Plan
+from cellbench.running.runner import Event, OnEvent
+from cellbench.terminal.remaining import Pace
+
+PLAIN_EVERY = 10.0
+"""Seconds between plain lines."""
+
+_MOST_NAMED = 6
+"""A plain line names so many cells; of more it gives the sum."""
+
+
+@dataclass
+class _Cell:
+    """What is known of one cell so far; `log_steps` sums log(min(T, budget))."""
+
+    total: int = 0
+    done: int = 0
+    seen: int = 0
+    solved: int = 0
+    failed: int = 0
+    log_steps: float = 0.0
+
+    @property
+    def standing(self) -> str:
+        """Typical steps of the replicas trained in this run."""
+        return f"{math.exp(self.log_steps / self.seen):,.0f}" if self.seen else ""
+
+    @property
+    def under_way(self) -> bool:
+        return 0 < self.done < self.total
+
+
+@dataclass
+class State:
+    """Counts of a run under way.
+
+    Attributes:
+        clock: seconds.
+        least_workers: how many there are at least; a cluster's others show as they finish something.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    least_workers: int = 1
+    max_steps: int = 1
+    cells: dict[str, _Cell] = field(default_factory=dict)
+    trained: int = 0
+    started: float = field(init=False)
+    _pace: Pace = field(default_factory=Pace)
+    _workers: set[tuple[str, str]] = field(default_factory=set)
+    _labels: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
+
+    def see(self, event: Event) -> None:
+        """Take in an event."""
+        if isinstance(event, Plan):
+            self._begin(event)
+            return
+        chunk = event.chunk
+        self._workers |= {(outcome.host, outcome.worker) for outcome in event.outcomes if outcome.seconds > 0}
+        self._pace.workers = max(self.least_workers, len(self._workers))
+        self._pace.finish(chunk, sum(outcome.seconds for outcome in event.outcomes), self.elapsed)
+        self.trained += len(event.outcomes)
+        for outcome in event.outcomes:
+            # two labels may share a replica
+            for label in self._labels.get(outcome.key) or [chunk.cell.label]:
+                cell = self.cells[label]
+                cell.done += 1
+                cell.failed += outcome.status == "failed"
+                if outcome.status != "failed":
+                    cell.seen += 1
+                    cell.solved += outcome.status == "solved"
+                    cell.log_steps += math.log(outcome.steps_to_solved or self.max_steps)
+
+    def _begin(self, plan: Plan) -> None:
+        self.max_steps = plan.experiment.settings.train.max_steps
+        for p in plan.selected:
+            cell = self.cells.setdefault(p.cell.label, _Cell())
+            cell.total += len(p.replicas)
+            cell.done += sum(r.key in plan.done for r in p.replicas)
+            for r in p.replicas:
+                self._labels[r.key].append(p.cell.label)
+        self._pace = Pace(self.least_workers)
+        self._pace.plan(plan.todo)
+        self.started = self.clock()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the plan."""
+        return self.clock() - self.started
+
+    @property
+    def done(self) -> int:
+        return sum(cell.done for cell in self.cells.values())
+
+    @property
+    def total(self) -> int:
+        return sum(cell.total for cell in self.cells.values())
+
+    def left(self) -> float | None:
+        """Seconds left; None before anything is done."""
+        return self._pace.left(self.elapsed)
+
+    def line(self) -> str:
+        """Everything in one plain line."""
+        seen = {label: cell for label, cell in self.cells.items() if cell.seen}
+        if len(seen) <= _MOST_NAMED:
+            solved = ", ".join(f"{printable(label)} {c.solved}/{c.seen} solved" for label, c in seen.items())
+        else:
+            solved = f"{sum(c.solved for c in seen.values()):,}/{sum(c.seen for c in seen.values()):,} solved"
+        failed = sum(c.failed for c in self.cells.values())
+        left = self.left()
+        tail = f"; about {duration(left)} left" if left is not None and self.done < self.total else ""
+        return (
+            f"{self.done:,}/{self.total:,} replicas, {self.rate():.1f} a second{f'; {solved}' if solved else ''}"
+            f"{f'; {failed:,} failed' if failed else ''}{tail}"
+        )
+
+    def rate(self) -> float:
+        """Replicas a second."""
+        return self.trained / max(self.elapsed, 1e-9)
+
+
+def printable(text: str) -> str:
+    """A label on one line, without control characters.
+
+    >>> printable("a\\x1b[31m\\nb")
+    'a [31m b'
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@contextmanager
+def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
+    """A callback for `run` that shows its events; the terminal is put back however the block ends.
+
+    Args:
+        quiet: show nothing.
+        workers: how many there are at least, for the time left.
+    """
+    state = State(least_workers=workers)
+    console = Console(stderr=True)
+    if quiet:
+        yield state.see
+    elif console.is_terminal and not console.is_dumb_terminal:
+        display = Display(state)
+        console.push_render_hook(_Rewrapped(console, display))
+        with Live(console=console, refresh_per_second=4, transient=True, get_renderable=lambda: display) as live:
+
+            def see(event: Event) -> None:
+                if isinstance(event, Plan):
+                    for line in introduction(event):
+                        live.console.print(Text(line), soft_wrap=True)
+                state.see(event)
+
+            yield see
+    else:
+        last = time.monotonic()
+
+        def say(event: Event) -> None:
+            nonlocal last
+            state.see(event)
+            if isinstance(event, Plan):
+                print("\n".join(introduction(event)), file=sys.stderr, flush=True)
+            elif time.monotonic() - last >= PLAIN_EVERY:
+                last = time.monotonic()
+                print(state.line(), file=sys.stderr, flush=True)
+
+        yield say
+    if not quiet and state.trained:
+        print(f"Trained {state.trained:,} replicas in {duration(state.elapsed)}.", file=sys.stderr)
+
+
+def _few(labels: list[str]) -> str:
+    """All of a few labels, the first few of many."""
+    return ", ".join(labels) if len(labels) <= 8 else f"{', '.join(labels[:6])} and {len(labels) - 6} more"
+
+
+def introduction(plan: Plan) -> list[str]:
+    """What is about to happen, in a few lines."""
+    missing = sum(len(chunk.replicas) for chunk in plan.todo)
+    lines = [
+        f"{plan.experiment.name}: {plan.replicas:,} replicas, {plan.replicas_done:,} of them done, in {plan.folder}"
+    ]
+    if not missing:
+        return [*lines, "Nothing to train: every replica is done."]
+    by_engine: dict[str, list[str]] = {}
+    for choice in plan.engines:
+        by_engine.setdefault(choice.engine, []).append(choice.label)
+    lines.append("Engines: " + "; ".join(f"{_few(labels)} by {name}" for name, labels in by_engine.items()))
+    lines += [f"  {c.label} by {c.engine}: {c.reason}" for c in plan.engines if c.surprising]
+    return lines
+
+
+@dataclass
+class Display:
+    """A line a cell, a bar, the time: laid out anew for the terminal's size each time it is shown."""
+
+    state: State
+    widths: list[int] = field(default_factory=list)
+    """Of the lines that are shown."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = list(self._lines(options))
+        self.widths = [min(line.cell_len, options.max_width) for line in lines]
+        yield from lines
+
+    def _lines(self, options: ConsoleOptions) -> Iterator[Text]:
+        state, width = self.state, options.max_width
+        if not state.cells:
+            yield Text("planning ...", style="dim")
+            return
+        room = max(1, options.size.height - 5)  # the head, the bar, the foot, and the line for what is not shown
+        labels = list(state.cells)
+        if len(labels) > room:
+            # those under way first, then those to come
+            labels.sort(key=lambda label: (not state.cells[label].under_way, state.cells[label].done > 0))
+        yield from self._table(labels[:room], width)
+        if len(labels) > room:
+            yield Text(f"and {len(labels) - room} more cells", style="dim", no_wrap=True, overflow="ellipsis")
+        yield self._bar(min(width, 60))
+        yield Text(self._foot(width), style="dim", no_wrap=True, overflow="ellipsis")
+
+    def _table(self, labels: list[str], width: int) -> Iterator[Text]:
+        """The numbers whole, and as much of the labels as there is room for."""
+        wide = width >= 60
+        rows = [["done", "solved", "typical steps so far" if wide else "steps"]]
+        for label in labels:
+            cell = self.state.cells[label]
+            solved = f"{cell.solved:,}/{cell.seen:,}" if cell.seen else ""
+            if cell.failed:
+                solved = f"{solved} {cell.failed:,} failed" if wide else f"{solved} {cell.failed:,}✗"
+            rows.append([f"{cell.done:,}/{cell.total:,}", solved.strip(), cell.standing])
+        columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        gap = "  " if wide else " "
+        room = max(4, min(40, width - sum(columns) - len(gap) * len(columns)))
+        names = ["cell", *map(printable, labels)]
+        room = min(room, max(map(cell_len, names)))
+        for name, row in zip(names, rows, strict=True):
+            if cell_len(name) > room:
+                name = f"{set_cell_size(name, room - 1)}…"
+            numbers = gap.join(text.rjust(n) for text, n in zip(row, columns, strict=True))
+            style = "bold" if row is rows[0] else ""
+            yield Text(f"{set_cell_size(name, room)}{gap}{numbers}", style=style, no_wrap=True, overflow="crop")
+
+    def _bar(self, width: int) -> Text:
+        """What is done as a thick line, the rest as a thin one, so that it needs no colour."""
+        full = width * self.state.done // max(1, self.state.total)
+        return Text.assemble(("━" * full, "green"), ("─" * (width - full), "dim"), no_wrap=True, overflow="crop")
+
+    def _foot(self, width: int) -> str:
+        state, left = self.state, self.state.left()
+        if state.done == state.total:
+            return "all trained; the report is being made"
+        if left is None:
+            return f"{duration(state.elapsed)} gone"
+        if width < 60:
+            return f"about {duration(left)} left, {state.rate():.1f}/s"
+        return (
+            f"{duration(state.elapsed)} gone, about {duration(left)} left; {state.done:,} of {state.total:,} replicas, "
+            f"{state.rate():.1f} a second"
+        )
+
+
+@dataclass(frozen=True)
+class _Rewrapped(RenderHook):
+    """Erases the rows that a display gained when its terminal became narrower and broke the lines anew.
+
+    rich goes up by as many rows as it wrote lines. Its own hook, pushed after this one, does that first.
+    """
+
+    console: Console
+    display: Display
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        if _KEEP_LINES & os.environ.keys() and "TMUX" not in os.environ:
+            return renderables
+        more = sum(max(0, width - 1) // self.console.width for width in self.display.widths)
+        up = ((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)) * more
+        return [Control(*up), *renderables]
+
+
+_KEEP_LINES = {"XTERM_VERSION", "STY"}
+"""Set by the terminals that cut lines instead: xterm and screen."""

@@ -1,0 +1,205 @@
+"""What a replica's numbers depend on beside its key, as this process has it: to be compared between machines."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import platform
+import re
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from cellbench.engines.engine import Refused
+from cellbench.errors import CellbenchError
+from cellbench.plugins import sources
+from cellbench.plugins.discovery import discover
+from cellbench.records.settings import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Source
+from cellbench.training.worker import task_of, work
+
+T = TypeVar("T")
+
+Facts = Mapping[str, str]
+"""What it is (`torch`, `the text of gru`) to how it is here."""
+
+Need = tuple[CellSpec, tuple[int, ...], str, str]
+"""What a worker is asked to train: cell, hidden sizes, engine, the task's name."""
+
+_ROOMS = ("model", "engines", "training", "plugins", "records", "cells", "tasks", "cell.py", "streams.py", "task.py")
+
+
+def of_cells(needs: Sequence[Need]) -> Facts:
+    """The facts that matter to some cells together."""
+    found: dict[str, str] = {}
+    for need in needs:
+        found.update(of_cell(*need))
+    return found
+
+
+@lru_cache(maxsize=256)
+def of_cell(cell: CellSpec, hidden_sizes: tuple[int, ...], engine: str, task: str) -> Facts:
+    """The facts that matter to one cell on one engine."""
+    found = {
+        "cellbench": importlib.metadata.version("cellbench"),
+        "the text of cellbench": _own_text(),
+        "numbers_version": str(NUMBERS_VERSION),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        **_registered("task", task),
+    }
+    if cell.from_file:
+        found |= _imported(cell.sources)
+    else:
+        found |= _registered("cell", cell.name)
+    if engine == "lanes":
+        found |= _compiled(cell, hidden_sizes, task)
+    else:
+        from cellbench.engines.on_torch import instruction_set
+
+        found["the instruction set of torch"] = instruction_set()
+    return found
+
+
+@lru_cache(maxsize=1)
+def _own_text() -> str:
+    """A hash of the modules that train: two checkouts may bear one version."""
+    here = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for room in _ROOMS:
+        place = here / room
+        paths = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.suffix in (".py", ".h"))
+        if not paths:
+            raise FileNotFoundError(f"{place}: no such module; a name in _ROOMS is out of date")
+        for path in paths:
+            digest.update(path.relative_to(here).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _registered(kind: str, name: str) -> dict[str, str]:
+    """Who provides a cell or a task, and a hash of its text."""
+    try:
+        entry = discover_once().find(kind, name)
+        texts = sources.of_entry(entry)
+    except CellbenchError as error:
+        return {f"the {kind} {name}": str(error)}
+    text = hashlib.sha256("".join(s.sha256 for s in texts).encode()).hexdigest()[:12]
+    declared = _libraries(entry.distribution)
+    return {f"the {kind} {name}": f"from {entry.provider}, text {text}", **declared, **_imported(texts)}
+
+
+def _libraries(distribution: str) -> dict[str, str]:
+    """The versions of what a plugin says it needs: its cells may be another library's. cellbench's own are above."""
+    found = {}
+    for needed in [] if distribution == "cellbench" else _metadata(importlib.metadata.requires, distribution) or []:
+        name = re.split(r"[^\w.-]", needed, maxsplit=1)[0]
+        if "extra ==" not in needed and name not in ("cellbench", "numpy", "torch"):
+            version = _metadata(importlib.metadata.version, name)
+            found[f"{name} (needed by {distribution})"] = version or "not installed"
+    return found
+
+
+def _imported(texts: Sequence[Source]) -> dict[str, str]:
+    """What a cell's text imports beside its own modules: the version of its distribution, or else a hash of it."""
+    return {f"{name} (imported by {texts[0].module})": _library(name) for name in sources.libraries(texts)}
+
+
+@lru_cache(maxsize=256)
+def _library(module: str) -> str:
+    distributions = sorted({name for name in _distributions().get(module, ()) if name})
+    if distributions:
+        return ", ".join(f"{name} {_metadata(importlib.metadata.version, name)}" for name in distributions)
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        spec = None
+    if spec is None:
+        return "not installed"
+    folders = [Path(place) for place in spec.submodule_search_locations or ()]
+    files = sorted(p for folder in folders for p in folder.rglob("*.py"))
+    if not folders and spec.origin is not None:
+        files = [Path(spec.origin)]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files if path.is_file()))
+    return f"text {digest.hexdigest()[:12]}"
+
+
+_distributions = lru_cache(maxsize=1)(importlib.metadata.packages_distributions)
+
+
+def _metadata(ask: Callable[[str], T | None], distribution: str) -> T | None:
+    try:
+        return ask(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+discover_once = lru_cache(maxsize=1)(discover)
+
+
+def _compiled(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> dict[str, str]:
+    """The instruction set and the compiler; without one, that of the programs that were built elsewhere."""
+    from cellbench.engines.lanes import build
+
+    try:
+        isa = str(build.chosen_isa())
+    except Refused as refusal:
+        isa = str(refusal)
+    compiler = build.find_compiler()
+    return {
+        "the instruction set of lanes": isa,
+        "the C++ compiler": compiler.version if compiler else _cached(cell, hidden_sizes, task),
+    }
+
+
+def _cached(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> str:
+    from cellbench.engines.choice import prepare
+    from cellbench.engines.optimizers import OPTIMIZERS
+    from cellbench.training.worker import blueprint_of
+
+    try:
+        made = [
+            prepare("lanes", blueprint_of(cell, h, task_of(task)), OPTIMIZERS["adam"], None).compiler
+            for h in hidden_sizes
+        ]
+    except (Refused, CellbenchError) as error:
+        return f"none, and {cell.label} is not in its cache ({error}); `cellbench build` fills it"
+    return ", ".join(sorted(set(made)))
+
+
+def work_if_like(expected: Facts, need: Need, chunk: Chunk) -> list[Outcome]:
+    """Train a chunk, on a worker that gives the numbers that the client would.
+
+    Raises:
+        CellbenchError: it would not; each difference is named.
+    """
+    unlike = differences(expected, of_cell(*need))
+    if unlike:
+        raise CellbenchError(
+            f"A worker that joined during the run ({socket.gethostname()}) is not like this machine. It trained "
+            "nothing; what others trained is kept.\n" + "\n".join(f"  {text}" for text in unlike)
+        )
+    return work(chunk)
+
+
+_HINTS = {
+    "the instruction set of lanes": "set CELLBENCH_ISA=avx2 (or sse2) for the client and all workers",
+    "the instruction set of torch": "set ATEN_CPU_CAPABILITY=avx2 for the client and all workers",
+    "the C++ compiler": "set CXX alike, or share one cache (CELLBENCH_CACHE) that `cellbench build` filled",
+}
+
+
+def differences(here: Facts, there: Facts) -> list[str]:
+    """One line a fact that is not the same, with what to do about it."""
+    found = []
+    for name, value in here.items():
+        other = there.get(name, "unknown")
+        if other != value:
+            hint = f"; {_HINTS[name]}" if name in _HINTS else ""
+            found.append(f"{name}: {value} here, {other} there{hint}")
+    return found

@@ -1,0 +1,123 @@
+"""What a worker does with a chunk: make the cell and the engine, train, and turn every failure into records."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import torch
+
+from cellbench.engines.choice import prepare
+from cellbench.engines.engine import Engine, Refused
+from cellbench.engines.optimizers import OPTIMIZERS
+from cellbench.errors import CellError
+from cellbench.model.model import Blueprint
+from cellbench.plugins import sources
+from cellbench.plugins.contained import Timeout, contained
+from cellbench.plugins.discovery import Registry, discover, load_factory
+from cellbench.records.settings import CellSpec, Chunk, Outcome
+from cellbench.task import Task
+from cellbench.training.loop import train
+from cellbench.training.timeout import limit
+
+
+@lru_cache(maxsize=1)
+def _registry() -> Registry:
+    return discover()
+
+
+@lru_cache(maxsize=8)
+def task_of(name: str) -> Task:
+    """The registered task, made once a process."""
+    task: Task = load_factory(_registry().find("task", name))()
+    return task
+
+
+def blueprint_of(cell: CellSpec, hidden_size: int, task: Task) -> Blueprint:
+    """How the cell's model is made.
+
+    Raises:
+        CellError, PluginError: the factory cannot be loaded.
+    """
+    if cell.from_file:
+        factory = sources.load(cell.sources, cell.factory.rpartition(":")[2])
+    else:
+        factory = load_factory(_registry().find("cell", cell.name))
+    return Blueprint(
+        factory=factory,
+        origin=cell.factory,
+        options=cell.options,
+        input_size=task.input_size,
+        hidden_size=hidden_size,
+        output_size=task.output_size,
+        readout_hidden=cell.readout_hidden,
+        learn_initial_state=cell.learn_initial_state,
+    )
+
+
+@lru_cache(maxsize=64)
+def _made(
+    cell: CellSpec, hidden_size: int, task: str, engine: str, optimizer: str, clip_norm: float | None
+) -> tuple[Blueprint, Engine]:
+    blueprint = blueprint_of(cell, hidden_size, task_of(task))
+    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm)
+
+
+def work(chunk: Chunk) -> list[Outcome]:
+    """Train a chunk; one outcome a replica, in the chunk's order. Never raises for what a cell does."""
+    torch.set_num_threads(1)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    outcomes = _attempt(chunk)
+    seconds = (time.perf_counter() - clock) / len(chunk.replicas)
+    return [
+        replace(
+            outcome,
+            engine=chunk.engine,
+            seconds=seconds,
+            started=started.isoformat(timespec="milliseconds"),
+            finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            host=socket.gethostname(),
+            worker=str(os.getpid()),
+            attempt=chunk.attempt,
+        )
+        for outcome in outcomes
+    ]
+
+
+def _attempt(chunk: Chunk) -> list[Outcome]:
+    try:
+        with limit(chunk.settings.train.timeout, _attempt.__code__), contained():
+            train_settings = chunk.settings.train
+            blueprint, engine = _made(
+                chunk.cell,
+                chunk.hidden_size,
+                chunk.settings.task,
+                chunk.engine,
+                train_settings.optimizer,
+                train_settings.clip_norm,
+            )
+            return list(train(chunk, task_of(chunk.settings.task), engine, blueprint))
+    except Timeout:
+        said = f"timed out: the chunk took more than {chunk.settings.train.timeout:g} s (train.timeout)"
+        return _failed(chunk, "machine", said)
+    except MemoryError:
+        return _failed(chunk, "machine", traceback.format_exc())
+    except Refused as refusal:
+        return _failed(chunk, "machine", f"the engine {chunk.engine} refuses the cell on this worker: {refusal}")
+    except Exception as error:
+        if "can't allocate memory" in str(error):  # torch's allocator raises RuntimeError
+            return _failed(chunk, "machine", traceback.format_exc())
+        if len(chunk.replicas) == 1 or isinstance(error, CellError):
+            said = f"{chunk.cell.label} (from {chunk.cell.provider})\n{traceback.format_exc()}"
+            return _failed(chunk, "cell", said)
+    # One of them raised; which one must not depend on who shares the chunk.
+    return [outcome for r in chunk.replicas for outcome in _attempt(replace(chunk, replicas=(r,)))]
+
+
+def _failed(chunk: Chunk, cause: str, said: str) -> list[Outcome]:
+    return [Outcome(key=r.key, status="failed", cause=cause, traceback=said) for r in chunk.replicas]  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""How texts are cut, cleaned and corrected before anybody reads them."""
