@@ -175,14 +175,14 @@ def growth(rounds: int, clock: Callable[[], float]) -> None:
 START = """
 import time, torch
 torch.set_num_threads(1)
-from cellbench.model.model import Blueprint
-from cellbench.engines.optimizers import OPTIMIZERS
+from cellbench.model import Blueprint
+from cellbench.engines import OPTIMIZERS
 from cellbench.cells.{cell} import {cell}
 if {tracer}:
     from torch.fx.experimental.proxy_tensor import make_fx
     make_fx(lambda x: x + 1)(torch.zeros(1))
 begun = time.perf_counter()
-from cellbench.training.engines import lanes
+from cellbench.engines import lanes
 lanes.prepare(Blueprint({cell}, "{cell}", (), 2, 20, 1), optimizer=OPTIMIZERS["adam"], clip_norm=1.0)
 print(time.perf_counter() - begun)
 """

@@ -23,12 +23,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from cellbench.cell import Cell
-from cellbench.engines import lanes, reference
-from cellbench.engines.engine import Refused
+from cellbench.engines import OPTIMIZERS, Refused, lanes, reference
 from cellbench.engines.lanes.cache import FOLDER_VARIABLE
-from cellbench.engines.optimizers import OPTIMIZERS
 from cellbench.errors import CellError
-from cellbench.model.model import Blueprint, Model, loss
+from cellbench.model import Blueprint, Model, loss
 
 SETTING = peers.Setting(time=8, batch=16, replicas=1)
 ADAM = OPTIMIZERS["adam"]

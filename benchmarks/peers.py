@@ -23,11 +23,10 @@ from torch import nn
 from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
-from cellbench.engines import lanes, reference, stack
+from cellbench.engines import OPTIMIZERS, lanes, reference, stack
 from cellbench.engines.lanes import build
 from cellbench.engines.lanes.program import aligned
-from cellbench.engines.optimizers import OPTIMIZERS
-from cellbench.model.model import Blueprint
+from cellbench.model import Blueprint
 
 CELLS = {"rnn": rnn, "lstm": lstm, "gru": gru}
 SEEDS = 8
@@ -239,7 +238,7 @@ def compiled_step(setting: Setting, steps: int) -> Peer:
     """torch.compile of a whole stacked step, unrolled: forward, backward, clipping and Adam in one graph."""
     from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
-    from cellbench.model.model import loss
+    from cellbench.model import loss
 
     models = [blueprint(setting).build("bench", s) for s in range(setting.replicas)]
     stacked = {k: v.detach() for k, v in stack_module_state(models)[0].items()}  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from cellbench.report import csv, tables
 from cellbench.results import results
-from cellbench.summary.summary import Design, Summary, summarise
+from cellbench.summary import Design, Summary, summarise
 from tests.made import curves, experiment
 
 LIMIT = 15.0

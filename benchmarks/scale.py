@@ -73,7 +73,7 @@ def memory() -> float:
 @contextmanager
 def storing(into: dict[str, float]) -> Iterator[None]:
     """Count the seconds that this process spends on storing outcomes."""
-    from cellbench.store.store import Store
+    from cellbench.store import Store
 
     add = Store.add
 
@@ -90,10 +90,10 @@ def storing(into: dict[str, float]) -> Iterator[None]:
 
 def one(replicas: int, cells: int, seeds: int, executor: str, workers: int) -> dict[str, Any]:
     """Train, report, and run again; seconds and memory of each part."""
-    from cellbench.experiment.experiment import load
-    from cellbench.planning import grid
-    from cellbench.planning.plan import Plan, sizer
-    from cellbench.plugins.discovery import discover
+    from cellbench.experiment import load
+    from cellbench.planning import Plan, grid
+    from cellbench.planning.grid import sizer
+    from cellbench.plugins import discover
     from cellbench.running import runner
 
     took: dict[str, float] = {}

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from cellbench.engines.lanes.program import Program
-from cellbench.experiment.experiment import load
-from cellbench.planning.plan import prepare
-from cellbench.plugins.discovery import discover
+from cellbench.experiment import load
+from cellbench.planning import prepare
+from cellbench.plugins import discover
 from cellbench.training import data, loop
 from cellbench.training import worker as work
 

@@ -14,8 +14,8 @@ from cellbench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from cellbench.cell import Cell, State, TorchCell
-    from cellbench.results.results import Results, load
-    from cellbench.running.runner import run
+    from cellbench.results import Results, load
+    from cellbench.running import run
     from cellbench.task import Task
     from cellbench.training.single import train
 
@@ -26,9 +26,9 @@ _LAZY = {
     "State": "cellbench.cell",
     "TorchCell": "cellbench.cell",
     "Task": "cellbench.task",
-    "Results": "cellbench.results.results",
-    "load": "cellbench.results.results",
-    "run": "cellbench.running.runner",
+    "Results": "cellbench.results",
+    "load": "cellbench.results",
+    "run": "cellbench.running",
     "train": "cellbench.training.single",
 }
 

@@ -6,7 +6,6 @@ Nothing heavy is imported at the top, so that `--help` and `list` are quick.
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import cellbench
+from cellbench.environment import usable_cores
 from cellbench.errors import CellbenchError, Interrupted
 from cellbench.terminal.output import reader_is_gone, show
 
 if TYPE_CHECKING:
-    from cellbench.experiment.experiment import Experiment
-    from cellbench.planning.plan import Plan
+    from cellbench.experiment import Experiment
+    from cellbench.planning import Plan
 
 app = typer.Typer(
     help="Does my recurrent cell beat LSTM? A fair, fast benchmark of recurrent cells on binary addition.",
@@ -116,20 +116,18 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> int:
     """Train what is missing, then report. Killed and run again, it goes on where it was."""
-    from cellbench import environment
-    from cellbench.planning import part as parts
-    from cellbench.planning.plan import prepare
-    from cellbench.running.runner import run as run_experiment
+    from cellbench import environment, planning
+    from cellbench.running import run as run_experiment
 
     if executor not in ("local", "dask"):
         raise CellbenchError(f"--executor {executor}: must be local or dask")
     if scheduler is not None and executor != "dask":
         raise CellbenchError(f"--scheduler {scheduler}: goes with --executor dask")
     loaded = _load(experiment, cell or [], set_ or [])
-    part, number = parts.only(loaded, only or []), parts.shard(shard)
+    part, number = planning.only(loaded, only or []), planning.shard(shard)
     folder = results / loaded.name
     if dry_run:
-        print(_dry_run(prepare(loaded, folder, only=part, shard=number, fresh=fresh)))
+        print(_dry_run(planning.prepare(loaded, folder, only=part, shard=number, fresh=fresh)))
         return 0
     from cellbench.terminal.progress import shown
 
@@ -149,7 +147,7 @@ def run(
                 on_event=on_event,
             )
     except Interrupted as error:
-        raise Interrupted(f"{error}. To go on:\n  {_resume()}") from None
+        raise Interrupted(f"{error}. To go on:\n  {environment.resume()}") from None
     if not no_report:
         if found.answer is not None and not quiet:
             print(f"The report is of these results already. Made again: cellbench report {folder}", file=sys.stderr)
@@ -161,16 +159,11 @@ def run(
     return 0
 
 
-def _resume() -> str:
-    """The command that goes on: what was typed, without --fresh."""
-    return shlex.join(["cellbench", *(a for a in sys.argv[1:] if a != "--fresh")])
-
-
 def _load(experiment: Path | None, cells: list[str], overrides: list[str]) -> Experiment:
     from importlib import resources
 
-    from cellbench.experiment.experiment import load
-    from cellbench.plugins.discovery import discover
+    from cellbench.experiment import load
+    from cellbench.plugins import discover
 
     source = (
         experiment
@@ -181,14 +174,14 @@ def _load(experiment: Path | None, cells: list[str], overrides: list[str]) -> Ex
 
 
 def _dry_run(plan: Plan) -> str:
-    from cellbench.planning.calibration import estimate
+    from cellbench.planning import estimate
     from cellbench.terminal.progress import duration, introduction
 
     lines = introduction(plan)
     lines.append(f"Points: {len({p.point for p in plan.selected})}. Cells: {len(plan.experiment.cells)}.")
-    lines += [f"  {e.label}: {e.engine}{f' ({e.reason})' if e.reason else ''}" for e in plan.engines]
+    lines += [f"  {label}: {e.engine}{f' ({e.reason})' if e.reason else ''}" for label, e in plan.engines.items()]
     if plan.todo:
-        seconds = estimate(plan)
+        seconds = estimate(plan.todo)
         lines.append(f"About {duration(seconds)} of one core, by a short calibration. Nothing was run.")
     return "\n".join(lines)
 
@@ -203,7 +196,8 @@ def report(
     open_page: Annotated[bool, typer.Option("--open", help="Open report.html in the browser.")] = False,
 ) -> None:
     """Make the tables, the charts and the page again, also in the middle of a run; several folders in one report."""
-    from cellbench.results.results import Results, publish, write
+    from cellbench.report import publish
+    from cellbench.results import Results, write
 
     if form not in ("png", "svg"):
         raise CellbenchError(f"--format {form}: must be png or svg")
@@ -215,7 +209,7 @@ def report(
 
         folder = to if to is not None else folders[0].resolve().parent / several.name_of(folders)
         found = several.report(folders)
-        publish(found, folder, form=form)
+        publish(found, folder, processes=usable_cores(), form=form)
     show(str(Results(folder, found)))
     page = folder / "report.html"
     print(f"Page: {page}")
@@ -231,7 +225,7 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results of the parts.")],
 ) -> None:
     """Unite the results of shards; again, and in any order, it gives the same."""
-    from cellbench.results.results import Results, write
+    from cellbench.results import Results, write
     from cellbench.store.merge import merge as merge_folders
 
     merged = merge_folders(out, folders)
@@ -276,8 +270,8 @@ def verify(
 @app.command()
 def status(folder: Folder) -> None:
     """What is in a results folder, complete or not, with which versions, and the command to go on."""
-    from cellbench.results.results import again
-    from cellbench.store.store import Store
+    from cellbench.environment import again
+    from cellbench.store import Store
 
     with Store(folder, write=False) as store:
         experiment, counts, unplanned = store.experiment(), store.counts(), store.unplanned()
@@ -297,7 +291,7 @@ def status(folder: Folder) -> None:
 @app.command(name="list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """The cells and tasks that are installed, and the plugins that are broken."""
-    from cellbench.plugins.discovery import Entry, discover
+    from cellbench.plugins import Entry, discover
 
     registry = discover()
 
@@ -328,7 +322,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fa
 def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Versions, hardware and plugins, for bug reports."""
     from cellbench.environment import describe
-    from cellbench.plugins.discovery import discover
+    from cellbench.plugins import discover
 
     facts = describe(discover())
     if as_json:
@@ -345,7 +339,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
 @app.command()
 def schema() -> None:
     """The JSON schema of an experiment file, for editors."""
-    from cellbench.experiment.sections import schema as experiment_schema
+    from cellbench.experiment import schema as experiment_schema
 
     print(json.dumps(experiment_schema(), indent=2))
 
@@ -369,7 +363,7 @@ def new(
     experiment: Annotated[Path | None, typer.Option(metavar="FILE", help="A commented experiment instead.")] = None,
 ) -> None:
     """Write a plugin package around a new cell, or an experiment file."""
-    from cellbench.scaffold.scaffold import new_experiment, new_package
+    from cellbench.scaffold import new_experiment, new_package
 
     if (name is None) == (experiment is None):
         raise CellbenchError("give a name, `cellbench new mycell`, or a file, `cellbench new --experiment mine.yaml`")
@@ -388,7 +382,7 @@ def build(
     isa: Annotated[str | None, typer.Option(metavar="NAME", help="For other nodes: avx512, avx2 or sse2.")] = None,
 ) -> int:
     """Compile an experiment's cells into the cache, for nodes without a compiler; exit 1 if one was refused."""
-    from cellbench.running.runner import build as build_experiment
+    from cellbench.running import build as build_experiment
 
     built = build_experiment(_load(experiment, cell or [], set_ or []), isa)
     for line, _ in built:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cellbench.plugins.discovery import Registry
+from cellbench.plugins import Registry
 
 _EXTRA = 'extra == "dask"'
 """Of the extras, the one that a run may use."""
@@ -112,3 +112,18 @@ def command_line() -> str:
     """What was typed, for the record."""
     program = Path(sys.argv[0]).name if sys.argv else ""
     return shlex.join([*(["python", "-m", "cellbench"] if program == "__main__.py" else [program]), *sys.argv[1:]])
+
+
+def resume() -> str:
+    """Write out the command that goes on: what was typed, without --fresh."""
+    return shlex.join(["cellbench", *(a for a in sys.argv[1:] if a != "--fresh")])
+
+
+def again(command: str) -> str:
+    """Make a stored command fit to be typed again: it never throws the results of the run that it names away."""
+    try:
+        words = [word for word in shlex.split(command) if word != "--fresh"]
+    except ValueError:
+        words = []
+    ours = words[:2] == ["cellbench", "run"] or words[:4] == ["python", "-m", "cellbench", "run"]
+    return shlex.join(words) if ours else "cellbench run EXPERIMENT"

@@ -61,6 +61,11 @@ class Task(ABC):
             Inputs (time, examples, input_size) and targets (time, examples, output_size).
         """
 
+    def length(self, parameters: Parameters) -> int:
+        """Count the steps of an example at these parameters, by drawing one."""
+        inputs, _ = self.batch(Stream("size", count=1), 1, parameters)
+        return int(inputs.shape[0])
+
     def difficulties(self, parameters: Parameters) -> tuple[int, ...]:
         """The difficulties worth measuring at these parameters; none by default."""
         return ()

@@ -1,1 +1,55 @@
 """How texts are cut, cleaned and corrected before anybody reads them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
+"""The pattern of an experiment's name, which names a folder."""
+
+
+def one_line(said: object, most: int | None = None) -> str:
+    """Put a text, or an error's message, on one line, cut after so many characters.
+
+    >>> one_line(ValueError("two\\n  lines"))
+    'two lines'
+    """
+    return " ".join(str(said).split())[:most]
+
+
+def described(error: BaseException, most: int = 200) -> str:
+    """Put an error on one line: its type, and its message cut after so many characters.
+
+    >>> described(ValueError("two\\n  lines"))
+    'ValueError: two lines'
+    """
+    return f"{type(error).__name__}: {one_line(error, most)}"
+
+
+def short(value: object) -> str:
+    """Show a value as Python writes it, in 80 characters at most."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def printable(text: str) -> str:
+    """Put a string from a plugin on one line, without control characters.
+
+    >>> printable("a\\x1b[31m\\nb")
+    'a [31m b'
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Suggest the nearest known word, or list them all if none is near.
+
+    >>> did_you_mean("gruu", ["lstm", "gru"])
+    'Did you mean gru?'
+    >>> did_you_mean("x", ["lstm", "gru"])
+    'Known: lstm, gru.'
+    """
+    near = difflib.get_close_matches(word, known, 1)
+    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."

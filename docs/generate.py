@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from cellbench.experiment import schema
 from cellbench.experiment.sections import (
     CellKeys,
     EvaluateKeys,
@@ -23,7 +24,6 @@ from cellbench.experiment.sections import (
     ReportKeys,
     SolvedKeys,
     TrainKeys,
-    schema,
 )
 
 HERE = Path(__file__).parent

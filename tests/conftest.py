@@ -60,7 +60,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in tests draw nothing, which takes seconds; a test marked `charts` draws."""
     if request.node.get_closest_marker("charts") is None:
-        monkeypatch.setattr("cellbench.results.results.draw", lambda *arguments: nullcontext())
+        monkeypatch.setattr("cellbench.report.report.draw", lambda *arguments: nullcontext())
 
 
 @pytest.fixture
@@ -94,8 +94,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 def reseal(folder: Path) -> None:
     """Give the replicas of a store that a test has changed by hand checksums that fit."""
-    from cellbench.store import checksum
-    from cellbench.store.store import NUMBERS, WHO
+    from cellbench.store import NUMBERS, WHO, checksum
 
     with sqlite3.connect(folder / "runs.sqlite") as db:
         for number, *row in db.execute(f"SELECT id, {', '.join((*WHO, *NUMBERS))} FROM replica"):

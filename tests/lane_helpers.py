@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
-from cellbench.engines import lanes, reference
-from cellbench.engines.optimizers import OPTIMIZERS
-from cellbench.model.model import Blueprint
+from cellbench.engines import OPTIMIZERS, lanes, reference
+from cellbench.model import Blueprint
 from cellbench.streams import Stream
 from cellbench.tasks.binary_addition import BinaryAddition
 

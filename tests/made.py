@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cellbench.report import csv
-from cellbench.results.results import Report
-from cellbench.summary.summary import Design, summarise
+from cellbench.report import Report, csv
+from cellbench.summary import Design, summarise
 from tests.synthetic import Steps, design, evaluations, lognormal, runs
 
 GRID = ((8, 32), (16,), ("hidden 4", "hidden 20"))

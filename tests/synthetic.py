@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cellbench.summary.summary import Design
+from cellbench.summary import Design
 
 EVALUATIONS = (5, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 250, 300, 400, 500, 600, 700, 800, 900, 1000, 1200,
                1400, 1600, 1800, 2000)  # fmt: skip

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cellbench.results.results import Report, draw
+from cellbench.report import Report
+from cellbench.report.report import draw
 from tests.browser import Browser, chromium, opened
 from tests.conftest import missing
 from tests.made import report

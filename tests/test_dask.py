@@ -19,10 +19,9 @@ import pytest
 import yaml
 
 from cellbench.errors import CellbenchError, Interrupted
-from cellbench.executors import Executor
-from cellbench.executors.dask import Dask
-from cellbench.running.runner import Finished
-from cellbench.running.runner import run as run_experiment
+from cellbench.executors import Dask, Executor
+from cellbench.executors.dispatch import Finished
+from cellbench.running import run as run_experiment
 from cellbench.training.fingerprint import differences, of_cell
 from tests.conftest import TINY, Command
 from tests.test_merge import go
@@ -162,8 +161,8 @@ def test_no_such_place(
 
 def test_differences_name_what_to_do() -> None:
     """Each fact that is not alike is one line, with the way out where there is one."""
-    from cellbench.experiment.experiment import load
-    from cellbench.plugins.discovery import discover
+    from cellbench.experiment import load
+    from cellbench.plugins import discover
 
     cell = load(TINY, discover()).cells[0]
     facts = of_cell(cell, (3,), "lanes", "binary_addition")
@@ -179,7 +178,7 @@ def test_differences_name_what_to_do() -> None:
 
 
 def of_cell_named(name: str) -> Any:
-    from cellbench.records.settings import CellSpec
+    from cellbench.records import CellSpec
 
     return of_cell(CellSpec(name, name, "x:Y"), (3,), "stack", "binary_addition")
 
@@ -232,7 +231,7 @@ def test_a_worker_that_is_busy(command: Command, write: Callable[..., Path], mon
 @pytest.mark.slow
 def test_a_worker_that_joins_later_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """It trains nothing either: the run ends, and says what differs."""
-    from cellbench.executors.agreement import Agreement
+    from cellbench.executors import Agreement
 
     monkeypatch.setattr(Agreement, "ask", lambda self, executor: None)
     said = pytest.raises(CellbenchError, match=r"A worker that joined during the run .* not like this machine")

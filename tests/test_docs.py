@@ -14,7 +14,7 @@ from cellbench import hookspecs
 from cellbench.cli import app
 from cellbench.experiment.sections import Keys
 from cellbench.report.csv import CURVES, RUNS
-from cellbench.store.store import VOLATILE
+from cellbench.store import VOLATILE
 from tests.test_run import WHEN
 
 ROOT = Path(__file__).parent.parent

@@ -15,12 +15,9 @@ from torch import nn
 from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
-from cellbench.engines import reference, stack
-from cellbench.engines.choice import Choice, choose
-from cellbench.engines.engine import Refused
-from cellbench.engines.optimizers import OPTIMIZERS
+from cellbench.engines import OPTIMIZERS, Choice, Refused, choose, reference, stack
 from cellbench.errors import CellError
-from cellbench.model.model import Blueprint, Model
+from cellbench.model import Blueprint, Model
 from cellbench.streams import Stream
 from cellbench.tasks.binary_addition import BinaryAddition
 from tests import cells_for_tests as odd

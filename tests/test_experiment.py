@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cellbench.errors import ExperimentError
+from cellbench.experiment import load, schema
 from cellbench.experiment.document import parse
-from cellbench.experiment.experiment import load, resolve
-from cellbench.experiment.sections import schema
-from cellbench.plugins.discovery import discover
+from cellbench.experiment.experiment import resolve
+from cellbench.plugins import discover
 from tests.conftest import TINY, Command
 
 REGISTRY = discover()

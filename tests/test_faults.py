@@ -23,11 +23,11 @@ import pytest
 import yaml
 
 from cellbench.errors import CellbenchError, Interrupted, StoreError
-from cellbench.executors import Processes, dispatch
-from cellbench.executors.dask import Dask
+from cellbench.executors import Dask, Processes, dispatch
+from cellbench.executors.dispatch import Finished
 from cellbench.results import results
-from cellbench.running.runner import PRELOAD, Finished
-from cellbench.running.runner import run as run_experiment
+from cellbench.running import run as run_experiment
+from cellbench.running.runner import PRELOAD
 from cellbench.store.schema import VERSION
 from tests.conftest import TINY, missing
 from tests.test_dask import scheduler, worker

@@ -21,11 +21,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cellbench.errors import CellbenchError, ExperimentError
-from cellbench.experiment.experiment import load
+from cellbench.experiment import load
+from cellbench.plugins import discover
 from cellbench.plugins import discovery as plugins
-from cellbench.plugins.discovery import discover
 from cellbench.results import results
-from cellbench.running.runner import run as run_experiment
+from cellbench.running import run as run_experiment
 from cellbench.running.verify import verify
 from cellbench.store.merge import merge
 from tests.conftest import TINY, Command, reseal

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from cellbench.errors import StoreError
-from cellbench.running.runner import Finished
-from cellbench.running.runner import run as run_experiment
+from cellbench.executors.dispatch import Finished
+from cellbench.running import run as run_experiment
 from tests.conftest import TINY, Command
 from tests.test_run import exports
 

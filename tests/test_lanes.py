@@ -12,10 +12,9 @@ import torch
 from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
-from cellbench.engines import lanes
+from cellbench.engines import OPTIMIZERS, lanes
 from cellbench.engines.lanes import build
-from cellbench.engines.optimizers import OPTIMIZERS
-from cellbench.model.model import Blueprint, loss
+from cellbench.model import Blueprint, loss
 from tests.conftest import missing
 from tests.lane_helpers import CELLS, addition, blueprint, engine, losses
 

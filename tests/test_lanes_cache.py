@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from cellbench.cells.rnn import rnn
-from cellbench.engines.engine import Refused
+from cellbench.engines import OPTIMIZERS, Refused
 from cellbench.engines.lanes import build, cache, prepare
-from cellbench.engines.optimizers import OPTIMIZERS
 from tests import lane_cells as odd
 from tests.lane_helpers import blueprint, engine
 

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from cellbench.cell import Cell
-from cellbench.engines import reference
-from cellbench.engines.engine import Refused
+from cellbench.engines import OPTIMIZERS, Refused, reference
 from cellbench.engines.lanes import prepare
-from cellbench.engines.optimizers import OPTIMIZERS
 from cellbench.errors import CellError
 from tests import lane_cells as odd
 from tests.lane_helpers import addition, blueprint, losses

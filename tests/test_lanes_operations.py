@@ -11,14 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cellbench.engines.engine import Refused
+from cellbench.engines import OPTIMIZERS, Refused
 from cellbench.engines.lanes import prepare
 from cellbench.engines.lanes.cache import FOLDER_VARIABLE
 from cellbench.engines.lanes.code.operations import OPERATIONS, Pointwise
 from cellbench.engines.lanes.engine import program_for
 from cellbench.engines.lanes.graph.graphs import operation
 from cellbench.engines.lanes.graph.trace import trace
-from cellbench.engines.optimizers import OPTIMIZERS
 from tests.lane_cells import Base
 from tests.lane_helpers import blueprint
 

@@ -13,7 +13,7 @@ import pytest
 
 from cellbench.errors import StoreError
 from cellbench.results import results
-from cellbench.running.runner import run as run_experiment
+from cellbench.running import run as run_experiment
 from cellbench.store.merge import merge
 from tests.conftest import TINY, Command, reseal
 from tests.test_run import exports

@@ -14,7 +14,7 @@ from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
 from cellbench.errors import CellError
-from cellbench.model.model import Blueprint, Model, measure
+from cellbench.model import Blueprint, Model, measure
 from cellbench.model.sizes import largest_fitting
 from tests import cells_for_tests as odd
 
@@ -144,8 +144,7 @@ def test_a_factory_that_breaks_the_contract_is_named(factory: Any, said: str) ->
 
 def test_golden_trajectory() -> None:
     """The reference engine's first losses; if they change beyond rounding, numbers_version must rise."""
-    from cellbench.engines import reference
-    from cellbench.engines.optimizers import OPTIMIZERS
+    from cellbench.engines import OPTIMIZERS, reference
     from tests.test_engines import data
 
     plan = blueprint(lstm, 4)

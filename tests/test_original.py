@@ -10,9 +10,9 @@ import torch
 
 from cellbench import run
 from cellbench.cells.lstm import lstm
-from cellbench.experiment.experiment import load
-from cellbench.model.model import Blueprint, loss
-from cellbench.plugins.discovery import discover
+from cellbench.experiment import load
+from cellbench.model import Blueprint, loss
+from cellbench.plugins import discover
 from cellbench.streams import Stream
 from cellbench.tasks.binary_addition import BinaryAddition
 

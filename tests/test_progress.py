@@ -24,15 +24,14 @@ import pytest
 from rich.console import Console
 
 import cellbench
-from cellbench.experiment.experiment import load
-from cellbench.planning import grid
-from cellbench.planning import plan as planning
-from cellbench.planning.plan import EngineChoice, Plan
-from cellbench.plugins.discovery import discover
-from cellbench.records.settings import CellSpec, Chunk, Fit, Outcome
-from cellbench.running.runner import Finished
-from cellbench.terminal.progress import Display, State, duration, introduction
-from cellbench.terminal.remaining import fit
+from cellbench.engines import Choice
+from cellbench.executors.dispatch import Finished
+from cellbench.experiment import load
+from cellbench.planning import Plan, lay_out
+from cellbench.planning.plan import chunks as cut
+from cellbench.plugins import discover
+from cellbench.records import CellSpec, Chunk, Fit, Outcome, Planned
+from cellbench.terminal.progress import Counts, Display, duration, introduction
 from tests.conftest import missing
 
 # Of the default experiment on two cores beside other work: (cell, hidden size, bits, batch size, multiply-adds a step,
@@ -65,12 +64,12 @@ def chunks(engine: str = "lanes") -> list[tuple[Chunk, float]]:
     seconds = {row[:4]: each for row, each in zip(MEASURED, took, strict=True)}
     experiment = load(Path(cellbench.__file__).with_name("experiment") / "default.yaml", discover())
 
-    def size(cell: CellSpec, kind: str, number: int) -> Fit:
-        adds, state = sizes[cell.name, number]
-        return Fit(number, None, state, adds)
+    def fit(p: Planned) -> Fit:
+        adds, state = sizes[p.cell.name, p.fit.hidden_size]
+        return Fit(p.fit.hidden_size, None, state, adds)
 
-    planned = grid.plan(experiment, size)
-    found = planning._chunks(experiment, planned, dict.fromkeys(("rnn", "lstm", "gru"), engine), frozenset())
+    planned = [replace(p, fit=fit(p)) for p in lay_out(experiment)]
+    found = cut(experiment, planned, dict.fromkeys(("rnn", "lstm", "gru"), Choice(engine, "")), frozenset())
     return [
         (c, len(c.replicas) * seconds[c.cell.name, c.hidden_size, dict(c.point.parameters)["bits"], c.point.batch_size])
         for c in found
@@ -82,7 +81,7 @@ def plan(todo: list[Chunk], extra_labels: tuple[str, ...] = ()) -> Plan:
     selected = [SimpleNamespace(cell=c.cell, replicas=c.replicas) for c in todo]
     selected += [SimpleNamespace(cell=CellSpec(name, name, ""), replicas=todo[0].replicas) for name in extra_labels]
     labels = dict.fromkeys(p.cell.label for p in selected)
-    engines = tuple(EngineChoice(label, "lanes", "") for label in labels)
+    engines = dict.fromkeys(labels, Choice("lanes", ""))
     return Plan(cast("Any", experiment), Path("results/tiny"), [], cast("Any", selected), engines, frozenset(), todo)
 
 
@@ -96,11 +95,11 @@ def finished(chunk: Chunk, seconds: float = 1.0, **fields: Any) -> Finished:
     return Finished(chunk, tuple(Outcome(r.key, engine="lanes", **of_each) for r in chunk.replicas))
 
 
-def simulated(workers: int, engine: str = "lanes") -> Iterator[tuple[float, float, State]]:
+def simulated(workers: int, engine: str = "lanes") -> Iterator[tuple[float, float, Counts]]:
     """(seconds gone, seconds truly left, state) after each chunk, on so many workers."""
     now = [0.0]
     work = chunks(engine)
-    state = State(clock=lambda: now[0], least_workers=workers)
+    state = Counts(clock=lambda: now[0], least_workers=workers)
     state.see(plan([chunk for chunk, _ in work]))
     free, ends = [0.0] * workers, []
     for chunk, seconds in work:
@@ -138,7 +137,7 @@ def test_between_chunks_the_time_left_runs_down() -> None:
     """Nothing new is known, but the clock goes on."""
     now = [0.0]
     work = chunks()
-    state = State(clock=lambda: now[0])
+    state = Counts(clock=lambda: now[0])
     state.see(plan([chunk for chunk, _ in work]))
     assert state.left() is None
     now[0] = 4.0
@@ -149,26 +148,17 @@ def test_between_chunks_the_time_left_runs_down() -> None:
     assert state.left() == pytest.approx(before - 3.0)
 
 
-def test_weights_are_never_negative() -> None:
-    """A fit that would have a negative weight does without that feature."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        assert (fit(rng.random((6, 3)), rng.random(6)) >= 0).all()
-
-
 def test_two_labels_of_one_replica_both_count() -> None:
     """A replica that two labels share is done for both."""
     chunk = chunks()[0][0]
-    state = State()
+    state = Counts()
     state.see(plan([chunk], ("twin",)))
     state.see(finished(chunk))
     assert state.cells["twin"].done == state.cells[chunk.cell.label].done == len(chunk.replicas)
     assert state.done == state.total
 
 
-def screen(state: State, width: int, height: int = 24) -> list[str]:
+def screen(state: Counts, width: int, height: int = 24) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     console.print(Display(state))
     text = cast("io.StringIO", console.file).getvalue()
@@ -179,7 +169,7 @@ LABELS = ["lstm", "x" * 80, "evil\x1b[31m\nlabel", "a|b [bold]c[/bold]"]
 
 
 @pytest.fixture
-def state() -> State:
+def state() -> Counts:
     """Four cells, the first under way, with failures."""
     now = [0.0]
     todo = []
@@ -187,7 +177,7 @@ def state() -> State:
         chunk = chunks()[i][0]
         replicas = tuple(replace(r, key=f"{label}{r.key}") for r in chunk.replicas[:5])
         todo.append(replace(chunk, cell=CellSpec(label, label, ""), replicas=replicas))
-    found = State(clock=lambda: now[0])
+    found = Counts(clock=lambda: now[0])
     found.see(plan(todo))
     now[0] = 10.0
     found.see(finished(todo[0], 10.0))
@@ -196,7 +186,7 @@ def state() -> State:
 
 
 @pytest.mark.parametrize("width", [30, 40, 80, 160])
-def test_the_display_fits(state: State, width: int) -> None:
+def test_the_display_fits(state: Counts, width: int) -> None:
     """A line a cell, a bar and a foot, none wider than the terminal, with the counts whole."""
     lines = screen(state, width)
     assert len(lines) == 1 + len(LABELS) + 2
@@ -207,7 +197,7 @@ def test_the_display_fits(state: State, width: int) -> None:
     assert "left" in lines[-1]
 
 
-def test_more_cells_than_lines(state: State) -> None:
+def test_more_cells_than_lines(state: Counts) -> None:
     """A low terminal shows those under way and says how many more there are."""
     lines = screen(state, 80, height=7)
     assert len(lines) == 1 + 2 + 1 + 2
@@ -216,10 +206,10 @@ def test_more_cells_than_lines(state: State) -> None:
 
 def test_before_the_plan() -> None:
     """While cells are compiled and measured there is something to see."""
-    assert screen(State(), 40) == ["planning ..."]
+    assert screen(Counts(), 40) == ["planning ..."]
 
 
-def test_the_plain_line(state: State) -> None:
+def test_the_plain_line(state: Counts) -> None:
     """One line, without control characters; many cells are summed."""
     line = state.line()
     assert line.isprintable()

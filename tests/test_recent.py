@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellbench.training.recent import Recent
+from cellbench.training.data import Recent
 
 
 @given(st.lists(st.integers(0, 9), max_size=60), st.integers(0, 40_000))

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellbench.records.schedule import schedule
-from cellbench.records.settings import Evaluate, Final, ReplicaKey, Solved, Source, pairs
+from cellbench.records import Evaluate, Final, ReplicaKey, Solved, Source, pairs
 
 KEY = ReplicaKey(
     task="binary_addition",
@@ -73,19 +72,19 @@ def test_a_family_and_its_members(seed: int, rate: float) -> None:
 
 def test_schedule_golden() -> None:
     """The evaluation steps of the default experiment."""
-    steps = schedule(5, 0.05, 2000)
+    steps = Evaluate(5, 0.05, 1).steps(2000)
     assert len(steps) == 83
     assert steps[:3] == (5, 10, 15)
     assert steps[28:36] == (145, 150, 160, 170, 180, 190, 200, 210)
     assert steps[-5:] == (1665, 1750, 1840, 1930, 2000)
-    assert schedule(100, 0, 250) == (100, 200, 250)
-    assert schedule(100, 0.05, 30) == (30,)
+    assert Evaluate(100, 0, 1).steps(250) == (100, 200, 250)
+    assert Evaluate(100, 0.05, 1).steps(30) == (30,)
 
 
 @given(st.integers(1, 500), st.floats(0, 1), st.integers(1, 20_000))
 def test_schedule_laws(every: int, growth: float, most: int) -> None:
     """Steps rise, end at max_steps, and gaps are multiples of `every` but for the last."""
-    steps = schedule(every, growth, most)
+    steps = Evaluate(every, growth, 1).steps(most)
     assert steps[-1] == most
     assert all(a < b for a, b in pairwise(steps))
     assert all((b - a) % every == 0 for a, b in pairwise(steps[:-1]))

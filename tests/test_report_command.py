@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import cellbench
+from cellbench.executors.dispatch import Finished
 from cellbench.results import results
-from cellbench.running.runner import Event, Finished
+from cellbench.running import Event
 from tests.conftest import Command
 
 

@@ -6,7 +6,7 @@ import re
 
 from cellbench.report.latex import escape, latex
 from cellbench.report.rows import BRIEF, overview
-from cellbench.summary.summary import summarise
+from cellbench.summary import summarise
 from tests.synthetic import design, evaluations, lognormal, runs
 
 UGLY = r"a\b{c}$d&e#f%g_h~i^j<k>|l"

@@ -15,10 +15,9 @@ import pandas as pd
 import pytest
 
 from cellbench.errors import StoreError
-from cellbench.report import charts, page
+from cellbench.report import Report, charts, page
 from cellbench.report import payload as embed
 from cellbench.report.drawing import python
-from cellbench.results.results import Report
 from cellbench.summary.figures import Figures
 from tests.made import report
 from tests.synthetic import lognormal

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from cellbench.report.tables import WIDTH, escape, markdown, printable, terminal, wider
-from cellbench.summary.summary import Summary, summarise
+from cellbench.summary import Summary, summarise
 from tests.synthetic import design, evaluations, lognormal, runs
 
 UGLY = "a|b<script>alert(1)</script>\n# _x_ [link](http://x) `c`"

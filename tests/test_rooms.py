@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import re
 import sys
@@ -36,7 +37,7 @@ NARROWER = {
     "summary": {"statistics", "wording"},
     "report": {"summary", "errors", "wording"},
     "store": {"records", "errors", "wording"},
-    "executors": {"errors", "records", "training"},
+    "executors": {"errors", "records", "training", "wording"},
 }  # fmt: skip
 LIBRARIES = {
     # a library, and the entries or modules that know it
@@ -52,7 +53,7 @@ LIBRARIES = {
     "pydantic": {"experiment"},
     "pydantic_core": {"experiment"},
     "rich": {"terminal"},
-    "scipy": {"statistics"},
+    "scipy": {"statistics", "terminal"},
     "sqlite3": {"store"},
     "tabulate": {"report"},
     "torch": {"cell", "cells", "model", "engines", "training", "conformance"},
@@ -175,6 +176,69 @@ def resolves(dotted: str) -> bool:
                 value = getattr(value, part)
             return True
     return False
+
+
+DOORS = {
+    # beside what its face offers, the modules of a room that other rooms import
+    "engines": {"lanes", "lanes.build", "on_torch", "reference", "optimizers"},
+    "executors": {"dispatch", "dask"},
+    "model": {"sizes"},
+    "plugins": {"sources"},
+    "conformance": {"report"},
+    "running": {"verify"},
+    "results": {"seal", "several"},
+    "store": {"frames", "merge", "replica"},
+    "cells": {"lstm"},
+    "report": {"csv", "files", "tables"},
+    "statistics": {"arrays", "comparison", "intervals", "learning_rate", "survival"},
+    "summary": {"design", "figures", "words"},
+    "terminal": {"output", "progress"},
+    "training": {"fingerprint", "single", "worker"},
+}
+
+
+def rooms() -> list[Path]:
+    return sorted(p.parent for p in HOUSE.rglob("__init__.py") if p.parent != HOUSE)
+
+
+def taken(path: Path) -> Iterator[tuple[str, str]]:
+    """What a module imports of ours: (module, name)."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cellbench."):
+            yield from ((str(node.module).partition(".")[2], alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(HOUSE).as_posix())
+def test_other_rooms_are_entered_by_their_doors(path: Path) -> None:
+    """A module takes from another room what its face offers, or a module that is a door; from its own, modules."""
+    for module, name in taken(path):
+        room, _, inner = module.partition(".")
+        if not (HOUSE / room).is_dir():
+            continue
+        if room == entry_of(path):
+            assert inner or (HOUSE / room / f"{name}.py").exists(), f"{path.name} imports its own face"
+            continue
+        doors = DOORS.get(room, set())
+        if inner:
+            assert inner in doors, f"{path.name}: {module} is no door"
+        else:
+            offered = importlib.import_module(f"cellbench.{room}")
+            assert name in getattr(offered, "__all__", ()) or name in doors, f"{path.name}: {room} offers no {name}"
+
+
+@pytest.mark.parametrize("room", rooms(), ids=lambda p: p.relative_to(HOUSE).as_posix())
+def test_a_face_holds_no_logic(room: Path) -> None:
+    """A face is a sentence, imports and the list of its doors; cells and tasks register through their hooks there."""
+    if room.name in ("cells", "tasks"):
+        return
+    tree = ast.parse((room / "__init__.py").read_text())
+    first, *rest = tree.body
+    assert isinstance(first, ast.Expr), "no sentence"
+    for node in rest:
+        listed = isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr)
+        assert listed or isinstance(node, ast.Import | ast.ImportFrom)
+    offered = getattr(importlib.import_module(f"cellbench.{'.'.join(room.relative_to(HOUSE).parts)}"), "__all__", [])
+    assert not [name for name in offered if (room / f"{name}.py").exists()], "a door bears the name of a file"
 
 
 def test_nothing_outside_tasks_speaks_of_bits_to_add() -> None:

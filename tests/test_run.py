@@ -23,11 +23,11 @@ import yaml
 
 import cellbench
 from cellbench.errors import Interrupted
-from cellbench.planning.plan import Plan
-from cellbench.running.runner import Finished
-from cellbench.running.runner import run as run_experiment
+from cellbench.executors.dispatch import Finished
+from cellbench.planning import Plan
+from cellbench.running import run as run_experiment
+from cellbench.store import VOLATILE
 from cellbench.store.schema import VERSION
-from cellbench.store.store import VOLATILE
 from tests.conftest import TINY, Command, reseal
 
 EXPORTS = ("runs.csv", "curves.csv", "accuracy.csv", "summary.csv", "comparisons.csv", "summary.md")
@@ -126,7 +126,7 @@ def test_what_happens_on_an_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     trained(TINY)
     monkeypatch.setattr("importlib.metadata.version", lambda name: "99.0")
     assert trained(TINY) == []
-    monkeypatch.setattr("cellbench.records.settings.ReplicaKey.__init__.__defaults__", (2,))
+    monkeypatch.setattr("cellbench.records.key.ReplicaKey.__init__.__defaults__", (2,))
     assert set(trained(TINY)) == ALL
 
 
@@ -338,7 +338,7 @@ def test_a_timeout_during_an_import(
 
 def test_a_second_run_at_the_same_time_is_refused(command: Command, write: Callable[..., Path]) -> None:
     """While a run holds the folder, another is told so and ends with 2."""
-    from cellbench.store.folder import locked
+    from cellbench.store import locked
 
     with locked(Path("results/tiny")):
         ended = command("run", write(), "--workers", 1)

@@ -20,7 +20,7 @@ from cellbench.conformance.report import subject_of
 from cellbench.experiment import experiment
 from cellbench.experiment import sections as keys
 from cellbench.plugins import discovery as plugins
-from cellbench.scaffold.scaffold import new_experiment, new_package
+from cellbench.scaffold import new_experiment, new_package
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from cellbench.errors import CellbenchError
-from cellbench.results import several
-from cellbench.results.results import load
+from cellbench.results import load, several
 from tests.conftest import Command
 
 Write = Callable[..., Path]

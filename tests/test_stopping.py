@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellbench.records.settings import Solved
+from cellbench.records import Solved
 from cellbench.training.stopping import DIVERGED_LOSS, Streaks, first_lost
 
 CASES = [

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from cellbench.errors import StoreError
-from cellbench.records.settings import CurvePoint, Outcome, Replica
+from cellbench.records import CurvePoint, Outcome, Replica
 from cellbench.results import results
-from cellbench.running.runner import run as run_experiment
-from cellbench.store.store import Store
+from cellbench.running import run as run_experiment
+from cellbench.store import Store
 from tests.conftest import TINY, Command, reseal
 from tests.test_run import exports
 
@@ -73,6 +73,9 @@ def test_outcomes_are_stored_once() -> None:
         store.check()
 
 
+WHERE = "rnn at bits 4, batch 4, hidden 3, rate 0.05"
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -92,7 +95,9 @@ def test_a_changed_number_is_told(statement: str, command: Command) -> None:
     execute(statement)
     ended = command("report", "out")
     assert ended.status == 2
-    assert "the numbers of rnn, seed 1, rate 0.05 are not those that were stored" in ended.err
+    assert (
+        "the numbers of rnn at bits 4, batch 4, hidden 3, rate 0.05, seed 1 are not those that were stored" in ended.err
+    )
     assert "--fresh" in ended.err
 
 
@@ -101,7 +106,10 @@ def test_a_changed_key_is_told(command: Command) -> None:
     run_experiment({**TINY, "cells": ["rnn"]}, "out", report=False)
     execute("UPDATE family SET key_text = replace(key_text, 'adam', 'sgd')")
     ended = command("report", "out")
-    assert (ended.status, "the numbers of rnn, seed 0, rate 0.05 are not those" in ended.err) == (2, True)
+    assert (
+        ended.status,
+        f"the numbers of {WHERE}, seed 0 are not those" in ended.err,
+    ) == (2, True)
 
 
 @pytest.mark.parametrize("parameters", ["5", "[]", "null", "{", '"bits"', "{}", '{"bits": 4, "more": 1}'])

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cellbench.store.store import NUMBERS, VOLATILE
+from cellbench.store import NUMBERS, VOLATILE
 from tests.conftest import Command
 
 STORED = Path(__file__).parent / "stored" / "db868fb"

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from cellbench.summary import summarise
 from cellbench.summary.selection import select
-from cellbench.summary.summary import summarise
 from tests.synthetic import design, evaluations, lognormal, runs
 
 INF, NAN = math.inf, math.nan

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cellbench.summary.summary import summarise
+from cellbench.summary import summarise
 from tests.synthetic import design, evaluations, lognormal, runs
 
 STEPS = lognormal({"lstm": 500, "gru": 400})

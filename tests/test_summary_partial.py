@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cellbench.report.tables import markdown, terminal
-from cellbench.summary.summary import summarise
+from cellbench.summary import summarise
 from tests.synthetic import design, evaluations, lognormal, runs
 
 INF, NAN = math.inf, math.nan

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cellbench.summary.summary import Summary, Verdict, summarise
+from cellbench.summary import Summary, Verdict, summarise
 from tests.synthetic import design, evaluations, runs
 
 INF = math.inf

@@ -14,11 +14,9 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from cellbench.cell import Cell
-from cellbench.engines import lanes
-from cellbench.engines.engine import Refused
-from cellbench.engines.optimizers import OPTIMIZERS
-from cellbench.model.model import Blueprint
-from cellbench.plugins.contained import Timeout
+from cellbench.engines import OPTIMIZERS, Refused, lanes
+from cellbench.model import Blueprint
+from cellbench.plugins import Timeout
 from cellbench.training.timeout import limit
 
 

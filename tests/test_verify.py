@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cellbench.running.runner import run as run_experiment
+from cellbench.records import ReplicaKey, Source
+from cellbench.running import run as run_experiment
 from cellbench.running.verify import verify
 from tests.conftest import TINY, Command
 from tests.test_run import FAILING, MINE
@@ -88,17 +90,15 @@ def test_verify_with_another_text_of_a_plugin(command: Command) -> None:
     )
     found = verify(Path("out"))
     assert (found.exact, found.difference) == (2, "")
-    import cellbench.records.settings
-
     with sqlite3.connect("out/runs.sqlite") as db:
         # a store as another version of the built-in cells' module would have made it
         key, seed, rate, text = db.execute(
             "SELECT key, seed, learning_rate, key_text FROM replica JOIN family USING (family) "
             """WHERE key_text LIKE '%"cell":"rnn"%'"""
         ).fetchone()
-        old = cellbench.records.settings.ReplicaKey.parse(text).member(seed, rate)
-        source = cellbench.records.settings.Source("cellbench.cells.rnn", "# an older text")
-        new = cellbench.records.settings.replace(old, cell_sources=(source.sha256,))
+        old = ReplicaKey.parse(text).member(seed, rate)
+        source = Source("cellbench.cells.rnn", "# an older text")
+        new = replace(old, cell_sources=(source.sha256,))
         db.execute("INSERT INTO source VALUES (?, ?, ?)", (source.sha256, source.module, source.text))
         for table in ("plan", "replica"):
             db.execute(f"UPDATE {table} SET key = ? WHERE key = ?", (new.digest(), key))

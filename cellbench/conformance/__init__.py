@@ -16,9 +16,7 @@ from __future__ import annotations
 
 from cellbench.conformance.laws import LAWS
 from cellbench.conformance.observations import OBSERVATIONS
+from cellbench.conformance.report import checks
 from cellbench.conformance.subject import Check, Result, Subject
-
-checks: tuple[Check, ...] = (*LAWS, *OBSERVATIONS)
-"""All checks, in the order of the report: the laws first."""
 
 __all__ = ["LAWS", "OBSERVATIONS", "Check", "Result", "Subject", "checks"]

@@ -21,7 +21,7 @@ from cellbench.conformance.subject import (
     step,
     unroll,
 )
-from cellbench.model.model import double_precision
+from cellbench.model import double_precision
 
 Law = Callable[[Subject], str]
 _laws: list[Check] = []

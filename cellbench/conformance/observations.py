@@ -13,11 +13,9 @@ from torch.utils import _pytree as pytree
 
 from cellbench.cells.lstm import lstm
 from cellbench.conformance.subject import Broken, Check, Subject, leaves, step
-from cellbench.engines.choice import fastest_first, prepare
-from cellbench.engines.engine import Refused
-from cellbench.engines.optimizers import OPTIMIZERS
-from cellbench.model.model import measure
-from cellbench.records.settings import CellSpec, Chunk, Evaluate, Final, Point, Replica, Settings, Solved, Train
+from cellbench.engines import OPTIMIZERS, Refused, fastest_first, prepare
+from cellbench.model import measure
+from cellbench.records import CellSpec, Chunk, Evaluate, Final, Point, Replica, Settings, Solved, Train
 from cellbench.tasks.binary_addition import BinaryAddition
 from cellbench.training.loop import train
 

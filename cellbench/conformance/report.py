@@ -10,10 +10,15 @@ from typing import Any
 
 import torch
 
-from cellbench.conformance import Check, Result, Subject, checks
+from cellbench import plugins
+from cellbench.conformance.laws import LAWS
+from cellbench.conformance.observations import OBSERVATIONS
+from cellbench.conformance.subject import Check, Result, Subject
 from cellbench.errors import CellError
-from cellbench.plugins import discovery as plugins
 from cellbench.plugins import sources
+
+checks: tuple[Check, ...] = (*LAWS, *OBSERVATIONS)
+"""All checks, in the order of the report: the laws first."""
 
 
 @dataclass(frozen=True)

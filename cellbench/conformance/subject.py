@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from cellbench.cell import State
-from cellbench.model.model import Blueprint, Model
-from cellbench.plugins.contained import contained
-from cellbench.records.settings import pairs
+from cellbench.model import Blueprint, Model
+from cellbench.plugins import contained
+from cellbench.records import pairs
+from cellbench.wording import described, one_line
 
 BATCHES = (1, 2, 7, 64)
 """Batch sizes at which shapes are checked."""
@@ -122,17 +123,13 @@ class Check:
             with contained():
                 found = self.run(subject)
         except Broken as broken:
-            return Result("fail", _line(str(broken)))
+            return Result("fail", one_line(broken, 400))
         except CannotTell as cause:
-            return Result("skip", _line(str(cause)))
+            return Result("skip", one_line(cause, 400))
         except Exception as error:
-            return Result("fail", _line(f"raised {type(error).__name__}: {error}"))
+            return Result("fail", f"raised {described(error, 400)}")
         message, data = found if isinstance(found, tuple) else (found, {})
-        return Result("pass" if self.law else "note", _line(message), data)
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:400]
+        return Result("pass" if self.law else "note", one_line(message, 400), data)
 
 
 def leaves(state: State) -> list[Tensor]:

@@ -1,0 +1,24 @@
+"""What advances many replicas of one model at once.
+
+`engine` is the contract; `reference`, `stack` and `lanes` keep it; `choice` takes the fastest that can carry a cell.
+"""
+
+from cellbench.engines.choice import Choice, choose, fastest_first, prepare
+from cellbench.engines.engine import Advanced, Engine, Floats, Refused, RefusedOnce, Replicas, Scores
+from cellbench.engines.optimizers import OPTIMIZERS, Optimizer
+
+__all__ = [
+    "OPTIMIZERS",
+    "Advanced",
+    "Choice",
+    "Engine",
+    "Floats",
+    "Optimizer",
+    "Refused",
+    "RefusedOnce",
+    "Replicas",
+    "Scores",
+    "choose",
+    "fastest_first",
+    "prepare",
+]

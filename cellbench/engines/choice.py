@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from cellbench.engines.engine import Engine, Refused
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
-from cellbench.model.model import Blueprint
-from cellbench.plugins.contained import contained
+from cellbench.model import Blueprint
+from cellbench.plugins import contained
+from cellbench.wording import described
 
 
 def fastest_first(hidden_size: int) -> tuple[str, ...]:
@@ -30,6 +31,11 @@ class Choice:
 
     engine: str
     reason: str
+
+    @property
+    def surprising(self) -> bool:
+        """Whether the reason is news: an engine that was refused, or a cell that cannot start."""
+        return self.reason not in ("", "asked for", "trained already")
 
 
 def prepare(name: str, blueprint: Blueprint, optimizer: Optimizer, clip_norm: float | None) -> Engine:
@@ -66,7 +72,7 @@ def choose(wanted: str, blueprints: Sequence[Blueprint], optimizer: Optimizer, c
             continue
         except Exception as error:
             # the cell's own code: its replicas will fail with the traceback, whichever engine runs them
-            return Choice("reference", f"its code raises {type(error).__name__}: {' '.join(str(error).split())}")
+            return Choice("reference", f"its code raises {described(error, 400)}")
         if wanted != "auto":
             return Choice(name, "asked for")
         return Choice(name, "; ".join(reasons))

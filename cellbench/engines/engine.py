@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.model.model import Model
+from cellbench.model import Model
 
 Floats = NDArray[np.float32]
 

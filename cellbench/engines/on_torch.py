@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cellbench.engines.engine import Floats
-from cellbench.model.model import Model
+from cellbench.model import Model
 
 
 def scores_of(logits: Tensor, targets: Tensor) -> tuple[NDArray[np.float64], ...]:

@@ -13,7 +13,7 @@ from torch import nn
 from cellbench.engines.engine import Advanced, Engine, Floats, Refused, Scores
 from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
 from cellbench.engines.optimizers import Optimizer
-from cellbench.model.model import Blueprint, Model, loss
+from cellbench.model import Blueprint, Model, loss
 
 
 def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None) -> Engine:

@@ -19,7 +19,7 @@ from cellbench.engines.engine import Advanced, Engine, Floats, Refused, Scores
 from cellbench.engines.fused import spelt_out
 from cellbench.engines.on_torch import compiler, instruction_set, scores_of
 from cellbench.engines.optimizers import Optimizer, Slots, clip
-from cellbench.model.model import Blueprint, Model, loss
+from cellbench.model import Blueprint, Model, loss
 
 WIDTH = 32
 

@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cellbench.errors import CellbenchError
-from cellbench.records.settings import CellSpec, Chunk, Outcome
+from cellbench.records import CellSpec, Chunk, Outcome
+from cellbench.wording import one_line
 
 if TYPE_CHECKING:
     from cellbench.executors.dask import Dask
@@ -48,7 +49,7 @@ class Agreement:
             try:
                 theirs = future.result(timeout=ASK_SECONDS)
             except Exception as error:
-                said_why = " ".join(str(error).split())[:300] or f"no answer within {ASK_SECONDS:g} s"
+                said_why = one_line(error, 300) or f"no answer within {ASK_SECONDS:g} s"
                 text = f"cannot say what it has: {type(error).__name__}: {said_why}"
                 said.setdefault(text, []).append(address)
                 continue

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from cellbench.errors import CellbenchError, Interrupted
 from cellbench.executors.executor import WorkerDied
+from cellbench.wording import described
 
 T = TypeVar("T")
 
@@ -74,7 +75,9 @@ class Dask:
                         dashboard_address=None, worker_dashboard_address=None, silence_logs=logging.CRITICAL,
                     )  # fmt: skip
                 except (OSError, RuntimeError) as error:
-                    raise CellbenchError(f"no Dask cluster could be started on this machine: {_short(error)}") from None
+                    raise CellbenchError(
+                        f"no Dask cluster could be started on this machine: {described(error)}"
+                    ) from None
         with warnings.catch_warnings():
             # what differs between here and the workers is told by agreement.py, and stops the run
             warnings.simplefilter("ignore")
@@ -85,7 +88,7 @@ class Dask:
                 self._end_cluster()
                 raise CellbenchError(
                     f"--scheduler {scheduler}: no Dask scheduler answers there within {CONNECT:g} s "
-                    f"({_short(error)}). Its address is what `dask scheduler` prints, such as tcp://node1:8786"
+                    f"({described(error)}). Its address is what `dask scheduler` prints, such as tcp://node1:8786"
                 ) from None
             except BaseException:  # an interrupt
                 self._end_cluster()
@@ -124,7 +127,7 @@ class Dask:
         try:
             theirs = self._client.submit(function, *args, pure=False)
         except Exception as error:
-            future.set_exception(BrokenExecutor(f"the Dask scheduler took nothing: {_short(error)}"))
+            future.set_exception(BrokenExecutor(f"the Dask scheduler took nothing: {described(error)}"))
             return future
         self._follow(future, theirs)
         return future
@@ -137,7 +140,7 @@ class Dask:
             workers = list(self._client.nthreads(callback_timeout=ANSWER))
         except Exception as error:
             raise CellbenchError(
-                f"the Dask scheduler ({self._where}) does not answer ({_short(error)}); nothing was run"
+                f"the Dask scheduler ({self._where}) does not answer ({described(error)}); nothing was run"
             ) from None
         asked: dict[str, Future[Any]] = {a: self._at(a, eval, importing) for a in workers}
         found: dict[str, Future[T]] = {}
@@ -236,7 +239,7 @@ def _address(file: str, patience: float) -> str:
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:  # not there, or not whole yet
             if time.monotonic() > until:
                 raise CellbenchError(
-                    f"--scheduler {file}: no scheduler's file is there after {patience:g} s ({_short(error)}). "
+                    f"--scheduler {file}: no scheduler's file is there after {patience:g} s ({described(error)}). "
                     "`dask scheduler --scheduler-file FILE` writes one"
                 ) from None
         time.sleep(0.1)
@@ -248,16 +251,12 @@ def _copy(ended: Any, future: Future[Any]) -> None:
         try:
             result = ended.result()
         except Exception as error:
-            future.set_exception(WorkerDied(f"the result was lost with its worker: {_short(error)}"))
+            future.set_exception(WorkerDied(f"the result was lost with its worker: {described(error)}"))
         else:
             future.set_result(result)
     elif ended.status == "error":
         raised = ended.exception()
         killed = type(raised).__name__ in ("KilledWorker", "NoValidWorkerError")
-        future.set_exception(WorkerDied(_short(raised)) if killed else raised)
+        future.set_exception(WorkerDied(described(raised)) if killed else raised)
     else:
         future.set_exception(BrokenExecutor(f"Dask gave the chunk up ({ended.status})"))
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -8,13 +8,21 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass, replace
 
-from cellbench.executors import Executor, WorkerDied
-from cellbench.records.settings import Chunk, Outcome
+from cellbench.executors.executor import Executor, WorkerDied
+from cellbench.records import Chunk, Outcome
 
 ATTEMPTS = 2
 """How often a chunk is tried before its replicas are recorded as failed by the machine."""
 
 Job = Callable[[], list[Outcome]]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A chunk that ended, with the outcomes of all its replicas."""
+
+    chunk: Chunk
+    outcomes: tuple[Outcome, ...]
 
 
 @dataclass
@@ -23,9 +31,7 @@ class _Flight:
     since: float
 
 
-def dispatch(
-    chunks: Iterable[Chunk], executor: Executor, job: Callable[[Chunk], Job]
-) -> Iterator[tuple[Chunk, list[Outcome]]]:
+def dispatch(chunks: Iterable[Chunk], executor: Executor, job: Callable[[Chunk], Job]) -> Iterator[Finished]:
     """Run every chunk.
 
     When a worker dies, the chunks that were under way are suspects. Each is tried again, and where a death takes
@@ -38,7 +44,7 @@ def dispatch(
         job: makes of a chunk what the worker calls.
 
     Yields:
-        A chunk and the outcomes of all its replicas, as chunks end.
+        Each chunk as it ends.
     """
     waiting, suspects = deque(chunks), deque[Chunk]()
     flying: dict[Future[list[Outcome]], _Flight] = {}
@@ -54,7 +60,7 @@ def dispatch(
         for future in finished:
             chunk = flying.pop(future).chunk
             try:
-                yield chunk, future.result()
+                yield Finished(chunk, tuple(future.result()))
             except (BrokenExecutor, CancelledError) as error:
                 broken = broken or not isinstance(error, WorkerDied)
                 yield from _again(chunk, "its worker died (killed, or crashed in native code)", suspects)
@@ -74,14 +80,14 @@ def _patience(chunk: Chunk) -> float:
     return 1.2 * chunk.settings.train.timeout + 10
 
 
-def _again(chunk: Chunk, why: str, suspects: deque[Chunk]) -> Iterator[tuple[Chunk, list[Outcome]]]:
+def _again(chunk: Chunk, why: str, suspects: deque[Chunk]) -> Iterator[Finished]:
     if chunk.attempt < ATTEMPTS:
         suspects.append(replace(chunk, attempt=chunk.attempt + 1))
         return
-    yield (
+    yield Finished(
         chunk,
-        [
+        tuple(
             Outcome(r.key, "failed", "machine", engine=chunk.engine, attempt=chunk.attempt, traceback=f"{why}, twice")
             for r in chunk.replicas
-        ],
+        ),
     )

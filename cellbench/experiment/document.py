@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from cellbench.errors import ExperimentError, Fault
+from cellbench.wording import one_line
 
 Path_ = tuple[str | int, ...]
 """The path of a key, for example `("cells", 2, "name")`."""
@@ -84,7 +85,7 @@ def parse(text: str, name: str) -> Document:
         line = f":{mark.line + 1}" if mark else ""
         raise ExperimentError([Fault(f"{name}{line}", "", f"not YAML: {error.problem or error.context}")]) from None
     except (yaml.YAMLError, ValueError, RecursionError, _TooMuch) as error:
-        raise ExperimentError([Fault(name, "", f"not YAML: {' '.join(str(error).split())[:200]}")]) from None
+        raise ExperimentError([Fault(name, "", f"not YAML: {one_line(error, 200)}")]) from None
     finally:
         if loader is not None:
             loader.dispose()

@@ -5,23 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from cellbench.errors import CellbenchError, ExperimentError, Fault
+from cellbench.errors import ExperimentError, Fault
+from cellbench.experiment.checks import Checks
 from cellbench.experiment.document import Document, Path_, key, override, parse, read
-from cellbench.experiment.sections import FinalKeys, Keys, did_you_mean, fault, short
-from cellbench.plugins import sources
-from cellbench.plugins.contained import contained
-from cellbench.plugins.discovery import Registry, load_factory
-from cellbench.records.schedule import schedule
-from cellbench.records.settings import CellSpec, Evaluate, Final, Settings, Solved, Source, Train, pairs
+from cellbench.experiment.faults import fault
+from cellbench.experiment.sections import Keys
+from cellbench.plugins import Registry, sources
+from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train
 from cellbench.task import Task
-
-MOST_REPLICAS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -71,6 +67,36 @@ class Experiment:
                 "difficulty": self.settings.final.difficulty,
                 **{name: list(values) for name, values in self.settings.final.values},
             },
+        }
+
+    def facts(self, registry: Registry) -> dict[str, Any]:
+        """Gather what reports need to know beside the keys, so that they need neither torch nor the plugins."""
+        settings = self.settings
+        names = [name for name, _ in self.axes]
+        values = {**dict(settings.final.values), **dict(self.axes)}
+        references = {}
+        for name in names:
+            for value in dict.fromkeys((*dict(self.axes)[name], *values[name])):
+                others = {n: v[0] for n, v in self.axes if n != name}
+                found = self.task.reference_accuracies({**others, name: value})
+                if found:
+                    references[f"{name}={value}"] = dict(found)
+        described = {}
+        for cell in self.cells:
+            entry = registry.cells.get(cell.name) if not cell.from_file else None
+            described[cell.label] = {
+                "cell": cell.name,
+                "provider": cell.provider if entry else cell.factory,
+                "description": entry.description if entry else "a cell from a file",
+                "reference": entry.reference if entry else "",
+                "options": dict(cell.options),
+            }
+        return {
+            "axes": names,
+            "difficulty": self.task.difficulty,
+            "evaluation_steps": settings.evaluate.steps(settings.train.max_steps),
+            "reference_accuracies": references,
+            "cells": described,
         }
 
 
@@ -127,7 +153,7 @@ def resolve(
         keys = Keys.model_validate(document.data)
     except ValidationError as error:
         faults.extend(fault(document, details) for details in error.errors())
-    checks = _Checks(document, folder, registry, faults)
+    checks = Checks(document, folder, registry, faults)
     task = checks.task()
     cells = checks.cells()
     checks.grid(task)
@@ -189,185 +215,3 @@ def _join(document: Document, cell: str, faults: list[Fault]) -> None:
         cells.append({"name": attribute, "factory": f"{Path(file).resolve()}:{attribute}"})
     if isinstance(document.data.get("name"), str):
         document.data["name"] += f"+{attribute}"
-
-
-class _Checks:
-    """What pydantic cannot know: cells, tasks, labels, the task's own keys. Works on data of any shape."""
-
-    def __init__(self, document: Document, folder: Path, registry: Registry, faults: list[Fault]) -> None:
-        self.document, self.folder, self.registry, self.faults = document, folder, registry, faults
-        self.data: Mapping[str, Any] = document.data
-
-    def add(self, path: Path_, message: str) -> None:
-        self.faults.append(Fault(self.document.place(path), key(path), message))
-
-    def task(self) -> Task | None:
-        name = self.data.get("task", "binary_addition")
-        if not isinstance(name, str):
-            return None
-        try:
-            with contained():
-                task = load_factory(self.registry.find("task", name))()
-        except CellbenchError as error:
-            self.add(("task",), str(error))
-            return None
-        except Exception as error:
-            provider = self.registry.find("task", name).provider
-            self.add(("task",), f"{name} (from {provider}): making it raised {type(error).__name__}: {error}")
-            return None
-        if not isinstance(task, Task):
-            self.add(("task",), f"{name}: its factory returned {type(task).__name__}, not a cellbench.Task")
-            return None
-        return task
-
-    def cells(self) -> list[CellSpec]:
-        cells = self.data.get("cells")
-        specs: list[CellSpec] = []
-        labels: dict[str, Path_] = {}
-        for i, cell in enumerate(cells if isinstance(cells, list) else []):
-            keys: Mapping[str, Any] = {"name": cell} if isinstance(cell, str) else cell
-            if not isinstance(keys, Mapping) or not isinstance(keys.get("name"), str):
-                continue
-            path: Path_ = ("cells", i)
-            label = keys.get("label") or keys["name"]
-            if not isinstance(label, str):
-                continue
-            if not label.isprintable():
-                self.add((*path, "label"), f"the label {short(label)} holds characters that cannot be printed")
-            if label in labels:
-                self.add(path, f"the label {label!r} stands twice; give one of them another `label`")
-            labels[label] = path
-            spec = self._spec(label, keys, path)
-            if spec is not None:
-                specs.append(spec)
-        baseline = self.data.get("baseline")
-        if isinstance(baseline, str) and labels and baseline not in labels:
-            self.add(("baseline",), f"{short(baseline)} is no label. {did_you_mean(baseline, list(labels))}")
-        return specs
-
-    def _spec(self, label: str, keys: Mapping[str, Any], path: Path_) -> CellSpec | None:
-        options = keys.get("options", {})
-        options = options if isinstance(options, Mapping) else {}
-        readout = keys.get("readout")
-        hidden = readout.get("hidden") if isinstance(readout, Mapping) else None
-        common = {
-            "label": label,
-            "name": keys["name"],
-            "learn_initial_state": keys.get("learn_initial_state") is True,
-            "readout_hidden": hidden if isinstance(hidden, int) else None,
-        }
-        factory = keys.get("factory")
-        try:
-            if isinstance(factory, str):
-                file, colon, attribute = factory.rpartition(":")
-                if not colon or not file or not attribute.isidentifier():
-                    self.add((*path, "factory"), f"{short(factory)} must be FILE:CLASS, such as ./mycell.py:MyCell")
-                    return None
-                target = (self.folder / file).resolve()
-                if not target.is_file():
-                    self.add((*path, "factory"), f"no such file: {target}")
-                    return None
-                texts = sources.of_file(target)
-                sources.load(texts, attribute)
-                return CellSpec(
-                    factory=f"{target.name}:{attribute}",
-                    options=pairs(options.items()),
-                    sources=texts,
-                    from_file=True,
-                    provider=str(target),
-                    **common,
-                )
-            entry = self.registry.find("cell", keys["name"])
-            return CellSpec(
-                factory=entry.factory_name,
-                options=pairs({**entry.defaults, **options}.items()),
-                sources=sources.of_entry(entry),
-                provider=entry.provider,
-                **common,
-            )
-        except CellbenchError as error:
-            self.add((*path, "factory" if isinstance(factory, str) else "name"), str(error))
-        except (OSError, UnicodeDecodeError) as error:
-            self.add((*path, "factory"), f"cannot be read: {error}")
-        return None
-
-    def grid(self, task: Task | None) -> None:
-        grid = self.data.get("grid")
-        if not isinstance(grid, Mapping):
-            return
-        if task is None:
-            return
-        known = [*task.parameters, "batch_size", "hidden_size", "parameter_budget"]
-        for name in grid:
-            if name not in known:
-                hint = did_you_mean(str(name), known)
-                self.add(("grid", name), f"the task {self.data.get('task', 'binary_addition')} has no such key. {hint}")
-        for name in (*task.parameters, "batch_size"):
-            if name not in grid:
-                self.add(("grid",), f"{name} is missing: give a list of values")
-        sizes = [name for name in ("hidden_size", "parameter_budget") if name in grid]
-        if len(sizes) != 1:
-            what = (
-                "both hidden_size and parameter_budget are given"
-                if sizes
-                else "neither hidden_size nor parameter_budget"
-            )
-            self.add(("grid",), f"{what}; give one of the two")
-        for name, values in grid.items():
-            if name in known:
-                self._values(("grid", name), values, task)
-
-    def _values(self, path: Path_, values: object, task: Task, *, may_be_empty: bool = False) -> None:
-        """A list of distinct values of a task's parameter or of a size."""
-        name = str(path[-1])
-        items = values if isinstance(values, list) else [values]
-        if not items and not may_be_empty:
-            self.add(path, "is empty, expected at least one value")
-        for i, value in enumerate(items):
-            at = (*path, i) if isinstance(values, list) else path
-            if name in task.parameters:
-                try:
-                    task.check_parameter(name, value)
-                except ValueError as error:
-                    self.add(at, f"is {short(value)}: {error}")
-                    continue
-            elif isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**6:
-                self.add(at, f"is {short(value)}, expected a whole number from 1 to 1000000")
-                continue
-            if value in items[:i]:
-                self.add(at, f"{short(value)} stands twice")
-
-    def amount(self, keys: Keys) -> None:
-        """What memory could not hold is refused before anything is planned."""
-        try:
-            schedule(keys.evaluate.every, keys.evaluate.growth, keys.train.max_steps)
-        except ValueError as error:
-            self.add(("evaluate",), str(error))
-        replicas = len(keys.cells) * len(keys.seeds) * len(keys.learning_rate) * prod(map(len, keys.grid.values()))
-        if replicas > MOST_REPLICAS:
-            self.add(
-                (), f"plans {replicas:,} replicas, more than {MOST_REPLICAS:,}: divide it into several experiments"
-            )
-
-    def distinct(self, name: str, values: Sequence[float]) -> None:
-        seen: set[float] = set()
-        for i, value in enumerate(values):
-            if value in seen:
-                self.add((name, i), f"{value!r} stands twice")
-            seen.add(value)
-
-    def final(self, task: Task | None) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-        final = self.data.get("final", {})
-        if task is None or not isinstance(final, Mapping):
-            return ()
-        values: dict[str, tuple[Any, ...]] = {k: tuple(v) for k, v in task.final.items()}
-        for name, given in final.items():
-            if name in FinalKeys.model_fields:
-                continue
-            if name not in task.parameters:
-                known = [*FinalKeys.model_fields, *task.parameters]
-                self.add(("final", name), f"no such key. {did_you_mean(str(name), known)}")
-                continue
-            self._values(("final", name), given, task, may_be_empty=True)
-            values[name] = tuple(given) if isinstance(given, list) else (given,)
-        return tuple((name, v) for name, v in values.items() if v)

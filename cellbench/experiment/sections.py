@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
-from cellbench.errors import Fault
-from cellbench.experiment.document import Document, Path_, key
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"
+from cellbench.wording import NAME
 
 
 class _Section(BaseModel):
@@ -130,7 +123,7 @@ class ReportKeys(_Section):
 class Keys(_Section):
     """The keys of an experiment file. All but name, cells and grid may be left out."""
 
-    name: str = Field(pattern=NAME, description="names the results folder")
+    name: str = Field(pattern=f"^{NAME}$", description="names the results folder")
     task: str = Field("binary_addition", description="a registered task")
     cells: Annotated[list[CellKeys], BeforeValidator(_cells), Field(min_length=1)] = Field(
         description="names, or mappings with `name`"
@@ -177,72 +170,3 @@ def schema() -> dict[str, Any]:
 
 
 # ---- pydantic's errors in our words ----
-
-_MODELS: Mapping[str, type[BaseModel]] = {
-    "train": TrainKeys,
-    "evaluate": EvaluateKeys,
-    "solved": SolvedKeys,
-    "final": FinalKeys,
-    "report": ReportKeys,
-    "readout": ReadoutKeys,
-}
-
-
-def _known_keys(path: Path_) -> Mapping[str, FieldInfo]:
-    """The keys that may stand beside the last of a path."""
-    if len(path) == 1:
-        return Keys.model_fields
-    if path[0] == "cells":
-        return ReadoutKeys.model_fields if "readout" in path[:-1] else CellKeys.model_fields
-    return _MODELS[str(path[0])].model_fields if path[0] in _MODELS else {}
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """` Did you mean X?`, or the whole list if nothing is near."""
-    near = difflib.get_close_matches(word, known, 1)
-    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
-
-
-_EXPECTED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "list_type": "a list",
-    "dict_type": "a mapping of keys to values",
-    "model_type": "a mapping of keys to values",
-    "model_attributes_type": "a mapping of keys to values",
-}
-
-
-def fault(document: Document, details: ErrorDetails) -> Fault:
-    path: Path_ = tuple(p for p in details["loc"] if not (isinstance(p, str) and p.startswith(("function-", "is-"))))
-    kind, found, context = details["type"], details.get("input"), details.get("ctx", {})
-    if kind == "extra_forbidden":
-        message = f"no such key. {did_you_mean(str(path[-1]), list(_known_keys(path)))}"
-    elif kind == "missing":
-        message = "is missing; it must be given"
-    elif kind in _EXPECTED:
-        message = f"is {short(found)}, expected {_EXPECTED[kind]}"
-    elif kind == "literal_error":
-        options = re.findall(r"'([^']+)'", str(context.get("expected", "")))
-        message = f"is {short(found)}. {did_you_mean(str(found), options)}"
-    elif kind == "string_pattern_mismatch":
-        message = (
-            f"is {short(found)}; a name is made of letters, digits, '.', '_', '+' and '-', at most 100, "
-            "and starts with a letter or digit (it names the results folder)"
-        )
-    elif kind in ("too_short", "string_too_short"):
-        message = "is empty, expected at least one"
-    elif kind == "value_error":
-        message = f"is {short(found)}: {context.get('error')}"
-    else:
-        message = f"is {short(found)}: {details['msg'].replace('Input should be', 'must be')}"
-    return Fault(document.place(path), key(path), message)
-
-
-def short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

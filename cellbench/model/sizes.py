@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from cellbench.errors import CellError
-from cellbench.model.model import Blueprint, Sizes, measure
-from cellbench.plugins.contained import contained
+from cellbench.model.blueprint import Blueprint
+from cellbench.model.model import Model
+from cellbench.plugins import contained
 
 LARGEST = 4096
 
@@ -77,3 +86,56 @@ def measured(blueprint: Blueprint) -> Sizes:
             f"{blueprint.origin}: one step at batch 1 with hidden_size={blueprint.hidden_size} raised "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Measured from the tensors of a model, never taken from a declaration.
+
+    Attributes:
+        parameters: numbers that are trained, readout and learnt initial state included.
+        state: numbers of state for one example.
+        multiply_adds: of one time step of one example, readout included: those of matrix products, and one for each
+            element of an elementwise product.
+    """
+
+    parameters: int
+    state: int
+    multiply_adds: int
+
+
+_ELEMENTWISE_PRODUCTS = {"mul", "addcmul", "lerp", "div"}
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.multiply_adds = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # by default a mode's first call imports torch._dynamo, which takes two seconds
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        packet = func.overloadpacket
+        if packet in flop_registry:
+            # torch counts a multiply-add as two operations
+            self.multiply_adds += flop_registry[packet](*args, **(kwargs or {}), out_val=out) // 2
+        elif packet.__name__.rstrip("_") in _ELEMENTWISE_PRODUCTS and isinstance(out, Tensor):
+            self.multiply_adds += out.numel()
+        return out
+
+
+def measure(model: Model, input_size: int) -> Sizes:
+    """Sizes of a model, from one step at batch 1."""
+    with torch.no_grad():
+        state = model.initial_state(1)
+        with _Counter() as counter:
+            model.step(torch.zeros(1, input_size), state)
+    return Sizes(
+        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        state=sum(leaf.numel() for leaf in pytree.tree_leaves(state) if isinstance(leaf, Tensor)),
+        multiply_adds=counter.multiply_adds,
+    )

@@ -1,0 +1,12 @@
+"""From an experiment to the chunks that workers train.
+
+`plan` is the whole, `grid` lays out points and replicas, `part` takes what `--only` and `--shard` name, `cost` says
+how long it may take.
+"""
+
+from cellbench.planning.cost import estimate
+from cellbench.planning.grid import lay_out
+from cellbench.planning.part import only, shard
+from cellbench.planning.plan import Plan, cell_digest, prepare
+
+__all__ = ["Plan", "cell_digest", "estimate", "lay_out", "only", "prepare", "shard"]

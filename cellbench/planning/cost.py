@@ -1,11 +1,16 @@
-"""A guess of how long a replica takes, good to a factor of two or three: enough to cut chunks and to order them."""
+"""Seconds before a run: guessed, to cut chunks and to order them, or measured, for `--dry-run`.
+
+The guess is good to a factor of two or three.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
 from cellbench.errors import CellbenchError
-from cellbench.records.schedule import schedule
-from cellbench.records.settings import Pairs, Planned, Settings
-from cellbench.streams import Stream
+from cellbench.records import Chunk, Pairs, Planned, Settings
 from cellbench.task import Task
 
 _SPEED = {"lanes": 1.3e10, "stack": 2.3e9, "reference": 2.3e9}
@@ -35,7 +40,7 @@ class Guess:
         self._task, self._settings = task, settings
         self._lengths: dict[Pairs, int] = {}
         evaluate, train = settings.evaluate, settings.train
-        self._evaluations = len(schedule(evaluate.every, evaluate.growth, train.max_steps))
+        self._evaluations = len(evaluate.steps(train.max_steps))
 
     def seconds(self, p: Planned, engine: str) -> float:
         """Of one replica of this cell at this point."""
@@ -61,9 +66,48 @@ class Guess:
         """Steps of an example."""
         if parameters not in self._lengths:
             try:
-                inputs, _ = self._task.batch(Stream("size", count=1), 1, dict(parameters))
+                self._lengths[parameters] = self._task.length(dict(parameters))
             except MemoryError as error:
                 where = ", ".join(f"{name} {value}" for name, value in parameters)
                 raise CellbenchError(f"memory holds not even one example at {where}: {error}") from None
-            self._lengths[parameters] = inputs.shape[0]
         return self._lengths[parameters]
+
+
+STEPS = 20
+
+
+def estimate(chunks: Sequence[Chunk]) -> float:
+    """Estimate the seconds of one core that chunks may take.
+
+    The dearest chunk of each cell is trained for a few steps, twice to leave start-up out; the guessed costs of the
+    others are scaled by what it took.
+    """
+    from cellbench.training.worker import work
+
+    dearest: dict[str, Chunk] = {}
+    for chunk in chunks:  # the dearest first
+        dearest.setdefault(chunk.cell.label, chunk)
+    seconds = 0.0
+    for label, chunk in dearest.items():
+        settings = chunk.settings
+        short = [
+            replace(
+                chunk,
+                settings=replace(
+                    settings,
+                    train=replace(settings.train, max_steps=steps, stop_when_solved=False),
+                    final=replace(settings.final, examples=1, values=(), difficulty=False),
+                ),
+            )
+            for steps in (1, STEPS)
+        ]
+        took = []
+        for part in (short[0], *short):
+            started = time.perf_counter()
+            work(part)
+            took.append(time.perf_counter() - started)
+        a_step = max(took[2] - took[1], 1e-6) / (STEPS - 1)
+        whole = a_step * settings.train.max_steps
+        cost = sum(c.cost for c in chunks if c.cell.label == label)
+        seconds += whole * cost / chunk.cost
+    return seconds

@@ -1,20 +1,21 @@
-"""From an experiment to grid points, and to replicas, each with its key."""
+"""From an experiment to grid points, and to replicas, each with its key and each cell with its measured size."""
 
 from __future__ import annotations
 
+import inspect
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from typing import Any
 
-from cellbench.experiment.experiment import Experiment
-from cellbench.records.settings import CellSpec, Fit, Planned, Point, Replica, ReplicaKey
-
-Sizer = Callable[[CellSpec, str, int], Fit]
-"""`(cell, "hidden" or "budget", number) -> Fit`; raises CellbenchError if no hidden size fits."""
+from cellbench.errors import CellError, PluginError
+from cellbench.experiment import Experiment
+from cellbench.model import blueprint_of, sizes
+from cellbench.records import CellSpec, Fit, Planned, Point, Replica, ReplicaKey
+from cellbench.wording import did_you_mean, one_line
 
 
 def points(experiment: Experiment) -> list[Point]:
-    """Every grid point, the last axis fastest."""
+    """List every grid point, the last axis fastest."""
     names = [name for name, _ in experiment.axes]
     return [
         Point(tuple(zip(names, values, strict=True)), batch_size, f"{kind} {number}")
@@ -24,16 +25,15 @@ def points(experiment: Experiment) -> list[Point]:
     ]
 
 
-def plan(experiment: Experiment, sizer: Sizer) -> list[Planned]:
-    """Every cell at every point.
+def lay_out(experiment: Experiment) -> list[Planned]:
+    """Plan every cell at every point: measure its sizes, and give each replica its key.
 
     Raises:
-        ExperimentError: no hidden size fits a parameter budget.
-        CellError: a cell cannot be made.
+        ExperimentError: no hidden size fits a parameter budget, or a cell is given an option that it does not take.
     """
     out = []
     for cell in experiment.cells:
-        fits = {f"{kind} {number}": sizer(cell, kind, number) for kind, number in experiment.sizes}
+        fits = {f"{kind} {number}": _fit(experiment, cell, kind, number) for kind, number in experiment.sizes}
         for point in points(experiment):
             key = _key(experiment, cell, point)
             digest = key.digests()
@@ -47,7 +47,7 @@ def plan(experiment: Experiment, sizer: Sizer) -> list[Planned]:
 
 
 def _key(experiment: Experiment, cell: CellSpec, point: Point) -> ReplicaKey:
-    """The key of the cell's replicas at the point, but for seed and learning rate."""
+    """Make the key of the cell's replicas at the point, but for seed and learning rate."""
     settings, train = experiment.settings, experiment.settings.train
     return ReplicaKey(
         task=settings.task,
@@ -73,80 +73,34 @@ def _key(experiment: Experiment, cell: CellSpec, point: Point) -> ReplicaKey:
     )
 
 
-def select(planned: Sequence[Planned], only: Mapping[str, Sequence[str]]) -> list[Planned]:
-    """The part that `--only` names: each key's value must be among those given.
-
-    Args:
-        planned: the whole plan.
-        only: `cell` (label or name), `seed`, `learning_rate`, `batch_size`, `size`, `hidden_size`, or a parameter of
-            the task, to values as text.
-    """
-    kept = []
-    for p in planned:
-        facts: dict[str, Iterable[object]] = {
-            "cell": (p.cell.label, p.cell.name),
-            "batch_size": (p.point.batch_size,),
-            "size": (p.point.size,),
-            "hidden_size": (p.fit.hidden_size,),
-            **{name: (value,) for name, value in p.point.parameters},
-        }
-        if all(_among(facts[name], values) for name, values in only.items() if name in facts):
-            replicas = tuple(
-                r
-                for r in p.replicas
-                if all(
-                    _among((getattr(r, name),), values)
-                    for name, values in only.items()
-                    if name in ("seed", "learning_rate")
-                )
-            )
-            if replicas:
-                kept.append(replace(p, replicas=replicas))
-    return kept
+def _fit(experiment: Experiment, cell: CellSpec, kind: str, number: int) -> Fit:
+    """Measure a cell at a hidden size or a budget; one that is broken gets no sizes, and says why."""
+    place = ("cells", experiment.cells.index(cell))
+    try:
+        _check_options(experiment, cell, blueprint_of(cell, 1, experiment.task).factory)
+        if kind == "hidden":
+            hidden, found = number, sizes.measured(blueprint_of(cell, number, experiment.task))
+        else:
+            hidden, found = sizes.largest_fitting(lambda h: blueprint_of(cell, h, experiment.task), number)
+    except sizes.NothingFits as error:
+        raise experiment.fault(place, f"{cell.label} at {kind} {number}: {error}") from error
+    except (CellError, PluginError) as error:
+        # a broken cell stops no other: its replicas are planned, and fail with its traceback
+        return Fit(number if kind == "hidden" else 1, None, None, None, one_line(error))
+    return Fit(hidden, found.parameters, found.state, found.multiply_adds)
 
 
-def only_keys(experiment: Experiment) -> list[str]:
-    """The keys that `--only` takes."""
-    return [
-        "cell",
-        "seed",
-        "learning_rate",
-        "batch_size",
-        "size",
-        "hidden_size",
-        *(name for name, _ in experiment.axes),
-    ]
-
-
-def _among(facts: Iterable[object], values: Sequence[str]) -> bool:
-    for fact in facts:
-        for value in values:
-            if str(fact) == value:
-                return True
-            if isinstance(fact, int | float):
-                try:
-                    if float(value) == float(fact):
-                        return True
-                except ValueError:
-                    continue
-    return False
-
-
-def shard(planned: Sequence[Planned], number: int, of: int) -> list[Planned]:
-    """The part of one shard of several: whole seeds of a cell at a point, dealt out in turn.
-
-    Args:
-        planned: the whole plan.
-        number: from 1 to `of`.
-        of: how many shards.
-    """
-    kept, dealt = [], 0
-    for p in planned:
-        replicas: list[Replica] = []
-        for _, group in itertools.groupby(p.replicas, key=lambda r: r.seed):
-            if dealt % of == number - 1:
-                replicas.extend(group)
-            dealt += 1
-        if replicas:
-            kept.append(replace(p, replicas=tuple(replicas)))
-    return kept
+def _check_options(experiment: Experiment, cell: CellSpec, factory: Callable[..., Any]) -> None:
+    """Refuse options that the factory's signature does not take: bad input, not a failure of the cell."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return
+    taken = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        return
+    for name, _ in cell.options:
+        if name not in taken[2:]:
+            place = ("cells", experiment.cells.index(cell), "options")
+            known = did_you_mean(name, taken[2:]) if taken[2:] else "It takes none."
+            raise experiment.fault(place, f"{cell.label} takes no option {name!r}. {known}")

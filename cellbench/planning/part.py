@@ -1,17 +1,22 @@
-"""Which part of an experiment the command line asks for: `--only` and `--shard`."""
+"""The part of an experiment that the command line asks for: `--only` and `--shard`, read and applied."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from cellbench.errors import CellbenchError
-from cellbench.experiment.experiment import Experiment
-from cellbench.experiment.sections import did_you_mean
-from cellbench.planning.grid import only_keys
+from cellbench.experiment import Experiment
+from cellbench.records import Planned, Replica
+from cellbench.wording import did_you_mean
+
+_OF_REPLICA = ("seed", "learning_rate")
+"""The keys of `--only` that tell the replicas of a cell at a point apart."""
 
 
 def only(experiment: Experiment, assignments: Sequence[str]) -> dict[str, list[str]]:
-    """The values that each key is limited to.
+    """Read `--only`: the values that each key is limited to.
 
     Args:
         experiment: whose cells and grid are meant.
@@ -20,7 +25,8 @@ def only(experiment: Experiment, assignments: Sequence[str]) -> dict[str, list[s
     Raises:
         CellbenchError: one is no assignment, or its key is none of the experiment's.
     """
-    known = only_keys(experiment)
+    axes = (name for name, _ in experiment.axes)
+    known = ["cell", *_OF_REPLICA, "batch_size", "size", "hidden_size", *axes]
     part: dict[str, list[str]] = {}
     for assignment in (a for text in assignments for a in text.split(",")):
         key, equals, value = assignment.partition("=")
@@ -32,8 +38,47 @@ def only(experiment: Experiment, assignments: Sequence[str]) -> dict[str, list[s
     return part
 
 
+def select(planned: Sequence[Planned], part: Mapping[str, Sequence[str]]) -> list[Planned]:
+    """Take the part that `--only` names: each key's value must be among those given.
+
+    Args:
+        planned: the whole plan.
+        part: `cell` (label or name), `seed`, `learning_rate`, `batch_size`, `size`, `hidden_size`, or a parameter of
+            the task, to values as text.
+    """
+    kept = []
+    for p in planned:
+        facts: dict[str, Iterable[object]] = {
+            "cell": (p.cell.label, p.cell.name),
+            "batch_size": (p.point.batch_size,),
+            "size": (p.point.size,),
+            "hidden_size": (p.fit.hidden_size,),
+            **{name: (value,) for name, value in p.point.parameters},
+        }
+        if all(_among(facts[name], values) for name, values in part.items() if name in facts):
+            own = [(name, values) for name, values in part.items() if name in _OF_REPLICA]
+            replicas = tuple(r for r in p.replicas if all(_among((getattr(r, name),), values) for name, values in own))
+            if replicas:
+                kept.append(replace(p, replicas=replicas))
+    return kept
+
+
+def _among(facts: Iterable[object], values: Sequence[str]) -> bool:
+    for fact in facts:
+        for value in values:
+            if str(fact) == value:
+                return True
+            if isinstance(fact, int | float):
+                try:
+                    if float(value) == float(fact):
+                        return True
+                except ValueError:
+                    continue
+    return False
+
+
 def shard(text: str | None) -> tuple[int, int] | None:
-    """I and N of I/N.
+    """Read `--shard I/N`: I and N.
 
     Raises:
         CellbenchError: it is something else.
@@ -45,3 +90,23 @@ def shard(text: str | None) -> tuple[int, int] | None:
     if not (decimal and 1 <= int(number) <= int(of) <= 100_000):
         raise CellbenchError(f"--shard {text[:40]}: must be I/N with I from 1 to N, such as 3/8")
     return int(number), int(of)
+
+
+def deal(planned: Sequence[Planned], number: int, of: int) -> list[Planned]:
+    """Take one shard of several: whole seeds of a cell at a point, dealt out in turn.
+
+    Args:
+        planned: the whole plan.
+        number: from 1 to `of`.
+        of: how many shards.
+    """
+    kept, dealt = [], 0
+    for p in planned:
+        replicas: list[Replica] = []
+        for _, group in itertools.groupby(p.replicas, key=lambda r: r.seed):
+            if dealt % of == number - 1:
+                replicas.extend(group)
+            dealt += 1
+        if replicas:
+            kept.append(replace(p, replicas=tuple(replicas)))
+    return kept

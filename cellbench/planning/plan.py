@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from cellbench.errors import CellbenchError, CellError, PluginError, StoreError
-from cellbench.experiment.experiment import Experiment
-from cellbench.experiment.sections import did_you_mean
-from cellbench.planning import grid
+from cellbench.engines import OPTIMIZERS, Choice, choose
+from cellbench.errors import CellbenchError, StoreError
+from cellbench.experiment import Experiment
 from cellbench.planning.cost import Guess
-from cellbench.records.settings import CellSpec, Chunk, Fit, Planned
-from cellbench.store.store import Store
-
-
-@dataclass(frozen=True)
-class EngineChoice:
-    """The engine of one cell (by label), and why."""
-
-    label: str
-    engine: str
-    reason: str
-
-    @property
-    def surprising(self) -> bool:
-        """Whether the reason is news: an engine that was refused, or a cell that cannot start."""
-        return self.reason not in ("", "asked for", "trained already")
+from cellbench.planning.grid import lay_out
+from cellbench.planning.part import deal, select
+from cellbench.records import CellSpec, Chunk, Planned
+from cellbench.store import Store
 
 
 @dataclass(frozen=True)
@@ -41,7 +26,7 @@ class Plan:
         experiment, folder: of the run.
         planned: everything that the experiment plans.
         selected: the part asked for with `--only` or `--shard`; else the same.
-        engines: one a cell.
+        engines: each label's engine, and why.
         done: keys that need no training.
         todo: the chunks to train.
     """
@@ -50,7 +35,7 @@ class Plan:
     folder: Path
     planned: list[Planned]
     selected: list[Planned]
-    engines: tuple[EngineChoice, ...]
+    engines: Mapping[str, Choice]
     done: frozenset[str]
     todo: list[Chunk]
 
@@ -85,65 +70,26 @@ def prepare(
     Raises:
         CellbenchError: a cell cannot be made, a budget fits nothing, an engine refuses, stored results do not fit.
     """
-    planned = planned if planned is not None else grid.plan(experiment, sizer(experiment))
+    planned = planned if planned is not None else lay_out(experiment)
     selected = planned
     if only:
-        selected = grid.select(selected, only)
+        selected = select(selected, only)
         if not selected:
             raise CellbenchError(f"--only {_only_text(only)} leaves nothing of the experiment {experiment.name}")
     if shard is not None:
-        selected = grid.shard(selected, *shard)
+        selected = deal(selected, *shard)
     done: frozenset[str] = frozenset()
     stored: dict[str, str] = {}
     if not fresh and (folder / "runs.sqlite").exists():
         with Store(folder, write=False) as store:
             done, stored = frozenset(store.done()), store.stored_engines()
-    engines = tuple(_choose(experiment, cell, planned, done, stored) for cell in experiment.cells)
-    todo = _chunks(experiment, selected, {e.label: e.engine for e in engines}, done)
+    engines = {cell.label: _choose(experiment, cell, planned, done, stored) for cell in experiment.cells}
+    todo = chunks(experiment, selected, engines, done)
     return Plan(experiment, folder, planned, selected, engines, done, todo)
 
 
 def _only_text(only: Mapping[str, Sequence[str]]) -> str:
     return ",".join(f"{k}={v}" for k, values in only.items() for v in values)
-
-
-def sizer(experiment: Experiment) -> grid.Sizer:
-    """Measures the experiment's cells; a cell that is broken gets no sizes, and says why."""
-    from cellbench.model import sizes
-    from cellbench.training.worker import blueprint_of
-
-    def size(cell: CellSpec, kind: str, number: int) -> Fit:
-        place = ("cells", experiment.cells.index(cell))
-        try:
-            _check_options(experiment, cell, blueprint_of(cell, 1, experiment.task).factory)
-            if kind == "hidden":
-                hidden, found = number, sizes.measured(blueprint_of(cell, number, experiment.task))
-            else:
-                hidden, found = sizes.largest_fitting(lambda h: blueprint_of(cell, h, experiment.task), number)
-        except sizes.NothingFits as error:
-            raise experiment.fault(place, f"{cell.label} at {kind} {number}: {error}") from error
-        except (CellError, PluginError) as error:
-            # a broken cell stops no other: its replicas are planned, and fail with its traceback
-            return Fit(number if kind == "hidden" else 1, None, None, None, " ".join(str(error).split()))
-        return Fit(hidden, found.parameters, found.state, found.multiply_adds)
-
-    return size
-
-
-def _check_options(experiment: Experiment, cell: CellSpec, factory: Callable[..., Any]) -> None:
-    """Options that the factory's signature does not take are bad input, not a failure of the cell."""
-    try:
-        signature = inspect.signature(factory)
-    except (TypeError, ValueError):
-        return
-    taken = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-        return
-    for name, _ in cell.options:
-        if name not in taken[2:]:
-            place = ("cells", experiment.cells.index(cell), "options")
-            known = did_you_mean(name, taken[2:]) if taken[2:] else "It takes none."
-            raise experiment.fault(place, f"{cell.label} takes no option {name!r}. {known}")
 
 
 def cell_digest(cell: CellSpec) -> str:
@@ -155,11 +101,9 @@ def cell_digest(cell: CellSpec) -> str:
 
 def _choose(
     experiment: Experiment, cell: CellSpec, planned: Sequence[Planned], done: frozenset[str], stored: Mapping[str, str]
-) -> EngineChoice:
+) -> Choice:
     """The cell's engine; the stored one must stay as long as it has results that are planned."""
-    from cellbench.engines.choice import choose
-    from cellbench.engines.optimizers import OPTIMIZERS
-    from cellbench.training.worker import blueprint_of
+    from cellbench.model import blueprint_of
 
     mine = [p for p in planned if p.cell == cell]
     train = experiment.settings.train
@@ -167,10 +111,10 @@ def _choose(
     keys = [r.key for p in mine for r in p.replicas]
     before = stored.get(cell_digest(cell))
     if before is not None and experiment.engine in ("auto", before) and all(key in done for key in keys):
-        return EngineChoice(cell.label, before, "trained already")
+        return Choice(before, "trained already")
     broken = next((p.fit.broken for p in mine if p.fit.broken), "")
     if broken:
-        return EngineChoice(cell.label, "reference", f"{cell.label} cannot start: {broken}")
+        return Choice("reference", f"{cell.label} cannot start: {broken}")
     blueprints = [blueprint_of(cell, h, experiment.task) for h in hidden_sizes]
     choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm)
     if before is not None and before != choice.engine and any(key in done for key in keys):
@@ -180,17 +124,17 @@ def _choose(
             f"{choice.engine}{why}. A cell's results must come from one engine. Go on with --set engine={before}, or "
             "start anew with --fresh (the old results are kept beside)."
         )
-    return EngineChoice(cell.label, choice.engine, choice.reason)
+    return choice
 
 
 CHUNK_SECONDS = 4.0
 
 
-def _chunks(
-    experiment: Experiment, selected: Sequence[Planned], engines: Mapping[str, str], done: frozenset[str]
+def chunks(
+    experiment: Experiment, selected: Sequence[Planned], engines: Mapping[str, Choice], done: frozenset[str]
 ) -> list[Chunk]:
-    """What is to be trained, in chunks of a few seconds, the longest first so that workers stay busy to the end."""
-    chunks: list[Chunk] = []
+    """Cut what is to be trained into chunks of a few seconds, the longest first, so that workers stay busy."""
+    cut: list[Chunk] = []
     guess = Guess(experiment.task, experiment.settings)
     seen = set(done)
     for p in selected:
@@ -201,7 +145,7 @@ def _chunks(
                 missing.append(r)
         if not missing:
             continue
-        engine = engines[p.cell.label]
+        engine = engines[p.cell.label].engine
         seconds = guess.seconds(p, engine)
         # whole seeds, so that learning rates share their data
         rates = len(experiment.learning_rates)
@@ -210,5 +154,5 @@ def _chunks(
         for start in range(0, len(missing), width):
             replicas = tuple(missing[start : start + width])
             cost = seconds * len(replicas)
-            chunks.append(Chunk(p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost))
-    return sorted(chunks, key=lambda chunk: -chunk.cost)
+            cut.append(Chunk(p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost))
+    return sorted(cut, key=lambda chunk: -chunk.cost)

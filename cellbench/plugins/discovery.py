@@ -14,12 +14,14 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import pluggy
 
 from cellbench import hookspecs
 from cellbench.errors import PluginError
+from cellbench.wording import described
 
 _FAULTS = (Exception, SystemExit)
 """What a plugin may raise: one that exits must not end the program of whoever has it installed."""
@@ -156,6 +158,12 @@ def discover() -> Registry:
     return Registry(cells, tasks, tuple(broken), (*cell_clashes, *task_clashes))
 
 
+@lru_cache(maxsize=1)
+def registry() -> Registry:
+    """Return what `discover` finds, found once per process."""
+    return discover()
+
+
 def _entry_points() -> Iterable[tuple[importlib.metadata.EntryPoint, importlib.metadata.Distribution]]:
     """Every entry point of the group, with its distribution, built-ins first; one distribution seen once."""
     seen = set()
@@ -219,7 +227,7 @@ def _by_name(found: _Found) -> tuple[dict[str, Entry], list[Clash]]:
 def _broken(
     point: importlib.metadata.EntryPoint, distribution: str, version: str, what: str, error: BaseException
 ) -> Broken:
-    cause = f"{what}: {type(error).__name__}: {' '.join(str(error).split())[:400]}"
+    cause = f"{what}: {described(error, 400)}"
     return Broken(f"{point.name} = {point.value}", distribution, version, cause, traceback.format_exc())
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from cellbench.errors import CellError
-from cellbench.plugins.contained import contained
+from cellbench.plugins.containment import contained
 from cellbench.plugins.discovery import Entry
-from cellbench.records.settings import Source
+from cellbench.records import Source
 
 
 def of_entry(entry: Entry) -> tuple[Source, ...]:

@@ -1,0 +1,52 @@
+"""What travels between grid, workers and store: frozen, and importing nothing of ours.
+
+`settings` is what an experiment asks for, `key` the contract between results and code, `replicas` what is to be
+trained, `outcome` what became of it.
+"""
+
+from cellbench.records.key import NUMBERS_VERSION, ReplicaKey, family_of
+from cellbench.records.outcome import Cause, CurvePoint, Evaluation, Outcome, Status
+from cellbench.records.replicas import Chunk, Fit, Planned, Replica
+from cellbench.records.settings import (
+    MOST_EVALUATIONS,
+    CellSpec,
+    Evaluate,
+    Final,
+    Pairs,
+    Point,
+    Settings,
+    Solved,
+    Source,
+    Train,
+    Value,
+    pairs,
+    sha256_of,
+)
+
+__all__ = [
+    "MOST_EVALUATIONS",
+    "NUMBERS_VERSION",
+    "Cause",
+    "CellSpec",
+    "Chunk",
+    "CurvePoint",
+    "Evaluate",
+    "Evaluation",
+    "Final",
+    "Fit",
+    "Outcome",
+    "Pairs",
+    "Planned",
+    "Point",
+    "Replica",
+    "ReplicaKey",
+    "Settings",
+    "Solved",
+    "Source",
+    "Status",
+    "Train",
+    "Value",
+    "family_of",
+    "pairs",
+    "sha256_of",
+]

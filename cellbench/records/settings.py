@@ -1,23 +1,18 @@
-"""The records that travel: from the grid to the workers, and back to the store. Imports nothing of ours.
-
-The replica's key is here too. It is the contract between results and code: what it holds, and when it changes,
-stands in docs/results.md, each row with its test.
-"""
+"""What an experiment asks for, as it travels to the workers: points, settings, cells with their text."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
-
-NUMBERS_VERSION = 1
-"""Raised only when a golden trajectory of the reference engine changes; then every replica is trained anew."""
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
 Value = int | float | str
 Pairs = tuple[tuple[str, Any], ...]
 """A mapping as pairs, so that the record is hashable and its order is fixed."""
+
+MOST_EVALUATIONS = 100_000
+"""Points that a learning curve may have."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +56,33 @@ class Evaluate:
     every: int
     growth: float
     examples: int
+
+    def steps(self, max_steps: int) -> tuple[int, ...]:
+        """Lay out the steps at which the learning curve is measured.
+
+        The first is `every`; each next one comes `every * max(1, round(t * growth / every))` later; the last is
+        max_steps.
+
+        >>> Evaluate(every=5, growth=0.05, examples=256).steps(200)[-6:]
+        (150, 160, 170, 180, 190, 200)
+
+        Raises:
+            ValueError: `every` or `max_steps` is below 1, or `growth` is negative; or there would be more than
+                MOST_EVALUATIONS.
+        """
+        every, growth = self.every, self.growth
+        if every < 1 or max_steps < 1 or growth < 0:
+            raise ValueError("every and max_steps must be at least 1, growth at least 0")
+        steps: list[int] = []
+        t = every
+        while t < max_steps:
+            if len(steps) == MOST_EVALUATIONS:
+                raise ValueError(
+                    f"asks for more than {MOST_EVALUATIONS:,} evaluations of each replica: raise `every` or `growth`"
+                )
+            steps.append(t)
+            t += every * max(1, round(t * growth / every))
+        return (*steps, max_steps)
 
 
 @dataclass(frozen=True)
@@ -112,8 +134,8 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """Of the text in UTF-8, in hexadecimal."""
-        return _sha256(self.text)
+        """Hash the text in UTF-8; in hexadecimal."""
+        return sha256_of(self.text)
 
 
 @dataclass(frozen=True)
@@ -143,263 +165,20 @@ class CellSpec:
     provider: str = ""
 
 
-@dataclass(frozen=True)
-class ReplicaKey:
-    """All that a replica sees. Two replicas with equal keys have equal numbers on the same engine and processor.
-
-    Attributes:
-        task, task_sources: the task's name, and the SHA-256 of its module's text.
-        parameters, batch_size, size: the grid point.
-        seed: names the data's and the initial weights' streams.
-        learning_rate: of the optimizer.
-        max_steps, optimizer, clip_norm, stop_when_solved: from `train`; not its timeout.
-        evaluate, solved, final: whole.
-        cell, factory, options: which cell; not its label.
-        cell_sources: SHA-256 of the text of the module that defines the cell, and of the local modules it imports.
-        learn_initial_state, readout_hidden: the rest of the model.
-        numbers_version: of cellbench.
-    """
-
-    task: str
-    task_sources: tuple[str, ...]
-    parameters: Pairs
-    batch_size: int
-    size: str
-    seed: int
-    learning_rate: float
-    max_steps: int
-    optimizer: str
-    clip_norm: float | None
-    stop_when_solved: bool
-    evaluate: Evaluate
-    solved: Solved
-    final: Final
-    cell: str
-    factory: str
-    options: Pairs
-    cell_sources: tuple[str, ...]
-    learn_initial_state: bool
-    readout_hidden: int | None
-    numbers_version: int = NUMBERS_VERSION
-
-    def text(self) -> str:
-        """The key as canonical JSON: what is hashed."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=repr)
-
-    @classmethod
-    def parse(cls, text: str) -> ReplicaKey:
-        """The key that has this text.
-
-        Raises:
-            ValueError: it is not the text of a key.
-        """
-        try:
-            raw = {name: _hashable(value) for name, value in json.loads(text).items() if not isinstance(value, dict)}
-            whole = json.loads(text)
-            final = {name: _hashable(value) for name, value in whole["final"].items()}
-            key = cls(
-                **{
-                    **raw,
-                    "evaluate": Evaluate(**whole["evaluate"]),
-                    "solved": Solved(**whole["solved"]),
-                    "final": Final(**final),
-                }
-            )
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from None
-        if key.text() != text:
-            raise ValueError("written otherwise")
-        return key
-
-    def digest(self) -> str:
-        """32 hexadecimal digits: the first half of the SHA-256 of `text()`."""
-        return _sha256(self.text())[:32]
-
-    def member(self, seed: int, learning_rate: float) -> ReplicaKey:
-        """This key with those two."""
-        return replace(self, seed=seed, learning_rate=learning_rate)
-
-    def family_text(self) -> str:
-        """`text()` with neither seed nor learning rate: what the replicas of a cell at a point share.
-
-        It is kept in the store, for people to read.
-        """
-        return self.member(None, None).text()  # type: ignore[arg-type]
-
-    def texts(self) -> Callable[[int, float], str]:
-        """`(seed, learning_rate) -> text()` of this key with those two: the rest is written out once."""
-        # both numbers stand in the text as JSON writes them, between parts that no seed or rate changes
-        marked = self.member("\x00seed", "\x00rate").text()  # type: ignore[arg-type]
-        head, rest = marked.split(json.dumps("\x00rate"))
-        middle, tail = rest.split(json.dumps("\x00seed"))
-        # JSON writes a finite number as repr does, which takes a tenth of the time
-        return lambda seed, learning_rate: f"{head}{learning_rate!r}{middle}{seed!r}{tail}"
-
-    def digests(self) -> Callable[[int, float], str]:
-        """`(seed, learning_rate) -> digest()` of this key with those two."""
-        text = self.texts()
-        return lambda seed, learning_rate: _sha256(text(seed, learning_rate))[:32]
-
-
-def family_of(text: str) -> str:
-    """16 hexadecimal digits that stand for a family: of the SHA-256 of its text."""
-    return _sha256(text)[:16]
-
-
-def _sha256(text: str) -> str:
+def sha256_of(text: str) -> str:
+    """Hash a text in UTF-8; in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Replica:
-    """One model to train: a cell at a point, with a seed and a learning rate."""
-
-    key: str
-    seed: int
-    learning_rate: float
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A cell at a size, measured: hidden size, parameters, numbers of state, multiply-adds a step.
-
-    A cell that cannot be made, or whose first step raises, has no sizes; `broken` says why, in one line. Its replicas
-    are planned all the same, and end as failed.
-    """
-
-    hidden_size: int
-    parameters: int | None
-    state: int | None
-    multiply_adds: int | None
-    broken: str = ""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A cell at a point with its replicas, seeds outermost.
-
-    Attributes:
-        cell, point, fit: what is planned.
-        key: the replicas' key, but for the seed and the learning rate.
-        replicas: in order.
-    """
-
-    cell: CellSpec
-    point: Point
-    fit: Fit
-    key: ReplicaKey
-    replicas: tuple[Replica, ...]
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Replicas of one cell at one point, trained together by one worker.
-
-    Attributes:
-        cell, point, hidden_size, settings: what they share.
-        engine: `lanes`, `stack` or `reference`.
-        replicas: in the order of the plan.
-        attempt: 1, or more after a machine's fault.
-        cost: a rough guess of its seconds, for the order of chunks and the time left.
-    """
-
-    cell: CellSpec
-    point: Point
-    hidden_size: int
-    settings: Settings
-    engine: str
-    replicas: tuple[Replica, ...]
-    attempt: int = 1
-    cost: float = 0.0
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """One evaluation of the learning curve: loss in nats a bit, accuracies as shares."""
-
-    step: int
-    loss: float
-    bit_accuracy: float
-    sequence_accuracy: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One final evaluation.
-
-    Attributes:
-        by: empty at the trained parameters, else a task parameter's name or the task's difficulty.
-        value: of it; None where `by` is empty.
-        bit_accuracy, sequence_accuracy: shares.
-    """
-
-    by: str
-    value: Value | None
-    bit_accuracy: float
-    sequence_accuracy: float
-
-
-Status = Literal["solved", "censored", "diverged", "failed"]
-Cause = Literal["", "cell", "machine"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one replica. Every planned replica ends in exactly one.
-
-    Attributes:
-        key: the replica's.
-        status: `solved`; `censored`: not solved within max_steps; `diverged`: went non-finite unsolved; `failed`.
-        cause: of `failed`: `cell` (the cell's code raised; counts as never solved), or `machine` (killed, timed out,
-            out of memory; missing from the statistics by name, tried again by the next run).
-        steps_to_solved: the first of the `hold` evaluations; None if not solved.
-        examples_to_solved, target_bits_to_solved: seen in training by then.
-        final_step: the last update.
-        final_loss, final_bit_accuracy, final_sequence_accuracy: of the final evaluation at the trained parameters; the
-            accuracies are 0 for one that diverged.
-        diverged_at: the step whose loss or gradient was not finite, or whose loss exceeded the bound; may be filled for
-            a solved replica too.
-        curve, evaluations: in order.
-        engine, isa, compiler: what the bits depend on beside the key.
-        seconds: of training and evaluating this replica's chunk, divided by its replicas.
-        started, finished: UTC, ISO 8601.
-        host, worker, attempt: where it ran.
-        traceback: of a failure.
-    """
-
-    key: str
-    status: Status
-    cause: Cause = ""
-    steps_to_solved: int | None = None
-    examples_to_solved: int | None = None
-    target_bits_to_solved: int | None = None
-    final_step: int = 0
-    final_loss: float | None = None
-    final_bit_accuracy: float | None = None
-    final_sequence_accuracy: float | None = None
-    diverged_at: int | None = None
-    curve: tuple[CurvePoint, ...] = ()
-    evaluations: tuple[Evaluation, ...] = ()
-    engine: str = ""
-    isa: str = ""
-    compiler: str = ""
-    seconds: float = 0.0
-    started: str = ""
-    finished: str = ""
-    host: str = ""
-    worker: str = ""
-    attempt: int = 1
-    traceback: str = ""
 
 
 def pairs(mapping: Iterable[tuple[str, Any]]) -> Pairs:
     """A mapping's items, sorted by key, lists as tuples."""
-    return tuple(sorted((str(k), _hashable(v)) for k, v in mapping))
+    return tuple(sorted((str(k), hashable(v)) for k, v in mapping))
 
 
-def _hashable(value: Any) -> Any:
+def hashable(value: Any) -> Any:
+    """Turn lists into tuples and mappings into pairs, at any depth."""
     if isinstance(value, dict):
         return pairs(value.items())
     if isinstance(value, list | tuple):
-        return tuple(_hashable(v) for v in value)
+        return tuple(hashable(v) for v in value)
     return value

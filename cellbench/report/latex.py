@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cellbench.report import grids
-from cellbench.report.grids import Grid
-from cellbench.report.rows import BRIEF, HEADS, legend, overview, printable
-from cellbench.summary.summary import Design, Summary
+from cellbench.report.rows import BRIEF, HEADS, Grid, across, by_axis, legend, overview, points, ratios
+from cellbench.summary import Design, Summary
+from cellbench.wording import printable
 
 _LITERAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -31,8 +30,8 @@ def latex(summary: Summary, design: Design) -> str:
         tuple(row[:BRIEF]) for row in overview(summary, design)
     ))  # fmt: skip
     others = (
-        grids.by_axis(summary, design), grids.across(summary), _without(grids.points(summary, design), "notes"),
-        grids.ratios(summary, design),
+        by_axis(summary, design), across(summary), _without(points(summary, design), "notes"),
+        ratios(summary, design),
     )  # fmt: skip
     lines = [r"% needs \usepackage{booktabs,textcomp}"]
     for grid in (main, *others):

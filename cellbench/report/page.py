@@ -15,10 +15,10 @@ from markupsafe import Markup
 from cellbench.report import palette as look
 from cellbench.report import payload as embed
 from cellbench.report.figure import CHOICE, MOST_DRAWN, Figure, first_shown, labels
-from cellbench.report.rows import HEADS, legend, overview, printable
-from cellbench.summary import words
+from cellbench.report.rows import HEADS, legend, overview
+from cellbench.summary import Design, Summary, words
 from cellbench.summary.figures import Figures
-from cellbench.summary.summary import Design, Summary
+from cellbench.wording import printable
 
 _NOT_IN_TABLES = ("metric", "by", "value", "difference", "difference_low", "difference_high")
 """Columns of comparisons.csv that are the same in all rows about steps."""

@@ -6,13 +6,12 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
+import pandas as pd
 from tabulate import tabulate
 
-from cellbench.report import grids
-from cellbench.report.grids import Grid
-from cellbench.report.rows import BRIEF, HEADS, legend, overview, printable, span
-from cellbench.summary import words
-from cellbench.summary.summary import Design, Summary, Verdict
+from cellbench.report.rows import BRIEF, HEADS, Grid, across, by_axis, legend, overview, points, ratios, span
+from cellbench.summary import Design, Summary, Verdict, words
+from cellbench.wording import printable
 
 WIDTH = 100
 """Columns of the terminal's text."""
@@ -104,8 +103,8 @@ def markdown(summary: Summary, design: Design) -> str:
         "All points, at the tuned learning rate", _all_points(summary, design), _starred(summary.footnotes)
     )
     for grid in (
-        grids.by_axis(summary, design), grids.across(summary), grids.points(summary, design),
-        grids.ratios(summary, design),
+        by_axis(summary, design), across(summary), points(summary, design),
+        ratios(summary, design),
     ):  # fmt: skip
         parts += _section(grid.title, _grid(grid))
     parts += _accuracy(summary, design)
@@ -193,3 +192,14 @@ def _missing(summary: Summary) -> str:
     if not summary.missing:
         return ""
     return "\n".join(["Missing:", "", *(f"- {escape(lost.text)}" for lost in summary.missing)])
+
+
+def failures(runs: pd.DataFrame) -> str:
+    """Lay out failures.txt: each distinct traceback once, with its count, the most frequent first; empty if none."""
+    failed = runs[runs["status"] == "failed"]
+    parts = []
+    for (label, cause, traceback), rows in failed.groupby(["label", "cause", "traceback"], sort=False):
+        who = "its own code; counts as never solved" if cause == "cell" else "the machine; missing, tried again"
+        head = f"{len(rows)} replica{'s' if len(rows) != 1 else ''} of {label} failed by {who}"
+        parts.append((-len(rows), f"{head}\n{'-' * min(len(head), 100)}\n{str(traceback).rstrip()}\n"))
+    return "\n".join(part for _, part in sorted(parts, key=lambda p: p[0]))

@@ -13,16 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cellbench.records.settings import Planned
+from cellbench.records import Planned
+from cellbench.report import FILES
 from cellbench.report.files import write_text
-from cellbench.store.folder import FILE
+from cellbench.store import FILE
 
 NAME = ".report.json"
-
-FILES = (
-    "runs.csv", "curves.csv", "accuracy.csv", "summary.csv", "comparisons.csv", "summary.md", "summary.tex",
-    "failures.txt", "report.html",
-)  # fmt: skip
 
 
 def request(experiment: Mapping[str, Any], planned: Iterable[Planned]) -> str:

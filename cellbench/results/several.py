@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from cellbench.errors import CellbenchError
-from cellbench.results.results import Report, Stored, read
-from cellbench.results.results import report as numbers
+from cellbench.report import Report
+from cellbench.results.results import laid_out
+from cellbench.store.frames import Frames, read
 
 ALIKE = ("task", "learning_rate", "train", "evaluate", "solved")
 """Keys of the experiments that must be the same: with others the numbers answer different questions."""
@@ -26,12 +27,12 @@ def name_of(folders: Sequence[Path]) -> str:
 
 def report(folders: Sequence[Path]) -> Report:
     """Every number of several folders as one; see `unite`."""
-    found = numbers(unite(folders))
+    found = laid_out(unite(folders))
     # the rates to try next belong to an experiment file, and there is none for all of them
     return replace(found, summary=replace(found.summary, wider_rates=()))
 
 
-def unite(folders: Sequence[Path]) -> Stored:
+def unite(folders: Sequence[Path]) -> Frames:
     """Read several folders as one.
 
     Two cells of one label are one where the keys of the replicas that both plan agree; else the later gets its
@@ -55,7 +56,7 @@ def unite(folders: Sequence[Path]) -> Stored:
     return _joined(renamed, name_of(folders))
 
 
-def _check(name: str, part: Stored, other_name: str, other: Stored) -> None:
+def _check(name: str, part: Frames, other_name: str, other: Frames) -> None:
     first, second = part.experiment["resolved"], other.experiment["resolved"]
     faults = [
         f"  {key}: {a!r} in {name}, {b!r} in {other_name}"
@@ -79,11 +80,11 @@ def _differences(a: Any, b: Any, key: str = "") -> list[tuple[str, Any, Any]]:
     return [] if a == b else [(key, a, b)]
 
 
-def _place(part: Stored) -> list[str]:
+def _place(part: Frames) -> list[str]:
     return [*part.experiment["facts"]["axes"], "batch_size", "size", "learning_rate", "seed"]
 
 
-def _labels(before: Sequence[Stored], part: Stored, name: str) -> dict[str, str]:
+def _labels(before: Sequence[Frames], part: Frames, name: str) -> dict[str, str]:
     """The label that each cell of a part gets beside those before."""
     place = _place(part)
     known = pd.concat([earlier.runs[["label", *place, "key"]] for earlier in before])
@@ -103,24 +104,24 @@ def _labels(before: Sequence[Stored], part: Stored, name: str) -> dict[str, str]
     return result
 
 
-def _described_alike(before: Sequence[Stored], part: Stored, label: str) -> bool:
+def _described_alike(before: Sequence[Frames], part: Frames, label: str) -> bool:
     """Whether cells that share no replica, and so no key, are the same by all that is stored of them."""
     own = part.experiment["facts"]["cells"].get(label)
     found = (earlier.experiment["facts"]["cells"].get(label) for earlier in before)
     return all(facts == own for facts in found if facts is not None)
 
 
-def _renamed(part: Stored, labels: Mapping[str, str]) -> Stored:
+def _renamed(part: Frames, labels: Mapping[str, str]) -> Frames:
     def rename(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(label=frame["label"].map(labels))
 
     facts = part.experiment["facts"]
     cells = {labels.get(label, label): found for label, found in facts["cells"].items()}
     experiment = {**part.experiment, "facts": {**facts, "cells": cells}}
-    return Stored(experiment, rename(part.runs), rename(part.evaluations), rename(part.curves), part.unplanned)
+    return Frames(experiment, rename(part.runs), rename(part.evaluations), rename(part.curves), part.unplanned)
 
 
-def _joined(parts: Sequence[Stored], name: str) -> Stored:
+def _joined(parts: Sequence[Frames], name: str) -> Frames:
     who = ["label", *_place(parts[0])]
     runs = pd.concat([part.runs.assign(part=i) for i, part in enumerate(parts)], ignore_index=True)
     # of a replica that two hold the finished one counts, else the first
@@ -136,7 +137,7 @@ def _joined(parts: Sequence[Stored], name: str) -> Stored:
         both = pd.concat(filled, ignore_index=True)
         return both.merge(chosen, on=[*who, "part"]).drop(columns="part")
 
-    return Stored(
+    return Frames(
         _experiment([part.experiment for part in parts], name),
         runs.drop(columns="part").reset_index(drop=True),
         only_chosen([part.evaluations for part in parts]),

@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellbench import environment
-from cellbench.errors import CellbenchError, Interrupted
-from cellbench.executors import Executor, Here, Processes
-from cellbench.executors.agreement import Agreement
-from cellbench.executors.dispatch import Job, dispatch
-from cellbench.experiment.experiment import Experiment
-from cellbench.experiment.experiment import load as load_experiment
-from cellbench.planning import grid
-from cellbench.planning.plan import Plan, cell_digest, prepare, sizer
-from cellbench.plugins.discovery import Registry, discover
-from cellbench.records.schedule import schedule
-from cellbench.records.settings import CellSpec, Chunk, Outcome
+from cellbench.errors import CellbenchError
+from cellbench.executors import Agreement, Executor, Here, Processes
+from cellbench.executors.dispatch import Finished, Job, dispatch
+from cellbench.experiment import Experiment
+from cellbench.experiment import load as load_experiment
+from cellbench.planning import Plan, cell_digest, lay_out, prepare
+from cellbench.plugins import discover
+from cellbench.records import CellSpec, Chunk
 from cellbench.results import seal
-from cellbench.store.folder import locked, set_aside
-from cellbench.store.store import Store
+from cellbench.running.interrupts import interruptible
+from cellbench.store import Store, locked, set_aside
 
 if TYPE_CHECKING:
-    from cellbench.results.results import Results
+    from cellbench.results import Results
 
 PRELOAD = ("cellbench.training.worker", "cellbench.engines.stack", "cellbench.engines.reference")
-
-
-@dataclass(frozen=True)
-class Finished:
-    """An event: a chunk ended."""
-
-    chunk: Chunk
-    outcomes: tuple[Outcome, ...]
 
 
 Event = Plan | Finished
@@ -82,77 +68,63 @@ def run(
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(experiment, registry, overrides=overrides)
     where = Path(folder) if folder is not None else Path("results") / experiment.name
-    with _terminable() as check:
+    with interruptible() as interrupts, ExitStack() as stack:
 
         def see(event: Event) -> None:
             on_event(event)
-            check()
+            interrupts.check()
 
-        with ExitStack() as stack:
-            try:
-                if isinstance(executor, str):
-                    executor = _executor(executor, scheduler, workers)
-                    stack.callback(executor.close)
-                planned = grid.plan(experiment, sizer(experiment))  # faults that show here leave no folder behind
-            except KeyboardInterrupt:
-                raise Interrupted("interrupted; nothing was run") from None
-            stack.enter_context(locked(where))
-            try:
-                plan = prepare(experiment, where, planned, only=only, shard=shard, fresh=fresh)
-                facts = {
-                    "resolved": experiment.resolved(),
-                    "facts": _facts(experiment, registry),
-                    "environment": environment.describe(registry),
-                }
-                asked = seal.request(facts, planned) if report else ""
-                if report and not fresh and not plan.todo and (kept := _kept(where, asked, plan, see)) is not None:
-                    return kept
-                job = _job(plan, executor)
-                if fresh:  # now that nothing refuses the run
-                    set_aside(where)
-                with Store(where, write=True) as store:
-                    _record(store, plan, facts)
-                    see(plan)
-                    _train(store, plan, dispatch(plan.todo, executor, job), see)
-            except KeyboardInterrupt:
-                raise Interrupted("interrupted; what was trained is kept") from None
-        del plan, planned, job  # a large plan takes as much memory as its report
-        try:
-            found = _reported(where, asked) if report else _results(where)
-            check()
-            return found
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted; what was trained is kept") from None
+        if isinstance(executor, str):
+            executor = _executor(executor, scheduler, workers)
+            stack.callback(executor.close)
+        planned = lay_out(experiment)  # faults that show here leave no folder behind
+        stack.enter_context(locked(where))
+        interrupts.said = "what was trained is kept"
+        plan = prepare(experiment, where, planned, only=only, shard=shard, fresh=fresh)
+        facts = {
+            "resolved": experiment.resolved(),
+            "facts": experiment.facts(registry),
+            "environment": environment.describe(registry),
+        }
+        asked = seal.request(facts, planned) if report else ""
+        # a report of these very results is not made again
+        if report and not fresh and not plan.todo and (answer := seal.answer(where, asked)) is not None:
+            see(plan)
+            return _results(where, answer=answer)
+        job = _job(plan, executor)
+        if fresh:  # now that nothing refuses the run
+            set_aside(where)
+        with Store(where, write=True) as store:
+            _record(store, plan, facts)
+            see(plan)
+            _keep(store, plan, dispatch(plan.todo, executor, job), see)
+        # the workers end before the report is made, and a large plan takes as much memory as its report
+        stack.close()
+        del plan, planned, job
+        found = _reported(where, asked) if report else _results(where)
+        interrupts.check()
+        return found
 
 
 def _results(folder: Path, **known: Any) -> Results:
-    from cellbench.results.results import Results
+    from cellbench.results import Results
 
     return Results(folder, **known)
 
 
-def _kept(folder: Path, asked: str, plan: Plan, on_event: OnEvent) -> Results | None:
-    """The results, if the report that is there is what would be made now; nothing is written then."""
-    answer = seal.answer(folder, asked)
-    if answer is None:
-        return None
-    on_event(plan)
-    return _results(folder, answer=answer)
-
-
 def _reported(folder: Path, asked: str) -> Results:
     """Make the report, and seal it."""
-    from cellbench.results import results
+    from cellbench.results import write
 
     of = seal.store(folder)
-    found = results.Results(folder, results.write(folder))
+    found = _results(folder, report=write(folder))
     seal.put(folder, asked, of, str(found))
     return found
 
 
 def _executor(kind: str, scheduler: str | None, workers: int) -> Executor:
     if kind == "dask":
-        from cellbench.executors.dask import Dask
+        from cellbench.executors import Dask
 
         return Dask(scheduler, workers)
     if kind != "local":
@@ -162,40 +134,6 @@ def _executor(kind: str, scheduler: str | None, workers: int) -> Executor:
     processes = Processes(workers, PRELOAD)
     processes.warm()
     return processes
-
-
-class _Signalled(KeyboardInterrupt):
-    """A class of its own: where KeyboardInterrupt itself passes an `exec` of text, Python ends by SIGINT at the end."""
-
-
-@contextmanager
-def _terminable() -> Iterator[Callable[[], None]]:
-    """SIGTERM interrupts like Ctrl-C; yields what raises if a signal came, for libraries that swallow the first raise.
-
-    (A bare `except:` around an import does.) Whoever handles SIGINT otherwise, or ignores it, goes on to do so.
-    """
-    arrived: list[int] = []
-
-    def check() -> None:
-        if arrived:
-            raise _Signalled
-
-    def interrupt(signum: int, frame: object) -> None:
-        arrived.append(signum)
-        raise _Signalled
-
-    if threading.current_thread() is not threading.main_thread():
-        yield check
-        return
-    ours = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        ours.append(signal.SIGINT)
-    before = {number: signal.signal(number, interrupt) for number in ours}
-    try:
-        yield check
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _record(store: Store, plan: Plan, facts: Mapping[str, Any]) -> None:
@@ -208,44 +146,13 @@ def _record(store: Store, plan: Plan, facts: Mapping[str, Any]) -> None:
         planned=plan.planned,
         texts=texts,
     )
-    reasons = {e.label: (e.engine, e.reason) for e in plan.engines}
-    store.set_engines({cell_digest(c): reasons[c.label] for c in experiment.cells})
-
-
-def _facts(experiment: Experiment, registry: Registry) -> dict[str, Any]:
-    """What reports need to know beside the experiment's keys, so that they need neither torch nor the plugins."""
-    settings = experiment.settings
-    names = [name for name, _ in experiment.axes]
-    values = {**dict(settings.final.values), **dict(experiment.axes)}
-    references = {}
-    for name in names:
-        for value in dict.fromkeys((*dict(experiment.axes)[name], *values[name])):
-            others = {n: v[0] for n, v in experiment.axes if n != name}
-            found = experiment.task.reference_accuracies({**others, name: value})
-            if found:
-                references[f"{name}={value}"] = dict(found)
-    described = {}
-    for cell in experiment.cells:
-        entry = registry.cells.get(cell.name) if not cell.from_file else None
-        described[cell.label] = {
-            "cell": cell.name,
-            "provider": cell.provider if entry else cell.factory,
-            "description": entry.description if entry else "a cell from a file",
-            "reference": entry.reference if entry else "",
-            "options": dict(cell.options),
-        }
-    return {
-        "axes": names,
-        "difficulty": experiment.task.difficulty,
-        "evaluation_steps": schedule(settings.evaluate.every, settings.evaluate.growth, settings.train.max_steps),
-        "reference_accuracies": references,
-        "cells": described,
-    }
+    choices = {cell: plan.engines[cell.label] for cell in experiment.cells}
+    store.set_engines({cell_digest(cell): (choice.engine, choice.reason) for cell, choice in choices.items()})
 
 
 def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
     """What workers call; those of a cluster are asked first whether they are like this machine."""
-    from cellbench.executors.dask import Dask
+    from cellbench.executors import Dask
     from cellbench.training.worker import work
 
     if not isinstance(executor, Dask):
@@ -261,11 +168,13 @@ def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
     return agreement.job
 
 
-def _train(store: Store, plan: Plan, ended: Iterator[tuple[Chunk, list[Outcome]]], on_event: OnEvent) -> None:
+def _keep(store: Store, plan: Plan, ended: Iterable[Finished], on_event: OnEvent) -> None:
+    """Store each chunk as it ends."""
     keys = {(p.cell.label, p.point): p.key for p in plan.selected}
-    for chunk, found in ended:
-        store.add(found, chunk.replicas, keys[chunk.cell.label, chunk.point].family_text())
-        on_event(Finished(chunk, tuple(found)))
+    for event in ended:
+        chunk = event.chunk
+        store.add(event.outcomes, chunk.replicas, keys[chunk.cell.label, chunk.point].family_text())
+        on_event(event)
 
 
 def build(experiment: Experiment, isa: str | None = None) -> list[tuple[str, bool]]:
@@ -278,11 +187,11 @@ def build(experiment: Experiment, isa: str | None = None) -> list[tuple[str, boo
     Returns:
         One line a cell and hidden size, and whether it was built.
     """
-    from cellbench.engines.engine import Refused
+    from cellbench.engines import Refused
     from cellbench.engines.lanes import build_ahead
-    from cellbench.training.worker import blueprint_of
+    from cellbench.model import blueprint_of
 
-    planned = grid.plan(experiment, sizer(experiment))
+    planned = lay_out(experiment)
     lines = []
     for cell in experiment.cells:
         for hidden in sorted({p.fit.hidden_size for p in planned if p.cell == cell}):

@@ -16,22 +16,11 @@ from typing import Any
 
 from cellbench import environment
 from cellbench.errors import CellbenchError, StoreError
-from cellbench.plugins import sources
-from cellbench.plugins.discovery import Registry, discover
-from cellbench.records.settings import (
-    NUMBERS_VERSION,
-    CellSpec,
-    Chunk,
-    Outcome,
-    Point,
-    Replica,
-    Settings,
-    Source,
-    Train,
-)
-from cellbench.store.replica import Stored, finished
+from cellbench.plugins import Registry, discover, sources
+from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Point, Replica, Settings, Source, Train
+from cellbench.store import Store
+from cellbench.store.replica import StoredReplica, finished
 from cellbench.store.replica import outcome as stored_outcome
-from cellbench.store.store import Store
 
 EARLY_STEPS = 50
 EARLY_TOLERANCE = 1e-3
@@ -152,7 +141,7 @@ def _elsewhere(then: Outcome, now: Outcome) -> str:
     return f"trained by: {'; '.join(parts)}" if parts else ""
 
 
-def _altered(stored: Stored, resolved: Mapping[str, Any], texts: Mapping[str, Source]) -> str:
+def _altered(stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[str, Source]) -> str:
     """Whether the store contradicts itself; then nothing needs to be trained to see it."""
     try:
         key = stored.key()
@@ -193,7 +182,7 @@ class _Again:
     """
 
     def __init__(
-        self, stored: Stored, resolved: Mapping[str, Any], texts: Mapping[str, Source], registry: Registry
+        self, stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[str, Source], registry: Registry
     ) -> None:
         key = stored.key()
         self.unlike: list[str] = []

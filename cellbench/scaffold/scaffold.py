@@ -9,7 +9,8 @@ from pathlib import Path
 from string import Template
 
 from cellbench.errors import CellbenchError
-from cellbench.plugins import discovery as plugins
+from cellbench.plugins import discover
+from cellbench.wording import NAME
 
 PACKAGE = {
     "pyproject.toml": "pyproject.toml.tmpl",
@@ -21,8 +22,7 @@ PACKAGE = {
 }
 """Each file of a package, and the template it is made from."""
 
-NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
-EXPERIMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}\Z")
+CELL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 LONGEST = 40
 
 _TAKEN_BY_IMPORTS = {"Cell", "State", "Tensor"}
@@ -41,12 +41,12 @@ def new_package(name: str, parent: Path) -> Path:
     Raises:
         CellbenchError: the name is of no use or taken, or the folder is there already. Nothing was written.
     """
-    if not NAME.match(name) or len(name) > LONGEST:
+    if not CELL_NAME.match(name) or len(name) > LONGEST:
         raise CellbenchError(
             f"{name[:80]!r} cannot name a cell: up to {LONGEST} lower-case letters and digits, in words joined by '-', "
             "the first of which starts with a letter"
         )
-    taken = plugins.discover().cells.get(name)
+    taken = discover().cells.get(name)
     if taken is not None:
         raise CellbenchError(f"a cell named {name!r} is there already, from {taken.provider}; choose another name")
     folder = parent / f"cellbench-{name}"
@@ -81,7 +81,7 @@ def new_experiment(path: Path) -> Path:
     """
     if path.suffix not in (".yaml", ".yml"):
         raise CellbenchError(f"{path} does not end in .yaml; try {path.with_suffix('.yaml')}")
-    if not EXPERIMENT.match(path.stem):
+    if not re.fullmatch(NAME, path.stem):
         raise CellbenchError(
             f"{path.stem[:80]!r} cannot name an experiment: letters, digits, '.', '_', '+' and '-', starting with a "
             "letter or digit"

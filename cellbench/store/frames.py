@@ -6,16 +6,24 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from cellbench.store.store import OUTCOME, VOLATILE, Store
+from cellbench.store.schema import OUTCOME, VOLATILE
+from cellbench.store.store import Store
 
 _WHOLE = (
     "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "diverged_at", "attempt", "replica",
     "parameters", "state", "multiply_adds",
 )  # fmt: skip
 """Columns of whole numbers that may be missing."""
+
+CURVE = ("step", "loss", "bit_accuracy", "sequence_accuracy")
+"""Columns of a learning curve."""
 
 _ROWS = 2_000
 
@@ -81,7 +89,7 @@ def _typed(part: pd.DataFrame) -> pd.DataFrame:
     return part
 
 
-def curves(store: Store) -> pd.DataFrame:
+def curve_rows(store: Store) -> pd.DataFrame:
     """replica, step, loss, bit_accuracy, sequence_accuracy of the planned replicas."""
     query = _of_planned("curve", "step")
     with _reading(store):
@@ -102,3 +110,57 @@ def _of_planned(table: str, order: str) -> str:
         f"SELECT t.* FROM {table} t WHERE t.replica IN "
         f"(SELECT r.id FROM replica r JOIN plan p ON p.key = r.key) ORDER BY t.replica, t.{order}"
     )
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What a store holds of its last experiment, as frames.
+
+    Attributes:
+        experiment: resolved, facts, environment, command, started.
+        runs: one row a planned replica.
+        evaluations: one row a final evaluation.
+        curves: one row an evaluation of a learning curve; none if they were not asked for.
+        unplanned: outcomes in the store that this experiment does not plan.
+    """
+
+    experiment: dict[str, Any]
+    runs: pd.DataFrame
+    evaluations: pd.DataFrame
+    curves: pd.DataFrame
+    unplanned: int
+
+
+def read(folder: Path, *, curves: bool = True) -> Frames:
+    """Read the store of one folder.
+
+    Raises:
+        StoreError: there are no results.
+    """
+    with Store(folder, write=False) as store:
+        store.check()
+        experiment, unplanned = store.experiment(), store.unplanned()
+        planned, scores = runs(store), evaluations(store)
+        points = curve_rows(store) if curves else None
+    parameters = tuple(experiment["facts"]["axes"])
+    point = ["label", *parameters, "batch_size", "size", "learning_rate", "seed"]
+    who = planned[[*point, "replica"]].dropna(subset=["replica"])
+    scores = _beside(who, scores).drop(columns="position")
+    numeric = pd.to_numeric(scores["value"], errors="coerce")
+    if numeric.notna().sum() == scores["value"].notna().sum():
+        scores["value"] = numeric
+    wide = pd.DataFrame(columns=[*point, *CURVE]) if points is None else _beside(who, points)
+    return Frames(experiment, planned, scores, wide, unplanned)
+
+
+def _beside(who: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Each replica's rows (sorted by replica) beside who it is, in who's order: a merge, in half of its memory."""
+    replica, sought = rows["replica"].to_numpy(), who["replica"].to_numpy(dtype=np.int64)
+    first = np.searchsorted(replica, sought, side="left")
+    counts = np.searchsorted(replica, sought, side="right") - first
+    owner = np.repeat(np.arange(len(who)), counts)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    at = first[owner] + within
+    columns = {name: who[name].to_numpy()[owner] for name in who.columns if name != "replica"}
+    columns |= {name: rows[name].to_numpy()[at] for name in rows.columns if name != "replica"}
+    return pd.DataFrame(columns, copy=False)

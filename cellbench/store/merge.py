@@ -17,7 +17,10 @@ from typing import Any
 
 from cellbench.errors import StoreError
 from cellbench.store.folder import FILE, beside, fold, locked
-from cellbench.store.store import NUMBERS, OUTCOME, WHO, Store
+from cellbench.store.replica import place
+from cellbench.store.schema import NUMBERS, OUTCOME, WHO
+from cellbench.store.store import Store
+from cellbench.wording import short
 
 _SHOWN = 3
 """Conflicts that a refusal shows."""
@@ -102,8 +105,8 @@ def _same_experiment(folders: Sequence[Path]) -> None:
         for name in sorted({*resolved, *other}):
             if resolved.get(name) != other.get(name):
                 raise StoreError(
-                    f"{here} and {folder} are not parts of one experiment: {name} is {_short(other.get(name))} in the "
-                    f"first, {_short(resolved.get(name))} in the second. Parts are made by one experiment with --shard "
+                    f"{here} and {folder} are not parts of one experiment: {name} is {short(other.get(name))} in the "
+                    f"first, {short(resolved.get(name))} in the second. Parts are made by one experiment with --shard "
                     "or --only. Nothing was merged."
                 )
         if plan != other_plan:
@@ -234,10 +237,4 @@ def _unlike(store: Store) -> tuple[str, ...]:
 
 def _place(row: Sequence[Any]) -> str:
     label, parameters, batch_size, size, rate, seed = row[:6]
-    point = ", ".join(f"{k} {v}" for k, v in json.loads(parameters).items())
-    return f"{label} at {point}, batch {batch_size}, {size}, rate {rate:g}, seed {seed}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
+    return place(label, json.loads(parameters), batch_size, size, rate, seed)

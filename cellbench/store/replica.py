@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cellbench.records.settings import CurvePoint, Evaluation, Outcome, ReplicaKey
-from cellbench.store.store import OUTCOME, Store
+from cellbench.records import CurvePoint, Evaluation, Outcome, ReplicaKey
+from cellbench.store.schema import OUTCOME
+
+if TYPE_CHECKING:
+    from cellbench.store.store import Store  # which says by `place` here which replica is damaged
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredReplica:
     """A planned replica that ended.
 
     Attributes:
@@ -46,9 +50,15 @@ class Stored:
     @property
     def place(self) -> str:
         """Which one, in words."""
-        point = ", ".join(f"{k} {v}" for k, v in self.parameters.items())
-        at = f"{point}, batch {self.batch_size}, {self.size}, rate {self.learning_rate:g}, seed {self.seed}"
-        return f"{self.label} at {at}"
+        return place(self.label, self.parameters, self.batch_size, self.size, self.learning_rate, self.seed)
+
+
+def place(
+    label: str, parameters: Mapping[str, Any], batch_size: int, size: str, learning_rate: float, seed: int
+) -> str:
+    """Say in words which replica it is."""
+    point = ", ".join(f"{k} {v}" for k, v in parameters.items())
+    return f"{label} at {point}, batch {batch_size}, {size}, rate {learning_rate:g}, seed {seed}"
 
 
 def finished(store: Store) -> list[str]:
@@ -58,7 +68,7 @@ def finished(store: Store) -> list[str]:
         return [key for (key,) in store.db.execute(query)]
 
 
-def outcome(store: Store, key: str) -> Stored:
+def outcome(store: Store, key: str) -> StoredReplica:
     """A planned replica that ended."""
     planned = "label, cell, parameters, batch_size, size, hidden_size, learning_rate, seed"
     with store.reading():
@@ -85,7 +95,7 @@ def outcome(store: Store, key: str) -> Stored:
             **{name: _number(name, value) for name, value in zip(OUTCOME, facts, strict=True)},
         )
         batch_size, size, hidden_size, rate, seed = rest
-        return Stored(
+        return StoredReplica(
             label, cell, _mapping(parameters), batch_size, size, hidden_size, rate, seed,
             text, own_seed, own_rate, found,
         )  # fmt: skip

@@ -24,3 +24,21 @@ def tables() -> dict[str, set[str]]:
     found = {name: {row[1] for row in db.execute(f"PRAGMA table_info({name})")} for name in names}
     db.close()
     return found
+
+
+VOLATILE = ("seconds", "started", "finished", "host", "worker", "attempt")
+"""Columns that differ between two runs of one experiment; no others do."""
+
+
+OUTCOME = (
+    "status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "final_loss",
+    "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine", "isa", "compiler", *VOLATILE, "traceback",
+)  # fmt: skip
+
+
+WHO = ("key", "family", "seed", "learning_rate")
+"""Columns that say which replica it is."""
+
+
+NUMBERS = tuple(name for name in OUTCOME if name not in VOLATILE and name != "traceback")
+"""Those that two runs of one replica share."""

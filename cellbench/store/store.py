@@ -12,24 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from cellbench.errors import StoreError
-from cellbench.records.settings import Outcome, Planned, Replica, Source, family_of
+from cellbench.records import Outcome, Planned, Replica, Source, family_of
 from cellbench.store import checksum as checksums
 from cellbench.store import schema
 from cellbench.store.folder import FILE, fold, on_network, set_aside
-
-VOLATILE = ("seconds", "started", "finished", "host", "worker", "attempt")
-"""Columns that differ between two runs of one experiment; no others do."""
-
-OUTCOME = (
-    "status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "final_loss",
-    "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine", "isa", "compiler", *VOLATILE, "traceback",
-)  # fmt: skip
-
-WHO = ("key", "family", "seed", "learning_rate")
-"""Columns that say which replica it is."""
-
-NUMBERS = tuple(name for name in OUTCOME if name not in VOLATILE and name != "traceback")
-"""Those that two runs of one replica share."""
+from cellbench.store.replica import place
+from cellbench.store.schema import NUMBERS, OUTCOME, WHO
+from cellbench.wording import described, one_line
 
 _SHAPE: tuple[tuple[str, str, type | tuple[type, ...]], ...] = (
     ("resolved", "name", str), ("resolved", "task", str), ("resolved", "cells", list), ("resolved", "seeds", list),
@@ -118,7 +107,7 @@ class Store:
         """Its pages, and each index beside its table: a replica that an index lacks would be left out in silence."""
         said = self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if said != "ok":
-            raise StoreError(f"{self.path} is damaged ({' '.join(str(said).split())[:200]}). {_DAMAGED}")
+            raise StoreError(f"{self.path} is damaged ({one_line(said, 200)}). {_DAMAGED}")
 
     def _make(self) -> None:
         """Make the file whole before it bears its name: an empty one is then always a damaged one."""
@@ -191,8 +180,9 @@ class Store:
             with self.explained():
                 yield
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise StoreError(f"{self.path} holds what cellbench did not write ({said}). {_DAMAGED}") from None
+            raise StoreError(
+                f"{self.path} holds what cellbench did not write ({described(error)}). {_DAMAGED}"
+            ) from None
 
     def close(self) -> None:
         """Fold the write-ahead log into the file, so that the folder can be copied, and close."""
@@ -359,8 +349,10 @@ class Store:
                     break
             else:
                 return
-        where = self.db.execute("SELECT label, seed, learning_rate FROM plan WHERE key = ?", (key,)).fetchone()
-        which = f"{where[0]}, seed {where[1]}, rate {where[2]:g}" if where else f"the replica {key}"
+        query = "SELECT label, parameters, batch_size, size, learning_rate, seed FROM plan WHERE key = ?"
+        with self.reading():
+            where = self.db.execute(query, (key,)).fetchone()
+            which = place(where[0], json.loads(where[1]), *where[2:]) if where else f"the replica {key}"
         raise StoreError(
             f"{self.path}: the numbers of {which} are not those that were stored. {_DAMAGED} Nothing was written."
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import sys
 import time
 from collections import defaultdict
@@ -19,9 +18,10 @@ from rich.live import Live
 from rich.segment import ControlType
 from rich.text import Text
 
-from cellbench.planning.plan import Plan
-from cellbench.running.runner import Event, OnEvent
+from cellbench.planning import Plan
+from cellbench.running import Event, OnEvent
 from cellbench.terminal.remaining import Pace
+from cellbench.wording import printable
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
@@ -52,7 +52,7 @@ class _Cell:
 
 
 @dataclass
-class State:
+class Counts:
     """Counts of a run under way.
 
     Attributes:
@@ -143,15 +143,6 @@ class State:
         return self.trained / max(self.elapsed, 1e-9)
 
 
-def printable(text: str) -> str:
-    """A label on one line, without control characters.
-
-    >>> printable("a\\x1b[31m\\nb")
-    'a [31m b'
-    """
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
-
-
 def duration(seconds: float) -> str:
     """`45 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)
@@ -170,7 +161,7 @@ def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
         quiet: show nothing.
         workers: how many there are at least, for the time left.
     """
-    state = State(least_workers=workers)
+    state = Counts(least_workers=workers)
     console = Console(stderr=True)
     if quiet:
         yield state.see
@@ -217,10 +208,10 @@ def introduction(plan: Plan) -> list[str]:
     if not missing:
         return [*lines, "Nothing to train: every replica is done."]
     by_engine: dict[str, list[str]] = {}
-    for choice in plan.engines:
-        by_engine.setdefault(choice.engine, []).append(choice.label)
+    for label, choice in plan.engines.items():
+        by_engine.setdefault(choice.engine, []).append(label)
     lines.append("Engines: " + "; ".join(f"{_few(labels)} by {name}" for name, labels in by_engine.items()))
-    lines += [f"  {c.label} by {c.engine}: {c.reason}" for c in plan.engines if c.surprising]
+    lines += [f"  {label} by {c.engine}: {c.reason}" for label, c in plan.engines.items() if c.surprising]
     return lines
 
 
@@ -228,7 +219,7 @@ def introduction(plan: Plan) -> list[str]:
 class Display:
     """A line a cell, a bar, the time: laid out anew for the terminal's size each time it is shown."""
 
-    state: State
+    state: Counts
     widths: list[int] = field(default_factory=list)
     """Of the lines that are shown."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from heapq import heapify, heapreplace
-from itertools import combinations, islice
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 
-from cellbench.records.settings import Chunk
+from cellbench.records import Chunk
 
 Place = tuple[str, int, str]
 """A cell, its hidden size and its point: replicas there take alike."""
@@ -80,7 +81,7 @@ class Pace:
         if not self._rows or at <= 0:
             return None
         rows, seconds = np.array(self._rows), np.array(self._seconds)
-        weights = fit(rows, seconds)
+        weights, _ = nnls(rows, seconds)
         scale = seconds.sum() / float((rows @ weights).sum())
 
         def expected(place: Place, row: NDArray[np.float64]) -> float:
@@ -112,28 +113,3 @@ def _name(chunk: Chunk) -> str:
 
 def _place(chunk: Chunk) -> Place:
     return chunk.cell.label, chunk.hidden_size, repr(chunk.point)
-
-
-def fit(rows: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights, none below 0, with which the rows come nearest to the seconds in least squares.
-
-    >>> fit(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([3.0, 5.0])).round(3).tolist()
-    [3.0, 2.0]
-    >>> fit(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([3.0, 1.0])).round(3).tolist()
-    [2.0, 0.0]
-    """
-    best: tuple[float, NDArray[np.float64]] | None = None
-    for columns in _subsets(rows.shape[1]):
-        chosen = rows[:, list(columns)]
-        found = np.linalg.lstsq(chosen, seconds, rcond=None)[0]
-        error = float(((chosen @ found - seconds) ** 2).sum())
-        if (found >= 0).all() and (best is None or error < best[0] - 1e-12):
-            weights = np.zeros(rows.shape[1])
-            weights[list(columns)] = found
-            best = error, weights
-    assert best is not None  # a single column of positive numbers has a positive weight
-    return best[1]
-
-
-def _subsets(n: int) -> Sequence[tuple[int, ...]]:
-    return [columns for size in range(1, n + 1) for columns in combinations(range(n), size)]

@@ -6,18 +6,20 @@ Evaluation sets are named by (task, parameters, seed).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.records.settings import Pairs, Settings, Value
+from cellbench.records import Pairs, Settings, Value
 from cellbench.streams import Stream
 from cellbench.task import Parameters, Task
-from cellbench.training.recent import Recent
 
 Floats = NDArray[np.float32]
+Arrays = tuple[Floats, ...]
 
 BLOCK_STEPS = 100
 """Steps drawn at once, unless that takes more than `BLOCK_BYTES`."""
@@ -76,11 +78,109 @@ class TrainingData:
 
 
 def _example_bytes(task: Task, parameters: Parameters) -> int:
-    one, _ = task.batch(Stream("size", count=1), 1, parameters)
-    return int(one.shape[0]) * (task.input_size + task.output_size) * 4
+    return task.length(parameters) * (task.input_size + task.output_size) * 4
+
+
+_OF_EACH = 1024
+"""Bytes that an entry takes beside its numbers, roughly."""
+
+
+class Recent:
+    """A cache that forgets what was longest not asked for. `functools.lru_cache` counts entries, whatever their size.
+
+    Args:
+        most: bytes to hold.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._held = most, 0
+        self._entries: OrderedDict[Hashable, Arrays] = OrderedDict()
+        """The one asked for last comes last."""
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Arrays]) -> Arrays:
+        """The arrays of this key: kept ones, or new ones, which are then kept if there is room for them at all."""
+        with self._lock:
+            found = self._entries.get(key)
+            if found is not None:
+                self._entries.move_to_end(key)
+                return found
+        made = make()
+        with self._lock:
+            if key not in self._entries and _size(made) <= self._most:
+                self._entries[key] = made
+                self._held += _size(made)
+            while self._held > self._most:
+                self._held -= _size(self._entries.popitem(last=False)[1])
+        return made
+
+
+def _size(arrays: Arrays) -> int:
+    return sum(array.nbytes for array in arrays) + _OF_EACH
 
 
 _recent = Recent(KEPT_BYTES)
+Final = tuple[str, Value | None]
+"""What a final evaluation is by: empty at the trained parameters, else a parameter or the difficulty; and its value."""
+
+
+class EvaluationData:
+    """The sets that the models of a point are evaluated on.
+
+    Args:
+        task, settings: of the experiment.
+        parameters: the point's.
+
+    Attributes:
+        plan: every final evaluation, the trained parameters first.
+    """
+
+    def __init__(self, task: Task, settings: Settings, parameters: Pairs) -> None:
+        self._task, self._settings, self._parameters = task, settings, parameters
+        final = settings.final
+        self.plan: list[Final] = [("", None)]
+        self.plan += [(name, value) for name, values in final.values for value in values]
+        if final.difficulty and task.difficulty is not None:
+            self.plan += [(task.difficulty, value) for value in task.difficulties(dict(parameters))]
+
+    def curve(self, seeds: Sequence[int]) -> tuple[Floats, Floats]:
+        """Draw the sets of the learning curve: inputs (seeds, time, examples, input_size) and targets likewise."""
+        return self._stacked("evaluation", self._parameters, seeds, self._settings.evaluate.examples, None)
+
+    def final(self, seeds: Sequence[int], by: str, value: Value | None) -> tuple[Floats, Floats]:
+        """Draw the sets of one entry of `plan`, shaped like those of `curve`."""
+        at, examples, difficulty = self._final(by, value)
+        return self._stacked("final", tuple(at.items()), seeds, examples, difficulty)
+
+    def groups(self, seeds: Sequence[int], least: int) -> list[Sequence[int]]:
+        """Divide the seeds into groups whose final sets, each in turn, take no more than `FINAL_BYTES`.
+
+        Args:
+            seeds: all of them.
+            least: how many a group holds at least.
+        """
+        sets = [self._final(by, value) for by, value in self.plan]
+        largest = max(examples * _example_bytes(self._task, at) for at, examples, _ in sets)
+        size = max(least, FINAL_BYTES // largest)
+        return [seeds[start : start + size] for start in range(0, len(seeds), size)]
+
+    def _final(self, by: str, value: Value | None) -> tuple[dict[str, Value], int, int | None]:
+        """Parameters, examples and difficulty of one entry of `plan`; a difficulty has a quarter of the examples."""
+        examples = self._settings.final.examples
+        if by and by == self._task.difficulty:
+            assert isinstance(value, int)
+            return dict(self._parameters), max(1, examples // 4), value
+        at = {by: value} if by and value is not None else {}
+        return {**dict(self._parameters), **at}, examples, None
+
+    def _stacked(
+        self, purpose: str, parameters: Pairs, seeds: Sequence[int], examples: int, difficulty: int | None
+    ) -> tuple[Floats, Floats]:
+        task, name = self._task, self._settings.task
+        asked = [(task, name, purpose, parameters, seed, examples, difficulty) for seed in seeds]
+        sets = [_recent.get(which, partial(_evaluation_set, *which)) for which in asked]
+        inputs, targets = zip(*sets, strict=True)
+        return np.stack(inputs), np.stack(targets)
 
 
 def _evaluation_set(
@@ -90,56 +190,3 @@ def _evaluation_set(
     if difficulty is None:
         return task.batch(stream, examples, dict(parameters))
     return task.batch_of_difficulty(stream, examples, dict(parameters), difficulty)
-
-
-def evaluation_sets(task: Task, settings: Settings, parameters: Pairs, seeds: Sequence[int]) -> tuple[Floats, Floats]:
-    """The sets of the learning curve: inputs (seeds, time, examples, input_size) and targets likewise."""
-    return _stacked(task, settings.task, "evaluation", parameters, seeds, settings.evaluate.examples, None)
-
-
-def _stacked(
-    task: Task, name: str, purpose: str, parameters: Pairs, seeds: Sequence[int], examples: int, difficulty: int | None
-) -> tuple[Floats, Floats]:
-    asked = [(task, name, purpose, parameters, seed, examples, difficulty) for seed in seeds]
-    sets = [_recent.get(which, partial(_evaluation_set, *which)) for which in asked]
-    inputs, targets = zip(*sets, strict=True)
-    return np.stack(inputs), np.stack(targets)
-
-
-def final_plan(task: Task, settings: Settings, parameters: Parameters) -> list[tuple[str, Value | None]]:
-    """What the trained models are evaluated by: (by, value), the trained parameters first."""
-    plan: list[tuple[str, Value | None]] = [("", None)]
-    plan += [(name, value) for name, values in settings.final.values for value in values]
-    if settings.final.difficulty and task.difficulty is not None:
-        plan += [(task.difficulty, value) for value in task.difficulties(parameters)]
-    return plan
-
-
-def _final_set(
-    task: Task, settings: Settings, parameters: Pairs, by: str, value: Value | None
-) -> tuple[dict[str, Value], int, int | None]:
-    """Of one entry of `final_plan`: parameters, examples, difficulty; a difficulty has a quarter of the examples."""
-    if by and by == task.difficulty:
-        assert isinstance(value, int)
-        return dict(parameters), max(1, settings.final.examples // 4), value
-    at = {by: value} if by and value is not None else {}
-    return {**dict(parameters), **at}, settings.final.examples, None
-
-
-def final_groups(
-    task: Task, settings: Settings, parameters: Pairs, seeds: Sequence[int], least: int
-) -> list[Sequence[int]]:
-    """The seeds in groups whose final sets, each in turn, take no more than `FINAL_BYTES`; at least so many each."""
-    plan = final_plan(task, settings, dict(parameters))
-    sets = [_final_set(task, settings, parameters, by, value) for by, value in plan]
-    largest = max(examples * _example_bytes(task, at) for at, examples, _ in sets)
-    size = max(least, FINAL_BYTES // largest)
-    return [seeds[start : start + size] for start in range(0, len(seeds), size)]
-
-
-def final_sets(
-    task: Task, settings: Settings, parameters: Pairs, seeds: Sequence[int], by: str, value: Value | None
-) -> tuple[Floats, Floats]:
-    """The sets of one entry of `final_plan`."""
-    at, examples, difficulty = _final_set(task, settings, parameters, by, value)
-    return _stacked(task, settings.task, "final", tuple(at.items()), seeds, examples, difficulty)

@@ -16,12 +16,12 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from cellbench.engines.engine import Refused
+from cellbench.engines import Refused
 from cellbench.errors import CellbenchError
-from cellbench.plugins import sources
-from cellbench.plugins.discovery import discover
-from cellbench.records.settings import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Source
-from cellbench.training.worker import task_of, work
+from cellbench.model import task_of
+from cellbench.plugins import registry, sources
+from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Source
+from cellbench.training.worker import work
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def _own_text() -> str:
 def _registered(kind: str, name: str) -> dict[str, str]:
     """Who provides a cell or a task, and a hash of its text."""
     try:
-        entry = discover_once().find(kind, name)
+        entry = registry().find(kind, name)
         texts = sources.of_entry(entry)
     except CellbenchError as error:
         return {f"the {kind} {name}": str(error)}
@@ -139,9 +139,6 @@ def _metadata(ask: Callable[[str], T | None], distribution: str) -> T | None:
         return None
 
 
-discover_once = lru_cache(maxsize=1)(discover)
-
-
 def _compiled(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> dict[str, str]:
     """The instruction set and the compiler; without one, that of the programs that were built elsewhere."""
     from cellbench.engines.lanes import build
@@ -158,9 +155,8 @@ def _compiled(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> dict[
 
 
 def _cached(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> str:
-    from cellbench.engines.choice import prepare
-    from cellbench.engines.optimizers import OPTIMIZERS
-    from cellbench.training.worker import blueprint_of
+    from cellbench.engines import OPTIMIZERS, prepare
+    from cellbench.model import blueprint_of
 
     try:
         made = [

@@ -5,26 +5,42 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import Engine, Floats, Replicas, Scores
-from cellbench.model.model import Blueprint, Model
-from cellbench.records.schedule import schedule
-from cellbench.records.settings import Chunk, CurvePoint, Evaluation, Outcome
+from cellbench.engines import Advanced, Engine, Floats, Scores
+from cellbench.model import Blueprint, Model
+from cellbench.records import Chunk, CurvePoint, Evaluation, Outcome
 from cellbench.task import Task
-from cellbench.training.data import TrainingData, evaluation_sets, final_groups, final_plan, final_sets
+from cellbench.training.data import EvaluationData, TrainingData
 from cellbench.training.stopping import Streaks, first_lost
 
+Mask = NDArray[np.bool_]
 Finals = dict[int, tuple[tuple[Evaluation, ...], float]]
 """A replica's place in its chunk -> its final evaluations, and its loss at the trained parameters."""
 
 
+@dataclass
+class Fitted:
+    """What training made of a chunk's replicas; each replica by its place in the chunk.
+
+    Attributes:
+        curves: the evaluations along the way.
+        solved_at: shape (replicas,): steps to solved, -1 if it was not.
+        lost_at: shape (replicas,): the step at which it diverged, -1 if it did not.
+        models: of each that did not diverge, the last step and the model then.
+    """
+
+    curves: list[list[CurvePoint]]
+    solved_at: NDArray[np.int64]
+    lost_at: NDArray[np.int64]
+    models: dict[int, tuple[int, Model]] = field(default_factory=dict)
+
+
 def initial_models(blueprint: Blueprint, chunk: Chunk) -> list[Model]:
-    """One model a replica, with the initial weights of its point and seed; learning rates share them."""
+    """Make one model per replica, with the initial weights of its point and seed; learning rates share them."""
     made: dict[int, Model] = {}
     point = chunk.point
     for replica in chunk.replicas:
@@ -37,145 +53,162 @@ def train(chunk: Chunk, task: Task, engine: Engine, blueprint: Blueprint) -> Ite
     """Train a chunk's replicas, and evaluate them.
 
     Yields:
-        One outcome a replica, as replicas end: solved (if they stop then) or diverged first, then the rest in order.
-        Fields about where and how long it ran are left to the caller.
+        One outcome per replica, in the chunk's order. Fields about where and how long it ran are left to the caller.
+    """
+    fitted = fit(chunk, task, engine, initial_models(blueprint, chunk))
+    return finish(chunk, task, engine, fitted)
+
+
+class _InTraining:
+    """The replicas of a chunk that are still in training.
+
+    Attributes:
+        rows: shape (replicas in training,): their places in the chunk.
+    """
+
+    def __init__(self, chunk: Chunk, engine: Engine, models: Sequence[Model], seeds: Sequence[int]) -> None:
+        self._models = models
+        self._replicas = engine.begin(models, [r.learning_rate for r in chunk.replicas])
+        self._which = np.array([seeds.index(r.seed) for r in chunk.replicas], np.int64)
+        self.rows = np.arange(len(chunk.replicas))
+
+    def advance(self, inputs: Floats, targets: Floats) -> Advanced:
+        """Train each through a block of steps."""
+        return self._replicas.advance(inputs, targets, self._which[self.rows])
+
+    def evaluate(self, inputs: Floats, targets: Floats) -> Scores:
+        """Score each."""
+        return self._replicas.evaluate(inputs, targets, self._which[self.rows])
+
+    def trained(self, chosen: Mask) -> Iterator[tuple[int, Model]]:
+        """Copy the models of some, as they are now.
+
+        Yields:
+            The place in the chunk, and the model.
+        """
+        if not chosen.any():
+            return
+        parameters = self._replicas.parameters()
+        for row in np.flatnonzero(chosen):
+            place = int(self.rows[row])
+            model = copy.deepcopy(self._models[place])
+            model.put(parameters[row])
+            yield place, model
+
+    def leave(self, leaving: Mask) -> None:
+        """Go on without some."""
+        if leaving.any():
+            rows = np.flatnonzero(~leaving)
+            if len(rows):
+                self._replicas.keep(rows.tolist())
+            self.rows = self.rows[rows]
+
+
+def fit(chunk: Chunk, task: Task, engine: Engine, models: Sequence[Model]) -> Fitted:
+    """Train a chunk's replicas to their end, and measure their learning curves.
+
+    Args:
+        chunk: what to train.
+        task: the task itself.
+        engine: made ready for the chunk's cell.
+        models: one per replica, at its initial weights.
     """
     settings, point = chunk.settings, chunk.point
-    models = initial_models(blueprint, chunk)
     seeds = sorted({r.seed for r in chunk.replicas})
-    seed_row = {seed: row for row, seed in enumerate(seeds)}
-    which = np.array([seed_row[r.seed] for r in chunk.replicas], np.int64)
-    alive = np.arange(len(chunk.replicas))
     data = TrainingData(task, settings.task, point.parameters, point.batch_size, seeds, settings.train.max_steps)
-    inputs, targets = evaluation_sets(task, settings, point.parameters, seeds)
-    replicas = engine.begin(models, [r.learning_rate for r in chunk.replicas])
-    streaks = Streaks(settings.solved, len(alive))
-    curves: list[list[CurvePoint]] = [[] for _ in chunk.replicas]
-    lost_at = np.full(len(alive), -1, np.int64)
-    ended: dict[int, tuple[int, Model]] = {}
-    """Replica -> its last step and its model then, for those that left early and are whole."""
+    inputs, targets = EvaluationData(task, settings, point.parameters).curve(seeds)
+    alive = _InTraining(chunk, engine, models, seeds)
+    count = len(chunk.replicas)
+    streaks = Streaks(settings.solved, count)
+    found = Fitted([[] for _ in range(count)], streaks.solved_at, np.full(count, -1, np.int64))
 
     step = 0
-    for evaluation in schedule(settings.evaluate.every, settings.evaluate.growth, settings.train.max_steps):
-        while step < evaluation and len(alive):
-            count, x, y = data.up_to(step, evaluation)
-            advanced = replicas.advance(x, y, which[alive])
+    for evaluation in settings.evaluate.steps(settings.train.max_steps):
+        # data come in blocks, which end where they must, not where evaluations are
+        while step < evaluation and len(alive.rows):
+            steps, x, y = data.up_to(step, evaluation)
+            advanced = alive.advance(x, y)
             lost = first_lost(advanced.losses, advanced.broke)
-            lost_at[alive[lost >= 0]] = step + 1 + lost[lost >= 0]
-            step += count
-            alive = _leave(replicas, alive, lost >= 0)
-        if not len(alive):
+            found.lost_at[alive.rows[lost >= 0]] = step + 1 + lost[lost >= 0]
+            step += steps
+            alive.leave(lost >= 0)
+        if not len(alive.rows):
             break
-        scores = replicas.evaluate(inputs, targets, which[alive])
+        scores = alive.evaluate(inputs, targets)
+        # a model may still be finite on the batch that it was trained on, and no longer here
         blown = ~np.isfinite(scores.loss)
-        lost_at[alive[blown]] = step
-        for member, loss, bit, sequence in zip(
-            alive, scores.loss, scores.bit_accuracy, scores.sequence_accuracy, strict=True
+        found.lost_at[alive.rows[blown]] = step
+        for row, loss, bit, sequence in zip(
+            alive.rows, scores.loss, scores.bit_accuracy, scores.sequence_accuracy, strict=True
         ):
-            curves[member].append(CurvePoint(step, float(loss), float(bit), float(sequence)))
-        streaks.see(alive, step, getattr(scores, settings.solved.metric))
-        leaving = blown.copy()
+            found.curves[row].append(CurvePoint(step, float(loss), float(bit), float(sequence)))
+        streaks.see(alive.rows, step, getattr(scores, settings.solved.metric))
+        leaving = blown
         if settings.train.stop_when_solved:
-            leaving |= streaks.solved_at[alive] >= 0
-            _keep_models(replicas, alive, leaving & ~blown, models, step, ended)
-        alive = _leave(replicas, alive, leaving)
-    if len(alive):
-        _keep_models(replicas, alive, np.ones(len(alive), bool), models, step, ended)
+            leaving = blown | (streaks.solved_at[alive.rows] >= 0)
+            found.models |= {place: (step, model) for place, model in alive.trained(leaving & ~blown)}
+        alive.leave(leaving)
+    if len(alive.rows):
+        everyone = np.ones(len(alive.rows), bool)
+        found.models |= {place: (step, model) for place, model in alive.trained(everyone)}
+    return found
 
+
+def finish(chunk: Chunk, task: Task, engine: Engine, fitted: Fitted) -> Iterator[Outcome]:
+    """Evaluate trained models, and sum up what became of each replica; see `train`."""
+    sets = EvaluationData(task, chunk.settings, chunk.point.parameters)
+    seeds = sorted({r.seed for r in chunk.replicas})
     finals: Finals = {}
     least = math.ceil(engine.padded * len(seeds) / len(chunk.replicas))
-    for group in final_groups(task, settings, point.parameters, seeds, least):
-        finals |= _final_evaluations(chunk, task, engine, ended, group)
+    for group in sets.groups(seeds, least):
+        finals |= _final_evaluations(chunk, engine, fitted, sets, group)
+    target_bits = task.length(dict(chunk.point.parameters)) * task.output_size
     for row, replica in enumerate(chunk.replicas):
-        outcome = _outcome(
-            replica.key, curves[row], int(streaks.solved_at[row]), int(lost_at[row]), chunk, inputs, task
-        )
-        if row in ended:
-            evaluations, final_loss = finals[row]
-            outcome = replace(outcome, final_step=ended[row][0])
+        lost_at, solved_at = int(fitted.lost_at[row]), int(fitted.solved_at[row])
+        solved = solved_at >= 0
+        examples = solved_at * chunk.point.batch_size if solved else None
+        if row in fitted.models:
+            final_step, (evaluations, final_loss) = fitted.models[row][0], finals[row]
         else:
-            plan = final_plan(task, settings, dict(point.parameters))
-            evaluations, final_loss = tuple(Evaluation(by, value, 0.0, 0.0) for by, value in plan), None
-        yield replace(
-            outcome,
-            evaluations=evaluations,
+            # it diverged, and what it would answer is nothing
+            final_step, final_loss = max(lost_at - 1, 0), None
+            evaluations = tuple(Evaluation(by, value, 0.0, 0.0) for by, value in sets.plan)
+        yield Outcome(
+            key=replica.key,
+            status="solved" if solved else "diverged" if lost_at >= 0 else "censored",
+            steps_to_solved=solved_at if solved else None,
+            examples_to_solved=examples,
+            target_bits_to_solved=None if examples is None else examples * target_bits,
+            final_step=final_step,
             final_loss=final_loss,
             final_bit_accuracy=evaluations[0].bit_accuracy,
             final_sequence_accuracy=evaluations[0].sequence_accuracy,
+            diverged_at=lost_at if lost_at >= 0 else None,
+            curve=tuple(fitted.curves[row]),
+            evaluations=evaluations,
             engine=engine.name,
             isa=engine.isa,
             compiler=engine.compiler,
         )
 
 
-def _outcome(
-    key: str, curve: Sequence[CurvePoint], solved_at: int, lost_at: int, chunk: Chunk, inputs: Floats, task: Task
-) -> Outcome:
-    """Status and steps of one replica."""
-    solved = solved_at >= 0
-    examples = solved_at * chunk.point.batch_size if solved else None
-    return Outcome(
-        key=key,
-        status="solved" if solved else "diverged" if lost_at >= 0 else "censored",
-        steps_to_solved=solved_at if solved else None,
-        examples_to_solved=examples,
-        target_bits_to_solved=None if examples is None else examples * inputs.shape[1] * task.output_size,
-        final_step=max(lost_at - 1, 0),
-        diverged_at=lost_at if lost_at >= 0 else None,
-        curve=tuple(curve),
-    )
-
-
-def _leave(replicas: Replicas, alive: NDArray[np.int64], leaving: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Let some replicas go; returns those that stay."""
-    if not leaving.any():
-        return alive
-    rows = np.flatnonzero(~leaving)
-    if len(rows):
-        replicas.keep(rows.tolist())
-    return alive[rows]
-
-
-def _keep_models(
-    replicas: Replicas,
-    alive: NDArray[np.int64],
-    leaving: NDArray[np.bool_],
-    models: Sequence[Model],
-    step: int,
-    ended: dict[int, tuple[int, Model]],
-) -> None:
-    """Put the parameters of those that leave into models of their own, for the final evaluation."""
-    if not leaving.any():
-        return
-    parameters = replicas.parameters()
-    for row in np.flatnonzero(leaving):
-        model = copy.deepcopy(models[alive[row]])
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.copy_(torch.from_numpy(parameters[row][name]))
-        ended[int(alive[row])] = (step, model)
-
-
 def _final_evaluations(
-    chunk: Chunk, task: Task, engine: Engine, ended: dict[int, tuple[int, Model]], seeds: Sequence[int]
+    chunk: Chunk, engine: Engine, fitted: Fitted, sets: EvaluationData, seeds: Sequence[int]
 ) -> Finals:
-    """Replica of one of these seeds -> its final evaluations, and its loss at the trained parameters."""
-    order = [row for row in sorted(ended) if chunk.replicas[row].seed in seeds]
+    """Evaluate the trained models of these seeds."""
+    order = [row for row in sorted(fitted.models) if chunk.replicas[row].seed in seeds]
     if not order:
         return {}
     which = np.array([seeds.index(chunk.replicas[row].seed) for row in order], np.int64)
-    replicas = engine.begin([ended[row][1] for row in order], [chunk.replicas[row].learning_rate for row in order])
-    parameters, settings = chunk.point.parameters, chunk.settings
-    plan = final_plan(task, settings, dict(parameters))
-    found: list[Scores] = []
-    for by, value in plan:
-        inputs, targets = final_sets(task, settings, parameters, seeds, by, value)
-        found.append(replicas.evaluate(inputs, targets, which))
+    replicas = engine.begin(
+        [fitted.models[row][1] for row in order], [chunk.replicas[row].learning_rate for row in order]
+    )
+    found = [replicas.evaluate(*sets.final(seeds, by, value), which) for by, value in sets.plan]
     return {
         row: (
             tuple(
                 Evaluation(by, value, _finite(s.bit_accuracy[i]), _finite(s.sequence_accuracy[i]))
-                for (by, value), s in zip(plan, found, strict=True)
+                for (by, value), s in zip(sets.plan, found, strict=True)
             ),
             float(found[0].loss[i]),
         )

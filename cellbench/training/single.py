@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-
-from cellbench.engines import reference
-from cellbench.engines.on_torch import scores_of
-from cellbench.engines.optimizers import OPTIMIZERS
+from cellbench.engines import OPTIMIZERS, reference
 from cellbench.errors import CellbenchError
-from cellbench.model.model import Blueprint, Model
-from cellbench.plugins.discovery import discover, load_factory
-from cellbench.records.schedule import schedule
-from cellbench.records.settings import CurvePoint
-from cellbench.streams import Stream
+from cellbench.model import Blueprint, Model
+from cellbench.plugins import discover, load_factory
+from cellbench.records import CellSpec, Chunk, CurvePoint, Evaluate, Final, Point, Replica, Settings, Solved, Train
 from cellbench.task import Task
-from cellbench.training.data import TrainingData
+from cellbench.training.loop import fit, initial_models
 
 
 @dataclass(frozen=True)
@@ -97,28 +91,18 @@ def train(
         factory, origin, tuple(sorted(options.items())), made.input_size, hidden_size, made.output_size,
         readout_hidden, learn_initial_state,
     )  # fmt: skip
-    model = blueprint.build(tuple(parameters.items()), batch_size, f"hidden {hidden_size}", seed)
     engine = reference.prepare(blueprint, optimizer=OPTIMIZERS[optimizer], clip_norm=clip_norm)
-    replicas = engine.begin([model], [learning_rate])
-    pairs, which = tuple(parameters.items()), np.zeros(1, np.int64)
-    data = TrainingData(made, task, pairs, batch_size, [seed], steps)
-    inputs, targets = made.batch(Stream("evaluation", task, pairs, seed, None, count=examples), examples, parameters)
-    curve, step = [], 0
-    for stop in schedule(5, 0.05, steps):
-        while step < stop:
-            count, x, y = data.up_to(step, stop)
-            if replicas.advance(x, y, which).broke[0] >= 0:
-                raise CellbenchError(f"train: diverged after step {step}; try a smaller learning rate")
-            step += count
-        _load(model, replicas.parameters()[0])
-        with torch.no_grad():
-            logits = model(torch.from_numpy(inputs))
-        loss, bit, sequence = scores_of(logits[None], torch.from_numpy(targets)[None])
-        curve.append(CurvePoint(step, float(loss[0]), float(bit[0]), float(sequence[0])))
-    return Trained(model, tuple(curve), made, dict(parameters))
-
-
-def _load(model: Model, values: dict[str, Any]) -> None:
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(torch.from_numpy(values[name]))
+    spec = CellSpec(origin, origin, origin, blueprint.options, learn_initial_state, readout_hidden)
+    settings = Settings(
+        task,
+        Train(steps, optimizer, clip_norm, stop_when_solved=False, timeout=math.inf),
+        Evaluate(5, 0.05, examples),
+        Solved("sequence_accuracy", 0.99, 2),
+        Final(examples, (), difficulty=False),
+    )
+    point = Point(tuple(parameters.items()), batch_size, f"hidden {hidden_size}")
+    chunk = Chunk(spec, point, hidden_size, settings, "reference", (Replica("", seed, learning_rate),))
+    fitted = fit(chunk, made, engine, initial_models(blueprint, chunk))
+    if not fitted.models:
+        raise CellbenchError(f"train: diverged at step {fitted.lost_at[0]}; try a smaller learning rate")
+    return Trained(fitted.models[0][1], tuple(fitted.curves[0]), made, dict(parameters))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.records.settings import Solved
+from cellbench.records import Solved
 
 DIVERGED_LOSS = 1e4
 """Nats a bit. A coin's loss is 0.69; a model this far off is lost whether or not its numbers are still finite."""

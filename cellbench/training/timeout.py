@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import CodeType, FrameType
 
-from cellbench.plugins.contained import Timeout
+from cellbench.plugins import Timeout
 
 _LOOK = 1.0
 """Seconds between looks at what is being interrupted, or is not yet because it imports."""

@@ -12,52 +12,13 @@ from functools import lru_cache
 
 import torch
 
-from cellbench.engines.choice import prepare
-from cellbench.engines.engine import Engine, Refused
-from cellbench.engines.optimizers import OPTIMIZERS
+from cellbench.engines import OPTIMIZERS, Engine, Refused, prepare
 from cellbench.errors import CellError
-from cellbench.model.model import Blueprint
-from cellbench.plugins import sources
-from cellbench.plugins.contained import Timeout, contained
-from cellbench.plugins.discovery import Registry, discover, load_factory
-from cellbench.records.settings import CellSpec, Chunk, Outcome
-from cellbench.task import Task
+from cellbench.model import Blueprint, blueprint_of, task_of
+from cellbench.plugins import Timeout, contained
+from cellbench.records import CellSpec, Chunk, Outcome
 from cellbench.training.loop import train
 from cellbench.training.timeout import limit
-
-
-@lru_cache(maxsize=1)
-def _registry() -> Registry:
-    return discover()
-
-
-@lru_cache(maxsize=8)
-def task_of(name: str) -> Task:
-    """The registered task, made once a process."""
-    task: Task = load_factory(_registry().find("task", name))()
-    return task
-
-
-def blueprint_of(cell: CellSpec, hidden_size: int, task: Task) -> Blueprint:
-    """How the cell's model is made.
-
-    Raises:
-        CellError, PluginError: the factory cannot be loaded.
-    """
-    if cell.from_file:
-        factory = sources.load(cell.sources, cell.factory.rpartition(":")[2])
-    else:
-        factory = load_factory(_registry().find("cell", cell.name))
-    return Blueprint(
-        factory=factory,
-        origin=cell.factory,
-        options=cell.options,
-        input_size=task.input_size,
-        hidden_size=hidden_size,
-        output_size=task.output_size,
-        readout_hidden=cell.readout_hidden,
-        learn_initial_state=cell.learn_initial_state,
-    )
 
 
 @lru_cache(maxsize=64)

@@ -10,15 +10,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import Advanced, Floats, Refused, RefusedOnce, Scores
+from cellbench.engines.engine import Advanced, Engine, Floats, Refused, RefusedOnce, Scores
 from cellbench.engines.lanes import build, cache
 from cellbench.engines.lanes.cache import Cache, Entry
 from cellbench.engines.lanes.graph.tape import tape
-from cellbench.engines.lanes.program import Program, Rule, State, aligned
+from cellbench.engines.lanes.program import Program, Rows, Rule, aligned
 from cellbench.engines.lanes.proof import prove
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellbenchError
-from cellbench.model.model import Blueprint, Model
+from cellbench.model import Blueprint, Model
 
 WIDTH = 64
 """Replicas of a chunk. Any number is as fast; more share a seed's data, fewer lose less when a worker is killed."""
@@ -55,14 +55,14 @@ class LaneEngine:
         slots = aligned(len(models), self._slots * entry.trained_row)
         rates = np.array(learning_rates, dtype=np.float64)
         shapes = [(name, tuple(p.shape)) for name, p in models[0].named_parameters()] if models else []
-        return LaneReplicas(self.program, self._rule, State(weights, slots, rates), shapes)
+        return LaneReplicas(self.program, self._rule, Rows(weights, slots, rates), shapes)
 
 
 class LaneReplicas:
     """Replicas in training; see `cellbench.engines.engine.Replicas`."""
 
     def __init__(
-        self, program: Program, rule: Rule, state: State, shapes: Sequence[tuple[str, tuple[int, ...]]]
+        self, program: Program, rule: Rule, state: Rows, shapes: Sequence[tuple[str, tuple[int, ...]]]
     ) -> None:
         self._program = program
         self._rule = rule
@@ -238,3 +238,33 @@ def _remember(place: Cache, name: str | None, entry: Entry) -> None:
 
 def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, isa: str | None = None) -> Engine:
+    """The engine for one model: from the cache in milliseconds, else built in a second or two.
+
+    Args:
+        blueprint: the model's structure.
+        optimizer, clip_norm: how it is trained; the compiled program serves all of them.
+        isa: an instruction set other than this processor's widest (or that of CELLBENCH_ISA).
+
+    Raises:
+        Refused: in one line, what stands in the way.
+    """
+    program, chosen = program_for(blueprint, isa)
+    if program is None:
+        raise Refused(f"this processor has no {chosen.name}")
+    return LaneEngine(program, str(chosen), optimizer, clip_norm)
+
+
+def build_ahead(blueprint: Blueprint, *, isa: str | None = None) -> str:
+    """Compile a cell into the cache, possibly for another processor than this one.
+
+    Returns:
+        What was built: the instruction set and the compiler, or that it was there already.
+
+    Raises:
+        Refused: in one line, what stands in the way.
+    """
+    program, chosen = program_for(blueprint, isa)
+    return f"{chosen}, {'proved' if program is not None else 'to be proved where it runs'}"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cellbench.engines.engine import Floats, Scores
 from cellbench.engines.lanes.cache import Entry
 from cellbench.engines.lanes.graph.tensors import tensors_of
-from cellbench.model.model import Model
+from cellbench.model import Model
 
 _ALIGNMENT = 64
 _LONG, _DOUBLE, _POINTER = ctypes.c_long, ctypes.c_double, ctypes.c_void_p
@@ -177,7 +177,7 @@ class _State:
         return _State(weights, slots, np.ascontiguousarray(self.rates[rows]))
 
 
-State = _State
+Rows = _State
 
 
 def _floats(array: NDArray[Any]) -> Floats:

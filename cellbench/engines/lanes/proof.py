@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from cellbench.engines.engine import Refused, RefusedOnce
 from cellbench.engines.lanes.program import Program
-from cellbench.model.model import Blueprint, Model, double_precision, loss
+from cellbench.model import Blueprint, Model, double_precision, loss
 
 BATCHES, STEPS = (5, 19), 4
 """With any number of lanes, one of them ends in a single vector, and one has two side by side."""

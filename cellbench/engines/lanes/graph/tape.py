@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cellbench.model.model import Model, loss
+from cellbench.model import Model, loss
 
 
 def tape(model: Model, inputs: int, *, batch: int, steps: int = 2) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cellbench.engines.engine import Refused
-from cellbench.model.model import Model
+from cellbench.model import Model
 
 
 @dataclass(frozen=True)

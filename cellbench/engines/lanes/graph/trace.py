@@ -37,7 +37,7 @@ from cellbench.engines.lanes.graph.graphs import (
     told,
 )
 from cellbench.engines.lanes.graph.tensors import Tensors, tensors_of
-from cellbench.model.model import Model
+from cellbench.model import Model
 
 _SHAPING = ("t", "transpose", "permute", "view", "unsqueeze", "squeeze", "expand", "alias")
 _CUTTING = ("slice", "select", "split", "split_with_sizes", "unbind", "getitem")

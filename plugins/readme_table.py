@@ -1,6 +1,6 @@
 """A table of all checks of all cells of a plugin, for its README.
 
-    python -m cellbench.conformance cellbench-modern --write README.md
+    python plugins/readme_table.py cellbench-modern --write plugins/cellbench-modern/README.md
 
 writes it between the lines `<!-- results -->` and `<!-- end of results -->` of that file; without `--write` it is
 printed.
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
+from cellbench import plugins
 from cellbench.conformance import Subject
 from cellbench.conformance.report import Report, report
-from cellbench.plugins import discovery as plugins
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
@@ -61,7 +61,7 @@ def table(distribution: str) -> str:
 
 def main() -> None:
     """Parse, make the table, print or write it."""
-    parser = argparse.ArgumentParser(prog="python -m cellbench.conformance", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("distribution", help="such as cellbench-modern")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put it between the marks in this file")
     arguments = parser.parse_args()

@@ -1,0 +1,200 @@
+"""What pydantic cannot know: cells, tasks, labels, the task's own keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from cellbench.errors import CellbenchError, Fault
+from cellbench.experiment.document import Document, Path_, key
+from cellbench.experiment.sections import FinalKeys, Keys
+from cellbench.plugins import Registry, contained, load_factory, sources
+from cellbench.records import CellSpec, Evaluate, pairs
+from cellbench.task import Task
+from cellbench.wording import did_you_mean, short
+
+MOST_REPLICAS = 10_000_000
+
+
+class Checks:
+    """What pydantic cannot know: cells, tasks, labels, the task's own keys. Works on data of any shape."""
+
+    def __init__(self, document: Document, folder: Path, registry: Registry, faults: list[Fault]) -> None:
+        self.document, self.folder, self.registry, self.faults = document, folder, registry, faults
+        self.data: Mapping[str, Any] = document.data
+
+    def add(self, path: Path_, message: str) -> None:
+        self.faults.append(Fault(self.document.place(path), key(path), message))
+
+    def task(self) -> Task | None:
+        name = self.data.get("task", "binary_addition")
+        if not isinstance(name, str):
+            return None
+        try:
+            with contained():
+                task = load_factory(self.registry.find("task", name))()
+        except CellbenchError as error:
+            self.add(("task",), str(error))
+            return None
+        except Exception as error:
+            provider = self.registry.find("task", name).provider
+            self.add(("task",), f"{name} (from {provider}): making it raised {type(error).__name__}: {error}")
+            return None
+        if not isinstance(task, Task):
+            self.add(("task",), f"{name}: its factory returned {type(task).__name__}, not a cellbench.Task")
+            return None
+        return task
+
+    def cells(self) -> list[CellSpec]:
+        cells = self.data.get("cells")
+        specs: list[CellSpec] = []
+        labels: dict[str, Path_] = {}
+        for i, cell in enumerate(cells if isinstance(cells, list) else []):
+            keys: Mapping[str, Any] = {"name": cell} if isinstance(cell, str) else cell
+            if not isinstance(keys, Mapping) or not isinstance(keys.get("name"), str):
+                continue
+            path: Path_ = ("cells", i)
+            label = keys.get("label") or keys["name"]
+            if not isinstance(label, str):
+                continue
+            if not label.isprintable():
+                self.add((*path, "label"), f"the label {short(label)} holds characters that cannot be printed")
+            if label in labels:
+                self.add(path, f"the label {label!r} stands twice; give one of them another `label`")
+            labels[label] = path
+            spec = self._spec(label, keys, path)
+            if spec is not None:
+                specs.append(spec)
+        baseline = self.data.get("baseline")
+        if isinstance(baseline, str) and labels and baseline not in labels:
+            self.add(("baseline",), f"{short(baseline)} is no label. {did_you_mean(baseline, list(labels))}")
+        return specs
+
+    def _spec(self, label: str, keys: Mapping[str, Any], path: Path_) -> CellSpec | None:
+        options = keys.get("options", {})
+        options = options if isinstance(options, Mapping) else {}
+        readout = keys.get("readout")
+        hidden = readout.get("hidden") if isinstance(readout, Mapping) else None
+        common = {
+            "label": label,
+            "name": keys["name"],
+            "learn_initial_state": keys.get("learn_initial_state") is True,
+            "readout_hidden": hidden if isinstance(hidden, int) else None,
+        }
+        factory = keys.get("factory")
+        try:
+            if isinstance(factory, str):
+                file, colon, attribute = factory.rpartition(":")
+                if not colon or not file or not attribute.isidentifier():
+                    self.add((*path, "factory"), f"{short(factory)} must be FILE:CLASS, such as ./mycell.py:MyCell")
+                    return None
+                target = (self.folder / file).resolve()
+                if not target.is_file():
+                    self.add((*path, "factory"), f"no such file: {target}")
+                    return None
+                texts = sources.of_file(target)
+                sources.load(texts, attribute)
+                return CellSpec(
+                    factory=f"{target.name}:{attribute}",
+                    options=pairs(options.items()),
+                    sources=texts,
+                    from_file=True,
+                    provider=str(target),
+                    **common,
+                )
+            entry = self.registry.find("cell", keys["name"])
+            return CellSpec(
+                factory=entry.factory_name,
+                options=pairs({**entry.defaults, **options}.items()),
+                sources=sources.of_entry(entry),
+                provider=entry.provider,
+                **common,
+            )
+        except CellbenchError as error:
+            self.add((*path, "factory" if isinstance(factory, str) else "name"), str(error))
+        except (OSError, UnicodeDecodeError) as error:
+            self.add((*path, "factory"), f"cannot be read: {error}")
+        return None
+
+    def grid(self, task: Task | None) -> None:
+        grid = self.data.get("grid")
+        if not isinstance(grid, Mapping):
+            return
+        if task is None:
+            return
+        known = [*task.parameters, "batch_size", "hidden_size", "parameter_budget"]
+        for name in grid:
+            if name not in known:
+                hint = did_you_mean(str(name), known)
+                self.add(("grid", name), f"the task {self.data.get('task', 'binary_addition')} has no such key. {hint}")
+        for name in (*task.parameters, "batch_size"):
+            if name not in grid:
+                self.add(("grid",), f"{name} is missing: give a list of values")
+        sizes = [name for name in ("hidden_size", "parameter_budget") if name in grid]
+        if len(sizes) != 1:
+            what = (
+                "both hidden_size and parameter_budget are given"
+                if sizes
+                else "neither hidden_size nor parameter_budget"
+            )
+            self.add(("grid",), f"{what}; give one of the two")
+        for name, values in grid.items():
+            if name in known:
+                self._values(("grid", name), values, task)
+
+    def _values(self, path: Path_, values: object, task: Task, *, may_be_empty: bool = False) -> None:
+        """A list of distinct values of a task's parameter or of a size."""
+        name = str(path[-1])
+        items = values if isinstance(values, list) else [values]
+        if not items and not may_be_empty:
+            self.add(path, "is empty, expected at least one value")
+        for i, value in enumerate(items):
+            at = (*path, i) if isinstance(values, list) else path
+            if name in task.parameters:
+                try:
+                    task.check_parameter(name, value)
+                except ValueError as error:
+                    self.add(at, f"is {short(value)}: {error}")
+                    continue
+            elif isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**6:
+                self.add(at, f"is {short(value)}, expected a whole number from 1 to 1000000")
+                continue
+            if value in items[:i]:
+                self.add(at, f"{short(value)} stands twice")
+
+    def amount(self, keys: Keys) -> None:
+        """What memory could not hold is refused before anything is planned."""
+        try:
+            Evaluate(**keys.evaluate.model_dump()).steps(keys.train.max_steps)
+        except ValueError as error:
+            self.add(("evaluate",), str(error))
+        replicas = len(keys.cells) * len(keys.seeds) * len(keys.learning_rate) * prod(map(len, keys.grid.values()))
+        if replicas > MOST_REPLICAS:
+            self.add(
+                (), f"plans {replicas:,} replicas, more than {MOST_REPLICAS:,}: divide it into several experiments"
+            )
+
+    def distinct(self, name: str, values: Sequence[float]) -> None:
+        seen: set[float] = set()
+        for i, value in enumerate(values):
+            if value in seen:
+                self.add((name, i), f"{value!r} stands twice")
+            seen.add(value)
+
+    def final(self, task: Task | None) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+        final = self.data.get("final", {})
+        if task is None or not isinstance(final, Mapping):
+            return ()
+        values: dict[str, tuple[Any, ...]] = {k: tuple(v) for k, v in task.final.items()}
+        for name, given in final.items():
+            if name in FinalKeys.model_fields:
+                continue
+            if name not in task.parameters:
+                known = [*FinalKeys.model_fields, *task.parameters]
+                self.add(("final", name), f"no such key. {did_you_mean(str(name), known)}")
+                continue
+            self._values(("final", name), given, task, may_be_empty=True)
+            values[name] = tuple(given) if isinstance(given, list) else (given,)
+        return tuple((name, v) for name, v in values.items() if v)

@@ -1,0 +1,82 @@
+"""pydantic's complaints in our words: what was wrong, where, and what was expected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from cellbench.errors import Fault
+from cellbench.experiment.document import Document, Path_, key
+from cellbench.experiment.sections import (
+    CellKeys,
+    EvaluateKeys,
+    FinalKeys,
+    Keys,
+    ReadoutKeys,
+    ReportKeys,
+    SolvedKeys,
+    TrainKeys,
+)
+from cellbench.wording import did_you_mean, short
+
+_MODELS: Mapping[str, type[BaseModel]] = {
+    "train": TrainKeys,
+    "evaluate": EvaluateKeys,
+    "solved": SolvedKeys,
+    "final": FinalKeys,
+    "report": ReportKeys,
+    "readout": ReadoutKeys,
+}
+
+
+def _known_keys(path: Path_) -> Mapping[str, FieldInfo]:
+    """The keys that may stand beside the last of a path."""
+    if len(path) == 1:
+        return Keys.model_fields
+    if path[0] == "cells":
+        return ReadoutKeys.model_fields if "readout" in path[:-1] else CellKeys.model_fields
+    return _MODELS[str(path[0])].model_fields if path[0] in _MODELS else {}
+
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+}
+
+
+def fault(document: Document, details: ErrorDetails) -> Fault:
+    path: Path_ = tuple(p for p in details["loc"] if not (isinstance(p, str) and p.startswith(("function-", "is-"))))
+    kind, found, context = details["type"], details.get("input"), details.get("ctx", {})
+    if kind == "extra_forbidden":
+        message = f"no such key. {did_you_mean(str(path[-1]), list(_known_keys(path)))}"
+    elif kind == "missing":
+        message = "is missing; it must be given"
+    elif kind in _EXPECTED:
+        message = f"is {short(found)}, expected {_EXPECTED[kind]}"
+    elif kind == "literal_error":
+        options = re.findall(r"'([^']+)'", str(context.get("expected", "")))
+        message = f"is {short(found)}. {did_you_mean(str(found), options)}"
+    elif kind == "string_pattern_mismatch":
+        message = (
+            f"is {short(found)}; a name is made of letters, digits, '.', '_', '+' and '-', at most 100, "
+            "and starts with a letter or digit (it names the results folder)"
+        )
+    elif kind in ("too_short", "string_too_short"):
+        message = "is empty, expected at least one"
+    elif kind == "value_error":
+        message = f"is {short(found)}: {context.get('error')}"
+    else:
+        message = f"is {short(found)}: {details['msg'].replace('Input should be', 'must be')}"
+    return Fault(document.place(path), key(path), message)

@@ -1,0 +1,147 @@
+"""How a model is made: from a cell's name or text to its initial weights."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from cellbench import streams
+from cellbench.errors import CellError
+from cellbench.model.model import Model
+from cellbench.plugins import contained, load_factory, registry, sources
+from cellbench.records import CellSpec
+from cellbench.task import Task
+
+
+@contextmanager
+def seeded(*axes: streams.Axis) -> Iterator[None]:
+    """Torch's, numpy's and Python's global generators seeded from a name, and put back afterwards.
+
+    A cell's factory draws its weights from whichever it likes.
+    """
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    number = streams.seed(*axes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number)
+        np.random.seed(number % 2**32)
+        random.seed(number)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Within this block, tensors made without saying of which type are float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """All that a model's structure depends on.
+
+    Attributes:
+        factory: makes the cell from (input_size, hidden_size, **options).
+        origin: how the cell is called in messages and in the name of its random stream: its factory, as text.
+        options: passed to the factory, as sorted pairs.
+        input_size, hidden_size, output_size: features in, units, bits out a step.
+        readout_hidden: units of the layer before the readout, or None.
+        learn_initial_state: whether the initial state is trained.
+    """
+
+    factory: Callable[..., Any]
+    origin: str
+    options: tuple[tuple[str, Any], ...]
+    input_size: int
+    hidden_size: int
+    output_size: int
+    readout_hidden: int | None = None
+    learn_initial_state: bool = False
+
+    def build(self, *axes: streams.Axis) -> Model:
+        """A model with the initial weights that belong to these axes (the point and the seed).
+
+        Raises:
+            CellError: the factory or the initial state raises, or it does not return a torch module.
+        """
+        name: tuple[streams.Axis, ...] = ("weights", self.origin, _frozen(self.options), *axes)
+        try:
+            with contained(), seeded(*name, "cell"):
+                cell = self.factory(self.input_size, self.hidden_size, **dict(self.options))
+        except Exception as error:
+            raise CellError(
+                f"{self.origin}: making the cell with input_size={self.input_size}, hidden_size={self.hidden_size}, "
+                f"options {dict(self.options)} raised {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(cell, nn.Module):
+            raise CellError(f"{self.origin}: the factory returned {type(cell).__name__}, not a torch.nn.Module")
+        if not hasattr(cell, "initial_state"):
+            raise CellError(
+                f"{self.origin}: {type(cell).__name__} has no initial_state(batch_size). "
+                "Subclass cellbench.Cell, or wrap a module of torch's convention in cellbench.TorchCell"
+            )
+        try:
+            with contained(), seeded(*name, "readout"):
+                return Model(
+                    cell,
+                    self.output_size,
+                    readout_hidden=self.readout_hidden,
+                    learn_initial_state=self.learn_initial_state,
+                )
+        except Exception as error:
+            raise CellError(
+                f"{self.origin}: making its initial state and readout raised {type(error).__name__}: {error}"
+            ) from error
+
+
+def _frozen(value: Any) -> streams.Axis:
+    """Options as an axis of a stream's name."""
+    if isinstance(value, dict):
+        return tuple((str(k), _frozen(v)) for k, v in sorted(value.items()))
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(v) for v in value)
+    return value if isinstance(value, str | int | float) or value is None else repr(value)
+
+
+@lru_cache(maxsize=8)
+def task_of(name: str) -> Task:
+    """The registered task, made once a process."""
+    task: Task = load_factory(registry().find("task", name))()
+    return task
+
+
+def blueprint_of(cell: CellSpec, hidden_size: int, task: Task) -> Blueprint:
+    """How the cell's model is made.
+
+    Raises:
+        CellError, PluginError: the factory cannot be loaded.
+    """
+    if cell.from_file:
+        factory = sources.load(cell.sources, cell.factory.rpartition(":")[2])
+    else:
+        factory = load_factory(registry().find("cell", cell.name))
+    return Blueprint(
+        factory=factory,
+        origin=cell.factory,
+        options=cell.options,
+        input_size=task.input_size,
+        hidden_size=hidden_size,
+        output_size=task.output_size,
+        readout_hidden=cell.readout_hidden,
+        learn_initial_state=cell.learn_initial_state,
+    )

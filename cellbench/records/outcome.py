@@ -1,0 +1,89 @@
+"""What became of a replica."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cellbench.records.settings import Value
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One evaluation of the learning curve: loss in nats a bit, accuracies as shares."""
+
+    step: int
+    loss: float
+    bit_accuracy: float
+    sequence_accuracy: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One final evaluation.
+
+    Attributes:
+        by: empty at the trained parameters, else a task parameter's name or the task's difficulty.
+        value: of it; None where `by` is empty.
+        bit_accuracy, sequence_accuracy: shares.
+    """
+
+    by: str
+    value: Value | None
+    bit_accuracy: float
+    sequence_accuracy: float
+
+
+Status = Literal["solved", "censored", "diverged", "failed"]
+
+
+Cause = Literal["", "cell", "machine"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one replica. Every planned replica ends in exactly one.
+
+    Attributes:
+        key: the replica's.
+        status: `solved`; `censored`: not solved within max_steps; `diverged`: went non-finite unsolved; `failed`.
+        cause: of `failed`: `cell` (the cell's code raised; counts as never solved), or `machine` (killed, timed out,
+            out of memory; missing from the statistics by name, tried again by the next run).
+        steps_to_solved: the first of the `hold` evaluations; None if not solved.
+        examples_to_solved, target_bits_to_solved: seen in training by then.
+        final_step: the last update.
+        final_loss, final_bit_accuracy, final_sequence_accuracy: of the final evaluation at the trained parameters; the
+            accuracies are 0 for one that diverged.
+        diverged_at: the step whose loss or gradient was not finite, or whose loss exceeded the bound; may be filled for
+            a solved replica too.
+        curve, evaluations: in order.
+        engine, isa, compiler: what the bits depend on beside the key.
+        seconds: of training and evaluating this replica's chunk, divided by its replicas.
+        started, finished: UTC, ISO 8601.
+        host, worker, attempt: where it ran.
+        traceback: of a failure.
+    """
+
+    key: str
+    status: Status
+    cause: Cause = ""
+    steps_to_solved: int | None = None
+    examples_to_solved: int | None = None
+    target_bits_to_solved: int | None = None
+    final_step: int = 0
+    final_loss: float | None = None
+    final_bit_accuracy: float | None = None
+    final_sequence_accuracy: float | None = None
+    diverged_at: int | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
+    engine: str = ""
+    isa: str = ""
+    compiler: str = ""
+    seconds: float = 0.0
+    started: str = ""
+    finished: str = ""
+    host: str = ""
+    worker: str = ""
+    attempt: int = 1
+    traceback: str = ""

@@ -1,0 +1,71 @@
+"""What is to be trained: replicas, planned at a point, cut into chunks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cellbench.records.key import ReplicaKey
+from cellbench.records.settings import CellSpec, Point, Settings
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One model to train: a cell at a point, with a seed and a learning rate."""
+
+    key: str
+    seed: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A cell at a size, measured: hidden size, parameters, numbers of state, multiply-adds a step.
+
+    A cell that cannot be made, or whose first step raises, has no sizes; `broken` says why, in one line. Its replicas
+    are planned all the same, and end as failed.
+    """
+
+    hidden_size: int
+    parameters: int | None
+    state: int | None
+    multiply_adds: int | None
+    broken: str = ""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell at a point with its replicas, seeds outermost.
+
+    Attributes:
+        cell, point, fit: what is planned.
+        key: the replicas' key, but for the seed and the learning rate.
+        replicas: in order.
+    """
+
+    cell: CellSpec
+    point: Point
+    fit: Fit
+    key: ReplicaKey
+    replicas: tuple[Replica, ...]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Replicas of one cell at one point, trained together by one worker.
+
+    Attributes:
+        cell, point, hidden_size, settings: what they share.
+        engine: `lanes`, `stack` or `reference`.
+        replicas: in the order of the plan.
+        attempt: 1, or more after a machine's fault.
+        cost: a rough guess of its seconds, for the order of chunks and the time left.
+    """
+
+    cell: CellSpec
+    point: Point
+    hidden_size: int
+    settings: Settings
+    engine: str
+    replicas: tuple[Replica, ...]
+    attempt: int = 1
+    cost: float = 0.0

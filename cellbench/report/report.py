@@ -1,0 +1,98 @@
+"""A report whole: everything that its files lay out, and the writing of each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cellbench.report import csv, latex, tables
+from cellbench.report.files import write_text
+from cellbench.report.tables import failures
+from cellbench.summary import Design, Summary
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the report's files lay out.
+
+    Attributes:
+        runs: one row a planned replica.
+        curves: one row an evaluation of a learning curve.
+        design, summary: what was planned, and every number derived.
+        experiment: the store's last experiment: resolved, facts, environment.
+        unplanned: outcomes in the store that this experiment does not plan.
+    """
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    design: Design
+    summary: Summary
+    experiment: dict[str, Any]
+    unplanned: int
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The task's grid parameters."""
+        return tuple(self.experiment["facts"]["axes"])
+
+
+def tables_of(found: Report, folder: Path) -> None:
+    """Write what needs no drawing: CSV, Markdown, LaTeX and failures.txt."""
+    parameters = found.parameters
+    csv.write(csv.select(found.runs, csv.RUNS, parameters), folder / "runs.csv")
+    csv.write(csv.select(found.curves, csv.CURVES, parameters), folder / "curves.csv")
+    csv.write(found.summary.accuracy, folder / "accuracy.csv")
+    csv.write(found.summary.cells, folder / "summary.csv")
+    csv.write(found.summary.comparisons, folder / "comparisons.csv")
+    write_text(folder / "summary.md", tables.markdown(found.summary, found.design))
+    write_text(folder / "summary.tex", latex.latex(found.summary, found.design))
+    said = failures(found.runs)
+    if said:
+        write_text(folder / "failures.txt", said)
+    else:
+        (folder / "failures.txt").unlink(missing_ok=True)
+
+
+@contextmanager
+def draw(found: Report, folder: Path, processes: int, form: str = "png") -> Iterator[None]:
+    """Make report.html and the files in charts/; other processes draw while the block goes on."""
+    from cellbench.report.drawing import Pictures
+
+    with Pictures(processes) as pictures:
+        # altair takes a while to import, and tables do not need it
+        from cellbench.report import charts, page
+        from cellbench.summary.figures import Figures
+
+        figures = Figures(found.summary, found.runs, found.curves, found.experiment["facts"]["reference_accuracies"])
+        drawn = charts.all_figures(figures)
+        charts.write(figures, drawn, folder / "charts", pictures, form)
+        yield
+        write_text(folder / "report.html", page.html(figures, drawn, found.experiment, failures(found.runs)))
+
+
+def publish(found: Report, folder: Path, *, processes: int, charts: bool = True, form: str = "png") -> None:
+    """Write every file of a report.
+
+    Args:
+        found: what is laid out.
+        folder: where the files go.
+        processes: how many draw side by side.
+        charts: whether the page and the charts are wanted, which take most of the time.
+        form: of the files in charts/, `png` or `svg`.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    with draw(found, folder, processes, form) if charts else nullcontext():
+        tables_of(found, folder)
+
+
+FILES = (
+    "runs.csv", "curves.csv", "accuracy.csv", "summary.csv", "comparisons.csv", "summary.md", "summary.tex",
+    "failures.txt", "report.html",
+)  # fmt: skip
