@@ -189,11 +189,12 @@ DOORS = {
     "results": {"seal", "several"},
     "store": {"frames", "merge", "replica"},
     "cells": {"lstm"},
+    "tasks": {"binary_addition"},
     "report": {"csv", "files", "tables"},
     "statistics": {"arrays", "comparison", "intervals", "learning_rate", "survival"},
     "summary": {"design", "figures", "words"},
     "terminal": {"output", "progress"},
-    "training": {"fingerprint", "single", "worker"},
+    "training": {"fingerprint", "loop", "single", "worker"},
 }
 
 

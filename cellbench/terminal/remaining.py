@@ -81,7 +81,9 @@ class Pace:
         if not self._rows or at <= 0:
             return None
         rows, seconds = np.array(self._rows), np.array(self._seconds)
-        weights, _ = nnls(rows, seconds)
+        # each feature to one scale: where few chunks are done, and several features explain them, the cost comes first
+        scales = np.linalg.norm(rows, axis=0)
+        weights = nnls(rows / scales, seconds)[0] / scales
         scale = seconds.sum() / float((rows @ weights).sum())
 
         def expected(place: Place, row: NDArray[np.float64]) -> float:
