@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from cellbench.report import csv, tables
 from cellbench.results import results
 from cellbench.summary import Design, Summary, summarise
-from tests.made import curves, experiment
+from tests.helpers.reports import curves, experiment
 
 LIMIT = 15.0
 """Seconds that the summary may take."""

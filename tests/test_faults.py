@@ -30,9 +30,9 @@ from cellbench.running import run as run_experiment
 from cellbench.running.runner import PRELOAD
 from cellbench.store.schema import VERSION
 from tests.conftest import TINY, missing
-from tests.test_dask import scheduler, worker
-from tests.test_merge import go
-from tests.test_run import stored
+from tests.executors.test_dask import scheduler, worker
+from tests.running.test_runner import stored
+from tests.store.test_merge import go
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

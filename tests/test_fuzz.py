@@ -29,7 +29,7 @@ from cellbench.running import run as run_experiment
 from cellbench.running.verify import verify
 from cellbench.store.merge import merge
 from tests.conftest import TINY, Command, reseal
-from tests.test_run import MINE
+from tests.running.test_runner import MINE
 
 MANY = int(os.environ.get("CELLBENCH_FUZZ", "10000"))
 REGISTRY = discover()

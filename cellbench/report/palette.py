@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Chosen by search: with black in front, the least distance between any two of them, seen with normal, red-blind,
-# green-blind or blue-blind eyes, is as great as contrast with the ground allows; tests/test_report_charts.py measures.
+# green-blind or blue-blind eyes, is as great as contrast with the ground allows; tests/report/test_charts.py measures.
 LIGHT = ("#1A1A1A", "#0072B2", "#D55E00", "#8C1AFF", "#D7758D", "#5E3308", "#800060", "#0B2C8E")
 DARK = ("#F2F2F2", "#56B4E9", "#E8761A", "#9933FF", "#F5BF89", "#22774C", "#B23492", "#A339C6")
 SHAPES = (

@@ -5,9 +5,10 @@
 - `kernel`: code of its own, written through a `Body`.
 
 Pointwise operations stand below, views in `views`, kernels in `kernels`, matrix products in `products`.
-To add an operation, add one entry and one case to tests/test_lanes_operations.py. Names are those of ATen without the
-overload, after torch's core decompositions; functions starting with `v` are defined in lanes.h for a vector of lanes
-(`vf`, truth values `vi`) and for a single float. What only moves elements about is an entry of `kernels.MOVES`.
+To add an operation, add one entry and one case to tests/engines/lanes/test_operations.py. Names are those of ATen
+without the overload, after torch's core decompositions; functions starting with `v` are defined in lanes.h for a vector
+of lanes (`vf`, truth values `vi`) and for a single float. What only moves elements about is an entry of
+`kernels.MOVES`.
 """
 
 from __future__ import annotations

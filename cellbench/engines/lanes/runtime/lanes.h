@@ -1,5 +1,5 @@
 // One vector of lanes: each lane is one example of the batch. Functions on vectors, as near to the true value as
-// tests/test_lanes_functions.py says, with the same for single floats (what depends on parameters only).
+// tests/engines/lanes/test_functions.py says, with the same for single floats (what depends on parameters only).
 #pragma once
 #include <math.h>
 #include <stdint.h>
