@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import cellbench
-from tests.conftest import Command
+from tests.helpers.commands import Command
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "--json"], ["--version"], ["run", "--help"]])

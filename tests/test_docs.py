@@ -15,7 +15,6 @@ from cellbench.cli import app
 from cellbench.experiment.sections import Keys
 from cellbench.report.csv import CURVES, RUNS
 from cellbench.store import VOLATILE
-from tests.running.test_runner import WHEN
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -54,16 +53,6 @@ def test_every_column_is_explained() -> None:
     text = (ROOT / "docs/results.md").read_text()
     for name in {*RUNS, *CURVES, *VOLATILE} - {"*axes"}:
         assert f"`{name}`" in text, name
-
-
-def test_every_row_of_what_happens_when_has_its_test() -> None:
-    """Each row of the key's table is a test of tests/running/test_runner.py, and each of these tests a row."""
-    text = (ROOT / "docs/results.md").read_text()
-    table = text.split("| what happens | what is trained by the next run |")[1].split("\n\n")[0]
-    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ") and "---" not in line]
-    tests = (ROOT / "tests/running/test_runner.py").read_text()
-    named = re.findall(r"def test_what_happens_(?:when|on|with)_(\w+)\(", tests)
-    assert set(rows) == set(WHEN) | {n.replace("_", " ") for n in named}
 
 
 def test_commands_in_the_documentation_exist() -> None:

@@ -29,10 +29,10 @@ from cellbench.results import results
 from cellbench.running import run as run_experiment
 from cellbench.running.runner import PRELOAD
 from cellbench.store.schema import VERSION
-from tests.conftest import TINY, missing
-from tests.executors.test_dask import scheduler, worker
-from tests.running.test_runner import stored
-from tests.store.test_merge import go
+from tests.helpers.commands import TINY
+from tests.helpers.dask import scheduler, worker
+from tests.helpers.runs import go, stored
+from tests.helpers.tools import missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

@@ -28,8 +28,9 @@ from cellbench.results import results
 from cellbench.running import run as run_experiment
 from cellbench.running.verify import verify
 from cellbench.store.merge import merge
-from tests.conftest import TINY, Command, reseal
-from tests.running.test_runner import MINE
+from tests.helpers.cells import MINE
+from tests.helpers.commands import TINY, Command
+from tests.helpers.runs import reseal
 
 MANY = int(os.environ.get("CELLBENCH_FUZZ", "10000"))
 REGISTRY = discover()

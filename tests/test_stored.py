@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cellbench.store import NUMBERS, VOLATILE
-from tests.conftest import Command
+from tests.helpers.commands import Command
 
 STORED = Path(__file__).parent / "stored" / "db868fb"
 

@@ -197,3 +197,12 @@ def test_auto_takes_the_fastest_that_carries_the_cell() -> None:
     assert choose("stack", [blueprint(rnn)], adam, 1.0) == Choice("stack", "asked for")
     with pytest.raises(CellError, match="the engine asked for cannot carry it: not stack"):
         choose("stack", [blueprint(odd.Branching)], adam, 1.0)
+
+
+def test_golden_trajectory() -> None:
+    """The reference engine's first losses; if they change beyond rounding, numbers_version must rise."""
+    plan = blueprint(lstm, 4)
+    x, y = data(1, 50)
+    ready = reference.prepare(plan, optimizer=OPTIMIZERS["adam"], clip_norm=1.0)
+    losses = ready.begin([plan.build("golden", 0)], [0.03]).advance(x, y, np.zeros(1, np.int64)).losses[0]
+    np.testing.assert_allclose(losses[[0, 9, 24, 49]], [0.7011386, 0.7003537, 0.6755829, 0.6676654], rtol=1e-4)

@@ -10,8 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,52 +22,13 @@ from cellbench.executors import Dask, Executor
 from cellbench.executors.dispatch import Finished
 from cellbench.running import run as run_experiment
 from cellbench.training.fingerprint import differences, of_cell
-from tests.conftest import TINY, Command
-from tests.plugins.test_discovery import CELL, PLUGINS
-from tests.running.test_runner import DEAF, HANGING, MINE, stored
-from tests.store.test_merge import go
+from tests.helpers.cells import DEAF, HANGING, MINE
+from tests.helpers.commands import TINY, Command
+from tests.helpers.dask import scheduler, worker
+from tests.helpers.plugins import CELL, PLUGINS
+from tests.helpers.runs import go, stored
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@contextmanager
-def process(*arguments: str, ready: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A command of Dask's and what stood after `ready` in its line; ended with its children."""
-    started = subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]],
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )  # fmt: skip
-    drain: threading.Thread | None = None
-    try:
-        assert started.stderr is not None
-        said = []
-        for line in started.stderr:
-            said.append(line)
-            if ready in line:
-                break
-        else:
-            pytest.fail("".join(said))
-        drain = threading.Thread(target=started.stderr.read)  # a full pipe would stop it
-        drain.start()
-        yield line.partition(ready)[2].split()[0], started
-    finally:
-        os.killpg(started.pid, signal.SIGKILL)
-        if drain is not None:
-            drain.join()
-        started.communicate()
-
-
-@contextmanager
-def scheduler(*more: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", *more)
-    with process("scheduler", *options, ready="Scheduler at:") as (address, started):
-        yield address, started
-
-
-def worker(address: str, *options: str, **environment: str) -> Any:
-    options = ("--nthreads", "1", "--no-dashboard", "--death-timeout", "30", *options)
-    return process("worker", address, "--host", "127.0.0.1", *options, ready="Registered to:", **environment)
 
 
 def test_a_cluster_of_this_machine(command: Command) -> None:

@@ -18,7 +18,7 @@ from cellbench.experiment import load, schema
 from cellbench.experiment.document import parse
 from cellbench.experiment.experiment import resolve
 from cellbench.plugins import discover
-from tests.conftest import TINY, Command
+from tests.helpers.commands import TINY, Command
 
 REGISTRY = discover()
 SHIPPED = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))

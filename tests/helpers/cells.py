@@ -1,4 +1,4 @@
-"""Cells made for tests: odd ones, and an adder whose weights are known."""
+"""Cells made for tests: odd ones, an adder whose weights are known, and texts of files that hold a cell."""
 
 from __future__ import annotations
 
@@ -86,3 +86,53 @@ class DictState(Cell):
     def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         h = self.cell(x, state["h"])
         return h, {"h": h, "extra": [state["extra"][0] + x[:, :1]]}
+
+
+MINE = """\
+from cellbench import TorchCell
+from torch import nn
+
+
+def Mine(input_size, hidden_size, nonlinearity="tanh"):
+    return TorchCell(nn.RNNCell(input_size, hidden_size, nonlinearity=nonlinearity))
+"""
+
+FAILING = """\
+import torch
+from cellbench import Cell
+
+
+class Failing(Cell):
+    calls = 0
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.w = torch.nn.Linear(input_size + hidden_size, hidden_size)
+
+    def forward(self, x, state):
+        Failing.calls += 1
+        if Failing.calls > 60:
+            raise RuntimeError("the author's own mistake")
+        h = torch.tanh(self.w(torch.cat([x, state], 1)))
+        return h, h
+"""
+
+
+MISTAKE = 'raise RuntimeError("the author\'s own mistake")'
+"""The line of it that raises."""
+
+HANGING = FAILING.replace(MISTAKE, "time.sleep(60)").replace("import torch\n", "import time\n\nimport torch\n")
+
+SLEEP = "[time.sleep(0.01) for _ in range(6000)]"
+DEAF = HANGING.replace(
+    "            time.sleep(60)",
+    f"""\
+            try:
+                {SLEEP}
+            except:
+                {SLEEP}
+            finally:
+                raise ImportError("no module")
+""".rstrip(),
+)
+"""Swallows an interrupt, and makes of the next what libraries make of one around their imports."""

@@ -41,3 +41,13 @@ def losses(name: str, plan: Blueprint, data: Arrays, rate: float = 0.01, **keys:
     replicas = engine(name, plan, **keys).begin([plan.build("test", 7)], [rate])
     found: NDArray[np.float64] = replicas.advance(*data, np.zeros(1, np.int64)).losses[0]
     return found
+
+
+def ready() -> Any:
+    return engine("lanes", blueprint(rnn, 3))
+
+
+def works(found: Any) -> bool:
+    x = np.zeros((1, 1, 2, 3, 2), np.float32)
+    replicas = found.begin([blueprint(rnn, 3).build("test", 0)], [0.1])
+    return bool(np.isfinite(replicas.advance(x, x[..., :1], np.zeros(1, np.int64)).losses).all())

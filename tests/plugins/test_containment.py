@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import cellbench
-from tests.conftest import Command
-from tests.running.test_runner import FAILING, MISTAKE
+from tests.helpers.cells import FAILING, MISTAKE
+from tests.helpers.commands import Command
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -13,10 +13,10 @@ import pytest
 
 from cellbench.report import Report
 from cellbench.report.report import draw
-from tests.conftest import missing
 from tests.helpers.browser import Browser, chromium, opened
 from tests.helpers.frames import lognormal
 from tests.helpers.reports import report
+from tests.helpers.tools import missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.charts]
 

@@ -11,7 +11,7 @@ import cellbench
 from cellbench.executors.dispatch import Finished
 from cellbench.results import results
 from cellbench.running import Event
-from tests.conftest import Command
+from tests.helpers.commands import Command
 
 
 @pytest.mark.charts

@@ -11,7 +11,8 @@ import pytest
 
 import cellbench
 from cellbench.results import seal
-from tests.conftest import Command, Ended
+from tests.helpers.commands import Command, Ended
+from tests.helpers.runs import reseal
 
 FOLDER = Path("results/tiny")
 
@@ -65,8 +66,6 @@ def test_drawn_files_count(write: Callable[..., Path], command: Command) -> None
 
 
 def another_outcome() -> None:
-    from tests.conftest import reseal
-
     with sqlite3.connect(FOLDER / "runs.sqlite") as db:
         db.execute("UPDATE replica SET final_loss = 0.25 WHERE id = 1")
     db.close()

@@ -9,7 +9,7 @@ import pytest
 
 from cellbench.errors import CellbenchError
 from cellbench.results import load, several
-from tests.conftest import Command
+from tests.helpers.commands import Command
 
 Write = Callable[..., Path]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import shutil
@@ -24,47 +23,12 @@ import yaml
 import cellbench
 from cellbench.errors import Interrupted
 from cellbench.executors.dispatch import Finished
-from cellbench.planning import Plan
 from cellbench.running import run as run_experiment
 from cellbench.store import VOLATILE
 from cellbench.store.schema import VERSION
-from tests.conftest import TINY, Command, reseal
-
-EXPORTS = ("runs.csv", "curves.csv", "accuracy.csv", "summary.csv", "comparisons.csv", "summary.md")
-MINE = """\
-from cellbench import TorchCell
-from torch import nn
-
-
-def Mine(input_size, hidden_size, nonlinearity="tanh"):
-    return TorchCell(nn.RNNCell(input_size, hidden_size, nonlinearity=nonlinearity))
-"""
-
-
-def exports(folder: Path) -> dict[str, Any]:
-    """Every exported file, volatile columns aside."""
-    out: dict[str, Any] = {}
-    for name in EXPORTS:
-        text = (folder / name).read_text()
-        if name == "runs.csv":
-            rows = list(csv.DictReader(text.splitlines()))
-            out[name] = [{k: v for k, v in row.items() if k not in VOLATILE} for row in rows]
-        else:
-            out[name] = text
-    return out
-
-
-def trained(experiment: Any, folder: str = "out", **keys: Any) -> list[tuple[str, int]]:
-    """Run; which replicas were trained, as (label, seed), in order."""
-    seen: list[tuple[str, int]] = []
-
-    def see(event: Plan | Finished) -> None:
-        if isinstance(event, Finished):
-            seen.extend((event.chunk.cell.label, r.seed) for r in event.chunk.replicas)
-
-    run_experiment(experiment, folder, on_event=see, **keys)
-    return seen
-
+from tests.helpers.cells import DEAF, FAILING, HANGING, MINE, MISTAKE
+from tests.helpers.commands import TINY, Command
+from tests.helpers.runs import exports, reseal, stored, trained
 
 ALL = {("rnn", 0), ("rnn", 1), ("lstm", 0), ("lstm", 1)}
 WHEN: dict[str, tuple[dict[str, Any], set[tuple[str, int]]]] = {
@@ -167,6 +131,15 @@ def test_what_happens_on_another_machine() -> None:
     assert set(cellbench.load("out").runs.isa) == {"vax"}
 
 
+def test_every_row_of_what_happens_when_has_its_test() -> None:
+    """Each row of the table in docs/results.md is a test of this file, and each of these tests a row."""
+    text = (Path(__file__).parents[2] / "docs/results.md").read_text()
+    table = text.split("| what happens | what is trained by the next run |")[1].split("\n\n")[0]
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ") and "---" not in line]
+    named = re.findall(r"def test_what_happens_(?:when|on|with)_(\w+)\(", Path(__file__).read_text())
+    assert set(rows) == set(WHEN) | {n.replace("_", " ") for n in named}
+
+
 def test_every_planned_replica_has_one_row(command: Command, write: Callable[..., Path]) -> None:
     """runs.csv has a row a planned replica, also for those that were left out with --only."""
     assert command("run", write(), "--workers", 1, "--only", "cell=rnn,seed=0").status == 0
@@ -230,31 +203,6 @@ def test_a_diverged_replica_is_recorded() -> None:
     pd.testing.assert_frame_equal(kept[names], alone[names])
 
 
-FAILING = """\
-import torch
-from cellbench import Cell
-
-
-class Failing(Cell):
-    calls = 0
-
-    def __init__(self, input_size, hidden_size):
-        super().__init__(input_size, hidden_size)
-        self.w = torch.nn.Linear(input_size + hidden_size, hidden_size)
-
-    def forward(self, x, state):
-        Failing.calls += 1
-        if Failing.calls > 60:
-            raise RuntimeError("the author's own mistake")
-        h = torch.tanh(self.w(torch.cat([x, state], 1)))
-        return h, h
-"""
-
-
-MISTAKE = 'raise RuntimeError("the author\'s own mistake")'
-"""The line of it that raises."""
-
-
 def test_a_cell_that_raises(command: Command, write: Callable[..., Path]) -> None:
     """Its replicas are failed by the cell, the traceback is kept once, the rest goes on, exit 1; failures count."""
     Path("bad.py").write_text(FAILING)
@@ -271,23 +219,6 @@ def test_a_cell_that_raises(command: Command, write: Callable[..., Path]) -> Non
     assert text.count("the author's own mistake") >= 1
     assert text.count("2 replicas of bad failed") == 1
     assert MISTAKE in text, "the author's line is shown"
-
-
-HANGING = FAILING.replace(MISTAKE, "time.sleep(60)").replace("import torch\n", "import time\n\nimport torch\n")
-
-SLEEP = "[time.sleep(0.01) for _ in range(6000)]"
-DEAF = HANGING.replace(
-    "            time.sleep(60)",
-    f"""\
-            try:
-                {SLEEP}
-            except:
-                {SLEEP}
-            finally:
-                raise ImportError("no module")
-""".rstrip(),
-)
-"""Swallows an interrupt, and makes of the next what libraries make of one around their imports."""
 
 
 def test_a_cell_that_hangs(command: Command, write: Callable[..., Path]) -> None:
@@ -441,15 +372,6 @@ def _start(path: Path, *options: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", "cellbench", "run", str(path), "--quiet", *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-
-
-def stored(folder: Path) -> int:
-    """Replicas stored so far, by another process."""
-    try:
-        with sqlite3.connect(f"file:{folder}/runs.sqlite?mode=ro", uri=True) as db:
-            return int(db.execute("SELECT count(*) FROM replica").fetchone()[0])
-    except sqlite3.Error:
-        return 0
 
 
 LONG = {

@@ -11,8 +11,8 @@ from typing import Any
 from cellbench.records import ReplicaKey, Source
 from cellbench.running import run as run_experiment
 from cellbench.running.verify import verify
-from tests.conftest import TINY, Command
-from tests.running.test_runner import FAILING, MINE
+from tests.helpers.cells import FAILING, MINE
+from tests.helpers.commands import TINY, Command
 
 CELLS: dict[str, Any] = {
     **TINY,

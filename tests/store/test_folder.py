@@ -17,8 +17,8 @@ import yaml
 from cellbench.errors import StoreError
 from cellbench.executors.dispatch import Finished
 from cellbench.running import run as run_experiment
-from tests.conftest import TINY, Command
-from tests.running.test_runner import exports
+from tests.helpers.commands import TINY, Command
+from tests.helpers.runs import exports
 
 KILLED = """
 import os, signal, sys

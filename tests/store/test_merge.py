@@ -15,17 +15,10 @@ from cellbench.errors import StoreError
 from cellbench.results import results
 from cellbench.running import run as run_experiment
 from cellbench.store.merge import merge
-from tests.conftest import TINY, Command, reseal
-from tests.running.test_runner import exports
+from tests.helpers.commands import TINY, Command
+from tests.helpers.runs import exports, go, reseal
 
 PARTS = {**TINY, "cells": ["rnn", {"name": "lstm", "label": "=long|<b>"}], "seeds": 4}
-
-
-def go(experiment: dict[str, Any], folder: Path | str, **keys: Any) -> dict[str, Any]:
-    """Run; the exports. Charts take seconds and say nothing that the tables do not."""
-    run_experiment(experiment, folder, report=False, **keys)
-    results.write(Path(folder), charts=False)
-    return exports(Path(folder))
 
 
 @pytest.fixture

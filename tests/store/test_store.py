@@ -18,8 +18,8 @@ from cellbench.records import CurvePoint, Outcome, Replica
 from cellbench.results import results
 from cellbench.running import run as run_experiment
 from cellbench.store import Store
-from tests.conftest import TINY, Command, reseal
-from tests.running.test_runner import exports
+from tests.helpers.commands import TINY, Command
+from tests.helpers.runs import exports, reseal
 
 
 def execute(statement: str, folder: str = "out") -> None:

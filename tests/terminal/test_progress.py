@@ -32,7 +32,7 @@ from cellbench.planning.plan import chunks as cut
 from cellbench.plugins import discover
 from cellbench.records import CellSpec, Chunk, Fit, Outcome, Planned
 from cellbench.terminal.progress import Counts, Display, duration, introduction
-from tests.conftest import missing
+from tests.helpers.tools import missing
 
 # Of the default experiment on two cores beside other work: (cell, hidden size, bits, batch size, multiply-adds a step,
 # numbers of state, measured seconds a replica).

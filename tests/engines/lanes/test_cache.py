@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from cellbench.cells.rnn import rnn
 from cellbench.engines import OPTIMIZERS, Refused
 from cellbench.engines.lanes import build, cache, prepare
 from tests.helpers import lane_cells as odd
-from tests.helpers.lanes import blueprint, engine
+from tests.helpers.lanes import blueprint, engine, ready, works
 
 
 @pytest.fixture(autouse=True)
@@ -45,16 +44,6 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(build, "compile_program", watched)
     return given
-
-
-def ready() -> Any:
-    return engine("lanes", blueprint(rnn, 3))
-
-
-def works(found: Any) -> bool:
-    x = np.zeros((1, 1, 2, 3, 2), np.float32)
-    replicas = found.begin([blueprint(rnn, 3).build("test", 0)], [0.1])
-    return bool(np.isfinite(replicas.advance(x, x[..., :1], np.zeros(1, np.int64)).losses).all())
 
 
 def test_a_cell_is_compiled_once_and_the_folder_is_private(folder: Path, compiled: list[str]) -> None:
@@ -230,11 +219,7 @@ def test_a_refusal_is_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_two_processes_may_build_the_same_cell_at_once(folder: Path) -> None:
-    code = (
-        "import torch; torch.set_num_threads(1)\n"
-        "from tests.engines.lanes.test_cache import ready, works\n"
-        "assert works(ready())"
-    )
+    code = "import torch; torch.set_num_threads(1)\nfrom tests.helpers.lanes import ready, works\nassert works(ready())"
     root = str(Path(__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": root, cache.FOLDER_VARIABLE: str(folder)}
     both = [subprocess.Popen([sys.executable, "-c", code], cwd=root, env=environment) for _ in range(2)]
@@ -249,7 +234,7 @@ def test_a_worker_with_a_warm_cache_does_not_trace(folder: Path) -> None:
     ready()
     code = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from tests.engines.lanes.test_cache import ready\n"
+        "from tests.helpers.lanes import ready\n"
         "ready()\n"
         "late = {'torch._dynamo', 'sympy', 'cellbench.engines.lanes.code.lower'}\n"
         "late &= set(sys.modules)\n"

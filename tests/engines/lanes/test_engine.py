@@ -15,8 +15,8 @@ from cellbench.cells.rnn import rnn
 from cellbench.engines import OPTIMIZERS, lanes
 from cellbench.engines.lanes import build
 from cellbench.model import Blueprint, loss
-from tests.conftest import missing
 from tests.helpers.lanes import CELLS, addition, blueprint, engine, losses
+from tests.helpers.tools import missing
 
 STEPS = 300
 TOLERANCE = 2e-5

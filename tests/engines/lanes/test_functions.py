@@ -13,7 +13,7 @@ import pytest
 from scipy import special
 
 from cellbench.engines.lanes import build
-from tests.conftest import missing
+from tests.helpers.tools import missing
 
 FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
     "exp": (np.exp, 1.0),
