@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from cellbench.engines.lanes.program import Program
 from cellbench.experiment import load
 from cellbench.planning import prepare
 from cellbench.plugins import discover
+from cellbench.records import Outcome
 from cellbench.training import data, loop
 from cellbench.training import worker as work
 
@@ -58,27 +59,24 @@ def main() -> None:
     experiment = load(Path(sys.argv[1]), discover(), overrides=sys.argv[2:])
     chunks = prepare(experiment, Path(tempfile.gettempdir()) / "cellbench-none").todo
     for chunk in chunks:  # programs are loaded, first calls made
-        train = chunk.settings.train
-        work._made(
-            chunk.cell, chunk.hidden_size, chunk.settings.task, chunk.engine, train.optimizer, train.clip_norm
-        )  # fmt: skip
+        work.ready(chunk)
     clock = Clock()
     ending: list[bool] = []
-    final = loop._final_evaluations
+    finish = loop.finish
 
-    def finals(*arguments: Any) -> Any:
+    def finishing(*arguments: Any) -> Iterator[Outcome]:
         ending.append(True)
         try:
-            return final(*arguments)
+            yield from finish(*arguments)
         finally:
             ending.pop()
 
-    loop._final_evaluations = finals
+    loop.finish = finishing
     clock.count(Program, "train", "training")
     clock.count(Program, "evaluate", lambda: "final evaluation" if ending else "evaluation")
-    clock.count(data.TrainingData, "_draw", "drawing training data")
-    for name in ("evaluation_sets", "final_sets"):
-        clock.count(loop, name, "drawing other sets")
+    clock.count(data.TrainingData, "up_to", "drawing training data")
+    for name in ("curve", "final"):
+        clock.count(data.EvaluationData, name, "drawing other sets")
     clock.count(work, "work", "rest")
     print("| cell | hidden size | " + " | ".join(PARTS) + " |")
     print("| --- | ---: |" + " ---: |" * len(PARTS))

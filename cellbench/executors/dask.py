@@ -111,6 +111,11 @@ class Dask:
             self._count()
         return max(1, self._slots)
 
+    @property
+    def address(self) -> str:
+        """Where the scheduler listens."""
+        return str(self._client.scheduler_info()["address"])
+
     def _count(self) -> int:
         self._asked = time.monotonic()
         self._slots = 0

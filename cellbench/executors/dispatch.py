@@ -64,7 +64,7 @@ def dispatch(chunks: Iterable[Chunk], executor: Executor, job: Callable[[Chunk],
             except (BrokenExecutor, CancelledError) as error:
                 broken = broken or not isinstance(error, WorkerDied)
                 yield from _again(chunk, "its worker died (killed, or crashed in native code)", suspects)
-        late = {x: f for x, f in flying.items() if time.monotonic() - f.since > _patience(f.chunk)}
+        late = {x: f for x, f in flying.items() if time.monotonic() - f.since > patience(f.chunk)}
         lost = late
         if (broken or late) and executor.restart(list(late)):
             lost = dict(flying)
@@ -75,7 +75,7 @@ def dispatch(chunks: Iterable[Chunk], executor: Executor, job: Callable[[Chunk],
         executor.check()
 
 
-def _patience(chunk: Chunk) -> float:
+def patience(chunk: Chunk) -> float:
     """Seconds until a chunk whose own alarm did not end it is given up: code that never returns to Python."""
     return 1.2 * chunk.settings.train.timeout + 10
 

@@ -32,6 +32,9 @@ class Pictures:
     Args:
         processes: how many to use at most.
 
+    Attributes:
+        children: the processes that draw, while the block lasts.
+
     Raises:
         StoreError: on leaving, a file could not be written, or a process ended before its time.
     """
@@ -39,13 +42,13 @@ class Pictures:
     def __init__(self, processes: int) -> None:
         self._count = max(1, min(processes, MOST))
         self._threads = ThreadPoolExecutor(self._count)
-        self._children: list[subprocess.Popen[str]] = []
+        self.children: list[subprocess.Popen[str]] = []
         self._idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
         self._drawn: list[Future[None]] = []
 
     def __enter__(self) -> Pictures:
-        self._children = [python(_SERVE) for _ in range(self._count)]
-        for child in self._children:
+        self.children = [python(_SERVE) for _ in range(self._count)]
+        for child in self.children:
             self._idle.put(child)
         return self
 
@@ -76,10 +79,10 @@ class Pictures:
                 for drawn in self._drawn:
                     drawn.result()
         finally:
-            for child in self._children:
+            for child in self.children:
                 child.kill()
             self._threads.shutdown(cancel_futures=True)
-            for child in self._children:
+            for child in self.children:
                 child.communicate()
 
 

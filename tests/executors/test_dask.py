@@ -41,8 +41,8 @@ def test_a_cluster_of_this_machine(command: Command) -> None:
         there = go(experiment, "dask", executor=executor)
         assert executor.slots == 1
         assert isinstance(executor, Dask)
-        assert set(executor._client.scheduler_info()["address"].split(":")[1:2]) == {"//127.0.0.1"}
-        assert all("//127.0.0.1:" in address for address in executor._client.nthreads())
+        assert set(executor.address.split(":")[1:2]) == {"//127.0.0.1"}
+        assert all("//127.0.0.1:" in address for address in executor.everywhere(os.getpid))
     finally:
         executor.close()
     assert here == there

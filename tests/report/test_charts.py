@@ -211,7 +211,7 @@ def test_a_picture_that_fails_is_told(tmp_path: Path) -> None:
 
 def draw_with_killed(definition: dict[str, Any], path: Path) -> None:
     with Pictures(1) as pictures:
-        pictures._children[0].kill()
+        pictures.children[0].kill()
         pictures.draw(definition, path)
 
 

@@ -27,7 +27,7 @@ from cellbench.store import folder
 from cellbench.store.store import Store
 
 if sys.argv[2] == "network":
-    folder._NETWORK |= {line.split()[2].partition(".")[0] for line in open("/proc/mounts")}
+    folder.NETWORK |= {line.split()[2].partition(".")[0] for line in open("/proc/mounts")}
 with Store(Path(sys.argv[1]), write=True) as store:
     for _ in range(2):
         with store.transaction() as db:

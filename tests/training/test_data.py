@@ -27,7 +27,7 @@ def test_recent(asked: list[int], most: int) -> None:
         size = 4 * (100 * key + 10) + 1024
         if key == last and size <= most:
             assert len(made) == before
-        assert recent._held == sum(4 * (100 * k + 10) + 1024 for k in recent._entries) <= most
+        assert recent.held == sum(4 * (100 * k + 10) + 1024 for k in range(10) if k in recent) <= most
         last = key
 
 

@@ -8,6 +8,7 @@ An object is loaded only if its bytes have that hash, and only from a folder tha
 from __future__ import annotations
 
 import atexit
+import functools
 import hashlib
 import json
 import os
@@ -149,17 +150,16 @@ def is_private(folder: Path) -> bool:
     return True
 
 
-_temporary: Cache | None = None
-
-
 def temporary_cache() -> Cache | None:
     """A private folder that lasts as long as the process, where the user's cannot be written."""
-    global _temporary
-    if _temporary is None:
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="cellbench-"))
-        except OSError:
-            return None
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        _temporary = Cache(folder)
-    return _temporary
+    try:
+        return _temporary(tempfile.gettempdir())
+    except OSError:
+        return None
+
+
+@functools.lru_cache
+def _temporary(within: str) -> Cache:
+    folder = Path(tempfile.mkdtemp(prefix="cellbench-", dir=within))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Cache(folder)

@@ -23,7 +23,7 @@ from tests.helpers.lanes import blueprint, engine, ready, works
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "cells"
     monkeypatch.setenv(cache.FOLDER_VARIABLE, str(place))
-    monkeypatch.setattr(cache, "_temporary", None)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # the one of another test holds what that one built
     return place
 
 
@@ -132,23 +132,23 @@ def test_a_home_that_cannot_be_written_costs_only_the_keeping(
 def test_a_full_disk_leads_to_the_temporary_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch, compiled: list[str]
 ) -> None:
-    real = cache.Cache._write
+    real = cache.Cache.store
 
-    def full(self: cache.Cache, name: str, content: bytes) -> None:
+    def full(self: cache.Cache, *what: Any) -> None:
         if self.folder == folder:
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(self, name, content)
+        real(self, *what)
 
-    monkeypatch.setattr(cache.Cache, "_write", full)
+    monkeypatch.setattr(cache.Cache, "store", full)
     assert works(ready())
     assert not list(folder.glob("*.so"))
 
 
 def test_no_room_anywhere_is_a_refusal(monkeypatch: pytest.MonkeyPatch, compiled: list[str]) -> None:
-    def full(self: cache.Cache, name: str, content: bytes) -> None:
+    def full(self: cache.Cache, *what: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache.Cache, "_write", full)
+    monkeypatch.setattr(cache.Cache, "store", full)
     with pytest.raises(Refused, match=r"no room to build in .*No space left"):
         ready()
 
@@ -168,24 +168,22 @@ def test_a_compiler_out_of_room_is_no_verdict_on_the_cell(tmp_path: Path, monkey
     assert works(ready())
 
 
-def test_without_a_compiler_the_reason_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
+def test_without_a_compiler_the_reason_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # its own, for what a PATH leads to is remembered
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    build._find.cache_clear()
     with pytest.raises(Refused, match=r"no C\+\+ compiler: install g\+\+ or clang\+\+, or `pip install ziglang`"):
         ready()
-    build._find.cache_clear()
 
 
-def test_what_was_built_ahead_needs_no_compiler(monkeypatch: pytest.MonkeyPatch, compiled: list[str]) -> None:
+def test_what_was_built_ahead_needs_no_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: list[str]
+) -> None:
     ready()
-    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    build._find.cache_clear()
     assert works(ready())
     assert len(compiled) == 1
-    build._find.cache_clear()
 
 
 def test_a_compiler_that_fails_is_a_refusal_with_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,12 +206,10 @@ def test_an_unknown_instruction_set_is_a_refusal(monkeypatch: pytest.MonkeyPatch
 
 def test_a_refusal_is_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker need not trace a cell again to learn that it cannot be carried."""
-    from cellbench.engines.lanes import engine as module
-
     for _ in range(2):
         with pytest.raises(Refused, match="linalg_matrix_exp"):
             prepare(blueprint(odd.Exponential), optimizer=OPTIMIZERS["adam"], clip_norm=1.0)
-        monkeypatch.setattr(module, "_built", None)
+        monkeypatch.setattr("cellbench.engines.lanes.graph.trace.trace", None)
     assert not list(folder.glob("*.so"))
 
 
