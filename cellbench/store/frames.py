@@ -25,7 +25,8 @@ _WHOLE = (
 CURVE = ("step", "loss", "bit_accuracy", "sequence_accuracy")
 """Columns of a learning curve."""
 
-_ROWS = 2_000
+ROWS = 2_000
+"""Of the plan with its outcomes, read at a time; ten times as many of a curve."""
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def runs(store: Store) -> pd.DataFrame:
         store.db.text_factory = lambda raw: seen.setdefault(raw, raw.decode())
         try:
             # rows of Python's objects take several times what a frame does: some at a time
-            for part in pd.read_sql_query(query, store.db, chunksize=_ROWS):
+            for part in pd.read_sql_query(query, store.db, chunksize=ROWS):
                 points = {text: json.loads(text) for text in part["parameters"].unique()}
                 if names is None:
                     names = list(next(iter(points.values()), {}))
@@ -94,7 +95,7 @@ def curve_rows(store: Store) -> pd.DataFrame:
     query = _of_planned("curve", "step")
     with _reading(store):
         # the longest table, and as rows of Python's objects five times its size
-        parts = list(pd.read_sql_query(query, store.db, chunksize=10 * _ROWS, dtype={"loss": "float64"}))
+        parts = list(pd.read_sql_query(query, store.db, chunksize=10 * ROWS, dtype={"loss": "float64"}))
     return pd.concat(parts, ignore_index=True)
 
 
