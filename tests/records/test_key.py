@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cellbench.records import Evaluate, Final, ReplicaKey, Solved
+from cellbench.records.settings import later
 
 KEY = ReplicaKey(
     task="binary_addition",
@@ -67,3 +68,22 @@ def test_a_family_and_its_members(seed: int, rate: float) -> None:
     assert type(KEY).parse(member.text()) == member
     assert type(KEY).parse(member.family_text()).member(seed, rate) == member
     assert member.family_text() == KEY.family_text() != replace(KEY, batch_size=4).family_text()
+
+
+@dataclass(frozen=True)
+class Longer(ReplicaKey):
+    """A key as a later version might have it: a field more of its own."""
+
+    weights: str = later("none")
+
+
+def test_a_later_field_is_left_out_at_its_default() -> None:
+    """A key that gains a field keeps its text and digest while the field holds its default, and reads the old text."""
+    old = {f.name: getattr(KEY, f.name) for f in fields(KEY)}
+    same, other = Longer(**old), Longer(**old, weights="kept")
+    assert (same.text(), same.digest()) == (KEY.text(), KEY.digest())
+    assert Longer.parse(KEY.text()) == same
+    assert '"weights":"kept"' in other.text()
+    assert Longer.parse(other.text()) == other
+    with pytest.raises(ValueError, match="written otherwise"):
+        Longer.parse(KEY.text().replace('"task":', '"weights":"none","task":'))

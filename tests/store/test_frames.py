@@ -16,7 +16,7 @@ import pytest
 from cellbench.errors import StoreError
 from cellbench.running import run as run_experiment
 from cellbench.store import frames
-from cellbench.store.schema import OUTCOME
+from cellbench.store.schema import LATER, OUTCOME
 from cellbench.store.store import Store
 from tests.helpers.commands import TINY
 
@@ -58,7 +58,7 @@ def test_runs_are_the_plan_with_its_outcomes(found: frames.Frames) -> None:
         outcome = stored.get(plan["key"])
         assert row["status"] == (outcome["status"] if outcome else "missing")
         for name in OUTCOME[1:]:
-            expected = outcome[name] if outcome else None
+            expected = outcome[name] if outcome and outcome[name] is not None else LATER.get(name)
             if expected is None:
                 assert row[name] == "" or pd.isna(row[name])
             else:
