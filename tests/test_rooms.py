@@ -276,6 +276,7 @@ CROSSING = {
     "fuzz": "texts, stores and plugins that nobody would write",
     "oracles": "an adder whose weights are known, through a whole run",
     "original": "the experiment that this project began with",
+    "readme_table": "a script of this repository, in plugins/",
     "real_runs": "runs at the sizes that people use",
     "rooms": "this",
     "stored": "results that another version wrote",

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
-import tracemalloc
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 
 import cellbench
-from cellbench.errors import Interrupted
-from cellbench.executors.dispatch import Finished
 from cellbench.running import run as run_experiment
 from cellbench.store import VOLATILE
 from cellbench.store.schema import OLDEST, VERSION
-from tests.helpers.cells import DEAF, FAILING, HANGING, MINE, MISTAKE
+from tests.helpers.cells import FAILING, MINE, MISTAKE
 from tests.helpers.commands import TINY, Command
-from tests.helpers.runs import exports, reseal, stored, trained
+from tests.helpers.runs import exports, reseal, trained
 
 ALL = {("rnn", 0), ("rnn", 1), ("lstm", 0), ("lstm", 1)}
 WHEN: dict[str, tuple[dict[str, Any], set[tuple[str, int]]]] = {
@@ -221,52 +211,6 @@ def test_a_cell_that_raises(command: Command, write: Callable[..., Path]) -> Non
     assert MISTAKE in text, "the author's line is shown"
 
 
-def test_a_cell_that_hangs(command: Command, write: Callable[..., Path]) -> None:
-    """A chunk that takes longer than train.timeout is failed by the machine, named as missing, and tried again."""
-    Path("bad.py").write_text(HANGING)
-    path = write(cells=[{"name": "bad", "factory": "./bad.py:Failing"}], train={"max_steps": 20, "timeout": 1})
-    ended = command("run", path, "--workers", 1)
-    runs = cellbench.load("results/tiny").runs
-    assert ended.status == 1
-    assert set(runs.cause) == {"machine"}
-    assert "train.timeout" in Path("results/tiny/failures.txt").read_text()
-    assert "0 done" in command("status", "results/tiny").out
-
-
-@pytest.mark.slow
-def test_a_cell_that_hears_no_interrupt(command: Command, write: Callable[..., Path]) -> None:
-    """Neither does a swallowed timeout go on, nor does what the cell makes of it count as the cell's failure."""
-    Path("deaf.py").write_text(DEAF)
-    path = write(cells=[{"name": "deaf", "factory": "./deaf.py:Failing"}], train={"max_steps": 20, "timeout": 1})
-    command("run", path, "--workers", 1)
-    runs = cellbench.load("results/tiny").runs
-    assert set(runs.cause) == {"machine"}
-    assert "train.timeout" in Path("results/tiny/failures.txt").read_text()
-
-
-SLOW_LIBRARY = "import time\n\n[time.sleep(0.01) for _ in range(500)]\nwhole = True\n"
-LAZY = FAILING.replace(MISTAKE, "import slow_library").replace("Failing", "Late")
-
-
-@pytest.mark.slow
-def test_a_timeout_during_an_import(
-    command: Command, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A library is not left half imported, in pieces for every chunk after: its import ends, then the chunk does.
-
-    Found in CI: a timeout during torch's own lazy imports made the chunks after it fail, as if by their cells.
-    """
-    Path("slow_library.py").write_text(SLOW_LIBRARY)
-    Path("cell.py").write_text(LAZY)
-    monkeypatch.syspath_prepend(os.getcwd())
-    cells = [{"name": "late", "factory": "./cell.py:Late"}]
-    command("run", write(cells=cells, train={"max_steps": 20, "timeout": 3}), "--workers", 1)
-    runs = cellbench.load("results/tiny").runs
-    assert "train.timeout" in Path("results/tiny/failures.txt").read_text()
-    assert set(runs.cause) == {"machine"}
-    assert sys.modules["slow_library"].whole
-
-
 def test_a_second_run_at_the_same_time_is_refused(command: Command, write: Callable[..., Path]) -> None:
     """While a run holds the folder, another is told so and ends with 2."""
     from cellbench.store import locked
@@ -355,103 +299,6 @@ def test_quiet_and_no_control_characters(command: Command, write: Callable[..., 
     assert command("run", write(name="q"), "--workers", 1, "--quiet").err == ""
 
 
-def test_a_worker_that_dies_takes_only_its_own_chunk(write: Callable[..., Path]) -> None:
-    """A cell that kills its process is failed by the machine after a second try; the others are trained."""
-    suicide = "import multiprocessing, os\n    if multiprocessing.parent_process():\n        os.kill(os.getpid(), 9)\n"
-    Path("bad.py").write_text(MINE.replace("    return", f"    {suicide}    return"))
-    path = write(cells=["rnn", {"name": "bad", "factory": "./bad.py:Mine"}, "lstm"])
-    runs = run_experiment(path, "out", workers=2).runs
-    assert set(runs[runs.label == "bad"].cause) == {"machine"}
-    assert set(runs[runs.label != "bad"].status) == {"censored"}
-    Path("bad.py").write_text(MINE)
-    assert "failed" not in set(run_experiment(path, "out").runs.status)
-
-
-def _start(path: Path, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "cellbench", "run", str(path), "--quiet", *options],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-
-
-LONG = {
-    **TINY, "name": "long", "engine": "stack", "cells": ["rnn", "lstm"], "seeds": 2,
-    "grid": {"bits": [4, 5, 6], "batch_size": [4, 8], "hidden_size": 3}, "train": {"max_steps": 60},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("number", [2, 15], ids=["SIGINT", "SIGTERM"])
-def test_interrupted(number: int, tmp_path: Path) -> None:
-    """Ctrl-C and SIGTERM: exit 130, results kept, and the command printed goes on to the end."""
-    path = tmp_path / "long.yaml"
-    path.write_text(yaml.safe_dump(LONG))
-    process = _start(path, "--workers", "2")
-    while stored(Path("results/long")) < 2:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    kept = stored(Path("results/long"))
-    assert 2 <= kept < 24
-    assert "interrupted; what was trained is kept. To go on:" in err
-    assert f"cellbench run {path} --quiet --workers 2" in err
-    done = run_experiment(path, "results/long")
-    assert set(done.runs.status) <= {"solved", "censored"}
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_that_is_swallowed_is_not_lost(number: int, write: Callable[..., Path]) -> None:
-    """A bare `except:`, as libraries have around their imports, does not keep a run from being stopped."""
-
-    def see(event: Any) -> None:
-        if isinstance(event, Finished):
-            with suppress(BaseException):
-                signal.raise_signal(number)
-
-    with pytest.raises(Interrupted, match="what was trained is kept"):
-        run_experiment(write(seeds=4), "out", on_event=see)
-    assert 0 < stored(Path("out")) < 8
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def _killed(path: Path, moments: int, engine: str, workers: str) -> int:
-    """Kill at so many moments that lie mid-run; how many did."""
-    folder = Path("results/long")
-    mid = 0
-    for moment in range(moments):
-        shutil.rmtree(folder, ignore_errors=True)
-        process = _start(path, "--workers", workers, "--set", f"engine={engine}", "--no-report")
-        wanted = 1 + 24 * moment // (moments + 1)
-        while stored(folder) < wanted and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(0.13 * (moment % 4))
-        process.kill()
-        process.communicate()
-        if 0 < stored(folder) < 24:
-            mid += 1
-        run_experiment(path, folder, overrides=[f"engine={engine}"], workers=1)
-        assert exports(folder) == exports(Path("whole")), f"killed at moment {moment}"
-    return mid
-
-
-def test_killed_and_resumed_equals_never_killed(tmp_path: Path) -> None:
-    """SIGKILL once mid-run, then resumed: the exports are those of a run that was never killed, byte for byte."""
-    path = tmp_path / "long.yaml"
-    path.write_text(yaml.safe_dump(LONG))
-    run_experiment(path, "whole")
-    assert _killed(path, 1, "stack", "1") == 1
-
-
-@pytest.mark.slow
-def test_killed_and_resumed_equals_never_killed_ten_times(tmp_path: Path) -> None:
-    """The same at ten moments, at least ten of them provably between the first and the last stored chunk."""
-    path = tmp_path / "long.yaml"
-    path.write_text(yaml.safe_dump(LONG))
-    run_experiment(path, "whole")
-    assert _killed(path, 12, "stack", "2") >= 10
-
-
 BROKEN = {
     "factory": 'def Bad(input_size, hidden_size):\n    raise ValueError("no weights today")\n',
     "first step": MINE.replace("def Mine", "def Good") + "\n\nclass Bad(nn.Module):\n"
@@ -494,36 +341,3 @@ def test_an_option_that_the_factory_does_not_take(command: Command, write: Calla
     assert ended.status == 2
     assert "cells[0].options: lstm takes no option 'forget_bais'. Did you mean forget_bias?" in ended.err
     assert not Path("results").exists()
-
-
-def evaluated(folder: str) -> list[tuple[Any, ...]]:
-    """What every final evaluation said."""
-    with sqlite3.connect(f"{folder}/runs.sqlite") as db:
-        return db.execute(
-            "SELECT r.key, r.final_loss, e.* FROM replica r JOIN evaluation e ON e.replica = r.id ORDER BY 1, 4"
-        ).fetchall()
-
-
-@pytest.mark.parametrize("engine", ["lanes", "stack", "reference"])
-def test_final_evaluations_of_few_seeds_at_a_time(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many seeds' sets memory has room for at once, each replica's final evaluations are the same bits."""
-    keys = {**TINY, "engine": engine, "seeds": 5, "learning_rate": [0.05, 1e6]}
-    run_experiment(keys, "whole", report=False)
-    monkeypatch.setattr("cellbench.training.data.FINAL_BYTES", 2 * 20 * 6 * 3 * 4)  # two seeds' sets
-    run_experiment(keys, "apart", report=False)
-    assert evaluated("whole") == evaluated("apart")
-    assert len(evaluated("whole")) == 20 * 6
-
-
-def test_many_seeds_at_a_point_train_in_little_memory() -> None:
-    """64 seeds, evaluated on 1,000 examples of 256 bits each, take the memory of a few. Found at 100: 700 MiB."""
-    keys = {**TINY, "cells": ["rnn"], "engine": "lanes", "seeds": 64, "train": {"max_steps": 5}}
-    import torch  # noqa: F401  # which is none of it
-
-    tracemalloc.start()
-    try:
-        run_experiment({**keys, "final": {"examples": 1000, "bits": [256], "difficulty": False}}, "out", report=False)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 128 * 2**20  # all of them together: 188 MiB, and as much to put them together

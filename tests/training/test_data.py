@@ -1,12 +1,19 @@
-"""The cache of evaluation sets: what it gives is what was made, and it holds no more than it may."""
+"""The data of a chunk: the cache of evaluation sets gives what was made, and memory holds few sets at a time."""
 
 from __future__ import annotations
 
+import sqlite3
+import tracemalloc
+from typing import Any
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellbench.running import run as run_experiment
 from cellbench.training.data import Recent
+from tests.helpers.commands import TINY
 
 
 @given(st.lists(st.integers(0, 9), max_size=60), st.integers(0, 40_000))
@@ -41,3 +48,36 @@ def test_what_is_asked_for_stays() -> None:
     for key in "abcadab":
         ask(key)
     assert "".join(made) == "abcdb"
+
+
+def evaluated(folder: str) -> list[tuple[Any, ...]]:
+    """What every final evaluation said."""
+    with sqlite3.connect(f"{folder}/runs.sqlite") as db:
+        return db.execute(
+            "SELECT r.key, r.final_loss, e.* FROM replica r JOIN evaluation e ON e.replica = r.id ORDER BY 1, 4"
+        ).fetchall()
+
+
+@pytest.mark.parametrize("engine", ["lanes", "stack", "reference"])
+def test_final_evaluations_of_few_seeds_at_a_time(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many seeds' sets memory has room for at once, each replica's final evaluations are the same bits."""
+    keys = {**TINY, "engine": engine, "seeds": 5, "learning_rate": [0.05, 1e6]}
+    run_experiment(keys, "whole", report=False)
+    monkeypatch.setattr("cellbench.training.data.FINAL_BYTES", 2 * 20 * 6 * 3 * 4)  # two seeds' sets
+    run_experiment(keys, "apart", report=False)
+    assert evaluated("whole") == evaluated("apart")
+    assert len(evaluated("whole")) == 20 * 6
+
+
+def test_many_seeds_at_a_point_train_in_little_memory() -> None:
+    """64 seeds, evaluated on 1,000 examples of 256 bits each, take the memory of a few. Found at 100: 700 MiB."""
+    keys = {**TINY, "cells": ["rnn"], "engine": "lanes", "seeds": 64, "train": {"max_steps": 5}}
+    import torch  # noqa: F401  # which is none of it
+
+    tracemalloc.start()
+    try:
+        run_experiment({**keys, "final": {"examples": 1000, "bits": [256], "difficulty": False}}, "out", report=False)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 128 * 2**20  # all of them together: 188 MiB, and as much to put them together

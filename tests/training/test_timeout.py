@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,11 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+import cellbench
 from cellbench.cell import Cell
 from cellbench.engines import OPTIMIZERS, Refused, lanes
 from cellbench.model import Blueprint
 from cellbench.plugins import Timeout
 from cellbench.training.timeout import limit
+from tests.helpers.cells import DEAF, FAILING, HANGING, MISTAKE
+from tests.helpers.commands import Command
 
 
 def in_main(block: Callable[[], object]) -> object:
@@ -117,3 +122,49 @@ def test_what_an_interrupt_left_is_not_remembered(tmp_path: Path, monkeypatch: p
     with pytest.raises(Timeout), limit(3, prepare.__code__), pytest.raises(Refused, match="tracing raised ImportError"):
         prepare()
     assert prepare() == "lanes"
+
+
+def test_a_cell_that_hangs(command: Command, write: Callable[..., Path]) -> None:
+    """A chunk that takes longer than train.timeout is failed by the machine, named as missing, and tried again."""
+    Path("bad.py").write_text(HANGING)
+    path = write(cells=[{"name": "bad", "factory": "./bad.py:Failing"}], train={"max_steps": 20, "timeout": 1})
+    ended = command("run", path, "--workers", 1)
+    runs = cellbench.load("results/tiny").runs
+    assert ended.status == 1
+    assert set(runs.cause) == {"machine"}
+    assert "train.timeout" in Path("results/tiny/failures.txt").read_text()
+    assert "0 done" in command("status", "results/tiny").out
+
+
+@pytest.mark.slow
+def test_a_cell_that_hears_no_interrupt(command: Command, write: Callable[..., Path]) -> None:
+    """Neither does a swallowed timeout go on, nor does what the cell makes of it count as the cell's failure."""
+    Path("deaf.py").write_text(DEAF)
+    path = write(cells=[{"name": "deaf", "factory": "./deaf.py:Failing"}], train={"max_steps": 20, "timeout": 1})
+    command("run", path, "--workers", 1)
+    runs = cellbench.load("results/tiny").runs
+    assert set(runs.cause) == {"machine"}
+    assert "train.timeout" in Path("results/tiny/failures.txt").read_text()
+
+
+SLOW_LIBRARY = "import time\n\n[time.sleep(0.01) for _ in range(500)]\nwhole = True\n"
+LAZY = FAILING.replace(MISTAKE, "import slow_library").replace("Failing", "Late")
+
+
+@pytest.mark.slow
+def test_a_timeout_during_an_import(
+    command: Command, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library is not left half imported, in pieces for every chunk after: its import ends, then the chunk does.
+
+    Found in CI: a timeout during torch's own lazy imports made the chunks after it fail, as if by their cells.
+    """
+    Path("slow_library.py").write_text(SLOW_LIBRARY)
+    Path("cell.py").write_text(LAZY)
+    monkeypatch.syspath_prepend(os.getcwd())
+    cells = [{"name": "late", "factory": "./cell.py:Late"}]
+    command("run", write(cells=cells, train={"max_steps": 20, "timeout": 3}), "--workers", 1)
+    runs = cellbench.load("results/tiny").runs
+    assert "train.timeout" in Path("results/tiny/failures.txt").read_text()
+    assert set(runs.cause) == {"machine"}
+    assert sys.modules["slow_library"].whole
