@@ -98,7 +98,7 @@ def number(text: str) -> float:
         return math.nan
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.fixed_dictionaries(
         {}, optional={key: st.lists(st.sampled_from(v), min_size=1) for key, (_, v) in VALUES.items()}
