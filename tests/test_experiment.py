@@ -59,7 +59,7 @@ FAULTS = {
     "a billion examples": ("evaluate: {examples: 1000000000}\n", "evaluate.examples: is 1000000000: must be less than"),
     "a billion evaluations": (
         "train: {max_steps: 1000000000}\nevaluate: {growth: 0}\n",
-        "x.yaml:5  evaluate: asks for more than 100,000 evaluations of each replica: raise `every` or `growth`",
+        "x.yaml:5  evaluate: asks for more than 100,000 evaluations per replica: raise `every` or `growth`",
     ),
     "a billion replicas": (
         f"seeds: 100000\nlearning_rate: {[i / 100 for i in range(1, 60)]}\n",
