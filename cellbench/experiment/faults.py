@@ -64,7 +64,7 @@ def fault(document: Document, details: ErrorDetails) -> Fault:
     if kind == "extra_forbidden":
         message = f"no such key. {did_you_mean(str(path[-1]), list(_known_keys(path)))}"
     elif kind == "missing":
-        message = "is missing and must be given"
+        message = "is missing; it must be given"
     elif kind in _EXPECTED:
         message = f"is {short(found)}, expected {_EXPECTED[kind]}"
     elif kind == "literal_error":
