@@ -1,4 +1,4 @@
-"""The tables of runs.sqlite: schema.sql, and what a file must have to be one of ours."""
+"""The tables of runs.sqlite: schema.sql, and the columns that a store must have."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ APPLICATION_ID = 0x63656C62
 
 @lru_cache(maxsize=1)
 def text() -> str:
+    """Read schema.sql."""
     return resources.files("cellbench.store").joinpath("schema.sql").read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=1)
 def tables() -> dict[str, set[str]]:
-    """Each table's columns, as the schema makes them."""
+    """List each table's columns, as the schema makes them."""
     db = sqlite3.connect(":memory:")
     db.executescript(text())
     names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -27,7 +28,7 @@ def tables() -> dict[str, set[str]]:
 
 
 VOLATILE = ("seconds", "started", "finished", "host", "worker", "attempt")
-"""Columns that differ between two runs of one experiment; no others do."""
+"""The columns that may differ between two runs of the same experiment."""
 
 
 OUTCOME = (
@@ -37,8 +38,8 @@ OUTCOME = (
 
 
 WHO = ("key", "family", "seed", "learning_rate")
-"""Columns that say which replica it is."""
+"""The columns that identify a replica."""
 
 
 NUMBERS = tuple(name for name in OUTCOME if name not in VOLATILE and name != "traceback")
-"""Those that two runs of one replica share."""
+"""The columns of an outcome that are equal in two runs of the same replica."""
