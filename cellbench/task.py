@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.records import Value as Value  # tasks import it from here
 from cellbench.streams import Stream
 
+Value = int | float | str
+"""A value of a grid parameter."""
 Parameters = Mapping[str, Value]
 """Grid parameters by name, for example `{"bits": 8}`."""
 Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
