@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 from cellbench.records.settings import Evaluate, Final, Pairs, Solved, hashable, sha256_of
 
@@ -32,6 +33,8 @@ class ReplicaKey:
         cell_sources: SHA-256 of the text of the module that defines the cell, and of the local modules it imports.
         learn_initial_state, readout_hidden: the rest of the model.
         numbers_version: of cellbench.
+
+    Fields that keys gained after results were stored are declared by `later`, in this class and in its parts.
     """
 
     task: str
@@ -57,8 +60,11 @@ class ReplicaKey:
     numbers_version: int = NUMBERS_VERSION
 
     def text(self) -> str:
-        """Write the key as canonical JSON, the text that is hashed."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=repr)
+        """Write the key as canonical JSON, the text that is hashed.
+
+        A field that came after the first version is left out while it holds its default.
+        """
+        return json.dumps(_as_mapping(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=repr)
 
     @classmethod
     def parse(cls, text: str) -> ReplicaKey:
@@ -113,6 +119,16 @@ class ReplicaKey:
         """Return a function `(seed, learning_rate) -> digest()` of this key."""
         text = self.texts()
         return lambda seed, learning_rate: sha256_of(text(seed, learning_rate))[:32]
+
+
+def _as_mapping(record: Any) -> dict[str, Any]:
+    """Turn a record and the records in it into mappings, without later fields that hold their defaults."""
+    kept = {}
+    for each in fields(record):
+        value = getattr(record, each.name)
+        if not (each.metadata.get("later") and value == each.default):
+            kept[each.name] = _as_mapping(value) if is_dataclass(value) else value
+    return kept
 
 
 def family_of(text: str) -> str:

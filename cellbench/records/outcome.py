@@ -59,6 +59,7 @@ class Outcome:
             may have one too.
         curve, evaluations: in order.
         engine, isa, compiler: what the numbers depend on beside the key, to the last bit.
+        engine_version: of the engine's numbers; see `cellbench.engines.engine.VERSIONS`.
         seconds: the time to train and evaluate this replica's chunk, divided by the number of its replicas.
         started, finished: UTC, ISO 8601.
         host, worker, attempt: where it ran.
@@ -81,6 +82,7 @@ class Outcome:
     engine: str = ""
     isa: str = ""
     compiler: str = ""
+    engine_version: int = 1
     seconds: float = 0.0
     started: str = ""
     finished: str = ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cellbench.records import CurvePoint, Evaluation, Outcome, ReplicaKey
-from cellbench.store.schema import OUTCOME
+from cellbench.store.schema import LATER, OUTCOME
 
 if TYPE_CHECKING:
     from cellbench.store.store import Store  # which imports `place` from here, to name a damaged replica
@@ -109,5 +109,7 @@ def _mapping(text: str) -> dict[str, Any]:
 
 
 def _number(name: str, value: Any) -> Any:
-    """Convert a final loss or accuracy to a float, which fails in a store that was altered."""
+    """Convert a final loss or accuracy to a float, which fails in a store that was altered; fill in a later column."""
+    if value is None and name in LATER:
+        return LATER[name]
     return float(value) if name.startswith("final_") and name != "final_step" and value is not None else value
