@@ -70,7 +70,7 @@ class Experiment:
         }
 
     def facts(self, registry: Registry) -> dict[str, Any]:
-        """Gather what reports need beside the keys, so that they can do without torch and the plugins."""
+        """Gather what reports need besides the keys, so that they can do without torch and the plugins."""
         settings = self.settings
         names = [name for name, _ in self.axes]
         values = {**dict(settings.final.values), **dict(self.axes)}

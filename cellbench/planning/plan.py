@@ -130,7 +130,7 @@ def _choose(
 
 
 CHUNK_SECONDS = 4.0
-"""Seconds that a chunk should take: long beside the cost of handing it out, short beside a whole run."""
+"""Seconds that a chunk should take: long compared with handing it out, short compared with a whole run."""
 
 
 def chunks(

@@ -58,7 +58,7 @@ class Outcome:
         diverged_at: the step whose loss or gradient was not finite, or whose loss exceeded the bound; a solved replica
             may have one too.
         curve, evaluations: in order.
-        engine, isa, compiler: what the numbers depend on beside the key, to the last bit.
+        engine, isa, compiler: what the numbers depend on besides the key, to the last bit.
         engine_version: of the engine's numbers; see `cellbench.engines.engine.VERSIONS`.
         seconds: the time to train and evaluate this replica's chunk, divided by the number of its replicas.
         started, finished: UTC, ISO 8601.

@@ -106,7 +106,7 @@ class Final:
 
     Attributes:
         examples: how many per evaluation.
-        values: for some of the task's parameters, the values to evaluate at beside the trained one.
+        values: for some of the task's parameters, the values to evaluate at in addition to the trained one.
         difficulty: whether to measure by the task's difficulty too, on a quarter of the examples per difficulty.
     """
 

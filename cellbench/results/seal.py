@@ -2,7 +2,7 @@
 it again.
 
 Any change breaks the seal: of the experiment, the plan, the environment or cellbench's text; of a byte of the store or
-of the report's files; a log beside the store.
+of the report's files; or a log beside the store.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@
 CREATE TABLE experiment (
     id          INTEGER PRIMARY KEY,
     resolved    TEXT NOT NULL,  -- JSON: the experiment file, defaults filled in
-    facts       TEXT NOT NULL,  -- JSON: axes, evaluation steps, reference accuracies, cells: what reports need beside keys
+    facts       TEXT NOT NULL,  -- JSON: axes, evaluation steps, reference accuracies, cells: what reports need besides
     environment TEXT NOT NULL,  -- JSON: versions, hardware, commit, plugins
     command     TEXT NOT NULL,  -- the command line as typed
     started     TEXT NOT NULL   -- UTC, ISO 8601

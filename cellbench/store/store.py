@@ -76,7 +76,7 @@ class Store:
         write: whether to write; only one process may.
 
     Raises:
-        StoreError: there is no store, or it is not one of cellbench, damaged, of another version, or cannot be written.
+        StoreError: there is no store, or it is not cellbench's, is damaged, of another version, or cannot be written.
     """
 
     def __init__(self, folder: Path, *, write: bool) -> None:
