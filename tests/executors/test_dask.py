@@ -27,6 +27,7 @@ from tests.helpers.commands import TINY, Command
 from tests.helpers.dask import scheduler, worker
 from tests.helpers.plugins import CELL, PLUGINS
 from tests.helpers.runs import go, stored
+from tests.helpers.tools import paths_with
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -159,14 +160,14 @@ def test_workers_that_are_not_like_the_client(kind: str, command: Command, tmp_p
     shadow.mkdir(parents=True)
     (shadow / "__init__.py").write_text("raise ImportError('an older cellbench')")
     environment, said = UNLIKE[kind]
-    environment = {k: v.replace("{plugin}", str(shadow.parent)) for k, v in environment.items()}
+    environment = {k: v.replace("{plugin}", paths_with(shadow.parent)) for k, v in environment.items()}
     if kind == "compiler":
         environment["CELLBENCH_CACHE"] = str(tmp_path / "cache")
     with scheduler() as (address, _), worker(address, **environment):
         with pytest.raises(CellbenchError) as caught:
             run_experiment(LANES, "out", executor="dask", scheduler=address)
         text = str(caught.value)
-        assert "would not give the numbers that this machine gives; nothing was run" in text
+        assert "would not compute the same numbers as this machine; nothing was run" in text
         assert said in text, text
         assert "on 1 of 1 workers: tcp://127.0.0.1:" in text
         assert not Path("out/runs.sqlite").exists()
@@ -282,21 +283,21 @@ def test_another_plugin_on_a_live_worker(write: Callable[..., Path], tmp_path: P
     def run(address: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "cellbench", "run", "tiny.yaml", "--executor", "dask", "--scheduler", address,
-             "--no-report"], env={**os.environ, "PYTHONPATH": here}, capture_output=True, text=True, check=False,
+             "--no-report"], env={**os.environ, "PYTHONPATH": paths_with(here)}, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     with scheduler() as (address, _):
         for kind, (otherwise, expected) in OTHERS.items():
-            with worker(address, PYTHONPATH=str(site(tmp_path / kind, **otherwise))):
+            with worker(address, PYTHONPATH=paths_with(site(tmp_path / kind, **otherwise))):
                 ended = run(address)
             assert ended.returncode == 2, f"{kind}: {ended.stderr}"
             assert re.search(expected + r"\n +on 1 of 1 workers: tcp://127\.0\.0\.1:", ended.stderr), ended.stderr
-        with worker(address, PYTHONPATH=""):
+        with worker(address, PYTHONPATH=paths_with()):
             ended = run(address)
         assert ended.returncode == 2
         assert "here, no cell named 'good'" in ended.stderr
         assert not Path("results/tiny/runs.sqlite").exists()
-        with worker(address, PYTHONPATH=str(site(tmp_path / "alike"))):
+        with worker(address, PYTHONPATH=paths_with(site(tmp_path / "alike"))):
             ended = run(address)
         assert ended.returncode == 0, ended.stderr
 
@@ -326,9 +327,9 @@ def test_what_a_cell_from_a_file_imports(write: Callable[..., Path], tmp_path: P
     with scheduler() as (address, _):
         for (here, there), expected in said.items():
             command = [sys.executable, "-m", "cellbench", "run", "tiny.yaml", "--executor", "dask", "--no-report"]
-            with worker(address, PYTHONPATH=str(tmp_path / there) if there else ""):
+            with worker(address, PYTHONPATH=paths_with(*([tmp_path / there] if there else []))):
                 ended = subprocess.run(
-                    [*command, "--scheduler", address], env={**os.environ, "PYTHONPATH": str(tmp_path / here)},
+                    [*command, "--scheduler", address], env={**os.environ, "PYTHONPATH": paths_with(tmp_path / here)},
                     capture_output=True, text=True, check=False,
                 )  # fmt: skip
             assert ended.returncode == 2, ended.stderr

@@ -169,7 +169,7 @@ def test_a_chunk_that_does_not_end(isolated: bool, monkeypatch: pytest.MonkeyPat
     assert sorted(numbers(found)) == [0, 1, 2, 3]
     for number, finished in zip(numbers(found), found, strict=True):
         said = {(o.status, o.traceback) for o in finished.outcomes}
-        late = ("failed", "it did not end long after train.timeout, twice")
+        late = ("failed", "it was still running long after train.timeout, twice")
         assert said == {late if number == 1 else ("censored", "")}
     assert executor.restarts == 2
 

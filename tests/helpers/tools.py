@@ -1,4 +1,4 @@
-"""Tools that a machine may lack."""
+"""The machine that tests run on: tools that it may lack, and where its processes find modules."""
 
 from __future__ import annotations
 
@@ -18,3 +18,8 @@ def missing(what: str) -> NoReturn:
     if in_ci():
         pytest.fail(f"{what} is missing, and CI must have it")
     pytest.skip(f"{what} is not installed")
+
+
+def paths_with(*folders: object) -> str:
+    """Join a PYTHONPATH: these folders, then what this process was given, so that a clone's tests run its own code."""
+    return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])

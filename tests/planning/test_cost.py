@@ -74,7 +74,7 @@ def test_an_example_that_memory_does_not_hold(monkeypatch: pytest.MonkeyPatch) -
         raise MemoryError("8 EiB")
 
     monkeypatch.setattr(BinaryAddition, "length", length)
-    with pytest.raises(CellbenchError, match="memory holds not even one example at bits 4: 8 EiB"):
+    with pytest.raises(CellbenchError, match="not even one example fits in memory at bits 4: 8 EiB"):
         guessed()
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from tests.helpers.commands import TINY
 from tests.helpers.plugins import CELL, PLUGINS
+from tests.helpers.tools import paths_with
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +55,7 @@ def cellbench_with(installed: Path) -> Cellbench:
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "cellbench", *arguments],
-            env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": paths_with(installed)}, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     return call
@@ -91,8 +92,11 @@ def test_list(cellbench_with: Cellbench) -> None:
     ("cell", "said"),
     [
         ("twice", "the cell 'twice' is claimed by cellbench-rival-a 1.2.3 and by cellbench-rival-b 1.2.3"),
-        ("lost", "A plugin that is broken may have it: cellbench-raising 1.2.3"),
-        ("nowhere", "nowhere (from cellbench-nowhere 1.2.3): no module 'cellbench_nowhere_cell'"),
+        ("lost", "A broken plugin may provide it: cellbench-raising 1.2.3"),
+        (
+            "nowhere",
+            "nowhere (from cellbench-nowhere 1.2.3): its factory's module 'cellbench_nowhere_cell' does not exist",
+        ),
     ],
 )
 def test_a_broken_plugin_stops_the_experiments_that_ask_for_it(cell: str, said: str, cellbench_with: Cellbench) -> None:

@@ -101,7 +101,9 @@ def test_a_built_in_cell_has_its_own_text_alone() -> None:
 
 def test_a_factory_that_is_nowhere() -> None:
     """The plugin and the module are named."""
-    with pytest.raises(CellError, match=r"mine \(from cellbench-mine 1\.2\): no module 'absent\.cell', which its"):
+    with pytest.raises(
+        CellError, match=r"mine \(from cellbench-mine 1\.2\): its factory's module 'absent\.cell' does not"
+    ):
         sources.of_entry(entry("absent.cell:Cell"))
 
 
