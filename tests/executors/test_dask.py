@@ -283,7 +283,8 @@ def test_another_plugin_on_a_live_worker(write: Callable[..., Path], tmp_path: P
     def run(address: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "cellbench", "run", "tiny.yaml", "--executor", "dask", "--scheduler", address,
-             "--no-report"], env={**os.environ, "PYTHONPATH": paths_with(here)}, capture_output=True, text=True, check=False,
+             "--no-report"],
+            env={**os.environ, "PYTHONPATH": paths_with(here)}, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     with scheduler() as (address, _):
