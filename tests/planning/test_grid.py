@@ -72,6 +72,7 @@ def test_sizes_are_those_of_torch(name: str, cell: type[nn.Module]) -> None:
     [
         ({"grid": {"bits": 4, "batch_size": 4, "parameter_budget": 5}}, "rnn at budget 5: no hidden size fits 5"),
         ({"cells": [{"name": "lstm", "options": {"forget_bais": 1}}]}, "Did you mean forget_bias?"),
+        ({"cells": [{"name": "gru", "options": {"input_size": 3}}]}, "gru takes no option 'input_size'"),
         ({"cells": [{"name": "bare", "factory": "./bare.py:bare", "options": {"x": 1}}]}, "It takes none."),
     ],
 )

@@ -18,6 +18,7 @@ from cellbench.records import Source
 
 FOLDERS: dict[str, dict[str, str]] = {
     "alone": {"cell.py": "import math\nfrom torch import nn\n"},
+    "itself": {"cell.py": "import cell\n"},
     "a sibling": {"cell.py": "import beside\n", "beside.py": "", "other.py": ""},
     "a sibling of a sibling": {"cell.py": "import a\n", "a.py": "from b import x\n", "b.py": "import a\nx = 1\n"},
     "a name of one": {"cell.py": "from beside import thing\n", "beside.py": "thing = 1\n", "thing.py": ""},

@@ -19,6 +19,7 @@ from cellbench.store import frames
 from cellbench.store.schema import LATER, OUTCOME
 from cellbench.store.store import Store
 from tests.helpers.commands import TINY
+from tests.helpers.runs import reseal
 
 POINT = ["label", "bits", "batch_size", "size", "learning_rate", "seed"]
 WHOLE = ["parameters", "state", "multiply_adds", "steps_to_solved", "final_step", "diverged_at", "attempt", "replica"]
@@ -75,6 +76,16 @@ def test_types_do_not_depend_on_what_is_missing(found: frames.Frames) -> None:
     other = frames.read(Path("other")).runs
     assert dict(other.dtypes) == dict(found.runs.dtypes)
     assert list(other.columns) == list(found.runs.columns)
+
+
+def test_losses_that_are_no_numbers(found: frames.Frames) -> None:
+    """Where all are missing, the column is of numbers still."""
+    with closing(sqlite3.connect("out/runs.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE curve SET loss = NULL")
+    reseal(Path("out"))
+    losses = frames.read(Path("out")).curves["loss"]
+    assert losses.dtype == found.curves["loss"].dtype == np.float64
+    assert losses.isna().all()
 
 
 @pytest.mark.parametrize("table", ["curve", "evaluation"])
