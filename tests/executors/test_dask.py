@@ -148,7 +148,7 @@ LANES = {**TINY, "engine": "lanes", "cells": ["lstm"]}
 UNLIKE: dict[str, tuple[dict[str, str], str]] = {
     "instruction set": ({"CELLBENCH_ISA": "sse2"}, "x86-64 sse2 there; set CELLBENCH_ISA=avx2"),
     "compiler": ({"CXX": "", "PATH": "/nowhere"}, "the C++ compiler: "),
-    "plugin": ({"PYTHONPATH": "{plugin}"}, "cannot say what it has: ImportError: an older cellbench"),
+    "plugin": ({"PYTHONPATH": "{plugin}"}, "cannot say what it runs: ImportError: an older cellbench"),
 }
 
 
@@ -184,7 +184,7 @@ def test_a_worker_that_is_busy(command: Command, write: Callable[..., Path], mon
             other.submit(time.sleep, 60, pure=False)
             ended = command("run", write(), "--executor", "dask", "--scheduler", address)
         assert ended.status == 2
-        assert "gave no answer within 2 s: it is stopped, or busy with something else" in ended.err
+        assert "gave no answer within 2 s: it is stopped, or busy, perhaps with what a killed run left behind" in ended.err
         assert "on 1 of 1 workers: tcp://127.0.0.1:" in ended.err
         assert not Path("results/tiny/runs.sqlite").exists()
 
