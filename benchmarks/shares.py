@@ -1,10 +1,10 @@
-"""Where the time of an experiment goes, on one core and with compiled cells at hand: a Markdown table.
+"""Measure where the time of an experiment goes, on one core and with cells compiled before: a Markdown table.
 
     python benchmarks/shares.py experiments/default.yaml seeds=2
 
-Every chunk is worked on in this process, with the engine that the experiment chooses (lanes, or nothing is counted).
-Columns are seconds of processor time: training steps, evaluations of learning curves, final evaluations, drawing of
-training data, drawing of the other sets, and all the rest.
+Every chunk is trained in this process, with the engine that the experiment chooses (only lanes is measured). The
+columns are seconds of processor time: training steps, evaluations of learning curves, final evaluations, drawing
+training data, drawing the other sets, and all the rest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PARTS = ("training", "evaluation", "final evaluation", "drawing training data", 
 
 
 class Clock:
-    """Processor time by part; what is timed inside of another part is taken out of it."""
+    """Processor time by part; the time of a part within another part is not counted there too."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
@@ -77,8 +77,8 @@ def main() -> None:
     clock.count(Program, "train", "training")
     clock.count(Program, "evaluate", lambda: "final evaluation" if ending else "evaluation")
     clock.count(data.TrainingData, "_draw", "drawing training data")
-    for name in ("evaluation_sets", "final_sets"):
-        clock.count(loop, name, "drawing other sets")
+    for name in ("curve", "final"):
+        clock.count(data.EvaluationData, name, "drawing other sets")
     clock.count(work, "work", "rest")
     print("| cell | hidden size | " + " | ".join(PARTS) + " |")
     print("| --- | ---: |" + " ---: |" * len(PARTS))
