@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellbench.records import Evaluate, Final, ReplicaKey, Solved, Source, pairs
+from cellbench.records.settings import later
 
 KEY = ReplicaKey(
     task="binary_addition",
@@ -68,6 +69,25 @@ def test_a_family_and_its_members(seed: int, rate: float) -> None:
     assert type(KEY).parse(member.text()) == member
     assert type(KEY).parse(member.family_text()).member(seed, rate) == member
     assert member.family_text() == KEY.family_text() != replace(KEY, batch_size=4).family_text()
+
+
+@dataclass(frozen=True)
+class Longer(ReplicaKey):
+    """A key as a later version might have it: a field more of its own."""
+
+    weights: str = later("none")
+
+
+def test_a_later_field_is_left_out_at_its_default() -> None:
+    """A key that gains a field keeps its text and digest while the field holds its default, and reads the old text."""
+    old = {f.name: getattr(KEY, f.name) for f in fields(KEY)}
+    same, other = Longer(**old), Longer(**old, weights="kept")
+    assert (same.text(), same.digest()) == (KEY.text(), KEY.digest())
+    assert Longer.parse(KEY.text()) == same
+    assert '"weights":"kept"' in other.text()
+    assert Longer.parse(other.text()) == other
+    with pytest.raises(ValueError, match="written otherwise"):
+        Longer.parse(KEY.text().replace('"task":', '"weights":"none","task":'))
 
 
 def test_schedule_golden() -> None:

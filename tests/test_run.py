@@ -27,7 +27,7 @@ from cellbench.executors.dispatch import Finished
 from cellbench.planning import Plan
 from cellbench.running import run as run_experiment
 from cellbench.store import VOLATILE
-from cellbench.store.schema import VERSION
+from cellbench.store.schema import OLDEST, VERSION
 from tests.conftest import TINY, Command, reseal
 
 EXPORTS = ("runs.csv", "curves.csv", "accuracy.csv", "summary.csv", "comparisons.csv", "summary.md")
@@ -130,17 +130,17 @@ def test_what_happens_on_an_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(trained(TINY)) == ALL
 
 
-@pytest.mark.parametrize(("change", "age"), [(-1, "an older"), (1, "a newer")])
-def test_what_happens_with_another_schema(change: int, age: str, command: Command, write: Callable[..., Path]) -> None:
-    """A store that another version wrote is refused, and named; --fresh keeps it beside."""
+@pytest.mark.parametrize(("version", "age"), [(OLDEST - 1, "an older"), (VERSION + 1, "a newer")])
+def test_what_happens_with_another_schema(version: int, age: str, command: Command, write: Callable[..., Path]) -> None:
+    """A store of a schema that is not read is refused, and named; --fresh keeps it beside."""
     assert command("run", write(), "--workers", 1).status == 0
     with sqlite3.connect("results/tiny/runs.sqlite") as db:
-        db.execute(f"PRAGMA user_version = {VERSION + change}")
+        db.execute(f"PRAGMA user_version = {version}")
     again = command("run", write(), "--workers", 1)
-    assert (again.status, f"was written by {age} cellbench (schema {VERSION + change}" in again.err) == (2, True)
+    assert (again.status, f"was written by {age} cellbench (schema {version}" in again.err) == (2, True)
     assert command("run", write(), "--workers", 1, "--fresh").status == 0
     with sqlite3.connect("results/tiny/runs-1.sqlite") as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (VERSION + change,)
+        assert db.execute("PRAGMA user_version").fetchone() == (version,)
 
 
 def test_what_happens_with_another_engine(command: Command, write: Callable[..., Path]) -> None:

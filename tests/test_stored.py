@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 
 from cellbench.store import NUMBERS, VOLATILE
+from cellbench.store.schema import LATER, VERSION
 from tests.conftest import Command
 
+THEN = tuple(name for name in NUMBERS if name not in LATER)
+"""The columns of numbers that a replica had then."""
 STORED = Path(__file__).parent / "stored" / "db868fb"
 
 
@@ -34,8 +37,12 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 def replicas(folder: str) -> dict[str, Any]:
     """Each stored replica's numbers and checksum, and when it was trained, by its key."""
-    with closing(sqlite3.connect(f"{folder}/runs.sqlite")) as db:
-        columns = ", ".join((*NUMBERS, "checksum", "started", "finished"))
+    return replicas_of(Path(folder) / "runs.sqlite")
+
+
+def replicas_of(store: str | Path) -> dict[str, Any]:
+    with closing(sqlite3.connect(store)) as db:
+        columns = ", ".join((*THEN, "checksum", "started", "finished"))
         return {key: tuple(row) for key, *row in db.execute(f"SELECT key, {columns} FROM replica")}
 
 
@@ -61,6 +68,45 @@ def test_resumed(command: Command) -> None:
     assert len(after) == 80
 
 
+def test_upgraded_by_a_run_alone(command: Command) -> None:
+    """Commands that read leave the file as it was, to the byte; a run brings it to today's schema, and keeps a copy."""
+    before = Path("small/runs.sqlite").read_bytes()
+    for words in (
+        ["status", "small"],
+        ["report", "small"],
+        ["verify", "small", "--sample", 1],
+        ["merge", "x", "small"],
+    ):
+        assert command(*words).status == 0
+        assert Path("small/runs.sqlite").read_bytes() == before
+    ended = command("run", "small.yaml", "--results", ".", "--workers", 1, "--set", "seeds=4")
+    assert ended.status == 0
+    assert "small/runs.sqlite is brought to this version's schema; small/runs-schema-2-1.sqlite keeps it" in ended.err
+    assert replicas("small") != replicas_of("small/runs-schema-2-1.sqlite") == replicas_of(STORED / "small/runs.sqlite")
+    assert [p.name for p in Path("small").glob("*.sqlite*")].count("runs-schema-2-1.sqlite") == 1
+    with closing(sqlite3.connect("small/runs.sqlite")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        upgraded = db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    # a new store and an upgraded one have the same tables, to the letter
+    assert command("run", "small.yaml", "--results", "new", "--workers", 1, "--only", "seed=0").status == 0
+    with closing(sqlite3.connect("new/small/runs.sqlite")) as db:
+        assert db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == upgraded
+    assert command("run", "small.yaml", "--results", ".", "--workers", 1).err.count("schema") == 0
+
+
+def test_a_newer_schema_is_refused(command: Command) -> None:
+    """Every command refuses a store of a later cellbench, says so, and leaves it as it is."""
+    with closing(sqlite3.connect("small/runs.sqlite")) as db:
+        db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    before = Path("small/runs.sqlite").read_bytes()
+    for words in (["status", "small"], ["report", "small"], ["verify", "small"], ["merge", "x", "small"],
+                  ["run", "small.yaml", "--results", "."]):  # fmt: skip
+        ended = command(*words)
+        assert (ended.status, "was written by a newer cellbench" in ended.err) == (2, True)
+        assert Path("small/runs.sqlite").read_bytes() == before
+
+
 def test_verified(command: Command) -> None:
     """Trained again, by the stored text of the cell from a file, its replicas have their numbers."""
     Path("gated.py").unlink()
@@ -75,7 +121,7 @@ def test_merged(command: Command) -> None:
     """Its shards, merged today, are the undivided run."""
     assert command("merge", "out", "shards/1", "shards/2").status == 0
     whole, merged = replicas("small"), replicas("out")
-    numbers = slice(0, len(NUMBERS) + 1)
+    numbers = slice(0, len(THEN) + 1)
     assert {key: row[numbers] for key, row in merged.items()} == {key: row[numbers] for key, row in whole.items()}
     status = command("status", "out")
     assert "60 replicas planned, 60 done" in status.out

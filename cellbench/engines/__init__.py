@@ -4,11 +4,12 @@
 """
 
 from cellbench.engines.choice import Choice, choose, fastest_first, prepare
-from cellbench.engines.engine import Advanced, Engine, Floats, Refused, RefusedOnce, Replicas, Scores
+from cellbench.engines.engine import VERSIONS, Advanced, Engine, Floats, Refused, RefusedOnce, Replicas, Scores
 from cellbench.engines.optimizers import OPTIMIZERS, Optimizer
 
 __all__ = [
     "OPTIMIZERS",
+    "VERSIONS",
     "Advanced",
     "Choice",
     "Engine",

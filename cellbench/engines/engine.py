@@ -21,6 +21,10 @@ from cellbench.model import Model
 Floats = NDArray[np.float32]
 
 
+VERSIONS = {"lanes": 1, "stack": 1, "reference": 1}
+"""The version of each engine's numbers, stored with each replica; raised when replicas that it trains get others."""
+
+
 class Refused(Exception):
     """The engine cannot carry this cell; the message is one line and names the operation or the cause."""
 

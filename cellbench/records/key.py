@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 from cellbench.records.settings import Evaluate, Final, Pairs, Solved, hashable, sha256_of
 
@@ -30,6 +31,8 @@ class ReplicaKey:
         cell_sources: SHA-256 of the text of the module that defines the cell, and of the local modules it imports.
         learn_initial_state, readout_hidden: the rest of the model.
         numbers_version: of cellbench.
+
+    What a key gained after results were stored is declared by `later`, in this class or in its parts.
     """
 
     task: str
@@ -55,8 +58,8 @@ class ReplicaKey:
     numbers_version: int = NUMBERS_VERSION
 
     def text(self) -> str:
-        """The key as canonical JSON: what is hashed."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=repr)
+        """Write the key as canonical JSON: what is hashed. A later field is left out while it holds its default."""
+        return json.dumps(_told(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=repr)
 
     @classmethod
     def parse(cls, text: str) -> ReplicaKey:
@@ -111,6 +114,16 @@ class ReplicaKey:
         """`(seed, learning_rate) -> digest()` of this key with those two."""
         text = self.texts()
         return lambda seed, learning_rate: sha256_of(text(seed, learning_rate))[:32]
+
+
+def _told(record: Any) -> dict[str, Any]:
+    """Turn a record into a mapping, and the records in it, without later fields that hold their defaults."""
+    told = {}
+    for each in fields(record):
+        value = getattr(record, each.name)
+        if not (each.metadata.get("later") and value == each.default):
+            told[each.name] = _told(value) if is_dataclass(value) else value
+    return told
 
 
 def family_of(text: str) -> str:

@@ -58,6 +58,7 @@ class Outcome:
             a solved replica too.
         curve, evaluations: in order.
         engine, isa, compiler: what the bits depend on beside the key.
+        engine_version: of the engine's numbers; see `cellbench.engines.engine.VERSIONS`.
         seconds: of training and evaluating this replica's chunk, divided by its replicas.
         started, finished: UTC, ISO 8601.
         host, worker, attempt: where it ran.
@@ -80,6 +81,7 @@ class Outcome:
     engine: str = ""
     isa: str = ""
     compiler: str = ""
+    engine_version: int = 1
     seconds: float = 0.0
     started: str = ""
     finished: str = ""

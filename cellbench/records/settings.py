@@ -15,6 +15,11 @@ MOST_EVALUATIONS = 100_000
 """Points that a learning curve may have."""
 
 
+def later(default: Any) -> Any:
+    """Declare a field that the keys of stored results do not have: a key leaves it out while it holds its default."""
+    return field(default=default, metadata={"later": True})
+
+
 @dataclass(frozen=True)
 class Point:
     """A grid point.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
 PRELOAD = ("cellbench.training.worker", "cellbench.engines.stack", "cellbench.engines.reference")
 
 
-Event = Plan | Finished
+@dataclass(frozen=True)
+class Notice:
+    """Something that whoever runs it should know, in one line."""
+
+    text: str
+
+
+Event = Plan | Finished | Notice
 OnEvent = Callable[[Event], None]
 
 
@@ -95,6 +103,8 @@ def run(
         if fresh:  # now that nothing refuses the run
             set_aside(where)
         with Store(where, write=True) as store:
+            if store.upgraded is not None:
+                see(Notice(f"{store.path} is brought to this version's schema; {store.upgraded} keeps it as it was."))
             _record(store, plan, facts)
             see(plan)
             _keep(store, plan, dispatch(plan.todo, executor, job), see)

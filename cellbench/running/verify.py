@@ -98,7 +98,8 @@ def verify(
     for stored, again in prepared:
         outcome = again.train()
         exact = not again.unlike and all(
-            getattr(outcome, name) == getattr(stored.outcome, name) for name in ("engine", "isa", "compiler")
+            getattr(outcome, name) == getattr(stored.outcome, name)
+            for name in ("engine", "engine_version", "isa", "compiler")
         )
         if not exact:
             line = _elsewhere(stored.outcome, outcome)
@@ -135,7 +136,7 @@ def _elsewhere(then: Outcome, now: Outcome) -> str:
     """How the engine differs from that of the results."""
     parts = [
         f"{name} {getattr(then, name)} then, {getattr(now, name)} now"
-        for name in ("engine", "isa", "compiler")
+        for name in ("engine", "engine_version", "isa", "compiler")
         if getattr(then, name) != getattr(now, name)
     ]
     return f"trained by: {'; '.join(parts)}" if parts else ""

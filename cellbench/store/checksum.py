@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
+from cellbench.store.schema import LATER
+
 Row = Sequence[Any]
 
 
@@ -19,12 +21,13 @@ def of(who: Row, numbers: Row, curve: Sequence[Row], evaluations: Sequence[Row])
 
     Args:
         who: the replica's key, and what else says which one it is.
-        numbers: what became of it, as sqlite gives it back.
+        numbers: the columns `NUMBERS`: what became of it, as sqlite gives it back.
         curve, evaluations: their rows, in order, likewise; two shares end an evaluation.
 
     Raises:
         TypeError: where a number should be there is something else.
     """
+    numbers = _without_unknown(numbers)
     # numbers with a fraction as their eight bytes: to write them out took most of the time of storing a replica
     words = [... if type(x) is float else x for x in numbers]
     text = repr((*who, *words, len(curve), [row[:-2] for row in evaluations]))
@@ -33,6 +36,12 @@ def of(who: Row, numbers: Row, curve: Sequence[Row], evaluations: Sequence[Row])
     digest = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8)
     digest.update(_bytes(list(values)))
     return digest.hexdigest()
+
+
+def _without_unknown(numbers: Row) -> Row:
+    """Leave out the columns that older stores do not have, where they are NULL."""
+    later = [x for x in zip(LATER, numbers[-len(LATER) :], strict=True) if x[1] is not None]
+    return [*numbers[: -len(LATER)], *later]
 
 
 def _bytes(values: list[Any]) -> bytes:

@@ -75,6 +75,14 @@ def fold(path: Path) -> None:
             db.execute("PRAGMA journal_mode = DELETE")
 
 
+def unused(folder: Path, stem: str) -> Path:
+    """Name a file that is not there yet: STEM-1.sqlite, STEM-2.sqlite and so on."""
+    number = 1
+    while (path := folder / f"{stem}-{number}.sqlite").exists() or beside(path):
+        number += 1
+    return path
+
+
 def set_aside(folder: Path) -> Path | None:
     """Move runs.sqlite out of the way, for a fresh start; returns where it is kept now.
 
@@ -88,9 +96,7 @@ def set_aside(folder: Path) -> Path | None:
     parts = [*([path] if path.exists() else []), *beside(path)]
     if not parts:
         return None
-    number = 1
-    while (kept := folder / f"runs-{number}.sqlite").exists() or beside(kept):
-        number += 1
+    kept = unused(folder, "runs")
     try:
         for part in parts:
             part.rename(kept.with_name(kept.name + part.name.removeprefix(FILE)))

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cellbench.store.schema import OUTCOME, VOLATILE
+from cellbench.store.schema import LATER, OUTCOME, VOLATILE
 from cellbench.store.store import Store
 
 _WHOLE = (
     "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "diverged_at", "attempt", "replica",
+    "engine_version",
     "parameters", "state", "multiply_adds",
 )  # fmt: skip
 """Columns of whole numbers that may be missing."""
@@ -73,7 +74,8 @@ def runs(store: Store) -> pd.DataFrame:
 def _order(parameters: list[str]) -> list[str]:
     return [
         "label", "cell", *parameters, "batch_size", "size", "hidden_size", "parameters", "state", "multiply_adds",
-        "learning_rate", "seed", *OUTCOME[:10], "engine", "isa", "compiler", "key", *VOLATILE, "traceback", "replica",
+        "learning_rate", "seed", *OUTCOME[:10], "engine", "isa", "compiler", "engine_version", "key", *VOLATILE,
+        "traceback", "replica",
     ]  # fmt: skip
 
 
@@ -84,6 +86,8 @@ def _typed(part: pd.DataFrame) -> pd.DataFrame:
         part[name] = part[name].fillna("")
     for name in _WHOLE:
         part[name] = part[name].astype("Int64")
+    for name, default in LATER.items():
+        part[name] = part[name].fillna(default)
     for name in ("final_loss", "final_bit_accuracy", "final_sequence_accuracy", "seconds"):
         part[name] = part[name].astype("float64")
     return part

@@ -18,7 +18,7 @@ from typing import Any
 from cellbench.errors import StoreError
 from cellbench.store.folder import FILE, beside, fold, locked
 from cellbench.store.replica import place
-from cellbench.store.schema import NUMBERS, OUTCOME, WHO
+from cellbench.store.schema import NUMBERS, OUTCOME, VERSION, WHO
 from cellbench.store.store import Store
 from cellbench.wording import short
 
@@ -62,9 +62,13 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
             _same_experiment(list(inputs.values()))
             with Store(workshop, write=True) as store:
                 for folder in inputs.values():
+                    part = workshop / "part.sqlite"
                     with Store(folder, write=False) as one:
                         one.check()
-                    with _attached(store, folder), store.transaction() as db:
+                        older = one.version < VERSION
+                        if older:
+                            one.copy(part, newest=True)
+                    with _attached(store, part if older else folder / FILE), store.transaction() as db:
                         _refuse_other_numbers(db, folder)
                         _absorb(db)
                 with store.transaction() as db:
@@ -83,9 +87,9 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
 
 
 @contextmanager
-def _attached(store: Store, folder: Path) -> Iterator[None]:
+def _attached(store: Store, path: Path) -> Iterator[None]:
     with store.explained():
-        store.db.execute("ATTACH ? AS other", (f"{(folder / FILE).resolve().as_uri()}?mode=ro",))
+        store.db.execute("ATTACH ? AS other", (f"{path.resolve().as_uri()}?mode=ro",))
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cellbench.records import CurvePoint, Evaluation, Outcome, ReplicaKey
-from cellbench.store.schema import OUTCOME
+from cellbench.store.schema import LATER, OUTCOME
 
 if TYPE_CHECKING:
     from cellbench.store.store import Store  # which says by `place` here which replica is damaged
@@ -110,4 +110,6 @@ def _mapping(text: str) -> dict[str, Any]:
 
 def _number(name: str, value: Any) -> Any:
     """A final loss or accuracy; a store altered by hand may hold anything there."""
+    if value is None and name in LATER:
+        return LATER[name]
     return float(value) if name.startswith("final_") and name != "final_step" and value is not None else value

@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from contextlib import closing
 from functools import lru_cache
 from importlib import resources
 
-VERSION = 2
 APPLICATION_ID = 0x63656C62
-
-
-@lru_cache(maxsize=1)
-def text() -> str:
-    return resources.files("cellbench.store").joinpath("schema.sql").read_text(encoding="utf-8")
-
-
-@lru_cache(maxsize=1)
-def tables() -> dict[str, set[str]]:
-    """Each table's columns, as the schema makes them."""
-    db = sqlite3.connect(":memory:")
-    db.executescript(text())
-    names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    found = {name: {row[1] for row in db.execute(f"PRAGMA table_info({name})")} for name in names}
-    db.close()
-    return found
-
 
 VOLATILE = ("seconds", "started", "finished", "host", "worker", "attempt")
 """Columns that differ between two runs of one experiment; no others do."""
 
-
 OUTCOME = (
     "status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "final_loss",
     "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine", "isa", "compiler", *VOLATILE, "traceback",
+    "engine_version",
 )  # fmt: skip
-
 
 WHO = ("key", "family", "seed", "learning_rate")
 """Columns that say which replica it is."""
 
+LATER = {"engine_version": 1}
+"""Columns that older stores do not have, last in `NUMBERS`, with the value that NULL means.
+
+A checksum is made without those that are NULL, so that the checksum of an older store's replica stays right.
+"""
 
 NUMBERS = tuple(name for name in OUTCOME if name not in VOLATILE and name != "traceback")
 """Those that two runs of one replica share."""
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[int, str]:
+    """Read schema.sql: the statements of each version."""
+    whole = resources.files("cellbench.store").joinpath("schema.sql").read_text(encoding="utf-8")
+    _, *parts = re.split(r"(?m)^-- version (\d+):", whole)
+    return {int(number): f"--{text}" for number, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+OLDEST, VERSION = min(_versions()), max(_versions())
+"""The oldest version that is read, and the one that is written."""
+
+
+def statements(after: int = 0, to: int = VERSION) -> str:
+    """Return the statements that bring a store of one version to another.
+
+    Args:
+        after: the version that it has; 0 for one without tables.
+        to: the version that it gets.
+    """
+    return "\n".join(text for version, text in _versions().items() if after < version <= to)
+
+
+@lru_cache(maxsize=8)
+def tables(version: int = VERSION) -> dict[str, tuple[str, ...]]:
+    """Return each table's columns in order, as a version of the schema makes them."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(statements(to=version))
+        names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: tuple(row[1] for row in db.execute(f"PRAGMA table_info({name})")) for name in names}

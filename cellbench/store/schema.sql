@@ -1,7 +1,10 @@
 -- The results of one experiment: results/<name>/runs.sqlite, the source of truth.
--- Version 2 (PRAGMA user_version), application_id 0x63656c62 ("celb"). STRICT: sqlite keeps to the types (3.37 or newer).
--- History:  1  first.
---           2  what the keys of a cell's replicas at a point share is stored once; other checksums.
+-- PRAGMA user_version is the number of the last version below, application_id 0x63656c62 ("celb").
+-- STRICT: sqlite keeps to the types (3.37 or newer).
+-- A new store runs this whole text; a store of an older version runs the versions after its own. So what is written here
+-- stays, and a version only adds tables and columns that may be NULL.
+
+-- version 2: the oldest that is read.
 
 -- Every experiment that was run in this folder, as resolved; the last one is what reports show.
 CREATE TABLE experiment (
@@ -104,3 +107,6 @@ CREATE TABLE evaluation (
     sequence_accuracy REAL NOT NULL,
     PRIMARY KEY (replica, position)
 ) WITHOUT ROWID, STRICT;
+
+-- version 3: which version of an engine trained a replica.
+ALTER TABLE replica ADD COLUMN engine_version INTEGER;  -- raised when an engine's numbers change; NULL: 1

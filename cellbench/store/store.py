@@ -7,7 +7,7 @@ import operator
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from cellbench.errors import StoreError
 from cellbench.records import Outcome, Planned, Replica, Source, family_of
 from cellbench.store import checksum as checksums
 from cellbench.store import schema
-from cellbench.store.folder import FILE, fold, on_network, set_aside
+from cellbench.store.folder import FILE, fold, on_network, set_aside, unused
 from cellbench.store.replica import place
-from cellbench.store.schema import NUMBERS, OUTCOME, WHO
+from cellbench.store.schema import LATER, NUMBERS, OUTCOME, WHO
 from cellbench.wording import described, one_line
 
 _SHAPE: tuple[tuple[str, str, type | tuple[type, ...]], ...] = (
@@ -36,6 +36,7 @@ _DAMAGED = (
 
 
 _facts = operator.attrgetter(*OUTCOME)
+_later = tuple((OUTCOME.index(name), default) for name, default in LATER.items())
 _numbers = operator.itemgetter(*(OUTCOME.index(name) for name in NUMBERS))
 _LOSS = OUTCOME.index("final_loss")
 _Rows = list[tuple[Any, ...]]
@@ -49,6 +50,8 @@ def _rows(number: int, r: Replica, family: str, o: Outcome) -> tuple[tuple[Any, 
     curve = [(c.step, None if c.loss != c.loss else c.loss + 0.0, c.bit_accuracy, c.sequence_accuracy) for c in o.curve]
     evaluations = [(i, e.by, e.value, e.bit_accuracy, e.sequence_accuracy) for i, e in enumerate(o.evaluations)]
     facts = [None if value != value else value for value in _facts(o)]
+    for at, default in _later:
+        facts[at] = None if facts[at] == default else facts[at]
     if facts[_LOSS] == 0:
         facts[_LOSS] = 0.0
     who = (r.key, family, r.seed, r.learning_rate)
@@ -57,6 +60,11 @@ def _rows(number: int, r: Replica, family: str, o: Outcome) -> tuple[tuple[Any, 
         [(number, *row) for row in curve],
         [(number, *row) for row in evaluations],
     )
+
+
+def _bring_up(db: sqlite3.Connection, version: int) -> None:
+    stamp = f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {schema.VERSION};"
+    db.executescript(f"BEGIN IMMEDIATE; {schema.statements(after=version)}; {stamp} COMMIT;")
 
 
 class Store:
@@ -72,6 +80,8 @@ class Store:
 
     def __init__(self, folder: Path, *, write: bool) -> None:
         self.folder, self.path, self._write = folder, folder / FILE, write
+        self.upgraded: Path | None = None
+        """Where an older store is kept that opening it to write brought to today's schema."""
         fresh = not self.path.exists()
         if fresh and not write:
             raise StoreError(f"{folder} holds no {FILE}: no results yet. `cellbench run` makes them.")
@@ -83,15 +93,15 @@ class Store:
                     fold(self.path)  # a connection that only reads may not undo what was left half written
                 uri = f"{self.path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
                 self.db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+                self._verify()
                 if write:
                     self._open_to_write()
                 else:
-                    self._verify()
+                    self._read_as_newest()
         except OSError as error:
             raise StoreError(f"{folder}: {error.strerror}; choose another place with --results") from None
 
     def _open_to_write(self) -> None:
-        self._verify()
         # before the first write: what is damaged is left as it was found
         self._whole()
         # WAL needs memory shared between processes, which a network file system does not give
@@ -102,6 +112,8 @@ class Store:
         # 32 MiB of log, not 4: the last pages of each table are written with every chunk, to the file seldom
         self.db.execute("PRAGMA wal_autocheckpoint = 8000")
         self.db.execute("PRAGMA foreign_keys = ON")
+        if self.version < schema.VERSION:
+            self._upgrade()
 
     def _whole(self) -> None:
         """Its pages, and each index beside its table: a replica that an index lacks would be left out in silence."""
@@ -117,8 +129,7 @@ class Store:
         try:
             db = sqlite3.connect(new, isolation_level=None)
             try:
-                stamp = f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {schema.VERSION};"
-                db.executescript(f"BEGIN; {schema.text()}; {stamp} COMMIT;")
+                _bring_up(db, 0)
             finally:
                 db.close()
             set_aside(self.folder)
@@ -133,11 +144,11 @@ class Store:
             raise StoreError(f"{self.path} is empty, which cellbench never leaves it. {_DAMAGED}")
         if application != schema.APPLICATION_ID:
             raise StoreError(f"{self.path} is not a store of cellbench; choose another folder with --results")
-        if version != schema.VERSION:
+        if not schema.OLDEST <= version <= schema.VERSION:
             age = "a newer" if version > schema.VERSION else "an older"
             raise StoreError(
-                f"{self.path} was written by {age} cellbench (schema {version}, this one reads {schema.VERSION}); "
-                "use that version, or start anew with --fresh (the old file is kept beside)"
+                f"{self.path} was written by {age} cellbench (schema {version}, this one reads {schema.OLDEST} to "
+                f"{schema.VERSION}); use that version, or start anew with --fresh (the old file is kept beside)"
             )
         odd = self.db.execute(
             "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 1"
@@ -146,12 +157,52 @@ class Store:
             raise StoreError(
                 f"{self.path} holds a {odd[0]} ({str(odd[1])[:60]!r}), which cellbench never makes. {_DAMAGED}"
             )
-        missing = {name for name, columns in schema.tables().items() if not columns <= self._columns(name)}
+        wanted = schema.tables(version)
+        missing = {name for name, columns in wanted.items() if not set(columns) <= self._columns(name)}
         if missing:
             raise StoreError(f"{self.path} lacks {', '.join(sorted(missing))}, whole or in part. {_DAMAGED}")
+        self.version = version
 
     def _columns(self, table: str) -> set[str]:
         return {row[1] for row in self.db.execute(f"PRAGMA table_info({table})")}
+
+    def _read_as_newest(self) -> None:
+        """Let an older store be read by today's queries: what it lacks is NULL, or a table without rows.
+
+        The stand-ins are this connection's own, in sqlite's `temp`, which comes first where a name is looked up.
+        """
+        there = schema.tables(self.version)
+        for table, columns in schema.tables().items():
+            if table not in there:
+                self.db.execute(f"CREATE TEMP TABLE {table} ({', '.join(columns)})")
+            elif columns != there[table]:
+                shown = ", ".join(name if name in there[table] else f"NULL AS {name}" for name in columns)
+                self.db.execute(f"CREATE TEMP VIEW {table} AS SELECT {shown} FROM main.{table}")
+
+    def _upgrade(self) -> None:
+        """Bring an older store to today's schema, in one transaction; a copy of it is kept beside."""
+        kept = unused(self.folder, f"runs-schema-{self.version}")
+        self.copy(kept)
+        _bring_up(self.db, self.version)
+        self.upgraded = kept
+
+    def copy(self, path: Path, *, newest: bool = False) -> None:
+        """Copy the store into another file, which is whole before it gets its name.
+
+        Args:
+            path: of the copy.
+            newest: whether the copy gets today's schema.
+        """
+        new = path.with_name(f".{path.name}.{os.getpid()}")
+        new.unlink(missing_ok=True)
+        try:
+            with closing(sqlite3.connect(new, isolation_level=None)) as db:
+                self.db.backup(db)
+                if newest:
+                    _bring_up(db, self.version)
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -18,8 +18,9 @@ from rich.live import Live
 from rich.segment import ControlType
 from rich.text import Text
 
+from cellbench.executors.dispatch import Finished
 from cellbench.planning import Plan
-from cellbench.running import Event, OnEvent
+from cellbench.running import Event, Notice, OnEvent
 from cellbench.terminal.remaining import Pace
 from cellbench.wording import printable
 
@@ -78,6 +79,7 @@ class Counts:
         """Update the counts by an event."""
         if isinstance(event, Plan):
             self._begin(event)
+        if not isinstance(event, Finished):
             return
         chunk = event.chunk
         self._workers |= {(outcome.host, outcome.worker) for outcome in event.outcomes if outcome.seconds > 0}
@@ -175,9 +177,8 @@ def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
         with Live(console=console, refresh_per_second=4, transient=True, get_renderable=lambda: display) as live:
 
             def see(event: Event) -> None:
-                if isinstance(event, Plan):
-                    for line in introduction(event):
-                        live.console.print(Text(line), soft_wrap=True)
+                for line in said(event):
+                    live.console.print(Text(line), soft_wrap=True)
                 state.see(event)
 
             yield see
@@ -187,8 +188,8 @@ def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
         def say(event: Event) -> None:
             nonlocal last
             state.see(event)
-            if isinstance(event, Plan):
-                print("\n".join(introduction(event)), file=sys.stderr, flush=True)
+            if lines := said(event):
+                print("\n".join(lines), file=sys.stderr, flush=True)
             elif time.monotonic() - last >= PLAIN_EVERY:
                 last = time.monotonic()
                 print(state.line(), file=sys.stderr, flush=True)
@@ -201,6 +202,13 @@ def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
 def _few(labels: list[str]) -> str:
     """List a few labels; of many, the first six and how many more."""
     return ", ".join(labels) if len(labels) <= 8 else f"{', '.join(labels[:6])} and {len(labels) - 6} more"
+
+
+def said(event: Event) -> list[str]:
+    """Write the lines that an event leaves on the screen."""
+    if isinstance(event, Notice):
+        return [printable(event.text)]
+    return introduction(event) if isinstance(event, Plan) else []
 
 
 def introduction(plan: Plan) -> list[str]:

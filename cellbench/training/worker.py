@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import torch
 
-from cellbench.engines import OPTIMIZERS, Engine, Refused, prepare
+from cellbench.engines import OPTIMIZERS, VERSIONS, Engine, Refused, prepare
 from cellbench.errors import CellError
 from cellbench.model import Blueprint, blueprint_of, task_of
 from cellbench.plugins import Timeout, contained
@@ -39,6 +39,7 @@ def work(chunk: Chunk) -> list[Outcome]:
         replace(
             outcome,
             engine=chunk.engine,
+            engine_version=VERSIONS[chunk.engine],
             seconds=seconds,
             started=started.isoformat(timespec="milliseconds"),
             finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
