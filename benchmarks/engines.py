@@ -158,7 +158,7 @@ def growth(rounds: int, clock: Callable[[], float]) -> None:
             peer = peers.ours("lanes", setting, steps_for(setting))
             medians = race(f"{axis} {value}", [peer], rounds, clock)
             taken.append(medians["lanes"] * setting.replicas)
-            rows.append({"axis": axis, "value": value, "ms a step": taken[-1]})
+            rows.append({"axis": axis, "value": value, "ms per step": taken[-1]})
         slope = np.polyfit(np.log(values), np.log(taken), 1)[0]
         print(f"slope over {axis}: {slope:.2f}")
     import altair as alt
@@ -166,7 +166,7 @@ def growth(rounds: int, clock: Callable[[], float]) -> None:
 
     chart = alt.Chart(pd.DataFrame(rows)).mark_line(point=True)
     log = alt.Scale(type="log")
-    chart = chart.encode(x=alt.X("value:Q", scale=log), y=alt.Y("ms a step:Q", scale=log), color="axis:N")
+    chart = chart.encode(x=alt.X("value:Q", scale=log), y=alt.Y("ms per step:Q", scale=log), color="axis:N")
     chart.properties(width=400, height=300).save(str(HERE / "growth.png"))
     print(f"picture: {HERE / 'growth.png'}")
 
