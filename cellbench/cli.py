@@ -287,17 +287,11 @@ def verify(
     from cellbench.running.verify import verify as verify_folder
 
     choice = choice if choice is not None else secrets.randbelow(10**6)
-    print(f"Choosing {sample} replicas at random; the same ones again: --choice {choice}", file=sys.stderr)
+    print(f"Choosing {sample} replicas at random; --choice {choice} chooses the same ones again.", file=sys.stderr)
     found = verify_folder(folder, sample, choice, on_line=lambda line: show(f"differs: {line}"))
     if not found.environment:
-        print("The environment is that of the results.")
-    ways = [f"{found.exact} bit for bit"] if found.exact else []
-    if found.close:
-        ways.append(f"{found.close} to the tolerance (losses differ by at most {found.worst:.2g})")
-    counts = f"{found.points:,} curve points and {found.evaluations:,} final evaluations"
-    trained, how = found.exact + found.close, ", ".join(ways) or "none"
-    print(f"Trained {trained} of {found.stored:,} replicas again: {counts}; {how}.")
-    show(f"DIFFERENT: {found.difference}" if found.difference else "No difference.")
+        print("The environment is the same as that of the results.")
+    show(found.text())
     return 1 if found.difference else 0
 
 

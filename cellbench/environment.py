@@ -1,4 +1,4 @@
-"""Versions, hardware, commit and plugins: what `cellbench info` prints, and what is kept with each run."""
+"""Versions, hardware, commit and plugins, as `cellbench info` prints them and the store keeps them per run."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from typing import Any
 from cellbench.plugins import Registry
 
 _EXTRA = 'extra == "dask"'
-"""Of the extras, the one that a run may use."""
+"""The only extra that a run may use."""
 
 
 def usable_cores() -> int:
-    """The cores that this process may use: its affinity, and the share that its control group grants."""
+    """Count the cores that this process may use, by its affinity and its control group's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, min(cores, int(quota + 0.5) if quota else cores))
 
 
 def _cgroup_quota() -> float | None:
-    """Cores granted by cgroup v2 or v1, None without a limit."""
+    """Read how many cores cgroup v2 or v1 grants; None without a limit."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
         return None if quota == "max" else int(quota) / int(period)
@@ -42,7 +42,7 @@ def _cgroup_quota() -> float | None:
 
 
 def describe(registry: Registry) -> dict[str, Any]:
-    """Everything that a bug report or a reviewer asks for, without importing torch."""
+    """Describe everything that a bug report or a reviewer asks for, without importing torch."""
     versions = {}
     for package in _packages():
         try:
@@ -76,7 +76,7 @@ def _packages() -> list[str]:
 
 @lru_cache(maxsize=1)
 def _commit() -> str:
-    """The commit of the checkout that cellbench runs from, empty outside one."""
+    """Return the commit of the checkout that cellbench runs from; empty outside a checkout."""
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():
         return ""
@@ -109,18 +109,18 @@ def _output(command: list[str]) -> str:
 
 
 def command_line() -> str:
-    """What was typed, for the record."""
+    """Return the command line as it was typed, for the record."""
     program = Path(sys.argv[0]).name if sys.argv else ""
     return shlex.join([*(["python", "-m", "cellbench"] if program == "__main__.py" else [program]), *sys.argv[1:]])
 
 
 def resume() -> str:
-    """Write out the command that goes on: what was typed, without --fresh."""
+    """Return the command that resumes this run: the command line as typed, without --fresh."""
     return shlex.join(["cellbench", *(a for a in sys.argv[1:] if a != "--fresh")])
 
 
 def again(command: str) -> str:
-    """Make a stored command fit to be typed again: it never throws the results of the run that it names away."""
+    """Make a stored command safe to type again: without --fresh, which would set the stored results aside."""
     try:
         words = [word for word in shlex.split(command) if word != "--fresh"]
     except ValueError:

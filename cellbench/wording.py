@@ -1,4 +1,4 @@
-"""How texts are cut, cleaned and corrected before anybody reads them."""
+"""Texts, cut, cleaned and corrected before people read them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
-"""The pattern of an experiment's name, which names a folder."""
+"""The pattern of an experiment's name, which is also the name of its results folder."""
 
 
 def one_line(said: object, most: int | None = None) -> str:
-    """Put a text, or an error's message, on one line, cut after so many characters.
+    """Put a text, or an error's message, on one line, cut after `most` characters.
 
     >>> one_line(ValueError("two\\n  lines"))
     'two lines'
@@ -20,7 +20,7 @@ def one_line(said: object, most: int | None = None) -> str:
 
 
 def described(error: BaseException, most: int = 200) -> str:
-    """Put an error on one line: its type, and its message cut after so many characters.
+    """Put an error on one line: its type, and its message cut after `most` characters.
 
     >>> described(ValueError("two\\n  lines"))
     'ValueError: two lines'

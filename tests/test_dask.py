@@ -206,7 +206,7 @@ def test_workers_that_are_not_like_the_client(kind: str, command: Command, tmp_p
         with pytest.raises(CellbenchError) as caught:
             run_experiment(LANES, "out", executor="dask", scheduler=address)
         text = str(caught.value)
-        assert "would not give the numbers that this machine gives; nothing was run" in text
+        assert "would not compute the same numbers as this machine; nothing was run" in text
         assert said in text, text
         assert "on 1 of 1 workers: tcp://127.0.0.1:" in text
         assert not Path("out/runs.sqlite").exists()

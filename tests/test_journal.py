@@ -132,7 +132,7 @@ def test_a_store_is_removed_while_it_is_written(gone: str) -> None:
         if isinstance(event, Finished) and Path(gone).exists():
             shutil.rmtree(gone) if gone == "out" else os.unlink(gone)
 
-    with pytest.raises(StoreError, match="was removed while it was written"):
+    with pytest.raises(StoreError, match="was removed during the run"):
         run_experiment(TINY, "out", on_event=remove)
     run_experiment(TINY, "whole")
     run_experiment(TINY, "out")

@@ -68,7 +68,7 @@ def test_refuses_a_name_of_no_use(name: str, tmp_path: Path) -> None:
 
 
 def test_refuses_a_name_that_is_taken(tmp_path: Path) -> None:
-    with pytest.raises(CellbenchError, match=r"a cell named 'lstm' is there already, from cellbench "):
+    with pytest.raises(CellbenchError, match=r"a cell named 'lstm' exists already, from cellbench "):
         new_package("lstm", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -77,17 +77,17 @@ def test_never_overwrites_a_folder(tmp_path: Path) -> None:
     kept = tmp_path / "cellbench-mine" / "notes.txt"
     kept.parent.mkdir()
     kept.write_text("mine")
-    with pytest.raises(CellbenchError, match="is there already, and is left as it is"):
+    with pytest.raises(CellbenchError, match="exists already, and was left as it is"):
         new_package("mine", tmp_path)
     assert kept.read_text() == "mine"
     assert list(kept.parent.iterdir()) == [kept]
     (tmp_path / "cellbench-gone").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(CellbenchError, match="is there already"):
+    with pytest.raises(CellbenchError, match="exists already"):
         new_package("gone", tmp_path)
 
 
 def test_wants_a_folder_to_write_into(tmp_path: Path) -> None:
-    with pytest.raises(CellbenchError, match="is no folder"):
+    with pytest.raises(CellbenchError, match="is not a folder"):
         new_package("mine", tmp_path / "nowhere")
 
 
@@ -121,7 +121,7 @@ def test_an_experiment_s_name_stays_text(name: str, tmp_path: Path) -> None:
 def test_never_overwrites_an_experiment(tmp_path: Path) -> None:
     path = new_experiment(tmp_path / "mine.yaml")
     path.write_text("name: kept")
-    with pytest.raises(CellbenchError, match="is there already"):
+    with pytest.raises(CellbenchError, match="exists already"):
         new_experiment(path)
     assert path.read_text() == "name: kept"
 

@@ -119,4 +119,4 @@ def test_altered_results_are_still_told(finished: Ended, command: Command) -> No
     db.close()
     ended = command("run", "tiny.yaml", "--quiet", "--workers", 1)
     assert ended.status == 2
-    assert "are not those that were stored" in ended.err
+    assert "were changed after they were stored" in ended.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -31,14 +32,14 @@ def change(statement: str) -> Path:
 
 
 CHANGES = {
-    "UPDATE curve SET loss = loss + 1e-12 WHERE step = 10": "curve at step 10: loss",
-    "UPDATE replica SET final_loss = 0.5": "final_loss: 0.5 stored",
-    "UPDATE replica SET status = 'solved' WHERE status = 'censored'": "status: 'solved' stored, 'censored' now",
-    "UPDATE evaluation SET bit_accuracy = 0.25 WHERE position = 1": "by bits 6: bit_accuracy 0.25 stored",
+    "UPDATE curve SET loss = loss + 1e-12 WHERE step = 10": "first at step 10: loss",
+    "UPDATE replica SET final_loss = 0.5": "first in its final_loss: 0.5 stored",
+    "UPDATE replica SET status = 'solved' WHERE status = 'censored'": "first in its status: 'solved' stored",
+    "UPDATE evaluation SET bit_accuracy = 0.25 WHERE position = 1": "final evaluation by bits 6: bit_accuracy 0.25",
     "DELETE FROM evaluation WHERE position = 2": "final evaluation",
     "DELETE FROM curve WHERE step = 20": "points stored, ",
     "UPDATE source SET text = replace(text, 'tanh', 'relu') WHERE module = 'mycell.py'": "the stored text of mycell.py",
-    "UPDATE family SET key_text = replace(key_text, '\"max_steps\":20', '\"max_steps\":21')": "its stored key says",
+    "UPDATE family SET key_text = replace(key_text, '\"max_steps\":20', '\"max_steps\":21')": "its stored key hashes",
     "UPDATE experiment SET resolved = replace(resolved, '\"hold\": 2', '\"hold\": 3')": "solved.hold 2, ",
     "UPDATE plan SET learning_rate = 0.5 WHERE learning_rate < 1": "its row or the experiment 0.5",
 }
@@ -51,14 +52,17 @@ def test_verify(command: Command) -> None:
     Path("mycell.py").unlink()
     ended = command("verify", "out", "--choice", 5)
     assert ended.status == 0, ended.out
-    assert ended.out.splitlines()[0] == "The environment is that of the results."
-    assert "Trained 8 of 8 replicas again: " in ended.out
-    assert "; 8 bit for bit.\nNo difference." in ended.out
+    assert ended.out.splitlines()[0] == "The environment is the same as that of the results."
+    assert "Trained 8 of 8 replicas again, and compared " in ended.out
+    assert ": bit for bit.\nNo difference." in ended.out
     for statement, said in CHANGES.items():
         ended = command("verify", change(statement))
         assert ended.status == 1, statement
-        assert said in ended.out.splitlines()[-1], ended.out
-        assert ended.out.splitlines()[-1].startswith("DIFFERENT: ")
+        headline, difference = ended.out.splitlines()[-2:]
+        assert headline.startswith(("1 replica trained again differs, first ", "The store contradicts itself"))
+        replica, what = re.split(r"(?<=seed [01]): ", difference)
+        assert said in f"{headline} {what}", ended.out
+        assert replica.startswith(("  rnn at bits 4, ", "  of a file at bits 4, "))
     assert command("verify", "nowhere").status == 2
 
 
@@ -75,11 +79,11 @@ def test_verify_elsewhere(command: Command) -> None:
     assert ended.status == 0, ended.out
     assert lines[0].startswith("differs: torch: 1.0 then, ")
     assert lines[1].startswith("differs: trained by: isa vax then, ")
-    assert "1 to the tolerance (losses differ by at most 0.0001)" in lines[2]
+    assert ": to the tolerance (losses differ by at most 0.0001)" in lines[2]
     found = verify(change("UPDATE curve SET loss = loss + 0.06 WHERE step = 15"))
-    assert "curve at step 15: loss" in found.difference
+    assert (found.at, ": loss " in found.difference) == ("at step 15", True)
     found = verify(change("UPDATE curve SET sequence_accuracy = 0.9 WHERE step = 10"))
-    assert "curve at step 10: sequence_accuracy 0.9 stored" in found.difference
+    assert (found.at, ": sequence_accuracy 0.9 stored" in found.difference) == ("at step 10", True)
 
 
 def test_verify_with_another_text_of_a_plugin(command: Command) -> None:
@@ -105,5 +109,5 @@ def test_verify_with_another_text_of_a_plugin(command: Command) -> None:
         db.execute("UPDATE family SET key_text = ? WHERE key_text = ?", (new.family_text(), text))
     ended = command("verify", "out")
     assert ended.status == 0
-    assert ended.out.startswith("differs: the cell rnn: the text that is installed (cellbench ")
+    assert ended.out.startswith("differs: the cell rnn: the installed text (cellbench ")
     assert "1 bit for bit, 1 to the tolerance" in ended.out

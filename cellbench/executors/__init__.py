@@ -1,7 +1,7 @@
 """Where chunks run: here, in worker processes, or on a Dask cluster.
 
-`executor` is the contract, kept by `here`, `processes` and `dask`; `dispatch` hands chunks out, whatever happens to
-workers; `agreement` asks a cluster whether it is like this machine.
+`executor` is the contract that `here`, `processes` and `dask` implement; `dispatch` hands out chunks and copes with
+workers that die; `agreement` checks that a cluster's workers compute what this machine computes.
 """
 
 from cellbench.executors.agreement import Agreement

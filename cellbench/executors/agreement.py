@@ -1,4 +1,4 @@
-"""Whether workers on other machines would give the numbers that this one would: asked before anything is trained."""
+"""Checks, before anything is trained, that workers on other machines would compute the numbers of this one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from cellbench.training.fingerprint import Facts, Need
 
 ASK_SECONDS = 300.0
-"""How long a worker may take to say what it has: it imports torch, and may prove cells that were built elsewhere."""
+"""The most seconds for a worker to answer: it imports torch, and may prove cells that were built elsewhere."""
 
 
 class Agreement:
-    """What workers must have, cell by cell, and the jobs that hold them to it.
+    """What workers must have in common with this machine, per cell, and the jobs that check it.
 
     Args:
         cells: with the engine and hidden sizes of each.
@@ -35,10 +35,10 @@ class Agreement:
         self._expected: dict[str, Facts] = {label: surroundings.of_cell(*need) for label, need in self._needs.items()}
 
     def ask(self, executor: Dask) -> None:
-        """Ask every worker that is there. Those that come later are asked with their first chunk.
+        """Ask every worker that is connected. Those that connect later are checked with their first chunk.
 
         Raises:
-            CellbenchError: some are unlike; each difference is named once, with the workers that have it.
+            CellbenchError: some differ; each difference is named once, with the workers that have it.
         """
         from cellbench.training import fingerprint as surroundings
 
@@ -50,24 +50,24 @@ class Agreement:
                 theirs = future.result(timeout=ASK_SECONDS)
             except Exception as error:
                 said_why = one_line(error, 300) or f"no answer within {ASK_SECONDS:g} s"
-                text = f"cannot say what it has: {type(error).__name__}: {said_why}"
+                text = f"cannot say what it runs: {type(error).__name__}: {said_why}"
                 said.setdefault(text, []).append(address)
                 continue
             for text in surroundings.differences(mine, theirs):
                 said.setdefault(text, []).append(address)
         if said:
-            raise CellbenchError(_told(said, len(answers)))
+            raise CellbenchError(_message(said, len(answers)))
 
     def job(self, chunk: Chunk) -> Callable[[], list[Outcome]]:
-        """What a worker calls for a chunk."""
+        """Make the function that a worker calls for a chunk."""
         from cellbench.training.fingerprint import work_if_like
 
         label = chunk.cell.label
         return partial(work_if_like, self._expected[label], self._needs[label], chunk)
 
 
-def _told(said: Mapping[str, Sequence[str]], of: int) -> str:
-    lines = ["The Dask workers would not give the numbers that this machine gives; nothing was run."]
+def _message(said: Mapping[str, Sequence[str]], of: int) -> str:
+    lines = ["The Dask workers would not compute the same numbers as this machine; nothing was run."]
     for text, addresses in said.items():
         some = ", ".join(addresses[:3]) + (", ..." if len(addresses) > 3 else "")
         lines.append(f"  {text}\n    on {len(addresses)} of {of} workers: {some}")

@@ -1,7 +1,7 @@
-"""On a Dask cluster: its scheduler at an address, or a cluster of this machine's own, on loopback.
+"""The executor that runs chunks on a Dask cluster: one at an address, or one started on this machine, on loopback.
 
-Dask brings what a cluster needs (workers on Slurm, Kubernetes and clouds, TLS, reconnecting); this module only turns
-its futures into those of concurrent.futures, and its ways to fail into ours.
+Dask does the cluster's work (workers on Slurm, Kubernetes and clouds, TLS, reconnecting); this module only turns its
+futures into those of concurrent.futures, and its errors into ours.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from cellbench.wording import described
 T = TypeVar("T")
 
 CONNECT = 10.0
-"""Seconds that a scheduler has to answer."""
+"""Seconds for a scheduler to accept a connection."""
 ANSWER = 10.0
-"""Seconds that a connected scheduler has to say what workers there are."""
+"""Seconds for a connected scheduler to list its workers."""
 IMPORT = 120.0
-"""Seconds that a worker has to import torch, perhaps from a slow network folder."""
+"""Seconds for a worker to import torch, perhaps from a slow network folder."""
 PATIENCE = 60.0
-"""Seconds to wait for a first worker, and for another one after the last is gone."""
+"""Seconds to wait for a first worker, and for a new one after the last has left."""
 
 
 class Dask:
@@ -38,11 +38,11 @@ class Dask:
     Args:
         scheduler: its address, such as `tcp://node1:8786`, or the .json file that `dask scheduler --scheduler-file`
             writes; None starts a scheduler and workers on this machine, which listen on loopback alone.
-        workers: how many workers to start, if there is no address.
+        workers: how many workers to start, if no address is given.
         patience: seconds to wait for workers, and for the file.
 
     Raises:
-        CellbenchError: distributed is not installed, nobody answers at the address, or no worker comes.
+        CellbenchError: distributed is not installed, no scheduler answers at the address, or no worker connects.
     """
 
     isolated = True
@@ -57,17 +57,18 @@ class Dask:
             ) from None
         if scheduler is not None and not scheduler.strip():
             raise CellbenchError(
-                "--scheduler is empty. Give an address, such as tcp://node1:8786, or leave --scheduler out: one is "
-                "started here then"
+                "--scheduler is empty. Give an address, such as tcp://node1:8786, or leave --scheduler out to start a "
+                "scheduler on this machine"
             )
         self._patience = patience
         self._cluster: Any = None
         self._where = scheduler or "a cluster on this machine"
+        # a batch system may start the scheduler after this process: wait for its file
         address = _address(scheduler, patience) if scheduler is not None and scheduler.endswith(".json") else scheduler
         if scheduler is None:
-            # what kills its worker is tried once more by dispatch, alone in its worker; Dask need not try as well
+            # dispatch tries a chunk that killed its worker once more; Dask must not retry it as well
             with dask.config.set({"distributed.scheduler.allowed-failures": 0}), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that its status page took another port than 8787
+                warnings.simplefilter("ignore")  # about its status page, which may take another port than 8787
                 make_cluster: Any = distributed.LocalCluster
                 try:
                     self._cluster = make_cluster(
@@ -79,7 +80,7 @@ class Dask:
                         f"no Dask cluster could be started on this machine: {described(error)}"
                     ) from None
         with warnings.catch_warnings():
-            # what differs between here and the workers is told by agreement.py, and stops the run
+            # agreement.py reports what differs between this machine and the workers, and stops the run
             warnings.simplefilter("ignore")
             try:
                 make_client: Any = distributed.Client
@@ -88,14 +89,15 @@ class Dask:
                 self._end_cluster()
                 raise CellbenchError(
                     f"--scheduler {scheduler}: no Dask scheduler answers there within {CONNECT:g} s "
-                    f"({described(error)}). Its address is what `dask scheduler` prints, such as tcp://node1:8786"
+                    f"({described(error)}). `dask scheduler` prints its address, such as tcp://node1:8786"
                 ) from None
-            except BaseException:  # an interrupt
+            except BaseException:  # an interrupt must not leave the workers behind
                 self._end_cluster()
                 raise
         self._flying: dict[Future[Any], Any] = {}
         self._seen_worker = time.monotonic()
         self._slots, self._asked = 0, 0.0
+        # no chunk is handed out before there is a worker to ask whether it agrees with this machine
         try:
             while not self._count():
                 self.check()
@@ -106,35 +108,39 @@ class Dask:
 
     @property
     def slots(self) -> int:
-        """As many as there are workers: one trains one chunk at a time, however many threads it has."""
+        """The number of workers: each trains one chunk at a time, however many threads it has."""
         if time.monotonic() - self._asked > 2:
             self._count()
         return max(1, self._slots)
 
     def _count(self) -> int:
+        """Ask the scheduler how many workers there are, and remember when the last one was seen."""
         self._asked = time.monotonic()
         self._slots = 0
         if self._client.status == "running":
-            with suppress(Exception):  # the scheduler is just going, or is stopped: check() tells
+            with suppress(Exception):  # the scheduler is shutting down or stopped: check() says so
                 self._slots = len(self._client.nthreads(callback_timeout=ANSWER))
         if self._slots:
             self._seen_worker = self._asked
         return self._slots
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Run it on whichever worker is free."""
+        """Run a function on a worker that is free."""
         future: Future[T] = Future()
         try:
             theirs = self._client.submit(function, *args, pure=False)
         except Exception as error:
-            future.set_exception(BrokenExecutor(f"the Dask scheduler took nothing: {described(error)}"))
+            future.set_exception(BrokenExecutor(f"the Dask scheduler did not accept the chunk: {described(error)}"))
             return future
         self._follow(future, theirs)
         return future
 
     def everywhere(self, function: Callable[..., T], /, *args: Any) -> dict[str, Future[T]]:
-        """Run it on every worker, each by its address. A worker that cannot import it says why."""
-        # a worker that cannot import what it is sent drops out of the cluster without a word; a text it can always read
+        """Run a function on every worker; returns the futures by the workers' addresses.
+
+        The future of a worker that cannot import the function holds the reason.
+        """
+        # a worker that cannot import what it is sent leaves the cluster without a message; a text it can always read
         importing = f"__import__('importlib').import_module({function.__module__!r}) and None"
         try:
             workers = list(self._client.nthreads(callback_timeout=ANSWER))
@@ -142,6 +148,7 @@ class Dask:
             raise CellbenchError(
                 f"the Dask scheduler ({self._where}) does not answer ({described(error)}); nothing was run"
             ) from None
+        # first all workers import at the same time, then each that can is sent the function
         asked: dict[str, Future[Any]] = {a: self._at(a, eval, importing) for a in workers}
         found: dict[str, Future[T]] = {}
         until = time.monotonic() + IMPORT
@@ -154,14 +161,15 @@ class Dask:
         return found
 
     def _silent(self, answer: Future[Any]) -> Future[Any]:
+        """Give up a worker that does not answer; returns a future that says so."""
         theirs = self._flying.pop(answer, None)
         if theirs is not None:
             self._client.cancel([theirs], force=True)
         future: Future[Any] = Future()
         future.set_exception(
             TimeoutError(
-                f"it gave no answer within {IMPORT:g} s: it is stopped, or busy with something else, such as a run "
-                "that was killed. Restart it, or run again when it is free"
+                f"it gave no answer within {IMPORT:g} s: it is stopped, or busy, perhaps with what a killed run left "
+                "behind. Restart it, or run again when it is free"
             )
         )
         return future
@@ -173,32 +181,34 @@ class Dask:
         return future
 
     def _follow(self, future: Future[T], theirs: Any) -> None:
+        """Complete our future when Dask's ends."""
         future.set_running_or_notify_cancel()
         self._flying[future] = theirs
 
-        def done(ended: Any) -> None:  # in a thread of Dask's, where waiting is allowed
+        def done(ended: Any) -> None:  # runs in a thread of Dask's, which may wait for the result
             self._flying.pop(future, None)
-            with suppress(Exception):  # given up by restart()
+            with suppress(Exception):  # restart() may have given our future up
                 _copy(ended, future)
 
         theirs.add_done_callback(done)
 
     def restart(self, stuck: Collection[Future[Any]] = ()) -> bool:
-        """Restart the workers that run what does not end. Dask itself replaces those that died."""
+        """Restart the workers whose futures do not end. Dask itself replaces workers that died."""
         self.check()
         mine = [self._flying.pop(future) for future in stuck if future in self._flying]
         if mine:
+            # which worker runs them is known only before they are cancelled
             running: dict[str, Any] = self._client.processing()
             keys = {theirs.key for theirs in mine}
             self._client.cancel(mine, force=True)
             for address in [a for a, tasks in running.items() if keys & set(map(str, tasks))]:
-                # without a nanny nobody can: then that worker is lost
+                # a worker without a nanny cannot be restarted, and is lost
                 with suppress(Exception):
                     self._client.restart_workers([address], timeout=30, raise_for_error=False)
         return False
 
     def check(self) -> None:
-        """Raises Interrupted if the scheduler is gone, or all workers are and none comes."""
+        """Raise Interrupted if the scheduler is gone, or if there has been no worker for too long."""
         if self._client.status != "running":
             raise Interrupted(f"the Dask scheduler ({self._where}) is gone; what was trained is kept")
         if time.monotonic() - self._asked > 2:
@@ -210,7 +220,7 @@ class Dask:
             )
 
     def close(self) -> None:
-        """Leave the scheduler; end the workers that were started here."""
+        """Leave the scheduler, and end the workers that were started here."""
         flying = list(self._flying.values())
         self._flying.clear()
         with suppress(Exception):
@@ -228,25 +238,31 @@ class Dask:
 
 
 def _address(file: str, patience: float) -> str:
-    """What stands in a scheduler's file, once it is there."""
+    """Read the address in a scheduler's file, as soon as the file is there."""
     until = time.monotonic() + patience
     while True:
         try:
             found = json.loads(Path(file).read_text(encoding="utf-8"))["address"]
             if not isinstance(found, str) or not found.strip():
-                raise TypeError("its address is no text, or empty")
+                raise TypeError("its address is empty or not a text")
             return found
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:  # not there, or not whole yet
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            RecursionError,
+        ) as error:  # not there yet, or not yet complete
             if time.monotonic() > until:
                 raise CellbenchError(
-                    f"--scheduler {file}: no scheduler's file is there after {patience:g} s ({described(error)}). "
+                    f"--scheduler {file}: no scheduler's file appeared within {patience:g} s ({described(error)}). "
                     "`dask scheduler --scheduler-file FILE` writes one"
                 ) from None
         time.sleep(0.1)
 
 
 def _copy(ended: Any, future: Future[Any]) -> None:
-    """A finished future of Dask's into one of ours."""
+    """Copy the result or error of a finished Dask future into ours."""
     if ended.status == "finished":
         try:
             result = ended.result()
@@ -259,4 +275,4 @@ def _copy(ended: Any, future: Future[Any]) -> None:
         killed = type(raised).__name__ in ("KilledWorker", "NoValidWorkerError")
         future.set_exception(WorkerDied(described(raised)) if killed else raised)
     else:
-        future.set_exception(BrokenExecutor(f"Dask gave the chunk up ({ended.status})"))
+        future.set_exception(BrokenExecutor(f"Dask gave up the chunk ({ended.status})"))

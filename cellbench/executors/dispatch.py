@@ -1,4 +1,4 @@
-"""Hands chunks to an executor and gives back outcomes, whatever happens to workers."""
+"""Hands chunks to an executor and yields outcomes, and copes with workers that die or hang."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cellbench.executors.executor import Executor, WorkerDied
 from cellbench.records import Chunk, Outcome
 
 ATTEMPTS = 2
-"""How often a chunk is tried before its replicas are recorded as failed by the machine."""
+"""How often a chunk is tried before its replicas are recorded as failed because of the machine."""
 
 Job = Callable[[], list[Outcome]]
 
@@ -34,14 +34,14 @@ class _Flight:
 def dispatch(chunks: Iterable[Chunk], executor: Executor, job: Callable[[Chunk], Job]) -> Iterator[Finished]:
     """Run every chunk.
 
-    When a worker dies, the chunks that were under way are suspects. Each is tried again, and where a death takes
-    neighbours with it, alone, so that one which kills its worker fails no other; after `ATTEMPTS` its replicas are
-    failed, by the machine.
+    When a worker dies, the chunks in progress are suspects, and each is tried again. If the executor is not isolated,
+    a suspect runs alone, so that a chunk which kills its worker takes no other with it. After `ATTEMPTS` attempts its
+    replicas are recorded as failed, with the cause `machine`.
 
     Args:
-        chunks: in the order to begin them.
+        chunks: in the order to start them.
         executor: where they run.
-        job: makes of a chunk what the worker calls.
+        job: turns a chunk into the function that the worker calls.
 
     Yields:
         Each chunk as it ends.
@@ -49,12 +49,14 @@ def dispatch(chunks: Iterable[Chunk], executor: Executor, job: Callable[[Chunk],
     waiting, suspects = deque(chunks), deque[Chunk]()
     flying: dict[Future[list[Outcome]], _Flight] = {}
     while waiting or suspects or flying:
+        # hand out: suspects first, and one at a time where a dying worker would take others with it
         apart = not executor.isolated
         alone = apart and (bool(suspects) or any(f.chunk.attempt > 1 for f in flying.values()))
         while (waiting or suspects) and len(flying) < (1 if alone else executor.slots):
             chunk = suspects.popleft() if suspects else waiting.popleft()
             flying[executor.submit(job(chunk))] = _Flight(chunk, time.monotonic())
             alone = apart and (alone or chunk.attempt > 1)
+        # collect: at most a second at a time, to notice chunks that hang
         finished, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
         broken = False
         for future in finished:
@@ -62,25 +64,29 @@ def dispatch(chunks: Iterable[Chunk], executor: Executor, job: Callable[[Chunk],
             try:
                 yield Finished(chunk, tuple(future.result()))
             except (BrokenExecutor, CancelledError) as error:
+                # a WorkerDied concerns this chunk alone; any other error means that the executor itself broke
                 broken = broken or not isinstance(error, WorkerDied)
                 yield from _again(chunk, "its worker died (killed, or crashed in native code)", suspects)
+        # recover: a chunk far beyond its own time limit hangs in native code, and only ending its worker helps
         late = {x: f for x, f in flying.items() if time.monotonic() - f.since > _patience(f.chunk)}
         lost = late
         if (broken or late) and executor.restart(list(late)):
-            lost = dict(flying)
+            lost = dict(flying)  # the restart ended the other chunks in progress too
         for future, flight in lost.items():
-            why = "it did not end long after train.timeout" if future in late else "its worker died"
+            why = "it was still running long after train.timeout" if future in late else "its worker died"
             yield from _again(flight.chunk, why, suspects)
             del flying[future]
+        # last, so that outcomes are yielded even if the executor is gone
         executor.check()
 
 
 def _patience(chunk: Chunk) -> float:
-    """Seconds until a chunk whose own alarm did not end it is given up: code that never returns to Python."""
+    """Return the seconds after which a chunk is given up: its own alarm cannot interrupt code outside Python."""
     return 1.2 * chunk.settings.train.timeout + 10
 
 
 def _again(chunk: Chunk, why: str, suspects: deque[Chunk]) -> Iterator[Finished]:
+    """Queue a chunk for another attempt or, after the last one, yield it with its replicas failed."""
     if chunk.attempt < ATTEMPTS:
         suspects.append(replace(chunk, attempt=chunk.attempt + 1))
         return

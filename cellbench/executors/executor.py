@@ -1,4 +1,4 @@
-"""What dispatch asks of an executor."""
+"""The contract of an executor, as dispatch uses it."""
 
 from __future__ import annotations
 
@@ -10,34 +10,37 @@ T = TypeVar("T")
 
 
 class WorkerDied(BrokenExecutor):
-    """The worker of this future alone died; the others, and the executor, go on."""
+    """Only the worker of this future died; the others, and the executor, go on."""
 
 
 class Executor(Protocol):
     """Runs functions.
 
     Attributes:
-        isolated: whether a worker that dies takes nothing with it but what it ran.
+        isolated: whether a worker that dies loses only its own chunk.
     """
 
     isolated: bool
 
     @property
     def slots(self) -> int:
-        """How many chunks to hand over at a time; may change as workers come and go."""
+        """The number of chunks to hand over at a time; it may change as workers come and go."""
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
         """Run a function; the future fails with BrokenExecutor if a worker died."""
 
     def restart(self, stuck: Collection[Future[Any]] = ()) -> bool:
-        """Replace dead workers, after a BrokenExecutor, and those that run futures which do not end.
+        """Replace workers that died, after a BrokenExecutor, and those whose futures do not end.
+
+        Args:
+            stuck: the futures that do not end.
 
         Returns:
-            Whether everything else that was under way is lost too.
+            Whether every other future in progress is lost too.
         """
 
     def check(self) -> None:
-        """Called about once a second; raises CellbenchError if no future can end any more."""
+        """Raise CellbenchError if no future can end any more. Called about once per second."""
 
     def close(self) -> None:
-        """End the workers; whatever they still do is thrown away."""
+        """End the workers and discard their unfinished work."""

@@ -1,4 +1,4 @@
-"""In this process."""
+"""The executor that runs chunks in this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Here:
     isolated = False
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Run it now; its exception is the future's, but an interrupt passes through."""
+        """Run a function now. Its exception goes into the future; an interrupt is raised here."""
         future: Future[T] = Future()
         try:
             future.set_result(function(*args))
@@ -25,11 +25,11 @@ class Here:
         return future
 
     def restart(self, stuck: Collection[Future[Any]] = ()) -> bool:
-        """Nothing can have died."""
+        """Do nothing: no worker can have died."""
         return False
 
     def check(self) -> None:
-        """Always well."""
+        """Do nothing: this process is alive."""
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing: there is no worker to end."""

@@ -1,4 +1,4 @@
-"""In worker processes on this machine."""
+"""The executor that runs chunks in worker processes on this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Processes:
 
     Args:
         workers: how many.
-        preload: modules that workers find imported already, where processes can be forked from a clean server.
+        preload: modules that are imported before workers fork, where the system has a fork server.
     """
 
     isolated = False
@@ -39,12 +39,12 @@ class Processes:
         return pool
 
     def warm(self) -> None:
-        """Start the server and the workers, so that their imports overlap what this process does next."""
+        """Start the server and the workers now, so that they import while this process goes on."""
         for _ in range(self.slots):
             self._pool.submit(os.getpid)
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Run it in a worker."""
+        """Run a function in a worker."""
         try:
             return self._pool.submit(function, *args)
         except BrokenExecutor as error:
@@ -53,13 +53,13 @@ class Processes:
             return future
 
     def restart(self, stuck: Collection[Future[Any]] = ()) -> bool:
-        """Throw the pool away, with all that is under way, and make another."""
+        """Replace the whole pool; every future in progress is lost."""
         self._kill()
         self._pool = self._make()
         return True
 
     def check(self) -> None:
-        """A pool that broke says so by its futures."""
+        """Do nothing: a broken pool shows in its futures."""
 
     def close(self) -> None:
         """Kill the workers."""
@@ -75,17 +75,17 @@ class Processes:
 
 
 def _start_worker() -> None:
-    # Ctrl-C reaches the whole foreground group; the main process decides what happens to workers
+    # Ctrl-C reaches every process of the terminal; the main process alone decides when workers end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
-    # what a cell prints must not mix with the results on stdout
+    # stdout is for results: what a cell prints goes to stderr
     sys.stdout = sys.stderr
 
 
 def _die_with(sentinel: int) -> None:
-    """End this worker when the main process is gone, however it went."""
+    """End this worker as soon as the main process has ended, however it ended."""
     multiprocessing.connection.wait([sentinel])
     os._exit(1)

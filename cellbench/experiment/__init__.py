@@ -1,7 +1,7 @@
 """The experiment file: validated, every fault at once.
 
-`experiment` loads one, `document` reads YAML with the line of each key, `sections` are the keys as pydantic knows
-them, `faults` its complaints in our words, `checks` what it cannot know.
+`experiment` loads one, `document` reads YAML with the line of each key, `sections` holds the keys as pydantic models,
+`faults` puts pydantic's errors in our words, `checks` does the checks that pydantic cannot do.
 """
 
 from cellbench.experiment.experiment import Experiment, load

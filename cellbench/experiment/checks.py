@@ -1,4 +1,4 @@
-"""What pydantic cannot know: cells, tasks, labels, the task's own keys."""
+"""The checks that pydantic cannot do: cells, tasks, labels, the task's own keys."""
 
 from __future__ import annotations
 
@@ -19,16 +19,25 @@ MOST_REPLICAS = 10_000_000
 
 
 class Checks:
-    """What pydantic cannot know: cells, tasks, labels, the task's own keys. Works on data of any shape."""
+    """The checks that pydantic cannot do. They work on data of any shape, and add each fault to `faults`.
+
+    Args:
+        document: the experiment, perhaps refused by pydantic already.
+        folder: paths of cells' files are relative to it.
+        registry: the plugins.
+        faults: the list that faults are added to.
+    """
 
     def __init__(self, document: Document, folder: Path, registry: Registry, faults: list[Fault]) -> None:
         self.document, self.folder, self.registry, self.faults = document, folder, registry, faults
         self.data: Mapping[str, Any] = document.data
 
     def add(self, path: Path_, message: str) -> None:
+        """Add a fault at the place of a key."""
         self.faults.append(Fault(self.document.place(path), key(path), message))
 
     def task(self) -> Task | None:
+        """Make the task; None if it cannot be made, with a fault that says why."""
         name = self.data.get("task", "binary_addition")
         if not isinstance(name, str):
             return None
@@ -48,13 +57,14 @@ class Checks:
         return task
 
     def cells(self) -> list[CellSpec]:
+        """Find each cell and its text, and check that labels are distinct and the baseline is one of them."""
         cells = self.data.get("cells")
         specs: list[CellSpec] = []
         labels: dict[str, Path_] = {}
         for i, cell in enumerate(cells if isinstance(cells, list) else []):
             keys: Mapping[str, Any] = {"name": cell} if isinstance(cell, str) else cell
             if not isinstance(keys, Mapping) or not isinstance(keys.get("name"), str):
-                continue
+                continue  # pydantic says what is wrong with its shape
             path: Path_ = ("cells", i)
             label = keys.get("label") or keys["name"]
             if not isinstance(label, str):
@@ -62,17 +72,18 @@ class Checks:
             if not label.isprintable():
                 self.add((*path, "label"), f"the label {short(label)} holds characters that cannot be printed")
             if label in labels:
-                self.add(path, f"the label {label!r} stands twice; give one of them another `label`")
+                self.add(path, f"the label {label!r} is used twice; give one of the cells another `label`")
             labels[label] = path
             spec = self._spec(label, keys, path)
             if spec is not None:
                 specs.append(spec)
         baseline = self.data.get("baseline")
         if isinstance(baseline, str) and labels and baseline not in labels:
-            self.add(("baseline",), f"{short(baseline)} is no label. {did_you_mean(baseline, list(labels))}")
+            self.add(("baseline",), f"{short(baseline)} is not a cell's label. {did_you_mean(baseline, list(labels))}")
         return specs
 
     def _spec(self, label: str, keys: Mapping[str, Any], path: Path_) -> CellSpec | None:
+        """Describe one cell as workers need it; None if it cannot be found or loaded, with a fault that says why."""
         options = keys.get("options", {})
         options = options if isinstance(options, Mapping) else {}
         readout = keys.get("readout")
@@ -95,7 +106,7 @@ class Checks:
                     self.add((*path, "factory"), f"no such file: {target}")
                     return None
                 texts = sources.of_file(target)
-                sources.load(texts, attribute)
+                sources.load(texts, attribute)  # only to see that it loads; workers load it again
                 return CellSpec(
                     factory=f"{target.name}:{attribute}",
                     options=pairs(options.items()),
@@ -119,6 +130,7 @@ class Checks:
         return None
 
     def grid(self, task: Task | None) -> None:
+        """Check the grid's keys and values against the task's parameters."""
         grid = self.data.get("grid")
         if not isinstance(grid, Mapping):
             return
@@ -145,7 +157,7 @@ class Checks:
                 self._values(("grid", name), values, task)
 
     def _values(self, path: Path_, values: object, task: Task, *, may_be_empty: bool = False) -> None:
-        """A list of distinct values of a task's parameter or of a size."""
+        """Check a list of distinct values of a task's parameter or of a size."""
         name = str(path[-1])
         items = values if isinstance(values, list) else [values]
         if not items and not may_be_empty:
@@ -162,10 +174,10 @@ class Checks:
                 self.add(at, f"is {short(value)}, expected a whole number from 1 to 1000000")
                 continue
             if value in items[:i]:
-                self.add(at, f"{short(value)} stands twice")
+                self.add(at, f"{short(value)} is given twice")
 
     def amount(self, keys: Keys) -> None:
-        """What memory could not hold is refused before anything is planned."""
+        """Refuse an experiment whose plan or learning curves would not fit in memory."""
         try:
             Evaluate(**keys.evaluate.model_dump()).steps(keys.train.max_steps)
         except ValueError as error:
@@ -177,13 +189,15 @@ class Checks:
             )
 
     def distinct(self, name: str, values: Sequence[float]) -> None:
+        """Check that a list holds no value twice."""
         seen: set[float] = set()
         for i, value in enumerate(values):
             if value in seen:
-                self.add((name, i), f"{value!r} stands twice")
+                self.add((name, i), f"{value!r} is given twice")
             seen.add(value)
 
     def final(self, task: Task | None) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+        """Check the task's parameters under `final`, and return each with its values, defaults included."""
         final = self.data.get("final", {})
         if task is None or not isinstance(final, Mapping):
             return ()

@@ -1,4 +1,4 @@
-"""YAML with line numbers: safe data, and where each key stands."""
+"""YAML with line numbers: plain data, and the line of each key."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Document:
 
     Attributes:
         data: plain dicts, lists and scalars.
-        places: a key's path to its place, `file:line` or an option of the command line.
-        name: of the file, for faults without a line.
+        places: from each key's path to its place, `file:line` or an option of the command line.
+        name: the file's, for faults without a line.
     """
 
     data: Any
@@ -30,14 +30,14 @@ class Document:
     name: str = "<experiment>"
 
     def place(self, path: Path_) -> str:
-        """Where the key stands; for a key that is not there, where its nearest parent stands."""
+        """Return a key's place; for a key that is not there, the place of its nearest parent."""
         while path and path not in self.places:
             path = path[:-1]
         return self.places.get(path, self.name)
 
 
 def key(path: Path_) -> str:
-    """A path as people write it: `cells[2].name`."""
+    """Write a path as people do: `cells[2].name`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -48,7 +48,7 @@ def read(path: Path) -> Document:
     """Read a file.
 
     Raises:
-        ExperimentError: it is missing, unreadable, not UTF-8, or not YAML; or a key stands twice.
+        ExperimentError: it is missing, unreadable, not UTF-8, or not YAML; or a key is given twice.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def read(path: Path) -> Document:
 
 
 _MOST = 200_000
-"""Values that a text may stand for, aliases written out: a few lines of them can stand for more than memory holds."""
+"""The most values in a text, aliases expanded: a few lines of aliases can expand to more than memory holds."""
 
 
 class _TooMuch(Exception):
@@ -95,8 +95,8 @@ def parse(text: str, name: str) -> Document:
 
 
 def _measure(node: yaml.Node, known: dict[int, int], depth: int) -> int:
-    """How many values a node stands for."""
-    if depth > 50:  # also what an alias that holds itself comes to
+    """Count the values that a node expands to."""
+    if depth > 50:  # also where an alias that contains itself ends
         raise _TooMuch("nested more than 50 deep")
     if id(node) not in known:
         parts: list[yaml.Node] = []
@@ -106,14 +106,14 @@ def _measure(node: yaml.Node, known: dict[int, int], depth: int) -> int:
             parts = node.value
         known[id(node)] = 1 + sum(_measure(part, known, depth + 1) for part in parts)
         if known[id(node)] > _MOST:
-            raise _TooMuch(f"it stands for more than {_MOST:,} values")
+            raise _TooMuch(f"it expands to more than {_MOST:,} values")
     return known[id(node)]
 
 
 def _build(
     loader: yaml.SafeLoader, node: yaml.Node, path: Path_, document: Document, faults: list[Fault], depth: int
 ) -> Any:
-    if depth > 50:  # what an alias names is measured once, where it stands
+    if depth > 50:  # `_measure` counts an aliased node once, at its own depth; here it may be nested deeper
         raise _TooMuch("nested more than 50 deep")
     place = f"{document.name}:{node.start_mark.line + 1}"
     document.places.setdefault(path, place)
@@ -124,10 +124,10 @@ def _build(
             name = _value(loader, key_node)
             where = f"{document.name}:{key_node.start_mark.line + 1}"
             if not isinstance(name, str | int | float | bool) and name is not None:
-                faults.append(Fault(where, key(path), f"a key must be a word, not {name!r}"))
+                faults.append(Fault(where, key(path), f"a key must be a word or a number, not {name!r}"))
                 continue
             if str(name) in out:
-                faults.append(Fault(where, key((*path, str(name))), "stands twice. Keep one of them."))
+                faults.append(Fault(where, key((*path, str(name))), "is given twice; keep one of them"))
             document.places[(*path, str(name))] = where
             out[str(name)] = _build(loader, value_node, (*path, str(name)), document, faults, depth + 1)
         return out
@@ -140,17 +140,17 @@ def _value(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
     try:
         return loader.construct_object(node, deep=True)
     except (KeyError, IndexError, AttributeError, TypeError, ValueError, OverflowError):  # `!!bool maybe`, `!!int ""`
-        text = node.value if isinstance(node.value, str) else "what stands here"
+        text = node.value if isinstance(node.value, str) else "this value"
         raise yaml.constructor.ConstructorError(
-            None, None, f"{text[:60]!r} is no {node.tag.rpartition(':')[2]}", node.start_mark
+            None, None, f"{text[:60]!r} cannot be read as {node.tag.rpartition(':')[2]}", node.start_mark
         ) from None
 
 
 def override(document: Document, assignment: str, option: str = "--set") -> None:
-    """Apply `a.b=c`: the value is read as YAML; list items by number, `cells.0.name=gru`.
+    """Apply `a.b=c`. The value is read as YAML; list items are named by number, `cells.0.name=gru`.
 
     Raises:
-        ExperimentError: it is not of this form, or leads into something that holds no keys.
+        ExperimentError: it is not of this form, or the path leads through a value that has no keys.
     """
     place = f"{option} {assignment}"
     dotted, equals, text = assignment.partition("=")
@@ -177,10 +177,11 @@ def override(document: Document, assignment: str, option: str = "--set") -> None
         elif isinstance(at, dict):
             step = part
         else:
-            raise ExperimentError([Fault(place, key(path), f"is {at!r}, which holds no key {part!r}")])
+            raise ExperimentError([Fault(place, key(path), f"is {at!r}, which has no key {part!r}")])
         path = (*path, step)
         if last:
             at[step] = value
+            # faults in the new value are reported at the option, not at the file's line
             for known in [p for p in document.places if p[: len(path)] == path]:
                 del document.places[known]
             document.places[path] = place

@@ -22,20 +22,20 @@ from cellbench.task import Task
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment that is known to be sound.
+    """A validated experiment.
 
     Attributes:
         name: names the results folder.
         keys: everything as validated, defaults filled in.
-        settings: what training needs of it.
+        settings: the part that training needs.
         cells: in file order.
-        task: the task itself; `task_sources` the text of its module.
+        task: the task itself; `task_sources` holds the text of its module.
         baseline: a label, or None for the default.
         engine: as asked for.
         axes: the task's parameters and their values, in the task's order.
         batch_sizes, sizes: the rest of the grid; sizes are `("hidden", 20)` or `("budget", 2000)`.
         seeds, learning_rates: in file order.
-        document: for the places of faults that show later.
+        document: gives the places of faults that are found later.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Experiment:
     document: Document
 
     def fault(self, path: Path_, message: str) -> ExperimentError:
-        """An error that names the place of a key."""
+        """Make an error that names the place of a key."""
         return ExperimentError([Fault(self.document.place(path), key(path), message)])
 
     def resolved(self) -> dict[str, Any]:
-        """Everything that was resolved, as plain data for the store and the report."""
+        """Return the keys with everything resolved, as plain data for the store and the report."""
         return {
             **self.keys.model_dump(mode="json"),
             "baseline": self.baseline,
@@ -70,7 +70,7 @@ class Experiment:
         }
 
     def facts(self, registry: Registry) -> dict[str, Any]:
-        """Gather what reports need to know beside the keys, so that they need neither torch nor the plugins."""
+        """Gather what reports need besides the keys, so that they can do without torch and the plugins."""
         settings = self.settings
         names = [name for name, _ in self.axes]
         values = {**dict(settings.final.values), **dict(self.axes)}
@@ -138,21 +138,24 @@ def resolve(
 ) -> Experiment:
     """Validate a document; see `load`."""
     faults: list[Fault] = []
+    # the options of the command line first: what they change is validated like the file
     for assignment in overrides:
         try:
             override(document, assignment)
         except ExperimentError as error:
             faults.extend(error.faults)
     if not isinstance(document.data, dict):
-        faults.append(Fault(document.name, "", "holds no keys; an experiment is a mapping with name, cells and grid"))
+        faults.append(Fault(document.name, "", "has no keys; an experiment is a mapping with name, cells and grid"))
         raise ExperimentError(faults)
     for cell in extra_cells:
         _join(document, cell, faults)
+    # pydantic checks the shape of every section
     keys: Keys | None = None
     try:
         keys = Keys.model_validate(document.data)
     except ValidationError as error:
         faults.extend(fault(document, details) for details in error.errors())
+    # the other checks run even if pydantic found faults, so that all are reported at once
     checks = Checks(document, folder, registry, faults)
     task = checks.task()
     cells = checks.cells()
@@ -164,6 +167,7 @@ def resolve(
         checks.amount(keys)
     if faults or keys is None or task is None:
         raise ExperimentError(_sorted(faults))
+    # from here on everything is known to be there
     size_key = "hidden_size" if "hidden_size" in keys.grid else "parameter_budget"
     return Experiment(
         name=keys.name,
@@ -175,6 +179,7 @@ def resolve(
             solved=Solved(**keys.solved.model_dump()),
             final=Final(keys.final.examples, final, keys.final.difficulty and task.difficulty is not None),
         ),
+        # a cell without a readout of its own takes the experiment's
         cells=tuple(
             replace(c, readout_hidden=keys.readout.hidden) if keys.readout and k.readout is None else c
             for c, k in zip(cells, keys.cells, strict=True)
@@ -193,7 +198,7 @@ def resolve(
 
 
 def _sorted(faults: Sequence[Fault]) -> list[Fault]:
-    """By line, each fault once."""
+    """Sort faults by line, each once."""
 
     def line(fault: Fault) -> tuple[int, str]:
         match = re.search(r":(\d+)$", fault.place)

@@ -1,4 +1,4 @@
-"""pydantic's complaints in our words: what was wrong, where, and what was expected."""
+"""pydantic's errors in our words: what was wrong, where, and what was expected."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MODELS: Mapping[str, type[BaseModel]] = {
 
 
 def _known_keys(path: Path_) -> Mapping[str, FieldInfo]:
-    """The keys that may stand beside the last of a path."""
+    """Return the keys that are allowed beside the last one of a path."""
     if len(path) == 1:
         return Keys.model_fields
     if path[0] == "cells":
@@ -57,6 +57,8 @@ _EXPECTED = {
 
 
 def fault(document: Document, details: ErrorDetails) -> Fault:
+    """Turn one of pydantic's errors into a fault, with the place of its key."""
+    # pydantic puts the names of validators into the path
     path: Path_ = tuple(p for p in details["loc"] if not (isinstance(p, str) and p.startswith(("function-", "is-"))))
     kind, found, context = details["type"], details.get("input"), details.get("ctx", {})
     if kind == "extra_forbidden":

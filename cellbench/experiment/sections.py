@@ -1,4 +1,4 @@
-"""The keys of an experiment file, as pydantic knows them, and its complaints in our words."""
+"""The keys of an experiment file as pydantic models, and its JSON schema."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _one_or_list(value: object) -> object:
 
 
 def _decimal(value: object) -> object:
-    """A whole number where a decimal one is expected, as YAML writes it; one beyond every float is infinite."""
+    """Turn a whole number into a float, as YAML may write 1 for 1.0; beyond the range of floats, into infinity."""
     if isinstance(value, int) and not isinstance(value, bool):
         try:
             return float(value)
@@ -34,15 +34,15 @@ def _numbers(value: object) -> object:
 
 
 def _seeds(value: object) -> object:
-    """10 -> 0..9; "100-109" -> 100..109; a list as it is."""
+    """Expand a number or a range of seeds: 10 to 0..9, "100-109" to 100..109; a list stays as it is."""
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= 100_000:
-            raise ValueError("a number of seeds is from 1 to 100000")
+            raise ValueError("the number of seeds must be from 1 to 100000")
         return list(range(value))
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d{1,9})\s*-\s*(\d{1,9})\s*", value)
         if match is None or int(match[1]) > int(match[2]) or int(match[2]) - int(match[1]) >= 100_000:
-            raise ValueError("a range of seeds is written '100-109', the lower first")
+            raise ValueError("a range of seeds is written '100-109', lowest first")
         return list(range(int(match[1]), int(match[2]) + 1))
     return value
 
@@ -54,82 +54,99 @@ def _cells(value: object) -> object:
 Float = Annotated[float, BeforeValidator(_decimal)]
 Whole = Annotated[int, Field(ge=1, le=10**9)]
 Many = Annotated[int, Field(ge=1, le=10**6)]
-"""What is held in memory at once."""
+"""A count of things that are held in memory at once."""
 OptionValue = bool | int | float | str | None | list[Any]
 
 
 class ReadoutKeys(_Section):
     """One more layer (tanh) before the linear readout."""
 
-    hidden: Many = Field(description="units of the layer")
+    hidden: Many = Field(description="units of the additional layer")
 
 
 class CellKeys(_Section):
     """A cell: a registered name alone, or these keys."""
 
     name: str = Field(min_length=1, max_length=100, description="a registered name; with `factory`, any name")
-    label: str | None = Field(None, min_length=1, max_length=100, description="the name in tables; default: `name`")
+    label: str | None = Field(
+        None, min_length=1, max_length=100, description="the cell's name in tables; default: `name`"
+    )
     factory: str | None = Field(None, description="'./mycell.py:MyCell', relative to the experiment file")
-    options: dict[str, OptionValue] = Field(default_factory=dict, description="passed to the cell's factory")
-    learn_initial_state: bool = Field(False, description="train the initial state")
-    readout: ReadoutKeys | None = Field(None, description="for this cell instead of the experiment's")
+    options: dict[str, OptionValue] = Field(default_factory=dict, description="keyword arguments of the cell's factory")
+    learn_initial_state: bool = Field(False, description="whether the initial state is trained")
+    readout: ReadoutKeys | None = Field(
+        None, description="the readout of this cell, instead of the experiment's `readout`"
+    )
 
 
 class TrainKeys(_Section):
     """How replicas are trained."""
 
-    max_steps: Whole = Field(2000, description="the budget: updates a replica may take")
+    max_steps: Whole = Field(2000, description="the budget: the most updates per replica")
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = Field(
-        "adam", description="torch.optim's rule and constants; sgd has momentum 0.9"
+        "adam", description="with the update rule and constants of torch.optim; sgd has momentum 0.9"
     )
     clip_norm: Annotated[Float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        1.0, description="the greatest gradient norm left alone; null: no clipping"
+        1.0, description="a gradient with a greater norm is scaled down to it; null: no clipping"
     )
-    stop_when_solved: bool = Field(False, description="stop a replica at the evaluation that completes `hold`")
-    timeout: Float = Field(600.0, gt=0, allow_inf_nan=False, description="seconds a chunk of replicas may take")
+    stop_when_solved: bool = Field(False, description="whether a replica stops at the evaluation that completes `hold`")
+    timeout: Float = Field(600.0, gt=0, allow_inf_nan=False, description="the most seconds per chunk of replicas")
 
 
 class EvaluateKeys(_Section):
     """When the learning curve is measured."""
 
-    every: Whole = Field(5, description="the first step measured, and the least gap")
-    growth: Float = Field(0.05, ge=0, le=1, description="gaps grow to this share of the step")
-    examples: Many = Field(256, description="examples an evaluation")
+    every: Whole = Field(
+        5, description="the first step that is measured, and the smallest gap between evaluations, in steps"
+    )
+    growth: Float = Field(0.05, ge=0, le=1, description="gaps grow to this share of the steps so far")
+    examples: Many = Field(256, description="examples per evaluation")
 
 
 class SolvedKeys(_Section):
     """When a replica counts as solved."""
 
-    metric: Literal["sequence_accuracy", "bit_accuracy"] = Field("sequence_accuracy", description="what is compared")
-    threshold: Float = Field(0.99, gt=0, le=1, description="at or above it")
-    hold: Whole = Field(2, description="consecutive evaluations")
+    metric: Literal["sequence_accuracy", "bit_accuracy"] = Field(
+        "sequence_accuracy", description="the accuracy that is compared with `threshold`"
+    )
+    threshold: Float = Field(0.99, gt=0, le=1, description="the least value of `metric` that counts")
+    hold: Whole = Field(2, description="how many consecutive evaluations must reach it")
 
 
 class FinalKeys(BaseModel):
     """The evaluation of trained models; the task's parameters are keys too, each with a list of values."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    examples: Many = Field(1000, description="examples an evaluation; a quarter of it for each difficulty")
-    difficulty: bool = Field(True, description="measure by the task's difficulty too, if it has one")
+    examples: Many = Field(1000, description="examples per evaluation; a quarter of it per difficulty")
+    difficulty: bool = Field(True, description="whether to measure by the task's difficulty too, if it has one")
 
 
 class ReportKeys(_Section):
     """What the report says; changing it trains nothing."""
 
-    ratio_of_interest: Float = Field(1.25, gt=1, allow_inf_nan=False, description="the ratio that matters")
-    pairs: Literal["baseline", "all"] = Field("baseline", description="all: every pair of cells is compared")
+    ratio_of_interest: Float = Field(
+        1.25, gt=1, allow_inf_nan=False, description="the smallest ratio of steps that matters to you"
+    )
+    pairs: Literal["baseline", "all"] = Field(
+        "baseline",
+        description="baseline: each cell is compared with the baseline; all: every pair of cells is compared",
+    )
 
 
 class Keys(_Section):
     """The keys of an experiment file. All but name, cells and grid may be left out."""
 
-    name: str = Field(pattern=f"^{NAME}$", description="names the results folder")
+    name: str = Field(pattern=f"^{NAME}$", description="also the name of the results folder")
     task: str = Field("binary_addition", description="a registered task")
     cells: Annotated[list[CellKeys], BeforeValidator(_cells), Field(min_length=1)] = Field(
         description="names, or mappings with `name`"
     )
-    baseline: str | None = Field(None, description="the label compared with; default: lstm, else the first cell")
-    engine: Literal["auto", "lanes", "stack", "reference"] = Field("auto", description="what trains")
+    baseline: str | None = Field(
+        None, description="the label that the others are compared with; default: lstm, else the first cell"
+    )
+    engine: Literal["auto", "lanes", "stack", "reference"] = Field(
+        "auto", description="the engine that trains; auto takes the fastest that can run a cell"
+    )
     grid: dict[str, Annotated[list[Any], BeforeValidator(_one_or_list)]] = Field(
         description="lists for the task's parameters, batch_size, and hidden_size or parameter_budget"
     )
@@ -141,17 +158,17 @@ class Keys(_Section):
         BeforeValidator(_numbers),
         BeforeValidator(_one_or_list),
         Field(min_length=1),
-    ] = Field([0.003, 0.01, 0.03, 0.1, 0.3], description="each seed is trained at each")
+    ] = Field([0.003, 0.01, 0.03, 0.1, 0.3], description="each seed is trained at each of these rates")
     train: TrainKeys = Field(default_factory=lambda: TrainKeys())
     evaluate: EvaluateKeys = Field(default_factory=lambda: EvaluateKeys())
     solved: SolvedKeys = Field(default_factory=lambda: SolvedKeys())
     final: FinalKeys = Field(default_factory=lambda: FinalKeys())
     report: ReportKeys = Field(default_factory=lambda: ReportKeys())
-    readout: ReadoutKeys | None = Field(None, description="one more layer before every cell's readout")
+    readout: ReadoutKeys | None = Field(None, description="one more layer before the readout of every cell")
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of an experiment file, as editors take it."""
+    """Make the JSON schema of an experiment file, for editors."""
     out = Keys.model_json_schema()
     # a cell may be its name alone, and a list of one item the item alone
     out["properties"]["cells"]["items"] = {"anyOf": [{"type": "string"}, out["properties"]["cells"]["items"]]}
@@ -167,6 +184,3 @@ def schema() -> dict[str, Any]:
         "default": 10,
     }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **out}
-
-
-# ---- pydantic's errors in our words ----

@@ -1,7 +1,7 @@
 """From an experiment to the chunks that workers train.
 
-`plan` is the whole, `grid` lays out points and replicas, `part` takes what `--only` and `--shard` name, `cost` says
-how long it may take.
+`plan` puts everything together, `grid` lays out points and replicas, `part` selects what `--only` and `--shard` ask
+for, `cost` estimates how long training takes.
 """
 
 from cellbench.planning.cost import estimate

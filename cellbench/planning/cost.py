@@ -1,6 +1,6 @@
-"""Seconds before a run: guessed, to cut chunks and to order them, or measured, for `--dry-run`.
+"""The cost of a run, estimated in seconds before it starts.
 
-The guess is good to a factor of two or three.
+A guess from the sizes alone, good to a factor of two or three, cuts and orders the chunks. `--dry-run` measures.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from cellbench.records import Chunk, Pairs, Planned, Settings
 from cellbench.task import Task
 
 _SPEED = {"lanes": 1.3e10, "stack": 2.3e9, "reference": 2.3e9}
-"""Units a second: lanes such that the replicas of experiments/default.yaml take what is guessed; the others from how
-what benchmarks/README.md measured grows with the batch."""
+"""Units per second. That of lanes makes the guess right for the replicas of experiments/default.yaml; the others follow
+from how the times in benchmarks/README.md grow with the batch."""
 _CALL = {"lanes": 0.0, "stack": 1e-5, "reference": 1e-4}
-"""Seconds that a step of the cell costs beside, a replica, however little it computes: a library's calls."""
+"""Seconds per replica and step of the cell that do not depend on its size: the calls into a library."""
 _CALLS_TO_TRAIN = 2.5
-"""Forward and backward, in such steps."""
+"""A step of training, forward and backward, makes the calls of this many steps of evaluation."""
 _BACKWARD = 1.5
-"""Training a step costs this many steps of evaluation. By these the replicas of the default are guessed alike, to
-a factor of 2.4 between the most under- and the most overrated."""
+"""A step of training computes as much as this many steps of evaluation. With these constants, the guesses for the
+replicas of the default experiment are off by factors that differ by at most 2.4."""
 _STATE = 10
-"""A number of state costs this many multiply-adds beside the products: its gates' exponentials."""
+"""Each number of state costs this many multiply-adds in addition to the products: the exponentials of its gates."""
 _STEP = 200
-"""And each step this many, whatever the cell."""
+"""Each step costs this many multiply-adds more, whatever the cell."""
 
 
 class Guess:
-    """Seconds of one core that a replica may take: training, the learning curve, and the final evaluation.
+    """Guesses the seconds of one core per replica, for training, the learning curve and the final evaluation.
 
     Args:
         task, settings: of the experiment.
@@ -43,10 +43,10 @@ class Guess:
         self._evaluations = len(evaluate.steps(train.max_steps))
 
     def seconds(self, p: Planned, engine: str) -> float:
-        """Of one replica of this cell at this point."""
+        """Guess the seconds of one replica of this cell at this point, trained by `engine`."""
         settings, parameters = self._settings, p.point.parameters
         length = self._length(parameters)
-        batch = max(p.point.batch_size, 8)  # a short batch fills no vector
+        batch = max(p.point.batch_size, 8)  # a smaller batch does not fill a vector of the processor
         rows = _BACKWARD * settings.train.max_steps * batch * length
         rows += self._evaluations * settings.evaluate.examples * length
         finals = length
@@ -63,32 +63,33 @@ class Guess:
         return rows * units / _SPEED[engine] + calls * _CALL[engine]
 
     def _length(self, parameters: Pairs) -> int:
-        """Steps of an example."""
+        """Return the number of steps per example."""
         if parameters not in self._lengths:
             try:
                 self._lengths[parameters] = self._task.length(dict(parameters))
             except MemoryError as error:
                 where = ", ".join(f"{name} {value}" for name, value in parameters)
-                raise CellbenchError(f"memory holds not even one example at {where}: {error}") from None
+                raise CellbenchError(f"not even one example fits in memory at {where}: {error}") from None
         return self._lengths[parameters]
 
 
 STEPS = 20
+"""Steps that `estimate` trains to measure a cell."""
 
 
 def estimate(chunks: Sequence[Chunk]) -> float:
-    """Estimate the seconds of one core that chunks may take.
+    """Estimate the seconds of one core that chunks take.
 
-    The dearest chunk of each cell is trained for a few steps, twice to leave start-up out; the guessed costs of the
-    others are scaled by what it took.
+    The most expensive chunk of each cell is trained for a few steps and for one, and the difference leaves start-up
+    out. The guessed costs of the cell's other chunks are scaled accordingly.
     """
     from cellbench.training.worker import work
 
-    dearest: dict[str, Chunk] = {}
-    for chunk in chunks:  # the dearest first
-        dearest.setdefault(chunk.cell.label, chunk)
+    longest: dict[str, Chunk] = {}
+    for chunk in chunks:  # the most expensive first
+        longest.setdefault(chunk.cell.label, chunk)
     seconds = 0.0
-    for label, chunk in dearest.items():
+    for label, chunk in longest.items():
         settings = chunk.settings
         short = [
             replace(
@@ -102,7 +103,7 @@ def estimate(chunks: Sequence[Chunk]) -> float:
             for steps in (1, STEPS)
         ]
         took = []
-        for part in (short[0], *short):
+        for part in (short[0], *short):  # the first time pays for compiling and caches; it is not used
             started = time.perf_counter()
             work(part)
             took.append(time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""From an experiment to grid points, and to replicas, each with its key and each cell with its measured size."""
+"""From an experiment to grid points and replicas: each replica with its key, each cell with its measured sizes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def lay_out(experiment: Experiment) -> list[Planned]:
 
 
 def _key(experiment: Experiment, cell: CellSpec, point: Point) -> ReplicaKey:
-    """Make the key of the cell's replicas at the point, but for seed and learning rate."""
+    """Make the key of the cell's replicas at the point, except for seed and learning rate."""
     settings, train = experiment.settings, experiment.settings.train
     return ReplicaKey(
         task=settings.task,
@@ -74,7 +74,7 @@ def _key(experiment: Experiment, cell: CellSpec, point: Point) -> ReplicaKey:
 
 
 def _fit(experiment: Experiment, cell: CellSpec, kind: str, number: int) -> Fit:
-    """Measure a cell at a hidden size or a budget; one that is broken gets no sizes, and says why."""
+    """Measure a cell at a hidden size or a budget; a broken cell gets no sizes, but the reason."""
     place = ("cells", experiment.cells.index(cell))
     try:
         _check_options(experiment, cell, blueprint_of(cell, 1, experiment.task).factory)
@@ -85,7 +85,7 @@ def _fit(experiment: Experiment, cell: CellSpec, kind: str, number: int) -> Fit:
     except sizes.NothingFits as error:
         raise experiment.fault(place, f"{cell.label} at {kind} {number}: {error}") from error
     except (CellError, PluginError) as error:
-        # a broken cell stops no other: its replicas are planned, and fail with its traceback
+        # a broken cell must not stop the others: its replicas are planned, and fail with its traceback
         return Fit(number if kind == "hidden" else 1, None, None, None, one_line(error))
     return Fit(hidden, found.parameters, found.state, found.multiply_adds)
 

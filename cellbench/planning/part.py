@@ -12,7 +12,7 @@ from cellbench.records import Planned, Replica
 from cellbench.wording import did_you_mean
 
 _OF_REPLICA = ("seed", "learning_rate")
-"""The keys of `--only` that tell the replicas of a cell at a point apart."""
+"""The keys of `--only` that select replicas of a cell at a point, not points."""
 
 
 def only(experiment: Experiment, assignments: Sequence[str]) -> dict[str, list[str]]:
@@ -23,7 +23,7 @@ def only(experiment: Experiment, assignments: Sequence[str]) -> dict[str, list[s
         assignments: KEY=VALUE, or several with commas between them.
 
     Raises:
-        CellbenchError: one is no assignment, or its key is none of the experiment's.
+        CellbenchError: one is not an assignment, or its key is unknown to the experiment.
     """
     axes = (name for name, _ in experiment.axes)
     known = ["cell", *_OF_REPLICA, "batch_size", "size", "hidden_size", *axes]
@@ -64,6 +64,7 @@ def select(planned: Sequence[Planned], part: Mapping[str, Sequence[str]]) -> lis
 
 
 def _among(facts: Iterable[object], values: Sequence[str]) -> bool:
+    """Tell whether a fact equals a value as text, or as a number: `0.10` selects 0.1."""
     for fact in facts:
         for value in values:
             if str(fact) == value:
@@ -78,10 +79,10 @@ def _among(facts: Iterable[object], values: Sequence[str]) -> bool:
 
 
 def shard(text: str | None) -> tuple[int, int] | None:
-    """Read `--shard I/N`: I and N.
+    """Read `--shard I/N` as I and N.
 
     Raises:
-        CellbenchError: it is something else.
+        CellbenchError: the text is not of this form.
     """
     if text is None:
         return None
@@ -93,7 +94,7 @@ def shard(text: str | None) -> tuple[int, int] | None:
 
 
 def deal(planned: Sequence[Planned], number: int, of: int) -> list[Planned]:
-    """Take one shard of several: whole seeds of a cell at a point, dealt out in turn.
+    """Take one shard of several. Whole seeds of a cell at a point are dealt out in turn.
 
     Args:
         planned: the whole plan.

@@ -1,4 +1,4 @@
-"""What a run is about to do: sizes measured, engines chosen, what is done left out, the rest in chunks."""
+"""The plan of a run: sizes measured, engines chosen, finished replicas left out, the rest cut into chunks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cellbench.store import Store
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is about to do.
+    """The plan of a run.
 
     Attributes:
         experiment, folder: of the run.
@@ -41,12 +41,12 @@ class Plan:
 
     @property
     def replicas(self) -> int:
-        """How many replicas the selected part plans; a key that two labels share counts for both."""
+        """The number of replicas in the selected part; a key that two labels share counts for both."""
         return sum(len(p.replicas) for p in self.selected)
 
     @property
     def replicas_done(self) -> int:
-        """How many of them need no training."""
+        """The number of those that need no training."""
         return sum(r.key in self.done for p in self.selected for r in p.replicas)
 
 
@@ -59,16 +59,17 @@ def prepare(
     shard: tuple[int, int] | None = None,
     fresh: bool = False,
 ) -> Plan:
-    """Plan a run: sizes measured, engines chosen, what is done already left out. Writes nothing.
+    """Plan a run: measure sizes, choose engines, leave out what is done already. Writes nothing.
 
     Args:
         experiment, folder: of the run.
         planned: the whole plan, if it was made before.
         only, shard: the part to train.
-        fresh: as if nothing were stored.
+        fresh: plan as if nothing were stored.
 
     Raises:
-        CellbenchError: a cell cannot be made, a budget fits nothing, an engine refuses, stored results do not fit.
+        CellbenchError: a cell cannot be made, no size fits a budget, an engine refuses a cell, or stored results do not
+            fit.
     """
     planned = planned if planned is not None else lay_out(experiment)
     selected = planned
@@ -83,6 +84,7 @@ def prepare(
     if not fresh and (folder / "runs.sqlite").exists():
         with Store(folder, write=False) as store:
             done, stored = frozenset(store.done()), store.stored_engines()
+    # over the whole plan, not the selected part, so that every part of it gets the same engines
     engines = {cell.label: _choose(experiment, cell, planned, done, stored) for cell in experiment.cells}
     todo = chunks(experiment, selected, engines, done)
     return Plan(experiment, folder, planned, selected, engines, done, todo)
@@ -93,7 +95,7 @@ def _only_text(only: Mapping[str, Sequence[str]]) -> str:
 
 
 def cell_digest(cell: CellSpec) -> str:
-    """Identifies all that makes a cell, whatever its label."""
+    """Hash everything that defines a cell, except its label."""
     facts = {k: v for k, v in asdict(cell).items() if k not in ("label", "provider", "sources")}
     text = json.dumps([facts, [s.sha256 for s in cell.sources]], sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -102,7 +104,7 @@ def cell_digest(cell: CellSpec) -> str:
 def _choose(
     experiment: Experiment, cell: CellSpec, planned: Sequence[Planned], done: frozenset[str], stored: Mapping[str, str]
 ) -> Choice:
-    """The cell's engine; the stored one must stay as long as it has results that are planned."""
+    """Choose the cell's engine; a stored one must stay as long as planned results come from it."""
     from cellbench.model import blueprint_of
 
     mine = [p for p in planned if p.cell == cell]
@@ -122,18 +124,19 @@ def _choose(
         raise StoreError(
             f"{cell.label}: its stored results come from the engine {before}, but this run would train the rest with "
             f"{choice.engine}{why}. A cell's results must come from one engine. Go on with --set engine={before}, or "
-            "start anew with --fresh (the old results are kept beside)."
+            "start anew with --fresh (the old results stay in the folder, under another name)."
         )
     return choice
 
 
 CHUNK_SECONDS = 4.0
+"""Seconds that a chunk should take: long compared with handing it out, short compared with a whole run."""
 
 
 def chunks(
     experiment: Experiment, selected: Sequence[Planned], engines: Mapping[str, Choice], done: frozenset[str]
 ) -> list[Chunk]:
-    """Cut what is to be trained into chunks of a few seconds, the longest first, so that workers stay busy."""
+    """Cut the replicas to train into chunks of a few seconds, the longest first, so that workers stay busy."""
     cut: list[Chunk] = []
     guess = Guess(experiment.task, experiment.settings)
     seen = set(done)

@@ -1,4 +1,4 @@
-"""Calling other people's code, cells and plugins: however it ends, it ends no more than itself."""
+"""Calls of other people's code, cells and plugins: whatever it raises, the program goes on."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from contextlib import contextmanager
 
 
 class Timeout(BaseException):
-    """The time of a chunk is over. Not an Exception, so that a cell's own `except Exception` does not swallow it."""
+    """The time of a chunk is over. Not an Exception, so that a cell's own `except Exception` cannot swallow it."""
 
 
 class Exits(Exception):
-    """Code raised what would have ended the whole program, as `sys.exit()` does."""
+    """Code raised something that would have ended the whole program, as `sys.exit()` does."""
 
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """Let only an Exception out of this block, an interrupt, or the time limit.
+    """Let only an Exception, an interrupt or the time limit leave this block.
 
-    A run that `sys.exit()` ends in a cell would look like one that succeeded.
+    Without it, a run that ends because a cell calls `sys.exit()` would look like a success.
 
     Raises:
         Exits: in place of anything else.

@@ -1,8 +1,9 @@
-"""Finding plugins, naming what they provide, refusing what is broken.
+"""Finds plugins, lists what they provide, and refuses those that are broken.
 
 pluggy's own `load_setuptools_entrypoints` stops at the first import error, skips a second distribution that uses the
-same entry name, and one raising hook keeps the others from being asked. So this module walks the entry points itself,
-loads each in a `try`, and asks each implementation apart. pluggy still verifies every implementation's signature.
+same entry name, and one hook that raises keeps the others from being called. So this module walks the entry points
+itself, loads each in a `try`, and calls each implementation separately. pluggy still verifies every implementation's
+signature.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cellbench.errors import PluginError
 from cellbench.wording import described
 
 _FAULTS = (Exception, SystemExit)
-"""What a plugin may raise: one that exits must not end the program of whoever has it installed."""
+"""What a plugin may raise: one that calls `sys.exit()` must not end the user's program."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 
@@ -61,7 +62,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Broken:
-    """A plugin that could not be used: whose, and why, with the traceback for its author."""
+    """A plugin that could not be used: from which distribution, and why, with the traceback for its author."""
 
     entry_point: str
     distribution: str
@@ -90,7 +91,7 @@ class Clash:
 
 @dataclass(frozen=True)
 class Registry:
-    """What was found: cells and tasks by name, broken plugins, and names claimed twice (in neither mapping)."""
+    """The plugins found: cells and tasks by name, broken plugins, and names claimed twice (left out of both)."""
 
     cells: Mapping[str, Entry]
     tasks: Mapping[str, Entry]
@@ -98,14 +99,15 @@ class Registry:
     clashes: tuple[Clash, ...]
 
     def find(self, kind: str, name: str) -> Entry:
-        """The cell or task of this name.
+        """Find the cell or task with this name.
 
         Args:
             kind: `cell` or `task`.
             name: as an experiment gives it.
 
         Raises:
-            PluginError: there is none, or two; the message names the nearest, and broken plugins that might have it.
+            PluginError: there is none, or there are two; the message suggests the nearest name and lists broken plugins
+                that may provide it.
         """
         entries = self.cells if kind == "cell" else self.tasks
         if name in entries:
@@ -115,8 +117,8 @@ class Registry:
                 raise PluginError(str(clash))
         near = difflib.get_close_matches(name, entries, 1)
         hint = f" Nearest: {near[0]}." if near else ""
-        broken = "".join(f" A plugin that is broken may have it: {b}." for b in self.broken)
-        raise PluginError(f"no {kind} named {name!r}.{hint}{broken} All of them: cellbench list")
+        broken = "".join(f" A broken plugin may provide it: {b}." for b in self.broken)
+        raise PluginError(f"no {kind} named {name!r}.{hint}{broken} `cellbench list` shows them all")
 
 
 @dataclass
@@ -126,12 +128,13 @@ class _Found:
 
 
 def discover() -> Registry:
-    """Load every plugin that is installed and ask it what it provides. Never raises for a plugin's fault."""
+    """Load every installed plugin and ask it what it provides. A plugin's fault never raises here."""
     manager = pluggy.PluginManager("cellbench")
     manager.add_hookspecs(hookspecs)
     found = {"cell": _Found("cell"), "task": _Found("task")}
     broken: list[Broken] = []
     for point, distribution in _entry_points():
+        # each step that runs the plugin's own code has its own `try`, so that one broken plugin disables no other
         name, version = distribution.metadata["Name"] or "?", distribution.version or "?"
         try:
             plugin = point.load()
@@ -139,10 +142,10 @@ def discover() -> Registry:
             broken.append(_broken(point, name, version, "import failed", error))
             continue
         try:
-            # unnamed: two distributions may well use the same entry name
+            # a name of our own: two distributions may use the same entry name
             manager.register(plugin, name=f"{name}:{point.name}:{len(manager.get_plugins())}")
         except ValueError:
-            continue  # the same object named twice by one distribution
+            continue  # one distribution names the same object twice
         except _FAULTS as error:
             broken.append(_broken(point, name, version, "its hooks do not fit", error))
             continue
@@ -165,7 +168,7 @@ def registry() -> Registry:
 
 
 def _entry_points() -> Iterable[tuple[importlib.metadata.EntryPoint, importlib.metadata.Distribution]]:
-    """Every entry point of the group, with its distribution, built-ins first; one distribution seen once."""
+    """List every entry point of the group with its distribution, built-ins first, each distribution once."""
     seen = set()
     found = []
     for distribution in importlib.metadata.distributions():
@@ -179,7 +182,7 @@ def _entry_points() -> Iterable[tuple[importlib.metadata.EntryPoint, importlib.m
 
 
 def _ask(manager: pluggy.PluginManager, plugin: object, hook: str, distribution: str, version: str) -> list[Entry]:
-    """What one plugin registers through one hook; all of it, or (if it raises) nothing."""
+    """Collect what one plugin registers through one hook: all of it or, if the hook raises, nothing."""
     entries: list[Entry] = []
 
     def register(
@@ -232,10 +235,10 @@ def _broken(
 
 
 def load_factory(entry: Entry) -> Callable[..., Any]:
-    """The factory itself, imported if it was given as a string.
+    """Return the factory itself, imported if it was registered as a string.
 
     Raises:
-        PluginError: the string points nowhere; the message names the plugin.
+        PluginError: the string cannot be imported, or names nothing callable; the message names the plugin.
     """
     if not isinstance(entry.factory, str):
         return entry.factory

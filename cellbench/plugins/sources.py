@@ -1,8 +1,9 @@
 """The text of the modules that a cell's numbers depend on, and cells made from such text.
 
-A result belongs to the text that made it. So the key of a replica holds the text of the module that defines its cell,
-and of the local modules that this one imports: those of the same top-level package, or of the same folder for a cell
-from a file. cellbench's own modules outside `cells` and `tasks` are the contract, guarded by `numbers_version`.
+A result depends on the text that produced it. So the key of a replica holds a hash of the text of the module that
+defines its cell, and of the local modules that this one imports: those of the same top-level package, or of the same
+folder for a cell from a file. cellbench's own modules outside `cells` and `tasks` are the contract, guarded by
+`numbers_version`.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from cellbench.records import Source
 
 
 def of_entry(entry: Entry) -> tuple[Source, ...]:
-    """The text of the module that defines a registered cell or task, then of the local modules it imports.
+    """Read the text of the module that defines a registered cell or task, then of the local modules it imports.
 
     The defining module itself is not imported. A module without source text (a compiled extension) is left out.
 
     Raises:
-        CellError: the module is nowhere to be found.
+        CellError: the module cannot be found.
     """
     module = entry.factory_name.partition(":")[0]
     path = _origin(module)
     if path is None:
-        raise CellError(f"{entry.name} (from {entry.provider}): no module {module!r}, which its factory names")
+        raise CellError(f"{entry.name} (from {entry.provider}): its factory's module {module!r} does not exist")
     top = module.partition(".")[0]
 
     def resolve(name: str) -> tuple[str, Path] | None:
@@ -49,7 +50,7 @@ def of_entry(entry: Entry) -> tuple[Source, ...]:
 
 
 def of_file(path: Path) -> tuple[Source, ...]:
-    """The text of a file, then of the modules beside it that it imports, named relative to its folder."""
+    """Read the text of a file, then of the modules beside it that it imports, named relative to its folder."""
     folder = path.parent
 
     def resolve(name: str) -> tuple[str, Path] | None:
@@ -63,7 +64,7 @@ def of_file(path: Path) -> tuple[Source, ...]:
 
 
 def libraries(texts: Sequence[Source]) -> list[str]:
-    """The other top-level modules that these texts may import: neither Python's own, nor torch, numpy and cellbench."""
+    """List the other top-level modules that these texts may import, except Python's own, torch, numpy and cellbench."""
     own = {source.module.removesuffix(".py").replace("/", ".").partition(".")[0] for source in texts}
     named = (found for source in texts for found in _statements(source.text))
     return sorted(
@@ -75,7 +76,7 @@ def libraries(texts: Sequence[Source]) -> list[str]:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, list[str]]]:
-    """The imports of a text, in order: the dots before the module, its name, and the names that are taken from it."""
+    """List the imports of a text in order: the number of leading dots, the module, and the names taken from it."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
@@ -111,7 +112,7 @@ def _gather(name: str, path: Path, resolve: Callable[[str], tuple[str, Path] | N
 
 
 def _imports(text: str, name: str, path: Path) -> Iterator[str]:
-    """Dotted names that a module's text may import, in order; relative ones made absolute."""
+    """List the dotted names that a module's text may import, in order, relative ones made absolute."""
     module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for level, base, names in _statements(text):
@@ -125,7 +126,7 @@ def _imports(text: str, name: str, path: Path) -> Iterator[str]:
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports from kept text instead of from disk."""
+    """Imports modules from stored text instead of from disk."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.texts = {s.module.removesuffix(".py").replace("/", "."): s for s in sources}
@@ -150,7 +151,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def _execute(source: Source, module: types.ModuleType) -> None:
     filename = f"<{source.module} {source.sha256[:12]}>"
-    # so that the author's traceback shows lines
+    # so that a traceback shows the author's lines
     linecache.cache[filename] = (len(source.text), None, source.text.splitlines(keepends=True), filename)
     module.__file__ = filename
     exec(compile(source.text, filename, "exec"), module.__dict__)
@@ -164,21 +165,21 @@ def _importing(finder: _Finder) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
-        # another version of the same file may be loaded next; loaded modules live on through their users
+        # another version of the same file may be loaded next; the modules stay alive in the code that imported them
         for name in finder.loaded:
             sys.modules.pop(name, None)
         sys.modules.update(shadowed)
 
 
 def load(sources: Sequence[Source], attribute: str) -> Callable[..., Any]:
-    """A cell's factory, from kept text: no file is read.
+    """Make a cell's factory from stored text, without reading a file.
 
     Args:
-        sources: what `of_file` gave: the defining file first.
+        sources: as `of_file` returned them, the defining file first.
         attribute: the name of the class or function in it.
 
     Raises:
-        CellError: the text does not run, or has no such name.
+        CellError: running the text raises, or it defines no such class or function.
     """
     main = sources[0]
     module = types.ModuleType(main.module.removesuffix(".py"))

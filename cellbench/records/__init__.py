@@ -1,4 +1,4 @@
-"""What travels between grid, workers and store: frozen, and importing nothing of ours.
+"""The records that travel between grid, workers and store: frozen dataclasses that import nothing of ours.
 
 `settings` is what an experiment asks for, `key` the contract between results and code, `replicas` what is to be
 trained, `outcome` what became of it.

@@ -10,7 +10,7 @@ from cellbench.records.settings import Value
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One evaluation of the learning curve: loss in nats a bit, accuracies as shares."""
+    """One evaluation of the learning curve: loss in nats per bit, accuracies as shares from 0 to 1."""
 
     step: int
     loss: float
@@ -24,8 +24,8 @@ class Evaluation:
 
     Attributes:
         by: empty at the trained parameters, else a task parameter's name or the task's difficulty.
-        value: of it; None where `by` is empty.
-        bit_accuracy, sequence_accuracy: shares.
+        value: of that parameter or difficulty; None where `by` is empty.
+        bit_accuracy, sequence_accuracy: shares from 0 to 1.
     """
 
     by: str
@@ -42,24 +42,25 @@ Cause = Literal["", "cell", "machine"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one replica. Every planned replica ends in exactly one.
+    """What became of one replica. Every planned replica ends with exactly one outcome.
 
     Attributes:
         key: the replica's.
-        status: `solved`; `censored`: not solved within max_steps; `diverged`: went non-finite unsolved; `failed`.
+        status: `solved`; `censored`: not solved within max_steps; `diverged`: became non-finite before it was solved;
+            `failed`.
         cause: of `failed`: `cell` (the cell's code raised; counts as never solved), or `machine` (killed, timed out,
-            out of memory; missing from the statistics by name, tried again by the next run).
-        steps_to_solved: the first of the `hold` evaluations; None if not solved.
-        examples_to_solved, target_bits_to_solved: seen in training by then.
-        final_step: the last update.
+            out of memory; listed as missing, left out of the statistics, and tried again by the next run).
+        steps_to_solved: the step of the first of the `hold` evaluations; None if not solved.
+        examples_to_solved, target_bits_to_solved: how many training had seen by that step.
+        final_step: the step of the last update.
         final_loss, final_bit_accuracy, final_sequence_accuracy: of the final evaluation at the trained parameters; the
             accuracies are 0 for one that diverged.
-        diverged_at: the step whose loss or gradient was not finite, or whose loss exceeded the bound; may be filled for
-            a solved replica too.
+        diverged_at: the step whose loss or gradient was not finite, or whose loss exceeded the bound; a solved replica
+            may have one too.
         curve, evaluations: in order.
-        engine, isa, compiler: what the bits depend on beside the key.
+        engine, isa, compiler: what the numbers depend on besides the key, to the last bit.
         engine_version: of the engine's numbers; see `cellbench.engines.engine.VERSIONS`.
-        seconds: of training and evaluating this replica's chunk, divided by its replicas.
+        seconds: the time to train and evaluate this replica's chunk, divided by the number of its replicas.
         started, finished: UTC, ISO 8601.
         host, worker, attempt: where it ran.
         traceback: of a failure.

@@ -19,10 +19,10 @@ class Replica:
 
 @dataclass(frozen=True)
 class Fit:
-    """A cell at a size, measured: hidden size, parameters, numbers of state, multiply-adds a step.
+    """A cell at a size, measured: hidden size, parameters, numbers of state, multiply-adds per step.
 
     A cell that cannot be made, or whose first step raises, has no sizes; `broken` says why, in one line. Its replicas
-    are planned all the same, and end as failed.
+    are planned nevertheless, and end as failed.
     """
 
     hidden_size: int
@@ -38,7 +38,7 @@ class Planned:
 
     Attributes:
         cell, point, fit: what is planned.
-        key: the replicas' key, but for the seed and the learning rate.
+        key: the replicas' key, except for the seed and the learning rate.
         replicas: in order.
     """
 
@@ -57,7 +57,7 @@ class Chunk:
         cell, point, hidden_size, settings: what they share.
         engine: `lanes`, `stack` or `reference`.
         replicas: in the order of the plan.
-        attempt: 1, or more after a machine's fault.
+        attempt: 1, or more after a failure of the machine.
         cost: a rough guess of its seconds, for the order of chunks and the time left.
     """
 

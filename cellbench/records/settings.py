@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Value = int | float | str
+"""A value of a grid parameter."""
 Pairs = tuple[tuple[str, Any], ...]
 """A mapping as pairs, so that the record is hashable and its order is fixed."""
 
 MOST_EVALUATIONS = 100_000
-"""Points that a learning curve may have."""
+"""The most points that a learning curve may have."""
 
 
 def later(default: Any) -> Any:
@@ -26,8 +27,8 @@ class Point:
 
     Attributes:
         parameters: the task's grid parameters, in the task's order.
-        batch_size: examples a step.
-        size: `hidden 20` or `budget 2000`; cells are paired by it.
+        batch_size: examples per step.
+        size: `hidden 20` or `budget 2000`; cells of the same size are compared with each other.
     """
 
     parameters: Pairs
@@ -40,10 +41,10 @@ class Train:
     """How a replica is trained.
 
     Attributes:
-        max_steps: the budget of updates.
+        max_steps: the budget: the most updates per replica.
         optimizer: a name in training/optimizers.py.
         clip_norm: the greatest gradient norm left alone; None: no clipping.
-        stop_when_solved: leave at the evaluation that completes `hold`.
+        stop_when_solved: whether a replica stops at the evaluation that completes `hold`.
         timeout: seconds a chunk may take; not part of the key.
     """
 
@@ -83,7 +84,7 @@ class Evaluate:
         while t < max_steps:
             if len(steps) == MOST_EVALUATIONS:
                 raise ValueError(
-                    f"asks for more than {MOST_EVALUATIONS:,} evaluations of each replica: raise `every` or `growth`"
+                    f"asks for more than {MOST_EVALUATIONS:,} evaluations per replica: raise `every` or `growth`"
                 )
             steps.append(t)
             t += every * max(1, round(t * growth / every))
@@ -104,9 +105,9 @@ class Final:
     """The evaluation of trained models.
 
     Attributes:
-        examples: how many.
-        values: for some of the task's parameters, the values to evaluate at beside the trained one.
-        difficulty: whether to measure by the task's difficulty too, on a quarter of the examples for each.
+        examples: how many per evaluation.
+        values: for some of the task's parameters, the values to evaluate at in addition to the trained one.
+        difficulty: whether to measure by the task's difficulty too, on a quarter of the examples per difficulty.
     """
 
     examples: int
@@ -116,7 +117,7 @@ class Final:
 
 @dataclass(frozen=True)
 class Settings:
-    """All that replicas of an experiment share."""
+    """The settings that all replicas of an experiment share."""
 
     task: str
     train: Train
@@ -139,7 +140,7 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """Hash the text in UTF-8; in hexadecimal."""
+        """The SHA-256 of the text in UTF-8, in hexadecimal."""
         return sha256_of(self.text)
 
 
@@ -171,12 +172,12 @@ class CellSpec:
 
 
 def sha256_of(text: str) -> str:
-    """Hash a text in UTF-8; in hexadecimal."""
+    """Hash a text in UTF-8 with SHA-256, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def pairs(mapping: Iterable[tuple[str, Any]]) -> Pairs:
-    """A mapping's items, sorted by key, lists as tuples."""
+    """Sort a mapping's items by key, with lists turned into tuples."""
     return tuple(sorted((str(k), hashable(v)) for k, v in mapping))
 
 

@@ -1,6 +1,6 @@
 """From results folders to a report.
 
-`results` takes one folder, `several` take many, `seal` knows whether a report is still right.
+`results` reads one folder, `several` reads many as one, `seal` tells whether a report is up to date.
 """
 
 from cellbench.results.results import Results, gather, load, write

@@ -28,20 +28,22 @@ def gather(folder: Path, *, curves: bool = True) -> Report:
     """Read the store and compute every number.
 
     Args:
-        folder: of the results.
-        curves: whether the learning curves are wanted.
+        folder: the results folder.
+        curves: whether to read the learning curves.
 
     Raises:
-        StoreError: there are no results.
+        StoreError: the folder holds no results, or they cannot be laid out.
     """
     try:
         return laid_out(read(folder, curves=curves))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # the store was altered, or this is a bug: the message says where, for a report of it
         at = traceback.extract_tb(error.__traceback__)[-1]
         raise StoreError(
             f"{folder} cannot be laid out: {described(error)} "
-            f"({Path(at.filename).name}:{at.lineno}). If runs.sqlite was altered by hand, put a copy back, or "
-            "start anew with --fresh (this one is kept beside); else this is a fault of cellbench: please report it."
+            f"({Path(at.filename).name}:{at.lineno}). If runs.sqlite was altered by hand, restore a copy of it, "
+            "or start anew with --fresh (this file stays in the folder, under another name). Otherwise this is a bug "
+            "in cellbench: please report it."
         ) from error
 
 
@@ -73,15 +75,15 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame) -> Design:
 
 
 def write(folder: Path, *, charts: bool = True, form: str = "png") -> Report:
-    """Make every file of the report again from the store.
+    """Write every file of the report from the store.
 
     Args:
-        folder: of the results.
-        charts: whether the page and the charts are wanted, which take most of the time.
-        form: of the files in charts/, `png` or `svg`.
+        folder: the results folder.
+        charts: whether to write the page and the charts, which take most of the time.
+        form: the format of the files in charts/, `png` or `svg`.
 
     Raises:
-        StoreError: there are no results, or a file cannot be written.
+        StoreError: the folder holds no results, or a file cannot be written.
     """
     found = gather(folder)
     publish(found, folder, processes=usable_cores(), charts=charts, form=form)
@@ -89,12 +91,12 @@ def write(folder: Path, *, charts: bool = True, form: str = "png") -> Report:
 
 
 class Results:
-    """The results in one folder, as DataFrames: what the CSV files hold. Computed when first asked for.
+    """The results in one folder, as DataFrames with the content of the CSV files. They are computed on first use.
 
     Args:
-        folder: of the results.
-        report: what was gathered already.
-        answer: the text of these results, where the report of an earlier run is still right and was not made again.
+        folder: the results folder.
+        report: the report, if it was gathered already.
+        answer: the text of these results, if the report of an earlier run is up to date and was not made again.
     """
 
     def __init__(self, folder: Path, report: Report | None = None, answer: str | None = None) -> None:
@@ -104,19 +106,19 @@ class Results:
 
     @property
     def report(self) -> Report:
-        """Everything that the report's files lay out."""
+        """Everything that the report's files show."""
         if self._report is None:
             self._report = gather(self.folder)
         return self._report
 
     @property
     def runs(self) -> pd.DataFrame:
-        """One row a planned replica: runs.csv."""
+        """One row per planned replica: runs.csv."""
         return self.report.runs[csv.columns(csv.RUNS, self.report.parameters)]
 
     @property
     def curves(self) -> pd.DataFrame:
-        """One row an evaluation of a learning curve: curves.csv."""
+        """One row per evaluation of a learning curve: curves.csv."""
         return self.report.curves[csv.columns(csv.CURVES, self.report.parameters)]
 
     @property
@@ -126,17 +128,17 @@ class Results:
 
     @property
     def summary(self) -> pd.DataFrame:
-        """Each cell at each point: summary.csv."""
+        """One row per cell and point: summary.csv."""
         return self.report.summary.cells
 
     @property
     def comparisons(self) -> pd.DataFrame:
-        """Cells beside the baseline: comparisons.csv."""
+        """The comparisons of cells with the baseline: comparisons.csv."""
         return self.report.summary.comparisons
 
     @property
     def failed(self) -> int:
-        """How many planned replicas failed, whoever's fault it was."""
+        """The number of planned replicas that failed, because of the cell or of the machine."""
         with Store(self.folder, write=False) as store:
             return sum(count for status, count in store.counts().items() if status.startswith("failed"))
 
@@ -145,9 +147,9 @@ class Results:
 
 
 def load(folder: str | Path) -> Results:
-    """The results of a folder.
+    """Read the results in a folder.
 
     Raises:
-        StoreError: it holds none.
+        StoreError: the folder holds no results.
     """
     return Results(Path(folder), gather(Path(folder)))

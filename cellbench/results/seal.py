@@ -1,7 +1,8 @@
-"""The seal of a report: what it was made from, so that running a finished experiment again does not make it again.
+"""The seal of a report: hashes of what it was made from, so that a finished experiment that is run again need not make
+it again.
 
-Any doubt breaks it: another experiment, plan, environment or text of cellbench; other bytes of the store or of a file
-of the report; a log beside the store.
+Any change breaks the seal: of the experiment, the plan, the environment or cellbench's text; of a byte of the store or
+of the report's files; or a log beside the store.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ NAME = ".report.json"
 
 
 def request(experiment: Mapping[str, Any], planned: Iterable[Planned]) -> str:
-    """A digest of all that a report is made from beside the store.
+    """Hash everything that a report is made from, except the store.
 
     Args:
         experiment: resolved, facts and environment, as the store takes them.
@@ -39,7 +40,7 @@ def request(experiment: Mapping[str, Any], planned: Iterable[Planned]) -> str:
 
 
 def store(folder: Path) -> str | None:
-    """A digest of the store's bytes; None while a part of it is in a log beside it."""
+    """Hash the store's bytes; None while a part of the store is in a log beside it."""
     path = folder / FILE
     if any(path.with_name(f"{FILE}-{log}").exists() for log in ("wal", "journal")):
         return None
@@ -50,9 +51,9 @@ def put(folder: Path, asked: str, of: str | None, answer: str) -> None:
     """Seal the report that was just made.
 
     Args:
-        folder: of the results.
-        asked: what `request` said.
-        of: what `store` said before the report was made; without it, or if it says otherwise now, nothing is sealed.
+        folder: the results folder.
+        asked: what `request` returned.
+        of: what `store` returned before the report was made; if it is None or has changed, nothing is sealed.
         answer: the text that was printed.
     """
     if of is not None and of == store(folder):
@@ -61,7 +62,7 @@ def put(folder: Path, asked: str, of: str | None, answer: str) -> None:
 
 
 def answer(folder: Path, asked: str) -> str | None:
-    """What was printed with the report that is there, if that is what would be made now; else None."""
+    """Return the text that was printed with the report in the folder if the seal holds, else None."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         content = json.loads((folder / NAME).read_text(encoding="utf-8"))
         own = content.pop("seal")
@@ -76,7 +77,7 @@ def _own(content: Mapping[str, Any]) -> str:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Digests of the files of the report that are there."""
+    """Hash the report's files that exist."""
     paths = [path for path in (folder / name for name in FILES) if path.exists()]
     paths += sorted((folder / "charts").glob("*.png"))
     return {str(path.relative_to(folder)): _digest(path) for path in paths}

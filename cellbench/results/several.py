@@ -1,4 +1,4 @@
-"""Several results folders as one: their cells side by side in one report."""
+"""Several results folders as one: all their cells in one report."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from cellbench.results.results import laid_out
 from cellbench.store.frames import Frames, read
 
 ALIKE = ("task", "learning_rate", "train", "evaluate", "solved")
-"""Keys of the experiments that must be the same: with others the numbers answer different questions."""
+"""The keys that must be the same in all experiments, or their numbers would answer different questions."""
 
 _UNFINISHED = ("missing", "failed")
 
 
 def name_of(folders: Sequence[Path]) -> str:
-    """The name of the united report: the folders' names joined."""
+    """Join the folders' names to the name of the common report."""
     return "+".join(dict.fromkeys(folder.resolve().name for folder in folders))
 
 
 def report(folders: Sequence[Path]) -> Report:
-    """Every number of several folders as one; see `unite`."""
+    """Compute every number of several folders as one; see `unite`."""
     found = laid_out(unite(folders))
-    # the rates to try next belong to an experiment file, and there is none for all of them
+    # the rates to try next are meant for an experiment file, and the folders have none in common
     return replace(found, summary=replace(found.summary, wider_rates=()))
 
 
 def unite(folders: Sequence[Path]) -> Frames:
     """Read several folders as one.
 
-    Two cells of one label are one where the keys of the replicas that both plan agree; else the later gets its
-    folder's name as a suffix, so that nothing is mixed up. A replica that both hold is taken once.
+    Cells with the same label are one cell if the keys of the replicas that both plan are equal; if not, the later one
+    gets its folder's name as a suffix. A replica that several folders hold is taken once.
 
     Raises:
-        CellbenchError: the experiments differ in what must be alike, or two folders have one name.
+        CellbenchError: the experiments differ in a key that must be the same, or two folders have the same name.
         StoreError: a folder holds no results.
     """
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) != len(names):
         raise CellbenchError(
-            f"{', '.join(map(str, folders))}: each folder needs a name of its own, to tell cells apart"
+            f"{', '.join(map(str, folders))}: each folder needs a name of its own, to tell their cells apart"
         )
     parts = [read(folder) for folder in folders]
     for name, part in zip(names[1:], parts[1:], strict=True):
@@ -64,12 +64,12 @@ def _check(name: str, part: Frames, other_name: str, other: Frames) -> None:
     ]
     if faults:
         raise CellbenchError(
-            "\n".join([f"{name} and {other_name} cannot stand in one report; these keys must be the same:", *faults])
+            "\n".join([f"{name} and {other_name} cannot be shown in one report; these keys must be the same:", *faults])
         )
 
 
 def _differences(a: Any, b: Any, key: str = "") -> list[tuple[str, Any, Any]]:
-    """(key, value, value) wherever two nested mappings differ."""
+    """List the keys in which two nested mappings differ, each with both values."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         found = []
         for name in dict.fromkeys((*a, *b)):
@@ -85,7 +85,7 @@ def _place(part: Frames) -> list[str]:
 
 
 def _labels(before: Sequence[Frames], part: Frames, name: str) -> dict[str, str]:
-    """The label that each cell of a part gets beside those before."""
+    """Choose the label that each cell of a part gets, so that none is taken already by a different cell."""
     place = _place(part)
     known = pd.concat([earlier.runs[["label", *place, "key"]] for earlier in before])
     taken = set(known["label"])
@@ -105,7 +105,7 @@ def _labels(before: Sequence[Frames], part: Frames, name: str) -> dict[str, str]
 
 
 def _described_alike(before: Sequence[Frames], part: Frames, label: str) -> bool:
-    """Whether cells that share no replica, and so no key, are the same by all that is stored of them."""
+    """Tell whether cells that share no replica, and so no key, are described by the same facts."""
     own = part.experiment["facts"]["cells"].get(label)
     found = (earlier.experiment["facts"]["cells"].get(label) for earlier in before)
     return all(facts == own for facts in found if facts is not None)
@@ -124,13 +124,13 @@ def _renamed(part: Frames, labels: Mapping[str, str]) -> Frames:
 def _joined(parts: Sequence[Frames], name: str) -> Frames:
     who = ["label", *_place(parts[0])]
     runs = pd.concat([part.runs.assign(part=i) for i, part in enumerate(parts)], ignore_index=True)
-    # of a replica that two hold the finished one counts, else the first
+    # of a replica that several hold, the first that finished counts, else the first
     order = runs["status"].isin(_UNFINISHED).to_numpy()
     runs = runs.iloc[order.argsort(kind="stable")].drop_duplicates(who).sort_index()
     chosen = runs[[*who, "part"]]
 
     def only_chosen(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-        # frames without rows have no say in the columns' types
+        # frames without rows would change the columns' types
         filled = [frame.assign(part=i) for i, frame in enumerate(frames) if len(frame)]
         if not filled:
             return frames[0]
@@ -147,7 +147,7 @@ def _joined(parts: Sequence[Frames], name: str) -> Frames:
 
 
 def _experiment(found: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-    """What the report says of the experiment: the first's keys, with the cells and seeds of all."""
+    """Describe the common experiment: the first one's keys, with the cells and seeds of all."""
     first = found[0]
     resolved = {
         **first["resolved"],

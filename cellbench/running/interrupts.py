@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C, turned into one error that says what was lost."""
+"""SIGTERM and Ctrl-C as one error, which says what was kept."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cellbench.errors import Interrupted
 
 
 class _Signalled(KeyboardInterrupt):
-    """A class of its own: where KeyboardInterrupt itself passes an `exec` of text, Python ends by SIGINT at the end."""
+    """An interrupt. A class of our own: after a KeyboardInterrupt in `exec`, Python ends by SIGINT at exit."""
 
 
 class Interrupts:
-    """The signals that came within a block.
+    """The signals that arrived during a block.
 
     Attributes:
-        said: what an interrupt means for the results, at the moment.
+        said: what an interrupt at this moment means for the results.
     """
 
     def __init__(self) -> None:
@@ -26,24 +26,24 @@ class Interrupts:
         self._arrived = False
 
     def check(self) -> None:
-        """Raise if a signal came: libraries may swallow what it raised first, as a bare `except:` does."""
+        """Raise if a signal arrived: a bare `except:` in a library may have swallowed the first exception."""
         if self._arrived:
             raise _Signalled
 
     def interrupt(self, signum: int, frame: object) -> None:
-        """Handle a signal."""
+        """Remember the signal, and raise."""
         self._arrived = True
         raise _Signalled
 
 
 @contextmanager
 def interruptible() -> Iterator[Interrupts]:
-    """Interrupt the block on SIGTERM as on Ctrl-C, within the main thread.
+    """Interrupt the block on SIGTERM as on Ctrl-C, if it runs in the main thread.
 
-    A program that handles SIGINT in another way, or ignores it, goes on to do so.
+    A program that has its own handler of SIGINT, or ignores it, keeps that.
 
     Raises:
-        Interrupted: a signal came; the message is what `said` was then.
+        Interrupted: a signal arrived; the message contains `said` as it was then.
     """
     interrupts = Interrupts()
     before = {}

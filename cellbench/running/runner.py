@@ -1,4 +1,4 @@
-"""The wiring: an experiment, a folder, an executor; trained, stored, reported."""
+"""The wiring of a run: an experiment is planned, trained by an executor, stored in a folder and reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PRELOAD = ("cellbench.training.worker", "cellbench.engines.stack", "cellbench.en
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that whoever runs it should know, in one line."""
+    """A message for the user, in one line."""
 
     text: str
 
@@ -54,23 +54,25 @@ def run(
     report: bool = True,
     on_event: OnEvent = lambda event: None,
 ) -> Results:
-    """Train what is missing, store it, report.
+    """Train the replicas that have no result yet, store them, and write the report.
 
     Args:
-        experiment: a file, its keys, or an experiment that was loaded.
+        experiment: a file, its keys as a mapping, or a loaded experiment.
         folder: the results folder; default `results/<name>`.
-        executor: where chunks run: `local` (here if `workers=1`, else in processes), `dask`, or one of your own.
+        executor: where chunks run: `local` (in this process if `workers=1`, else in worker processes), `dask`, or an
+            executor of your own.
         scheduler: the address of a Dask scheduler, or its file; None starts one here, with `workers` workers.
-        workers: how many processes.
+        workers: how many worker processes.
         overrides: `a.b=c`, as `--set` takes them; not for a loaded experiment.
-        only: the part to train, as `--only`.
-        shard: `(number, of)`.
+        only: the part to train, as `--only` names it.
+        shard: the shard to train, as `(number, of)`.
         fresh: set stored results aside and start anew.
-        report: write the reports.
-        on_event: called with the plan, then once a chunk.
+        report: write the report.
+        on_event: called with notices and the plan, then once per chunk.
 
     Raises:
-        CellbenchError: bad input (nothing was run), or `Interrupted` (results are kept).
+        CellbenchError: the input is bad, and nothing was run.
+        Interrupted: the run was interrupted; what was trained is kept.
     """
     registry = discover()
     if not isinstance(experiment, Experiment):
@@ -82,10 +84,12 @@ def run(
             on_event(event)
             interrupts.check()
 
+        # before planning, so that workers import torch in the meantime
         if isinstance(executor, str):
             executor = _executor(executor, scheduler, workers)
             stack.callback(executor.close)
-        planned = lay_out(experiment)  # faults that show here leave no folder behind
+        planned = lay_out(experiment)  # a fault found here leaves no folder behind
+        # one run per folder; from here on there may be results that an interrupt keeps
         stack.enter_context(locked(where))
         interrupts.said = "what was trained is kept"
         plan = prepare(experiment, where, planned, only=only, shard=shard, fresh=fresh)
@@ -94,21 +98,22 @@ def run(
             "facts": experiment.facts(registry),
             "environment": environment.describe(registry),
         }
+        # if nothing is to be trained and nothing has changed, the report that is there is the answer
         asked = seal.request(facts, planned) if report else ""
-        # a report of these very results is not made again
         if report and not fresh and not plan.todo and (answer := seal.answer(where, asked)) is not None:
             see(plan)
             return _results(where, answer=answer)
+        # a cluster whose workers would compute other numbers is refused here, before anything is written
         job = _job(plan, executor)
-        if fresh:  # now that nothing refuses the run
+        if fresh:  # nothing can refuse the run any more
             set_aside(where)
         with Store(where, write=True) as store:
             if store.upgraded is not None:
-                see(Notice(f"{store.path} is brought to this version's schema; {store.upgraded} keeps it as it was."))
+                see(Notice(f"{store.path} was upgraded to this version's schema; {store.upgraded} keeps it as it was."))
             _record(store, plan, facts)
             see(plan)
             _keep(store, plan, dispatch(plan.todo, executor, job), see)
-        # the workers end before the report is made, and a large plan takes as much memory as its report
+        # a large plan takes as much memory as its report: free it, and end the workers, before the report is made
         stack.close()
         del plan, planned, job
         found = _reported(where, asked) if report else _results(where)
@@ -123,7 +128,7 @@ def _results(folder: Path, **known: Any) -> Results:
 
 
 def _reported(folder: Path, asked: str) -> Results:
-    """Make the report, and seal it."""
+    """Write the report, and seal it."""
     from cellbench.results import write
 
     of = seal.store(folder)
@@ -138,7 +143,7 @@ def _executor(kind: str, scheduler: str | None, workers: int) -> Executor:
 
         return Dask(scheduler, workers)
     if kind != "local":
-        raise CellbenchError(f"no executor {kind!r}; there are local and dask")
+        raise CellbenchError(f"no executor {kind!r}: choose local or dask")
     if workers == 1:
         return Here()
     processes = Processes(workers, PRELOAD)
@@ -161,7 +166,7 @@ def _record(store: Store, plan: Plan, facts: Mapping[str, Any]) -> None:
 
 
 def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
-    """What workers call; those of a cluster are asked first whether they are like this machine."""
+    """Make the function that turns a chunk into a job; workers of a cluster are first checked against this machine."""
     from cellbench.executors import Dask
     from cellbench.training.worker import work
 
@@ -179,7 +184,7 @@ def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
 
 
 def _keep(store: Store, plan: Plan, ended: Iterable[Finished], on_event: OnEvent) -> None:
-    """Store each chunk as it ends."""
+    """Store each chunk's outcomes as it ends."""
     keys = {(p.cell.label, p.point): p.key for p in plan.selected}
     for event in ended:
         chunk = event.chunk
@@ -191,11 +196,11 @@ def build(experiment: Experiment, isa: str | None = None) -> list[tuple[str, boo
     """Compile every cell of an experiment, at every hidden size, into the cache.
 
     Args:
-        experiment: what is to be run, perhaps elsewhere.
-        isa: another instruction set than this processor's.
+        experiment: the one to run, perhaps on another machine.
+        isa: the instruction set to compile for; default: this processor's.
 
     Returns:
-        One line a cell and hidden size, and whether it was built.
+        One line per cell and hidden size, and whether it was built.
     """
     from cellbench.engines import Refused
     from cellbench.engines.lanes import build_ahead

@@ -1,8 +1,8 @@
 """`cellbench verify`: train some stored replicas again, and compare every number.
 
-What is needed stands in the store: each replica's key, the experiment, the texts of file cells. Cells of
-plugins must be installed; whether their text is still that of the results is told. Nothing is unpickled, but the
-stored text of a file cell is run, as `run` ran it.
+The store holds what is needed: each replica's key, the experiment, the text of cells from files. Cells of plugins must
+be installed; if their text is not that of the results, verify says so. Nothing is unpickled, but the stored text of a
+cell from a file is run, as `run` ran it.
 """
 
 from __future__ import annotations
@@ -24,26 +24,28 @@ from cellbench.store.replica import outcome as stored_outcome
 
 EARLY_STEPS = 50
 EARLY_TOLERANCE = 1e-3
-"""Nats a bit that a loss may differ up to this step elsewhere than on the same engine, compiler and instruction set.
+"""How much a loss may differ up to EARLY_STEPS, in nats per bit, if engine, compiler or instruction set differ.
 
-Rounding apart, engines do the same sums: lanes and stack differed by at most 1e-6 there."""
+Apart from rounding, all engines compute the same sums: lanes and stack differed by at most 1e-6 there."""
 LOSS_TOLERANCE = 0.05
-"""The same for later steps: training is chaotic, and rounding grows (to 1e-4 at step 630 of a replica watched)."""
+"""The same for later steps: training is chaotic, and rounding grows (to 1e-4 at step 630 of one replica)."""
 ACCURACY_TOLERANCE = 0.1
-"""Share that an accuracy may differ there."""
+"""How much an accuracy may differ there, as a share."""
 
 
 @dataclass
 class Verified:
-    """What came out.
+    """The result of training a sample again.
 
     Attributes:
-        stored: replicas that could be chosen.
+        stored: the number of replicas that could be chosen.
         environment: what differs between then and now, one line each.
-        exact, close: replicas compared bit for bit, and to the tolerance.
-        points, evaluations: numbers of curve points and final evaluations that were compared.
+        exact, close: how many replicas were compared bit for bit, and how many to the tolerance.
+        points, evaluations: how many curve points and final evaluations were compared.
         worst: the greatest difference of a loss among those compared to the tolerance.
-        difference: the first difference; empty if there is none.
+        difference: the replica that differs, with the first difference; empty if there is none.
+        at: where in its training the difference is, such as `at step 5`; empty if the store contradicts itself, which
+            shows without training.
     """
 
     stored: int = 0
@@ -54,6 +56,26 @@ class Verified:
     evaluations: int = 0
     worst: float = 0.0
     difference: str = ""
+    at: str = ""
+
+    def text(self) -> str:
+        """Say in sentences what was compared, and what differs."""
+        if self.difference and not self.at:
+            return f"The store contradicts itself, and no replica was trained again:\n  {self.difference}"
+        close = f"to the tolerance (losses differ by at most {self.worst:.2g})"
+        if self.exact and self.close:
+            how = f"{self.exact} bit for bit, {self.close} {close}"
+        else:
+            how = "bit for bit" if self.exact else close
+        lines = [
+            f"Trained {self.exact + self.close} of {self.stored:,} replicas again, and compared {self.points:,} curve "
+            f"points and {self.evaluations:,} final evaluations: {how}."
+        ]
+        if self.difference:
+            lines += [f"1 replica trained again differs, first {self.at}:", f"  {self.difference}"]
+        else:
+            lines.append("No difference.")
+        return "\n".join(lines)
 
 
 OnLine = Callable[[str], None]
@@ -65,13 +87,13 @@ def verify(
     """Train a random sample again, up to the first difference.
 
     Args:
-        folder: the results.
-        sample: how many replicas.
-        chosen_by: seeds the choice.
-        on_line: called with each line of news: the environment's differences before anything is trained.
+        folder: the results folder.
+        sample: how many replicas to train again.
+        chosen_by: the seed of the choice; None chooses differently each time.
+        on_line: called with each difference of the environment, most of them before anything is trained.
 
     Raises:
-        CellbenchError: there are no results, or a cell they need is not installed.
+        CellbenchError: the folder holds no results, or a cell that they need is not installed.
     """
     registry = discover()
     with Store(folder, write=False) as store:
@@ -82,9 +104,10 @@ def verify(
         raise StoreError(f"{folder} holds no finished replica to verify")
     found = Verified(stored=len(known))
     found.environment += _environment(experiment["environment"], environment.describe(registry))
+    # all replicas are checked against the store before the first is trained, which takes longer
     prepared = []
     for stored in replicas:
-        with store.reading():  # which is closed: this explains what a settings' section lacks
+        with store.reading():  # the store is closed; this explains a section that lacks a key
             problem = _altered(stored, experiment["resolved"], texts)
             if problem:
                 found.difference = f"{stored.place}: {problem}"
@@ -97,6 +120,7 @@ def verify(
         return found
     for stored, again in prepared:
         outcome = again.train()
+        # bit for bit only where nothing differs that the last bits depend on
         exact = not again.unlike and all(
             getattr(outcome, name) == getattr(stored.outcome, name)
             for name in ("engine", "engine_version", "isa", "compiler")
@@ -112,9 +136,10 @@ def verify(
         found.evaluations += len(outcome.evaluations)
         if not exact:
             found.worst = max(found.worst, _worst(stored.outcome, outcome))
-        difference = next(_differences(stored.outcome, outcome, exact), "")
-        if difference:
-            found.difference = f"{stored.place}: {difference}"
+        difference = next(_differences(stored.outcome, outcome, exact), None)
+        if difference is not None:
+            found.at, what = difference
+            found.difference = f"{stored.place}: {what}"
             break
     return found
 
@@ -133,7 +158,7 @@ def _environment(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _elsewhere(then: Outcome, now: Outcome) -> str:
-    """How the engine differs from that of the results."""
+    """Say how the engine differs from that of the results; empty if it does not."""
     parts = [
         f"{name} {getattr(then, name)} then, {getattr(now, name)} now"
         for name in ("engine", "engine_version", "isa", "compiler")
@@ -143,13 +168,13 @@ def _elsewhere(then: Outcome, now: Outcome) -> str:
 
 
 def _altered(stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[str, Source]) -> str:
-    """Whether the store contradicts itself; then nothing needs to be trained to see it."""
+    """Find a contradiction in what is stored of a replica; empty if there is none. Nothing is trained."""
     try:
         key = stored.key()
     except (ValueError, TypeError, KeyError) as error:
-        return f"its stored key is no key ({error})"
+        return f"its stored key cannot be read ({error})"
     if key.digest() != stored.outcome.key:
-        return f"its stored key says {key.digest()}, its row {stored.outcome.key}"
+        return f"its stored key hashes to {key.digest()}, but its row has {stored.outcome.key}"
     train, final = resolved["train"], resolved["final"]
     wanted = {
         "task": resolved["task"], "parameters": tuple(stored.parameters.items()), "batch_size": stored.batch_size,
@@ -179,7 +204,7 @@ class _Again:
     """A stored replica, ready to be trained again.
 
     Attributes:
-        unlike: what makes it another replica here, one line each.
+        unlike: what makes it a different replica here, one line each.
     """
 
     def __init__(
@@ -222,11 +247,11 @@ class _Again:
         entry = registry.find(kind, name)
         installed = sources.of_entry(entry)
         if tuple(s.sha256 for s in installed) != tuple(shas):
-            self.unlike.append(f"the {kind} {name}: the text that is installed ({entry.provider}) is another than then")
+            self.unlike.append(f"the {kind} {name}: the installed text ({entry.provider}) is not that of the results")
         return installed
 
     def train(self) -> Outcome:
-        """The outcome now; by another engine if the stored one cannot work here."""
+        """Train it again, by another engine if the stored one does not work here."""
         from dataclasses import replace
 
         from cellbench.training.worker import work
@@ -254,20 +279,20 @@ def _worst(then: Outcome, now: Outcome) -> float:
     )
 
 
-def _differences(then: Outcome, now: Outcome, exact: bool) -> Iterator[str]:
-    """Every difference, in the order of training."""
+def _differences(then: Outcome, now: Outcome, exact: bool) -> Iterator[tuple[str, str]]:
+    """Yield where each difference is and what it is, in the order of training."""
     if now.cause and not then.cause:
-        yield f"it failed now: {' '.join(now.traceback.strip().splitlines()[-1:])}"
+        yield "in its status", f"it failed now: {' '.join(now.traceback.strip().splitlines()[-1:])}"
     loss, accuracy = (0.0, 0.0) if exact else (LOSS_TOLERANCE, ACCURACY_TOLERANCE)
     for a, b in zip(then.curve, now.curve, strict=False):
         if a.step != b.step:
-            yield f"the curve has step {a.step} stored, step {b.step} now"
+            yield f"at step {a.step}", f"the curve has step {a.step} stored, step {b.step} now"
         early = min(loss, EARLY_TOLERANCE) if a.step <= EARLY_STEPS else loss
         for name, tolerance in (("loss", early), ("bit_accuracy", accuracy), ("sequence_accuracy", accuracy)):
             if not _close(getattr(a, name), getattr(b, name), tolerance):
-                yield f"curve at step {a.step}: {name} {getattr(a, name)!r} stored, {getattr(b, name)!r} now"
+                yield f"at step {a.step}", f"{name} {getattr(a, name)!r} stored, {getattr(b, name)!r} now"
     if exact and len(then.curve) != len(now.curve):
-        yield f"the curve has {len(then.curve)} points stored, {len(now.curve)} now"
+        yield "at the end of its curve", f"{len(then.curve)} points stored, {len(now.curve)} now"
     names = (
         ("status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step",
          "diverged_at", "final_loss", "final_bit_accuracy", "final_sequence_accuracy")
@@ -276,13 +301,13 @@ def _differences(then: Outcome, now: Outcome, exact: bool) -> Iterator[str]:
     for name in names:
         a, b = getattr(then, name), getattr(now, name)
         if a != b and not (isinstance(a, float) and _close(a, b, 0.0)):
-            yield f"{name}: {a!r} stored, {b!r} now"
+            yield f"in its {name}", f"{a!r} stored, {b!r} now"
     for i, (e, f) in enumerate(zip(then.evaluations, now.evaluations, strict=False)):
         if (e.by, e.value) != (f.by, f.value):
-            yield f"final evaluation {i}: by {e.by!r} {e.value!r} stored, by {f.by!r} {f.value!r} now"
+            yield f"in final evaluation {i}", f"by {e.by!r} {e.value!r} stored, by {f.by!r} {f.value!r} now"
         for name in ("bit_accuracy", "sequence_accuracy"):
             if not _close(getattr(e, name), getattr(f, name), accuracy):
                 at = f" by {e.by} {e.value}" if e.by else ""
-                yield f"final evaluation{at}: {name} {getattr(e, name)!r} stored, {getattr(f, name)!r} now"
+                yield f"in the final evaluation{at}", f"{name} {getattr(e, name)!r} stored, {getattr(f, name)!r} now"
     if len(then.evaluations) != len(now.evaluations):
-        yield f"{len(then.evaluations)} final evaluations stored, {len(now.evaluations)} now"
+        yield "in its final evaluations", f"{len(then.evaluations)} stored, {len(now.evaluations)} now"

@@ -1,4 +1,4 @@
-"""What `cellbench new` writes."""
+"""The files that `cellbench new` writes."""
 
 from cellbench.scaffold.scaffold import new_experiment, new_package
 

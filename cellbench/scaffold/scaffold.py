@@ -1,4 +1,4 @@
-"""What `cellbench new` writes: a plugin package around a cell, or a commented experiment."""
+"""`cellbench new`: writes a plugin package with a cell, or a commented experiment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGE = {
     "cellbench_$module/cell.py": "cell.py.tmpl",
     "tests/test_$module.py": "test.py.tmpl",
 }
-"""Each file of a package, and the template it is made from."""
+"""Each file of a package, with the template that it is made from."""
 
 CELL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 LONGEST = 40
@@ -32,33 +32,33 @@ def new_package(name: str, parent: Path) -> Path:
     """Write the package `cellbench-NAME` with the cell NAME.
 
     Args:
-        name: the cell's, for example `my-gate`.
-        parent: the folder that gets the package's folder.
+        name: the cell's name, for example `my-gate`.
+        parent: the folder in which the package's folder is made.
 
     Returns:
         The package's folder.
 
     Raises:
-        CellbenchError: the name is of no use or taken, or the folder is there already. Nothing was written.
+        CellbenchError: the name cannot be used or is taken, or the folder exists already. Nothing was written.
     """
     if not CELL_NAME.match(name) or len(name) > LONGEST:
         raise CellbenchError(
-            f"{name[:80]!r} cannot name a cell: up to {LONGEST} lower-case letters and digits, in words joined by '-', "
-            "the first of which starts with a letter"
+            f"{name[:80]!r} cannot name a cell: use at most {LONGEST} lower-case letters and digits, in words joined "
+            "by '-', and start with a letter"
         )
     taken = discover().cells.get(name)
     if taken is not None:
-        raise CellbenchError(f"a cell named {name!r} is there already, from {taken.provider}; choose another name")
+        raise CellbenchError(f"a cell named {name!r} exists already, from {taken.provider}; choose another name")
     folder = parent / f"cellbench-{name}"
     if folder.exists() or folder.is_symlink():
-        raise CellbenchError(f"{folder} is there already, and is left as it is; choose another name, or move it away")
+        raise CellbenchError(f"{folder} exists already, and was left as it is; choose another name, or move it away")
     if not parent.is_dir():
-        raise CellbenchError(f"{parent} is no folder")
+        raise CellbenchError(f"{parent} is not a folder")
     words = {"name": name, "module": name.replace("-", "_"), "klass": _class_name(name)}
     texts = {
         Template(file).substitute(words): _filled(f"package/{template}", words) for file, template in PACKAGE.items()
     }
-    # exist_ok=False: whoever made it since must win
+    # fails if the folder was made in the meantime: it is not ours
     folder.mkdir()
     for file, text in texts.items():
         path = folder / file
@@ -71,40 +71,40 @@ def new_experiment(path: Path) -> Path:
     """Write a commented experiment with every key.
 
     Args:
-        path: ends in `.yaml` or `.yml`; what stands before that names the experiment.
+        path: the file, ending in `.yaml` or `.yml`; the rest of its name becomes the experiment's name.
 
     Returns:
         The path.
 
     Raises:
-        CellbenchError: the name is of no use, or the file is there already.
+        CellbenchError: the name cannot be used, or the file exists already.
     """
     if path.suffix not in (".yaml", ".yml"):
         raise CellbenchError(f"{path} does not end in .yaml; try {path.with_suffix('.yaml')}")
     if not re.fullmatch(NAME, path.stem):
         raise CellbenchError(
-            f"{path.stem[:80]!r} cannot name an experiment: letters, digits, '.', '_', '+' and '-', starting with a "
-            "letter or digit"
+            f"{path.stem[:80]!r} cannot name an experiment: use letters, digits, '.', '_', '+' and '-', and start with "
+            "a letter or digit"
         )
     text = _filled("experiment.yaml.tmpl", {"name": _quoted(path.stem), "file": str(path)})
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise CellbenchError(f"{path} is there already, and is left as it is") from None
+        raise CellbenchError(f"{path} exists already, and was left as it is") from None
     except OSError as error:
         raise CellbenchError(f"{path} cannot be written: {error.strerror}") from error
     return path
 
 
 def _class_name(name: str) -> str:
-    """`my-gate` -> `MyGate`; a word of Python's or of the template's imports gets `Cell` after it."""
+    """Turn `my-gate` into `MyGate`; keywords of Python and names that the template imports get `Cell` after them."""
     joined = "".join(word.capitalize() for word in name.split("-"))
     return f"{joined}Cell" if keyword.iskeyword(joined) or joined in _TAKEN_BY_IMPORTS else joined
 
 
 def _quoted(name: str) -> str:
-    """As YAML takes it for a string: a name such as 2024 or no would be something else."""
+    """Quote a name that YAML would not read as a string, such as 2024 or no."""
     return name if re.match(r"[A-Za-z]", name) and name.lower() not in _YAML_WORDS else f'"{name}"'
 
 

@@ -1,7 +1,7 @@
 """runs.sqlite and its folder: every outcome, durable as soon as its chunk ends.
 
-`store` writes and reads it, `folder` locks it, `merge` unites several, `replica` gives one replica whole, `frames`
-all of them as DataFrames, `checksum` notices a changed number.
+`store` writes and reads the file, `folder` locks its folder, `merge` merges several, `replica` reads one replica whole,
+`frames` reads all of them as DataFrames, `checksum` detects a changed number.
 """
 
 from cellbench.store.folder import FILE, locked, set_aside

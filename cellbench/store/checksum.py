@@ -1,4 +1,4 @@
-"""A checksum of each stored replica: sqlite notices a torn page, not a changed number."""
+"""A checksum of each stored replica: sqlite detects a torn page, but not a changed number."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Row = Sequence[Any]
 
 
 def of(who: Row, numbers: Row, curve: Sequence[Row], evaluations: Sequence[Row]) -> str:
-    """16 hexadecimal digits.
+    """Hash a stored replica to 16 hexadecimal digits.
 
     Args:
-        who: the replica's key, and what else says which one it is.
-        numbers: the columns `NUMBERS`: what became of it, as sqlite gives it back.
-        curve, evaluations: their rows, in order, likewise; two shares end an evaluation.
+        who: the columns that identify it.
+        numbers: the columns `NUMBERS` of its outcome, as sqlite returns them.
+        curve, evaluations: its rows in order, as sqlite returns them; the last two columns of an evaluation are shares.
 
     Raises:
-        TypeError: where a number should be there is something else.
+        TypeError: a value that must be a number is something else.
     """
     numbers = _without_unknown(numbers)
-    # numbers with a fraction as their eight bytes: to write them out took most of the time of storing a replica
+    # floats are hashed as their eight bytes: writing them as text took most of the time of storing a replica
     words = [... if type(x) is float else x for x in numbers]
     text = repr((*who, *words, len(curve), [row[:-2] for row in evaluations]))
     fractions = [x for x in numbers if type(x) is float]
@@ -45,7 +45,7 @@ def _without_unknown(numbers: Row) -> Row:
 
 
 def _bytes(values: list[Any]) -> bytes:
-    """Of doubles, the least significant first; None, which is sqlite's NaN, as the usual one."""
+    """Convert doubles to bytes, least significant first; None, as which sqlite returns NaN, becomes the usual NaN."""
     try:
         found = array("d", values)
     except TypeError:
@@ -56,7 +56,10 @@ def _bytes(values: list[Any]) -> bytes:
 
 
 def by_replica(rows: Iterable[tuple[Any, ...]]) -> Callable[[int], list[tuple[Any, ...]]]:
-    """`replica -> its rows`, for replicas asked in rising order, from rows sorted by replica: one pass."""
+    """Return a function `replica -> its rows` that reads rows sorted by replica once.
+
+    It must be called with rising replicas.
+    """
     groups = itertools.groupby(rows, key=lambda row: row[0])
     held: tuple[int, list[tuple[Any, ...]]] = (-1, [])
 

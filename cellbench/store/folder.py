@@ -1,4 +1,4 @@
-"""A results folder: who may write in it, on what it lies, and where old stores go."""
+"""A results folder: its lock, its file system, and stores that were set aside."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NETWORK = {
 
 
 def on_network(folder: Path) -> bool:
-    """Whether the folder lies on a network file system, as far as /proc/mounts tells."""
+    """Tell whether the folder is on a network file system, as far as /proc/mounts says."""
     try:
         mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -62,13 +62,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def beside(path: Path) -> list[Path]:
-    """What sqlite keeps beside a store and plays into whatever bears its name: a journal to undo by, a log to redo."""
+    """List the journal and log files beside a store: sqlite would apply them to any file of the store's name."""
     found = (path.with_name(path.name + suffix) for suffix in _BESIDE)
     return [part for part in found if part.exists()]
 
 
 def fold(path: Path) -> None:
-    """Play what a killed writer left beside a store into it. What cannot be is left as it is."""
+    """Apply the log that a killed writer left beside a store. Where sqlite cannot, leave it as it is."""
     if path.exists() and beside(path):
         with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -84,12 +84,12 @@ def unused(folder: Path, stem: str) -> Path:
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Move runs.sqlite out of the way, for a fresh start; returns where it is kept now.
+    """Rename runs.sqlite for a fresh start; returns its new path, or None if there was nothing to rename.
 
-    What was left beside one that is gone goes too: it would be played into the next.
+    Logs are renamed too, even if their store is gone: sqlite would apply them to the next one.
 
     Raises:
-        StoreError: it cannot be moved.
+        StoreError: the file cannot be renamed.
     """
     path = folder / FILE
     fold(path)

@@ -1,4 +1,4 @@
-"""What a store holds of the last experiment, as frames."""
+"""The results of a store's last experiment as DataFrames."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ CURVE = ("step", "loss", "bit_accuracy", "sequence_accuracy")
 """Columns of a learning curve."""
 
 _ROWS = 2_000
+"""Rows that are read from sqlite at a time."""
 
 
 @contextmanager
 def _reading(store: Store) -> Iterator[None]:
+    """Turn errors that pandas raises on reading into the store's."""
     with store.reading():
         try:
             yield
@@ -40,9 +42,9 @@ def _reading(store: Store) -> Iterator[None]:
 
 
 def runs(store: Store) -> pd.DataFrame:
-    """One row a planned replica, in order: the columns of runs.csv and more."""
+    """Read one row per planned replica, in order: the columns of runs.csv and more."""
     outcome = ", ".join(f"r.{name}" for name in OUTCOME)
-    # the keys first: what sqlite builds to find a replica by its key alone would hold every column asked for
+    # keys and ids in a subquery: sqlite indexes it for this join, and the index would hold every column selected in it
     query = (
         f"SELECT p.*, r.id AS replica, {outcome} FROM plan p LEFT JOIN (SELECT key, id FROM replica) k "
         "ON k.key = p.key LEFT JOIN replica r ON r.id = k.id ORDER BY p.position"
@@ -51,10 +53,10 @@ def runs(store: Store) -> pd.DataFrame:
     names: list[str] | None = None
     parts = []
     with _reading(store):
-        # most texts are the same in every row: one object each, not one a row
+        # most texts are the same in every row: one object per text, not one per row
         store.db.text_factory = lambda raw: seen.setdefault(raw, raw.decode())
         try:
-            # rows of Python's objects take several times what a frame does: some at a time
+            # rows of Python objects take several times the memory of a frame: read a part at a time
             for part in pd.read_sql_query(query, store.db, chunksize=_ROWS):
                 points = {text: json.loads(text) for text in part["parameters"].unique()}
                 if names is None:
@@ -80,7 +82,7 @@ def _order(parameters: list[str]) -> list[str]:
 
 
 def _typed(part: pd.DataFrame) -> pd.DataFrame:
-    """With the columns' types, whatever is missing in these rows."""
+    """Set the columns' types, which must not depend on what is missing in these rows."""
     part["status"] = part["status"].fillna("missing")
     for name in ("cause", "engine", "isa", "compiler", "traceback", "host", "worker", "started", "finished"):
         part[name] = part[name].fillna("")
@@ -94,16 +96,19 @@ def _typed(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def curve_rows(store: Store) -> pd.DataFrame:
-    """replica, step, loss, bit_accuracy, sequence_accuracy of the planned replicas."""
+    """Read the learning curves of the planned replicas: replica, step, loss, bit_accuracy, sequence_accuracy."""
     query = _of_planned("curve", "step")
     with _reading(store):
-        # the longest table, and as rows of Python's objects five times its size
+        # the longest table, which takes five times its size as rows of Python objects
         parts = list(pd.read_sql_query(query, store.db, chunksize=10 * _ROWS, dtype={"loss": "float64"}))
     return pd.concat(parts, ignore_index=True)
 
 
 def evaluations(store: Store) -> pd.DataFrame:
-    """replica, position, by, value, bit_accuracy, sequence_accuracy of the planned replicas."""
+    """Read the final evaluations of the planned replicas.
+
+    Columns: replica, position, by, value, bit_accuracy, sequence_accuracy.
+    """
     with _reading(store):
         # in one piece, so that a value's type does not depend on those of other rows
         return pd.read_sql_query(_of_planned("evaluation", "position"), store.db)
@@ -118,14 +123,14 @@ def _of_planned(table: str, order: str) -> str:
 
 @dataclass(frozen=True)
 class Frames:
-    """What a store holds of its last experiment, as frames.
+    """The results of a store's last experiment as DataFrames.
 
     Attributes:
         experiment: resolved, facts, environment, command, started.
-        runs: one row a planned replica.
-        evaluations: one row a final evaluation.
-        curves: one row an evaluation of a learning curve; none if they were not asked for.
-        unplanned: outcomes in the store that this experiment does not plan.
+        runs: one row per planned replica.
+        evaluations: one row per final evaluation.
+        curves: one row per evaluation of a learning curve; no rows if they were not asked for.
+        unplanned: how many stored outcomes this experiment does not plan.
     """
 
     experiment: dict[str, Any]
@@ -139,7 +144,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     """Read the store of one folder.
 
     Raises:
-        StoreError: there are no results.
+        StoreError: the folder holds no results.
     """
     with Store(folder, write=False) as store:
         store.check()
@@ -150,6 +155,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     point = ["label", *parameters, "batch_size", "size", "learning_rate", "seed"]
     who = planned[[*point, "replica"]].dropna(subset=["replica"])
     scores = _beside(who, scores).drop(columns="position")
+    # the values of most tasks are numbers; texts stay texts
     numeric = pd.to_numeric(scores["value"], errors="coerce")
     if numeric.notna().sum() == scores["value"].notna().sum():
         scores["value"] = numeric
@@ -158,7 +164,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
 
 
 def _beside(who: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Each replica's rows (sorted by replica) beside who it is, in who's order: a merge, in half of its memory."""
+    """Join `rows`, sorted by replica, to `who` in the order of `who`: what `merge` does, in half of its memory."""
     replica, sought = rows["replica"].to_numpy(), who["replica"].to_numpy(dtype=np.int64)
     first = np.searchsorted(replica, sought, side="left")
     counts = np.searchsorted(replica, sought, side="right") - first

@@ -1,7 +1,7 @@
 """`cellbench merge`: the results of several folders in one, as if one run had made them all.
 
-Everything here is a union that does not depend on the order: replicas by key, experiments by content, sources by hash.
-What two folders hold of one replica must be the same numbers; what is volatile (when, where) may differ.
+The result is a union and does not depend on the order: replicas by key, experiments by content, sources by hash. Where
+two folders hold the same replica, its numbers must be equal; when and where it was trained may differ.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from cellbench.store.store import Store
 from cellbench.wording import short
 
 _SHOWN = 3
-"""Conflicts that a refusal shows."""
+"""The most conflicts that an error message lists."""
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge came to.
+    """The result of a merge.
 
     Attributes:
         counts: planned replicas by status, as Store.counts gives them.
-        unlike: engines, instruction sets and compilers, if the replicas of one cell come from several.
+        unlike: per cell whose replicas come from several instruction sets or compilers, which ones.
     """
 
     counts: dict[str, int]
@@ -40,14 +40,14 @@ class Merged:
 
 
 def merge(out: Path, folders: Sequence[Path]) -> Merged:
-    """Unite results folders; what `out` holds already is one of them.
+    """Merge results folders. What `out` holds already is merged too.
 
     Args:
-        out: the folder to write; it is as it was if this fails.
+        out: the folder to write; unchanged if this fails.
         folders: results of parts (`--shard`, `--only`) of one experiment.
 
     Raises:
-        StoreError: a folder holds no results, another experiment, or other numbers for the same replica.
+        StoreError: a folder holds no results, another experiment, or different numbers for the same replica.
     """
     inputs = {folder.resolve(): folder for folder in folders}
     for folder in inputs.values():
@@ -56,6 +56,7 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
     with locked(out):
         if (out / FILE).exists():
             inputs = {out.resolve(): out, **inputs}
+        # the merged store is made apart, and takes its place in one step: a failure changes nothing
         workshop = out / ".merge"
         shutil.rmtree(workshop, ignore_errors=True)
         try:
@@ -75,7 +76,9 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
                     _order_experiments(db)
                 store.check()
                 counts, unlike = store.counts(), _unlike(store)
-            fold(out / FILE)  # else what is beside it would be played into the new one, if this ended in between
+            # the old store's log goes into it now: were this process to end before the loop below, sqlite would apply
+            # that log to the new store
+            fold(out / FILE)
             (workshop / FILE).replace(out / FILE)
             for part in beside(out / FILE):
                 part.unlink()
@@ -116,14 +119,14 @@ def _same_experiment(folders: Sequence[Path]) -> None:
         if plan != other_plan:
             where = next(x for x in {**plan, **other_plan} if plan.get(x) != other_plan.get(x))
             raise StoreError(
-                f"{here} and {folder} plan other replicas under the same experiment, the first at {_place(where)}: the "
+                f"{here} and {folder} plan different replicas for the same experiment, first at {_place(where)}: the "
                 "text of a cell or task, its version, or cellbench differed between them (`cellbench status` shows "
-                "versions). Train both with the same. Nothing was merged."
+                "versions). Train both with the same versions. Nothing was merged."
             )
 
 
 def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
-    """Compare what both hold of the same keys; failures of a machine are no numbers."""
+    """Refuse a folder whose numbers differ for a replica that both hold; failures of a machine do not count."""
     db.execute("DROP TABLE IF EXISTS temp.shared")
     db.execute(
         "CREATE TEMP TABLE shared AS SELECT m.id AS mine, o.id AS theirs, m.key AS key FROM main.replica m "
@@ -150,9 +153,9 @@ def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
         query = f"SELECT * FROM ({mine} EXCEPT {theirs}) ORDER BY 2 LIMIT {_SHOWN}"
         reverse = f"SELECT * FROM ({theirs} EXCEPT {mine}) ORDER BY 2 LIMIT {_SHOWN}"
         for row in [*db.execute(query), *db.execute(reverse)]:
-            found.setdefault(row[0], f"{table} at {at} {row[1]}: {', '.join(map(repr, row[2:]))} stands in one alone")
+            found.setdefault(row[0], f"{table} at {at} {row[1]}: {', '.join(map(repr, row[2:]))} in one folder only")
     if found:
-        lines = [f"{folder} holds other numbers than the folders before it, for the same replicas; nothing was merged."]
+        lines = [f"{folder} holds different numbers from those before it for the same replicas; nothing was merged."]
         for key, text in list(found.items())[:_SHOWN]:
             what = db.execute(
                 "SELECT p.label, p.parameters, p.batch_size, p.size, p.learning_rate, p.seed FROM other.plan p "
@@ -160,30 +163,34 @@ def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
             ).fetchone()  # fmt: skip
             lines.append(f"  {_place(what) if what else key}: {text}")
         lines.append(
-            "Where engine, isa or compiler differ (runs.csv), train that part on processors alike; otherwise find out "
-            "which folder is right with `cellbench verify`."
+            "If engine, isa or compiler differ (see runs.csv), train that part on the same kind of processor; "
+            "otherwise find out which folder is right with `cellbench verify`."
         )
         raise StoreError("\n".join(lines))
 
 
 def _absorb(db: sqlite3.Connection) -> None:
-    """Take over what the other store has."""
+    """Copy everything that the attached store has and this one lacks."""
+    # replicas refer to their family, so families come first
     db.execute("INSERT OR IGNORE INTO main.family SELECT * FROM other.family")
-    # what a machine's fault ended gives way to a result
+    # a replica that a machine's failure ended is replaced by a result
     db.execute(
         "DELETE FROM main.replica WHERE cause = 'machine' AND key IN "
         "(SELECT key FROM other.replica WHERE cause != 'machine')"
     )
+    # the replicas to copy are listed once: ids differ between stores, and their rows below are found by this list
     db.execute("DROP TABLE IF EXISTS temp.fresh")
     db.execute(
         "CREATE TEMP TABLE fresh AS SELECT id, family, key FROM other.replica "
         "WHERE key NOT IN (SELECT key FROM main.replica) ORDER BY id"
     )
+    # without the id: this store gives its own
     names = ", ".join((*WHO, *OUTCOME, "checksum"))
     db.execute(
         f"INSERT INTO main.replica ({names}) SELECT {names} FROM other.replica "
         "WHERE id IN (SELECT id FROM temp.fresh) ORDER BY id"
     )
+    # their curves and evaluations, under the new ids
     for table, columns in (
         ("curve", "step, loss, bit_accuracy, sequence_accuracy"),
         ("evaluation", "position, by, value, bit_accuracy, sequence_accuracy"),
@@ -193,35 +200,38 @@ def _absorb(db: sqlite3.Connection) -> None:
             f"INSERT INTO main.{table} (replica, {columns}) SELECT m.id, {taken} FROM temp.fresh f "
             f"JOIN other.{table} t ON t.replica = f.id JOIN main.replica m ON m.family = f.family AND m.key = f.key"
         )
-    # texts may differ in an address or a path; one of them, whichever order
+    # tracebacks may differ in an address or a path: the lesser one is kept, whatever the order of folders
     db.execute(
         "UPDATE main.replica SET traceback = (SELECT min(main.replica.traceback, o.traceback) FROM other.replica o "
         "WHERE o.family = main.replica.family AND o.key = main.replica.key) "
         "WHERE status = 'failed' AND key IN (SELECT key FROM other.replica)"
     )
     db.execute("INSERT OR IGNORE INTO main.source SELECT * FROM other.source")
+    # one cell, one engine: numbers of two engines agree only to rounding
     for cell, mine, theirs in db.execute(
         "SELECT m.cell, m.engine, o.engine FROM main.engine m JOIN other.engine o ON o.cell = m.cell "
         "WHERE o.engine != m.engine"
     ):
         raise StoreError(
-            f"a cell (digest {cell}) is trained by {mine} in one folder and by {theirs} in another. A cell's results "
+            f"a cell (digest {cell}) was trained by {mine} in one folder and by {theirs} in another. A cell's results "
             "must come from one engine: make the parts with --set engine=NAME. Nothing was merged."
         )
     db.execute(
         "INSERT INTO main.engine SELECT cell, engine, reason FROM other.engine WHERE true "
         "ON CONFLICT (cell) DO UPDATE SET reason = min(reason, excluded.reason)"
     )
+    # every run's experiment for now; `_order_experiments` drops those that occur twice
     db.execute(
         "INSERT INTO main.experiment (resolved, facts, environment, command, started) "
         "SELECT resolved, facts, environment, command, started FROM other.experiment ORDER BY id"
     )
+    # the plans are equal, which was checked before
     if not db.execute("SELECT 1 FROM main.plan LIMIT 1").fetchone():
         db.execute("INSERT INTO main.plan SELECT * FROM other.plan")
 
 
 def _order_experiments(db: sqlite3.Connection) -> None:
-    """Each experiment once, the one that was merged last: that of all the folders, and the latest."""
+    """Keep each experiment once, sorted by time, with the one that the folders share last, where reports look."""
     names = "resolved, facts, environment, command, started"
     rows = sorted(set(db.execute(f"SELECT {names} FROM main.experiment").fetchall()), key=lambda r: (r[4], r))
     shown = db.execute("SELECT resolved FROM main.experiment ORDER BY id DESC LIMIT 1").fetchone()
@@ -231,6 +241,7 @@ def _order_experiments(db: sqlite3.Connection) -> None:
 
 
 def _unlike(store: Store) -> tuple[str, ...]:
+    """List the cells whose replicas come from several instruction sets or compilers, with those."""
     query = (
         "SELECT p.label, group_concat(DISTINCT r.isa || ', ' || r.compiler) FROM plan p JOIN replica r ON "
         "r.key = p.key WHERE r.cause = '' GROUP BY p.label HAVING count(DISTINCT r.isa || ', ' || r.compiler) > 1"

@@ -1,4 +1,4 @@
-"""Single replicas out of a store, whole."""
+"""Single replicas as a store holds them, whole."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cellbench.records import CurvePoint, Evaluation, Outcome, ReplicaKey
 from cellbench.store.schema import LATER, OUTCOME
 
 if TYPE_CHECKING:
-    from cellbench.store.store import Store  # which says by `place` here which replica is damaged
+    from cellbench.store.store import Store  # which imports `place` from here, to name a damaged replica
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class StoredReplica:
 
     Attributes:
         label, cell, parameters, batch_size, size, hidden_size, learning_rate, seed: as planned.
-        family_text: what its key shares with its siblings'.
-        own_seed, own_rate: as stored with the outcome.
+        family_text: the part of its key that all replicas of its cell at its point share.
+        own_seed, own_rate: as stored with the outcome, not with the plan.
         outcome: what became of it.
     """
 
@@ -40,7 +40,7 @@ class StoredReplica:
     outcome: Outcome
 
     def key(self) -> ReplicaKey:
-        """What it was trained as.
+        """Return the key that it was trained with.
 
         Raises:
             ValueError: the stored text is not that of a key.
@@ -49,27 +49,27 @@ class StoredReplica:
 
     @property
     def place(self) -> str:
-        """Which one, in words."""
+        """Its description in words: the cell, the point, the rate and the seed."""
         return place(self.label, self.parameters, self.batch_size, self.size, self.learning_rate, self.seed)
 
 
 def place(
     label: str, parameters: Mapping[str, Any], batch_size: int, size: str, learning_rate: float, seed: int
 ) -> str:
-    """Say in words which replica it is."""
+    """Describe in words which replica it is."""
     point = ", ".join(f"{k} {v}" for k, v in parameters.items())
     return f"{label} at {point}, batch {batch_size}, {size}, rate {learning_rate:g}, seed {seed}"
 
 
 def finished(store: Store) -> list[str]:
-    """Keys of the planned replicas that ended, machines' faults aside."""
+    """List the keys of the planned replicas that ended, except those that a machine's failure ended."""
     query = "SELECT DISTINCT p.key FROM plan p JOIN replica r ON r.key = p.key WHERE r.cause != 'machine' ORDER BY 1"
     with store.reading():
         return [key for (key,) in store.db.execute(query)]
 
 
 def outcome(store: Store, key: str) -> StoredReplica:
-    """A planned replica that ended."""
+    """Read a planned replica that ended."""
     planned = "label, cell, parameters, batch_size, size, hidden_size, learning_rate, seed"
     with store.reading():
         label, cell, parameters, *rest = store.db.execute(
@@ -109,7 +109,7 @@ def _mapping(text: str) -> dict[str, Any]:
 
 
 def _number(name: str, value: Any) -> Any:
-    """A final loss or accuracy; a store altered by hand may hold anything there."""
+    """Convert a final loss or accuracy to a float, which fails in a store that was altered; fill in a later column."""
     if value is None and name in LATER:
         return LATER[name]
     return float(value) if name.startswith("final_") and name != "final_step" and value is not None else value

@@ -1,4 +1,4 @@
-"""The tables of runs.sqlite: schema.sql, and what a file must have to be one of ours."""
+"""The tables of runs.sqlite: schema.sql, and the columns that a store must have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib import resources
 APPLICATION_ID = 0x63656C62
 
 VOLATILE = ("seconds", "started", "finished", "host", "worker", "attempt")
-"""Columns that differ between two runs of one experiment; no others do."""
+"""The columns that may differ between two runs of the same experiment."""
 
 OUTCOME = (
     "status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "final_loss",
@@ -20,7 +20,7 @@ OUTCOME = (
 )  # fmt: skip
 
 WHO = ("key", "family", "seed", "learning_rate")
-"""Columns that say which replica it is."""
+"""The columns that identify a replica."""
 
 LATER = {"engine_version": 1}
 """Columns that older stores do not have, last in `NUMBERS`, with the value that NULL means.
@@ -29,7 +29,7 @@ A checksum is made without those that are NULL, so that the checksum of an older
 """
 
 NUMBERS = tuple(name for name in OUTCOME if name not in VOLATILE and name != "traceback")
-"""Those that two runs of one replica share."""
+"""The columns of an outcome that are equal in two runs of the same replica."""
 
 
 @lru_cache(maxsize=1)

@@ -1,8 +1,8 @@
--- The results of one experiment: results/<name>/runs.sqlite, the source of truth.
--- PRAGMA user_version is the number of the last version below, application_id 0x63656c62 ("celb").
--- STRICT: sqlite keeps to the types (3.37 or newer).
--- A new store runs this whole text; a store of an older version runs the versions after its own. So what is written here
--- stays, and a version only adds tables and columns that may be NULL.
+-- The results of one experiment, results/<name>/runs.sqlite: everything that is published is computed from this file.
+-- PRAGMA user_version is the number of the last version below; application_id is 0x63656c62 ("celb").
+-- STRICT: sqlite enforces the types (3.37 or newer).
+-- A new store runs this whole text; a store of an older version runs the versions after its own. So the statements of a
+-- version never change, and a new version only adds tables, and columns that may be NULL.
 
 -- version 2: the oldest that is read.
 
@@ -10,9 +10,9 @@
 CREATE TABLE experiment (
     id          INTEGER PRIMARY KEY,
     resolved    TEXT NOT NULL,  -- JSON: the experiment file, defaults filled in
-    facts       TEXT NOT NULL,  -- JSON: axes, evaluation steps, reference accuracies, cells: what reports need beside it
+    facts       TEXT NOT NULL,  -- JSON: axes, evaluation steps, reference accuracies, cells: what reports need besides
     environment TEXT NOT NULL,  -- JSON: versions, hardware, commit, plugins
-    command     TEXT NOT NULL,  -- what was typed
+    command     TEXT NOT NULL,  -- the command line as typed
     started     TEXT NOT NULL   -- UTC, ISO 8601
 ) STRICT;
 
@@ -26,8 +26,8 @@ CREATE TABLE plan (
     size          TEXT NOT NULL,     -- "hidden 20" or "budget 2000"
     hidden_size   INTEGER NOT NULL,
     parameters_n  INTEGER,           -- numbers that are trained, readout included; NULL: the cell cannot be made
-    state         INTEGER,           -- numbers of state of one example
-    multiply_adds INTEGER,           -- of one step of one example
+    state         INTEGER,           -- numbers of state per example
+    multiply_adds INTEGER,           -- per step and example
     learning_rate REAL NOT NULL,
     seed          INTEGER NOT NULL,
     key           TEXT NOT NULL      -- of the replica
@@ -35,29 +35,29 @@ CREATE TABLE plan (
 
 -- The engine of each cell, chosen once.
 CREATE TABLE engine (
-    cell   TEXT PRIMARY KEY,  -- digest of all that makes the cell: name, factory, options, sources, initial state, readout
+    cell   TEXT PRIMARY KEY,  -- digest of what defines the cell: name, factory, options, sources, initial state, readout
     engine TEXT NOT NULL,
     reason TEXT NOT NULL
 ) STRICT;
 
--- The text of the modules that results depend on, so that a reviewer sees what ran.
+-- The text of the modules that results depend on, so that a reviewer can read what was run.
 CREATE TABLE source (
     sha256 TEXT PRIMARY KEY,
     module TEXT NOT NULL,
     text   TEXT NOT NULL
 ) STRICT;
 
--- What the keys of a cell's replicas at a point share.
+-- The common part of the keys of a cell's replicas at a point.
 CREATE TABLE family (
     family   TEXT PRIMARY KEY,  -- 16 hexadecimal digits of the SHA-256 of key_text
-    key_text TEXT NOT NULL      -- JSON: the key, for people; its seed and learning rate, null here, stand in replica
+    key_text TEXT NOT NULL      -- JSON: the key, for people; seed and learning rate are null here, see replica
 ) STRICT;
 
--- What became of a replica. Kept when the experiment no longer plans it.
+-- The outcome of each replica. It is kept when the experiment no longer plans the replica.
 CREATE TABLE replica (
     id                      INTEGER PRIMARY KEY,
     family                  TEXT NOT NULL REFERENCES family (family),
-    key                     TEXT NOT NULL,  -- unique by itself; after its family, so that one chunk is one place of the index
+    key                     TEXT NOT NULL,  -- unique by itself; indexed after family: a chunk's keys are side by side
     seed                    INTEGER NOT NULL,
     learning_rate           REAL NOT NULL,
     status                  TEXT NOT NULL,
@@ -73,16 +73,16 @@ CREATE TABLE replica (
     engine                  TEXT NOT NULL,
     isa                     TEXT NOT NULL,
     compiler                TEXT NOT NULL,
-    seconds                 REAL NOT NULL,  -- from here to attempt: volatile
+    seconds                 REAL NOT NULL,  -- this and the next five, to attempt, differ between runs
     started                 TEXT NOT NULL,
     finished                TEXT NOT NULL,
     host                    TEXT NOT NULL,
     worker                  TEXT NOT NULL,
     attempt                 INTEGER NOT NULL,
     traceback               TEXT NOT NULL,
-    checksum                TEXT NOT NULL,  -- of its key and numbers, its curve and evaluations; not of what is volatile
+    checksum                TEXT NOT NULL,  -- of its key, numbers, curve and evaluations; not of what differs between runs
     UNIQUE (family, key),
-    -- not `IN`, which takes sqlite three microseconds a row
+    -- `OR`, because `IN` costs sqlite three microseconds more per row
     CHECK (status = 'solved' OR status = 'censored' OR status = 'diverged' OR status = 'failed'),
     CHECK (cause = '' OR cause = 'cell' OR cause = 'machine')
 ) STRICT;
@@ -91,7 +91,7 @@ CREATE TABLE replica (
 CREATE TABLE curve (
     replica           INTEGER NOT NULL REFERENCES replica (id) ON DELETE CASCADE,
     step              INTEGER NOT NULL,
-    loss              REAL,             -- nats a bit; NULL: not a number
+    loss              REAL,             -- nats per bit; NULL: not a number
     bit_accuracy      REAL NOT NULL,
     sequence_accuracy REAL NOT NULL,
     PRIMARY KEY (replica, step)
@@ -102,7 +102,7 @@ CREATE TABLE evaluation (
     replica           INTEGER NOT NULL REFERENCES replica (id) ON DELETE CASCADE,
     position          INTEGER NOT NULL,
     by                TEXT NOT NULL,    -- '': at the trained parameters; else a task parameter or the task's difficulty
-    value             ANY,              -- of it; NULL where by is ''
+    value             ANY,              -- of that parameter or difficulty; NULL where by is ''
     bit_accuracy      REAL NOT NULL,
     sequence_accuracy REAL NOT NULL,
     PRIMARY KEY (replica, position)

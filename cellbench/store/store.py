@@ -28,10 +28,11 @@ _SHAPE: tuple[tuple[str, str, type | tuple[type, ...]], ...] = (
     ("facts", "cells", dict), ("environment", "cellbench", str), ("environment", "packages", dict),
     ("environment", "plugins", dict), ("environment", "python", str), ("environment", "processor", str),
 )  # fmt: skip
-"""What a stored experiment must hold, for whoever reads it."""
+"""The parts of a stored experiment that reports need, with their types."""
 
 _DAMAGED = (
-    "If the file was damaged or altered, put a copy of it back, or start anew with --fresh (this one is kept beside)."
+    "If the file was damaged or altered, restore a copy of it, or start anew with --fresh (this file stays in the "
+    "folder, under another name)."
 )
 
 
@@ -43,9 +44,9 @@ _Rows = list[tuple[Any, ...]]
 
 
 def _rows(number: int, r: Replica, family: str, o: Outcome) -> tuple[tuple[Any, ...], _Rows, _Rows]:
-    """An outcome as the tables take it: of replica, of curve, of evaluation.
+    """Turn an outcome into rows of the tables replica, curve and evaluation.
 
-    As sqlite gives it back: it has no NaN, and no negative zero.
+    Values are as sqlite returns them, which has neither NaN nor negative zero.
     """
     curve = [(c.step, None if c.loss != c.loss else c.loss + 0.0, c.bit_accuracy, c.sequence_accuracy) for c in o.curve]
     evaluations = [(i, e.by, e.value, e.bit_accuracy, e.sequence_accuracy) for i, e in enumerate(o.evaluations)]
@@ -71,26 +72,28 @@ class Store:
     """An open runs.sqlite.
 
     Args:
-        folder: the results folder; made if it is to be written.
-        write: open for the one writer, else read only.
+        folder: the results folder; created if the store is to be written.
+        write: whether to write; only one process may.
 
     Raises:
-        StoreError: there is none, it is not ours, damaged, of another version, or cannot be written.
+        StoreError: there is no store, or it is not cellbench's, is damaged, of another version, or cannot be written.
     """
 
     def __init__(self, folder: Path, *, write: bool) -> None:
         self.folder, self.path, self._write = folder, folder / FILE, write
         self.upgraded: Path | None = None
-        """Where an older store is kept that opening it to write brought to today's schema."""
+        """The copy of the store as it was before it was upgraded to today's schema; None if it was not."""
         fresh = not self.path.exists()
         if fresh and not write:
-            raise StoreError(f"{folder} holds no {FILE}: no results yet. `cellbench run` makes them.")
+            raise StoreError(f"{folder} holds no {FILE}: no results yet. `cellbench run` writes them.")
         try:
             with self.reading():
                 if fresh:
                     self._make()
                 elif not write and self.path.with_name(f"{FILE}-journal").exists():
-                    fold(self.path)  # a connection that only reads may not undo what was left half written
+                    fold(
+                        self.path
+                    )  # a read-only connection cannot undo a transaction that a killed writer left half done
                 uri = f"{self.path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
                 self.db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
                 self._verify()
@@ -102,27 +105,28 @@ class Store:
             raise StoreError(f"{folder}: {error.strerror}; choose another place with --results") from None
 
     def _open_to_write(self) -> None:
-        # before the first write: what is damaged is left as it was found
+        """Check the file, set how it is written, and upgrade an older store."""
+        # before the first write, so that a damaged file is not changed
         self._whole()
-        # WAL needs memory shared between processes, which a network file system does not give
+        # WAL needs memory shared between processes, which a network file system does not provide
         mode, sync = ("DELETE", "FULL") if on_network(self.folder) else ("WAL", "NORMAL")
         self.db.execute(f"PRAGMA journal_mode = {mode}")
-        # a process that is killed loses nothing by NORMAL; a power cut may take the last chunks, never the store
+        # with NORMAL a killed process loses nothing; a power cut may lose the last chunks, but never the store
         self.db.execute(f"PRAGMA synchronous = {sync}")
-        # 32 MiB of log, not 4: the last pages of each table are written with every chunk, to the file seldom
+        # 32 MiB of log, not 4: every chunk rewrites the last pages of each table, which so reach the file less often
         self.db.execute("PRAGMA wal_autocheckpoint = 8000")
         self.db.execute("PRAGMA foreign_keys = ON")
         if self.version < schema.VERSION:
             self._upgrade()
 
     def _whole(self) -> None:
-        """Its pages, and each index beside its table: a replica that an index lacks would be left out in silence."""
+        """Check the pages, and each index against its table: reading would leave out a replica that an index lacks."""
         said = self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if said != "ok":
             raise StoreError(f"{self.path} is damaged ({one_line(said, 200)}). {_DAMAGED}")
 
     def _make(self) -> None:
-        """Make the file whole before it bears its name: an empty one is then always a damaged one."""
+        """Make the file under another name and rename it when complete: an empty store is then always a damaged one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         new = self.path.with_name(f".{FILE}.{os.getpid()}")
         new.unlink(missing_ok=True)
@@ -141,14 +145,15 @@ class Store:
         application = self.db.execute("PRAGMA application_id").fetchone()[0]
         version = self.db.execute("PRAGMA user_version").fetchone()[0]
         if application == 0 and version == 0 and not self.db.execute("SELECT 1 FROM sqlite_master").fetchone():
-            raise StoreError(f"{self.path} is empty, which cellbench never leaves it. {_DAMAGED}")
+            raise StoreError(f"{self.path} is empty, and cellbench never leaves it empty. {_DAMAGED}")
         if application != schema.APPLICATION_ID:
             raise StoreError(f"{self.path} is not a store of cellbench; choose another folder with --results")
         if not schema.OLDEST <= version <= schema.VERSION:
             age = "a newer" if version > schema.VERSION else "an older"
             raise StoreError(
                 f"{self.path} was written by {age} cellbench (schema {version}, this one reads {schema.OLDEST} to "
-                f"{schema.VERSION}); use that version, or start anew with --fresh (the old file is kept beside)"
+                f"{schema.VERSION}); use that version, or start anew with --fresh (the old file stays in the folder, "
+                "under another name)"
             )
         odd = self.db.execute(
             "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 1"
@@ -160,16 +165,17 @@ class Store:
         wanted = schema.tables(version)
         missing = {name for name, columns in wanted.items() if not set(columns) <= self._columns(name)}
         if missing:
-            raise StoreError(f"{self.path} lacks {', '.join(sorted(missing))}, whole or in part. {_DAMAGED}")
+            raise StoreError(f"{self.path} lacks {', '.join(sorted(missing))}, in whole or in part. {_DAMAGED}")
         self.version = version
 
     def _columns(self, table: str) -> set[str]:
         return {row[1] for row in self.db.execute(f"PRAGMA table_info({table})")}
 
     def _read_as_newest(self) -> None:
-        """Let an older store be read by today's queries: what it lacks is NULL, or a table without rows.
+        """Make today's queries work on an older store: columns that it lacks read as NULL, tables as empty.
 
-        The stand-ins are this connection's own, in sqlite's `temp`, which comes first where a name is looked up.
+        The views and tables that do so belong to this connection alone: they are in sqlite's `temp` schema, where
+        sqlite looks up names first.
         """
         there = schema.tables(self.version)
         for table, columns in schema.tables().items():
@@ -180,7 +186,7 @@ class Store:
                 self.db.execute(f"CREATE TEMP VIEW {table} AS SELECT {shown} FROM main.{table}")
 
     def _upgrade(self) -> None:
-        """Bring an older store to today's schema, in one transaction; a copy of it is kept beside."""
+        """Upgrade an older store to today's schema in one transaction, and keep a copy of it in the folder."""
         kept = unused(self.folder, f"runs-schema-{self.version}")
         self.copy(kept)
         _bring_up(self.db, self.version)
@@ -206,7 +212,7 @@ class Store:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn what sqlite says into an error that says what to do."""
+        """Turn an error of sqlite into one that says what to do."""
         try:
             yield
         except sqlite3.Error as error:
@@ -226,7 +232,7 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """As `explained`, for values that cannot be what was written."""
+        """Do as `explained` does, and turn errors from reading impossible values into a StoreError too."""
         try:
             with self.explained():
                 yield
@@ -236,9 +242,9 @@ class Store:
             ) from None
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file, so that the folder can be copied, and close."""
+        """Write the log into the file, so that the folder can be copied, and close it."""
         if self._write:
-            # a reader is busy, or the disk is full: the log stays, and is as good
+            # if a reader is busy or the disk is full, the log stays, and nothing is lost
             with suppress(sqlite3.Error):
                 self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 self.db.execute("PRAGMA journal_mode = DELETE")
@@ -252,9 +258,10 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        if not self.path.exists():  # sqlite would go on writing into a file that has no name any more
+        """Write all of a block, or nothing of it."""
+        if not self.path.exists():  # sqlite would go on writing into a deleted file
             raise StoreError(
-                f"{self.path} was removed while it was written, and what was trained with it. "
+                f"{self.path} was removed during the run, and with it everything that was trained. "
                 "Run the same command again."
             )
         with self.explained():
@@ -279,7 +286,7 @@ class Store:
         planned: Sequence[Planned],
         texts: Iterable[Source],
     ) -> None:
-        """Make this the experiment that reports show, with its plan and the sources it depends on."""
+        """Make this the experiment that reports show, with its plan and the sources that it depends on."""
         rows = (
             (
                 p.cell.label, p.cell.name, json.dumps(dict(p.point.parameters)), p.point.batch_size, p.point.size,
@@ -303,19 +310,19 @@ class Store:
             )
 
     def set_engines(self, engines: Mapping[str, tuple[str, str]]) -> None:
-        """Record each cell's engine and the reason, by the cell's digest."""
+        """Record each cell's engine and the reason for it, by the cell's digest."""
         with self.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO engine VALUES (?, ?, ?)", ((c, *e) for c, e in engines.items()))
 
     def add(self, outcomes: Iterable[Outcome], replicas: Iterable[Replica], family_text: str) -> None:
         """Store outcomes of one cell at one point in one transaction; durable when this returns.
 
-        A replica that is there already stays as it is, unless a machine's fault had ended it.
+        A replica that is stored already stays as it is, unless a machine's failure had ended it.
 
         Args:
-            outcomes: what became of replicas.
-            replicas: those, and perhaps others.
-            family_text: of their keys.
+            outcomes: to be stored.
+            replicas: those that the outcomes belong to, and perhaps others.
+            family_text: the part of their keys that they share.
         """
         by_key = {o.key: o for o in outcomes}
         family = family_of(family_text)
@@ -339,20 +346,20 @@ class Store:
     # ---- reading ----
 
     def done(self) -> set[str]:
-        """Keys of the replicas that need no training; those that a machine's fault ended do."""
+        """Return the keys of the replicas that need no training: all but those that a machine's failure ended."""
         with self.reading():
             return {key for (key,) in self.db.execute("SELECT key FROM replica WHERE cause != 'machine'")}
 
     def stored_engines(self) -> dict[str, str]:
-        """The engine of each cell, by the cell's digest."""
+        """Return each cell's engine, by the cell's digest."""
         with self.reading():
             return dict(self.db.execute("SELECT cell, engine FROM engine").fetchall())
 
     def experiment(self) -> dict[str, Any]:
-        """The last experiment: resolved, facts, environment, command, started.
+        """Return the last experiment: resolved, facts, environment, command, started.
 
         Raises:
-            StoreError: none was run here yet.
+            StoreError: no experiment was run here yet.
         """
         with self.reading():
             row = self.db.execute(
@@ -373,7 +380,7 @@ class Store:
         return found
 
     def plan(self) -> dict[tuple[Any, ...], str]:
-        """Label, parameters (JSON), batch size, size, rate and seed of each planned replica, to its key."""
+        """Map label, parameters (JSON), batch size, size, rate and seed of each planned replica to its key."""
         query = "SELECT label, parameters, batch_size, size, learning_rate, seed, key FROM plan ORDER BY position"
         with self.reading():
             return {row[:6]: row[6] for row in self.db.execute(query)}
@@ -382,7 +389,7 @@ class Store:
         """Compare every replica with its checksum.
 
         Raises:
-            StoreError: the file is damaged, or one was changed since it was stored; it is named.
+            StoreError: the file is damaged, or a replica was changed after it was stored; the message names it.
         """
         columns = ", ".join((*WHO, *NUMBERS))
         with self.reading():
@@ -405,23 +412,23 @@ class Store:
             where = self.db.execute(query, (key,)).fetchone()
             which = place(where[0], json.loads(where[1]), *where[2:]) if where else f"the replica {key}"
         raise StoreError(
-            f"{self.path}: the numbers of {which} are not those that were stored. {_DAMAGED} Nothing was written."
+            f"{self.path}: the numbers of {which} were changed after they were stored. {_DAMAGED} Nothing was written."
         )
 
     def sources(self) -> dict[str, Source]:
-        """Every source, by its SHA-256."""
+        """Return every source, by its SHA-256."""
         with self.reading():
             rows = self.db.execute("SELECT sha256, module, text FROM source").fetchall()
         return {sha: Source(module, text) for sha, module, text in rows}
 
     def unplanned(self) -> int:
-        """Outcomes that the last experiment no longer plans."""
+        """Count the outcomes that the last experiment does not plan."""
         with self.reading():
             query = "SELECT count(*) FROM replica WHERE key NOT IN (SELECT key FROM plan)"
             return int(self.db.execute(query).fetchone()[0])
 
     def counts(self) -> dict[str, int]:
-        """Planned replicas by status; `missing` for those without an outcome."""
+        """Count the planned replicas by status; those without an outcome are `missing`."""
         query = (
             "SELECT CASE WHEN r.key IS NULL THEN 'missing' WHEN r.cause = 'machine' THEN 'failed (machine)' "
             "ELSE r.status END AS s, count(*) FROM plan p LEFT JOIN replica r ON r.key = p.key GROUP BY s"
