@@ -4,7 +4,7 @@
 """
 
 from cellbench.engines.choice import Choice, choose, fastest_first, prepare
-from cellbench.engines.engine import Advanced, Engine, Floats, Refused, RefusedOnce, Replicas, Scores
+from cellbench.engines.engine import Advanced, Engine, Refused, RefusedOnce, Replicas, Scores
 from cellbench.engines.optimizers import OPTIMIZERS, Optimizer
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "Advanced",
     "Choice",
     "Engine",
-    "Floats",
     "Optimizer",
     "Refused",
     "RefusedOnce",

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.model import Model
-
-Floats = NDArray[np.float32]
+from cellbench.task import Floats
 
 
 class Refused(Exception):

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cellbench.engines.engine import Floats
 from cellbench.model import Model
+from cellbench.task import Floats
 
 
 def scores_of(logits: Tensor, targets: Tensor) -> tuple[NDArray[np.float64], ...]:

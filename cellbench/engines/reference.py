@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cellbench.engines.engine import Advanced, Engine, Floats, Refused, Scores
+from cellbench.engines.engine import Advanced, Engine, Refused, Scores
 from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
 from cellbench.engines.optimizers import Optimizer
 from cellbench.model import Blueprint, Model, loss
+from cellbench.task import Floats
 
 
 def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None) -> Engine:

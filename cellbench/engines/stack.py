@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
-from cellbench.engines.engine import Advanced, Engine, Floats, Refused, Scores
+from cellbench.engines.engine import Advanced, Engine, Refused, Scores
 from cellbench.engines.fused import spelt_out
 from cellbench.engines.on_torch import compiler, instruction_set, scores_of
 from cellbench.engines.optimizers import Optimizer, Slots, clip
 from cellbench.model import Blueprint, Model, loss
+from cellbench.task import Floats
 
 WIDTH = 32
 

@@ -12,13 +12,11 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellbench.records import Pairs, Settings, Value
 from cellbench.streams import Stream
-from cellbench.task import Parameters, Task
+from cellbench.task import Floats, Parameters, Task
 
-Floats = NDArray[np.float32]
 Arrays = tuple[Floats, ...]
 
 BLOCK_STEPS = 100

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines import Advanced, Engine, Floats, Scores
+from cellbench.engines import Advanced, Engine, Scores
 from cellbench.model import Blueprint, Model
 from cellbench.records import Chunk, CurvePoint, Evaluation, Outcome
-from cellbench.task import Task
+from cellbench.task import Floats, Task
 from cellbench.training.data import EvaluationData, TrainingData
 from cellbench.training.stopping import Streaks, first_lost
 

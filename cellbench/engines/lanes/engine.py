@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import Advanced, Engine, Floats, Refused, RefusedOnce, Scores
+from cellbench.engines.engine import Advanced, Engine, Refused, RefusedOnce, Scores
 from cellbench.engines.lanes import build, cache
 from cellbench.engines.lanes.cache import Cache, Entry
 from cellbench.engines.lanes.graph.tape import tape
@@ -19,6 +19,7 @@ from cellbench.engines.lanes.proof import prove
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellbenchError
 from cellbench.model import Blueprint, Model
+from cellbench.task import Floats
 
 WIDTH = 64
 """Replicas of a chunk. Any number is as fast; more share a seed's data, fewer lose less when a worker is killed."""

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import Floats, Scores
+from cellbench.engines.engine import Scores
 from cellbench.engines.lanes.cache import Entry
 from cellbench.engines.lanes.graph.tensors import tensors_of
 from cellbench.model import Model
+from cellbench.task import Floats
 
 _ALIGNMENT = 64
 _LONG, _DOUBLE, _POINTER = ctypes.c_long, ctypes.c_double, ctypes.c_void_p
