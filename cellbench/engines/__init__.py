@@ -1,4 +1,4 @@
-"""What advances many replicas of one model at once.
+"""Engines: each trains many replicas of one model at once.
 
 `engine` is the contract; `reference`, `stack` and `lanes` keep it; `choice` takes the fastest that can carry a cell.
 """
