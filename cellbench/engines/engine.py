@@ -28,6 +28,20 @@ class RefusedOnce(Refused):
     """A refusal that may not repeat: libraries turn an interrupt into errors of their own. It is not remembered."""
 
 
+def first_line(error: BaseException) -> str:
+    """Put an error on one line: its type, and the first line of its message cut after 200 characters.
+
+    Errors of torch go on for many lines, which explain nothing about the cell.
+
+    >>> first_line(ValueError("one\\ntwo"))
+    'ValueError: one'
+    >>> first_line(AssertionError())
+    'AssertionError'
+    """
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
 @dataclass(frozen=True)
 class Advanced:
     """The result of training replicas through one block of steps.

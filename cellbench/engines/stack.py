@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
-from cellbench.engines.engine import Advanced, Engine, Refused, Scores
+from cellbench.engines.engine import Advanced, Engine, Refused, Scores, first_line
 from cellbench.engines.fused import spelt_out
 from cellbench.engines.on_torch import compiler, instruction_set, scores_of
 from cellbench.engines.optimizers import Optimizer, Slots, clip
@@ -48,7 +48,7 @@ def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | No
         replicas.advance(inputs, targets, which)
     except Exception as error:
         # the cell's own faults end here too; the reference engine will show them with their traceback
-        raise Refused(f"vmap: {type(error).__name__}: {str(error).strip().splitlines()[0][:160]}") from error
+        raise Refused(f"vmap: {first_line(error)}") from error
     with torch.no_grad():
         alone = loss(model(torch.from_numpy(inputs[0, 0])), torch.from_numpy(targets[0, 0])).item()
     # vmap may change what a cell computes without an error (writes in place, a mean over the wrong axis)
