@@ -87,6 +87,7 @@ def state_keeps_its_shape(subject: Subject) -> str:
     described = ""
     for batch in BATCHES:
         state = cell.initial_state(batch)  # type: ignore[operator]
+        # two steps: the first may turn the initial state into one that the cell itself cannot take
         for count in (1, 2):
             _, after = step(cell, subject.inputs(1, batch)[0], state)
             before_spec, after_spec = pytree.tree_structure(state), pytree.tree_structure(after)
@@ -195,6 +196,7 @@ def gradients_reach_every_parameter(subject: Subject) -> str:
                 reached.add(name)
             else:
                 zero.add(name)
+    # in the order of the cell's own parameters, not of a set
     for words, broken in (("no gradient reaches", missing), ("the gradient is 0 at", zero - reached)):
         if broken:
             raise Broken(f"{words} {', '.join(n for n in names if n in broken)}")
@@ -228,6 +230,7 @@ def gradients_agree_with_differences(subject: Subject) -> str:
             direction = torch.randn(parameter.shape, generator=generator)
             direction /= direction.norm()
             expected = float((parameter.grad * direction).sum())
+            # relative to the whole gradient: along one direction it may nearly vanish
             scale = max(abs(expected), float(parameter.grad.norm()), 1e-3)
             # two widths, because one of them may step over a kink
             gap = min(abs(_slope(cell, inputs, parameter, direction, w) - expected) / scale for w in (1e-5, 1e-6))

@@ -59,6 +59,7 @@ def _carrying(subject: Subject) -> tuple[list[str], dict[str, str]]:
 def sizes(subject: Subject) -> Found:
     """Measure parameters, numbers of state, multiply-adds and time per step, beside those of lstm."""
     data: dict[str, dict[str, float]] = {}
+    # lstm beside it, for time depends on the machine
     for name, one in (("cell", subject), ("lstm", Subject(lstm))):
         model = one.blueprint(hidden_size=HIDDEN).build("sizes")
         found = measure(model, one.input_size)
@@ -142,6 +143,7 @@ def _numbers(values: list[float]) -> str:
 
 def learns_addition(subject: Subject) -> Found:
     """Train the cell on 8-bit addition at five learning rates, and report which solve it within 1,000 steps."""
+    # one chunk of five replicas, as an experiment would train it, on the fastest engine
     blueprint, optimizer = subject.blueprint(hidden_size=HIDDEN), OPTIMIZERS["adam"]
     engine = _carrying(subject)[0][0]
     settings = Settings(
@@ -163,6 +165,7 @@ def learns_addition(subject: Subject) -> Found:
     steps = {rate: outcomes[str(rate)].steps_to_solved for rate in RATES}
     best = {rate: max((p.sequence_accuracy for p in outcomes[str(rate)].curve), default=0.0) for rate in RATES}
     data = {"engine": engine, "max_steps": STEPS, "steps_to_solved": steps, "best_sequence_accuracy": best}
+    # the message says at which rates it was solved, or how near it came
     solved = [f"{count} at rate {rate:g}" for rate, count in steps.items() if count is not None]
     how = f"8-bit addition, batch 16, hidden size {HIDDEN}, one seed, linear readout, engine {engine}"
     if solved:

@@ -61,6 +61,7 @@ def choose(wanted: str, blueprints: Sequence[Blueprint], optimizer: Optimizer, c
         CellError: the engine asked for refuses, or none can carry the cell.
     """
     reasons = []
+    # all hidden sizes must be carried by one engine; the largest decides the order
     largest = max(blueprint.hidden_size for blueprint in blueprints)
     for name in fastest_first(largest) if wanted == "auto" else (wanted,):
         try:

@@ -81,6 +81,7 @@ class ReferenceReplicas:
                 norm = nn.utils.clip_grad_norm_(parameters, self._clip_norm or float("inf"))
                 losses[row, step] = value.item()
                 if not (np.isfinite(losses[row, step]) and bool(torch.isfinite(norm))):
+                    # its weights stay those of the step before
                     broke[row] = step
                     break
                 optimizer.step()

@@ -120,6 +120,7 @@ class StackReplicas:
         self._slots = optimizer.init(self._rows)
         self._rates = torch.tensor(rates, dtype=torch.float32)[:, None]
 
+        # one replica's loss as a function of its row; vmap makes it one of all rows of a stack
         def objective(row: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
             return loss(stacked.logits(row, inputs), targets)
 

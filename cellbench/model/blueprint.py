@@ -91,6 +91,7 @@ class Blueprint:
                 f"{self.origin}: making the cell with input_size={self.input_size}, hidden_size={self.hidden_size}, "
                 f"options {dict(self.options)} raised {type(error).__name__}: {error}"
             ) from error
+        # these would fail later with an error that does not name the cell
         if not isinstance(cell, nn.Module):
             raise CellError(f"{self.origin}: the factory returned {type(cell).__name__}, not a torch.nn.Module")
         if not hasattr(cell, "initial_state"):

@@ -30,6 +30,7 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         self.cell = cell
+        # any module may be a cell, so it need not have the attribute that `Cell` sets
         features = int(getattr(cell, "output_size", None) or cell.hidden_size)  # type: ignore[arg-type]
         self.readout: nn.Module
         if readout_hidden is None:

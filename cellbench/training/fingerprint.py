@@ -60,6 +60,7 @@ def of_cell(cell: CellSpec, hidden_sizes: tuple[int, ...], engine: str, task: st
         found |= _imported(cell.sources)
     else:
         found |= _registered("cell", cell.name)
+    # last bits depend on what does the arithmetic
     if engine == "lanes":
         found |= _compiled(cell, hidden_sizes, task)
     else:

@@ -170,6 +170,7 @@ def finish(chunk: Chunk, task: Task, engine: Engine, fitted: Fitted) -> Iterator
     for group in sets.groups(seeds, least):
         finals |= _final_evaluations(chunk, engine, fitted, sets, group)
     target_bits = task.length(dict(chunk.point.parameters)) * task.output_size
+    # a replica may be solved first and diverge later, if training goes on: it counts as solved
     for row, replica in enumerate(chunk.replicas):
         lost_at, solved_at = int(fitted.lost_at[row]), int(fitted.solved_at[row])
         solved = solved_at >= 0
@@ -207,6 +208,7 @@ def _final_evaluations(
     if not order:
         return {}
     which = np.array([seeds.index(chunk.replicas[row].seed) for row in order], np.int64)
+    # the learning rates have no effect: nothing is trained any more
     replicas = engine.begin(
         [fitted.models[row][1] for row in order], [chunk.replicas[row].learning_rate for row in order]
     )

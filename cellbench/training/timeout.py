@@ -113,6 +113,7 @@ def _by_signal(clock: _Clock, seconds: float) -> tuple[_Act, _Act]:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def end() -> None:
+        # first of all: a signal that comes between these lines must not interrupt them
         clock.ended = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -35,6 +35,7 @@ def work(chunk: Chunk) -> list[Outcome]:
     torch.set_num_threads(1)  # numbers must not depend on how many cores a worker has
     started, clock = datetime.now(UTC), time.perf_counter()
     outcomes = _attempt(chunk)
+    # replicas are trained together, so each is charged an equal part of the time
     seconds = (time.perf_counter() - clock) / len(chunk.replicas)
     return [
         replace(
@@ -68,7 +69,7 @@ def _attempt(chunk: Chunk) -> list[Outcome]:
     except Timeout:
         said = f"timed out: the chunk took more than {chunk.settings.train.timeout:g} s (train.timeout)"
         return _failed(chunk, "machine", said)
-    except MemoryError:
+    except MemoryError:  # the machine's fault: another one may train the same chunk
         return _failed(chunk, "machine", traceback.format_exc())
     except Refused as refusal:
         return _failed(chunk, "machine", f"the engine {chunk.engine} refuses the cell on this worker: {refusal}")

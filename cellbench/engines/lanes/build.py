@@ -202,6 +202,7 @@ def _all(compiler: Compiler, commands: Sequence[Sequence[str]], folder: Path) ->
     except subprocess.TimeoutExpired as error:
         raise Refused(f"{compiler.version} took longer than 10 minutes") from error
     finally:
+        # after a timeout or an interrupt, no compiler may go on in a folder that is removed
         for process in running:
             process.kill()
             process.wait()
@@ -211,6 +212,7 @@ def _all(compiler: Compiler, commands: Sequence[Sequence[str]], folder: Path) ->
         # a full disk is not the cell's fault: the caller may try another folder
         if "No space left" in output or "Disk quota" in output:
             raise OSError(output.strip().splitlines()[0])
+        # the first error says enough; a template's notes and warnings come before and after it
         lines = [line for line in output.splitlines() if "error" in line] or output.splitlines()
         reason = lines[0][:200] if lines else f"exit {process.returncode}"
         raise Refused(f"{compiler.version} did not accept the program: {reason}")

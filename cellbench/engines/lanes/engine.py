@@ -195,12 +195,12 @@ def _built(place: Cache, name: str, blueprint: Blueprint, compiler: build.Compil
         with place.workshop() as folder:
             shared_object = build.compile_program(build.program_texts(lowered.source), compiler, isa, folder)
     except RefusedOnce:
-        raise
+        raise  # not stored: it may not happen again
     except Refused as refusal:
         place.store(name, CacheEntry(refused=str(refusal)))
         raise
     except OSError:
-        raise
+        raise  # the caller tries another folder
     except Exception as error:  # a fault of lanes itself must not end an experiment that `stack` can run
         raise Refused(f"lanes could not compile it ({type(error).__name__}: {error})".splitlines()[0]) from error
     entry = CacheEntry(
@@ -222,12 +222,14 @@ def _loaded(
     """Load the program of an entry, and prove it now if it was never proved."""
     if entry.refused is not None:
         raise Refused(entry.refused)
+    # built for another processor: it can be neither loaded nor proved here
     if not build.runs_here(isa):
         return None, isa
     content = place.object(entry)
     if content is None:
         raise OSError("the shared object is gone")
     program = Program(content, entry)
+    # the first process that can run it proves it, and stores the result for all others
     if entry.proved is None:
         try:
             proved = prove(program, blueprint)

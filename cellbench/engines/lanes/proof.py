@@ -32,6 +32,7 @@ def prove(program: Program, blueprint: Blueprint) -> float:
     """
     worst = 0.0
     for (number, moved), batch in itertools.product(enumerate((0.0, 0.1)), BATCHES):
+        # the same model, numbers and batch for the compiled gradient and for autograd
         model = blueprint.build("lanes", "proof")
         _move(model, moved)
         row = program.row_of(model)

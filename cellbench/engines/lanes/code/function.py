@@ -144,6 +144,7 @@ class Function:
                 sums[node] = found
                 absorbed.update(found.absorbed)
         nodes = [node for node in nodes if node not in absorbed]
+        # then decide places and order, and write loops, sums, copies and kernels
         self._claim_parts(nodes)
         for item in self._plan(nodes, sums):
             if isinstance(item, _Group):
@@ -220,6 +221,7 @@ class Function:
             ready = [node for node in waiting if needs[node] <= done]
             node = next((n for n in ready if self.nodes.is_view(n)), None) or next((n for n in ready if joins(n)), None)
             if node is None:
+                # nothing joins: the group is complete, and the first node that is ready begins what comes next
                 node = ready[0]
                 group = None
                 if self._pointwise(node, sums):
@@ -239,6 +241,7 @@ class Function:
 
     def _write_group(self, group: _Group, kept: set[fx.Node]) -> None:
         """Write one loop for a group; results are stored only if something outside the loop reads them."""
+        # each result is a register of the loop, t0, t1, ..., by its node
         names: dict[fx.Node, str] = {}
         parts: list[str] = []
         mine = set(group.nodes)
@@ -250,6 +253,7 @@ class Function:
                 None if argument is None else self._element(argument, node, names, group, position in entry.masks)
                 for position, argument in enumerate(arguments(node))
             ]
+            # absent arguments at the end are left to the defaults of the expression
             while given and given[-1] is None:
                 given.pop()
             name = f"t{len(names)}"
@@ -257,6 +261,7 @@ class Function:
             kind = ("vi" if mask else "vf") if group.lane else ("bool" if mask else "float")
             parts.append(f"{kind} {name} = {entry.expression(*given)};")
             names[node] = name
+            # stored only for readers beyond the loop
             if node in kept or node in self._claimed or any(user not in mine for user in node.users):
                 place = self._squeezed(self.home(node), shape_of(node))
                 parts.append(f"{place.at(indices(group.shape))} = {'(vf)' if mask and group.lane else ''}{name};")
@@ -283,6 +288,7 @@ class Function:
             text = value.at(indices(group.shape))
             if value.mask:
                 text = f"(vi){text}" if value.lane else f"({text} != 0.f)"
+            # in a loop over vectors, a number that lanes share is copied to all of them
             if group.lane and not value.lane:
                 text = f"M({text})" if value.mask else f"S({text})"
         if mask and not as_mask:

@@ -73,6 +73,7 @@ class Terms:
             a batch (sums over lanes are added to the gradient).
         """
         put_off, settle = Function(self._nodes, "u"), Function(self._nodes, "u")
+        # outer products: one call each, over all steps
         for term in self.outer:
             rows, columns = term.place.shape
             left, right = self._lasting(backward, term.left), self._lasting(backward, term.right)
@@ -81,6 +82,7 @@ class Terms:
                 f"{term.place.pointer()}, {term.place.strides[0]}, {term.place.strides[1]}, "
                 f"{self._steps(left)}, {self._steps(right)}, T);"
             )
+        # all others: sums in lanes, in acc; the driver adds up the lanes, and `settle` puts the totals in their places
         summed: dict[fx.Node, Value] = {}
         for node, place in self.plain:
             # one sum serves all uses with the same gradient

@@ -105,6 +105,7 @@ class _Lowering:
     def write(self) -> Lowered:
         """Write the sizes, the tables and the six functions."""
         traced, sizes = self.traced, self.nodes.sizes
+        # the functions come first, since writing them allocates the buffers and fills the tables
         prologue, epilogue, derived, first = self._prologue()
         functions = {"prologue": prologue, "epilogue": epilogue, **self._step(prologue, derived)}
         defined = {

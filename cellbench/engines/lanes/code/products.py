@@ -47,12 +47,15 @@ def sum_at(node: fx.Node, together: set[fx.Node]) -> Sum | None:
     found = Sum()
 
     def gather(part: Any, root: bool) -> bool:
+        """Take a node and all below it into the sum; False if it has to stay an addend."""
         name = operation(part) if isinstance(part, fx.Node) and part.op == "call_function" else ""
         inside = root or (part in together and len(part.users) == 1 and shape_of(part) == shape_of(node))
+        # a part is absorbed if only this sum reads it, so that no other code misses its result
         if not inside or not (name in PRODUCTS or name == "add") or not _plain(part):
             return False
         given = arguments(part)
         if name == "add":
+            # x + 1, and x + x, are left to the loops of pointwise operations
             if not all(isinstance(term, fx.Node) for term in given[:2]) or given[0] is given[1]:
                 return False
             for term in given[:2]:

@@ -108,6 +108,7 @@ def reshaped(value: Value, shape: Shape) -> Value | None:
         while room % length and i > 0 and axes[i - 1][1] == axes[i][1] * axes[i][0]:
             i -= 1
             room *= axes[i][0]
+        # the new axis would cross a gap between old ones
         if room % length:
             return None
         strides.append(stride)

@@ -104,7 +104,7 @@ def run(
         argument: (node, position, parent) -> the value of one argument, in place of the parent's in the environment.
     """
     for node in nodes:
-        if node.op == "get_attr":
+        if node.op == "get_attr":  # a constant
             environment[node] = getattr(module, str(node.target))
             continue
         # tensor arguments are counted as `tensor_arguments` lists them

@@ -31,6 +31,7 @@ def tensors_of(model: Model) -> Tensors:
     Raises:
         Refused: one of them is not float32 or not on the CPU, or none is trained.
     """
+    # parameters, buffers, and tensors that a module keeps as plain attributes
     trained: dict[str, Tensor] = {}
     frozen: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
@@ -41,6 +42,7 @@ def tensors_of(model: Model) -> Tensors:
         for name, value in vars(module).items():
             if isinstance(value, Tensor):
                 frozen[f"{path}.{name}"] = value.detach()
+    # a replica's row in C++ holds floats in the CPU's memory, nothing else
     for name, tensor in {**trained, **frozen}.items():
         if tensor.dtype != torch.float32:
             raise Refused(f"{name} is {str(tensor.dtype).removeprefix('torch.')}, not float32")

@@ -168,6 +168,7 @@ class _Forward:
         self.examples = [torch.randn(1, inputs), *(torch.randn(tuple(leaf.shape)) for leaf in leaves)]
 
         def outputs(*values: Tensor) -> list[Tensor]:
+            # one step and the initial state, as a function of all tensors, x and the state
             own, x, state = values[: len(self.names)], values[len(self.names)], values[len(self.names) + 1 :]
             with _swapped(model, dict(zip(self.names, own, strict=True))):
                 logits, after = model.step(x, pytree.tree_unflatten(list(state), nesting))
@@ -233,6 +234,7 @@ class _Frontier:
         self.forward = forward
         self.lane: dict[fx.Node, bool] = {}
         self.depends: dict[fx.Node, bool] = {}
+        # the graph is in order, so a node's parents are known before it
         number = len(forward.names)
         for node in forward.graph.nodes:
             if node.op == "placeholder":
@@ -274,6 +276,7 @@ class _Frontier:
                 else Use("frozen", index - self.forward.count, tuple(views))
             )
         else:
+            # computed in the prologue: it becomes a derived tensor, once for all its uses
             if root not in self.derived:
                 self.derived.append(root)
             use = Use("derived", self.derived.index(root), tuple(views))
@@ -304,6 +307,7 @@ def _joint_prologue(frontier: _Frontier) -> fx.GraphModule:
         return [environment[node] + 0 if node.op == "placeholder" else environment[node] for node in results]
 
     def joint(*values: Tensor) -> Any:
+        # only trained tensors get gradients; frozen ones are constants
         trained, frozen = values[: forward.count], values[forward.count : len(forward.names)]
         out, back = vjp(lambda *trained: derive(*trained, *frozen), *trained)[:2]
         return [*out, *back(list(values[len(forward.names) :]))]
@@ -315,6 +319,7 @@ def _joint_prologue(frontier: _Frontier) -> fx.GraphModule:
 def _joint_step(frontier: _Frontier) -> fx.GraphModule:
     """Trace the step and its vector-Jacobian product as one graph; see `Traced.step`."""
     forward = frontier.forward
+    # what differs between examples, and constants; the rest is in the prologue
     nodes = [
         node
         for node in forward.graph.nodes
@@ -325,6 +330,7 @@ def _joint_step(frontier: _Frontier) -> fx.GraphModule:
     differentiable = [i for i, use in enumerate(frontier.uses) if use.kind != "frozen"]
 
     def step(uses: Sequence[Tensor], values: Sequence[Tensor]) -> list[Tensor]:
+        # run the nodes again, with a use's own tensor at each place that reads across the frontier
         environment = dict(zip(lanes, values, strict=True))
 
         def argument(node: fx.Node, position: int, parent: fx.Node) -> Tensor:
@@ -341,6 +347,7 @@ def _joint_step(frontier: _Frontier) -> fx.GraphModule:
         cotangents = list(values[count + len(lanes) :])
 
         def of(some: list[Tensor], state: Sequence[Tensor]) -> list[Tensor]:
+            # as a function of what has a gradient: uses of trained and derived tensors, and the state
             merged = list(uses)
             for i, value in zip(differentiable, some, strict=True):
                 merged[i] = value
@@ -350,6 +357,7 @@ def _joint_step(frontier: _Frontier) -> fx.GraphModule:
         of_uses, of_state = back(cotangents)
         return [*out, *of_uses, *of_state]
 
+    # uses are traced with the values that the prologue computes, in their shapes
     examples = [frontier.values[node] for node in frontier.used]
     cotangents = [torch.randn(shape_of(node)) for node in forward.after]
     return graph_of(joint, [*examples, *forward.examples, *cotangents])
