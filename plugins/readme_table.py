@@ -16,12 +16,12 @@ import torch
 
 from cellbench import plugins
 from cellbench.conformance import Subject
-from cellbench.conformance.report import Report, report
+from cellbench.conformance.report import Findings, report
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
-def row(name: str, whole: Report) -> str:
+def row(name: str, whole: Findings) -> str:
     """One cell's results as a row of the table."""
     found = {check.name: result for check, result in whole.found}
     laws = [result for check, result in whole.found if check.law]
