@@ -115,8 +115,8 @@ def test_list(cellbench_with: Cellbench) -> None:
     ("cell", "said"),
     [
         ("twice", "the cell 'twice' is claimed by cellbench-rival-a 1.2.3 and by cellbench-rival-b 1.2.3"),
-        ("lost", "A plugin that is broken may have it: cellbench-raising 1.2.3"),
-        ("nowhere", "nowhere (from cellbench-nowhere 1.2.3): no module 'cellbench_nowhere_cell'"),
+        ("lost", "A broken plugin may provide it: cellbench-raising 1.2.3"),
+        ("nowhere", "nowhere (from cellbench-nowhere 1.2.3): its factory's module 'cellbench_nowhere_cell' does not exist"),
     ],
 )
 def test_a_broken_plugin_stops_the_experiments_that_ask_for_it(cell: str, said: str, cellbench_with: Cellbench) -> None:
