@@ -1,10 +1,10 @@
-"""Where the time of an experiment goes, on one core and with compiled cells at hand: a Markdown table.
+"""Measure where the time of an experiment goes, on one core and with cells compiled before: a Markdown table.
 
     python benchmarks/shares.py experiments/default.yaml seeds=2
 
-Every chunk is worked on in this process, with the engine that the experiment chooses (lanes, or nothing is counted).
-Columns are seconds of processor time: training steps, evaluations of learning curves, final evaluations, drawing of
-training data, drawing of the other sets, and all the rest.
+Every chunk is trained in this process, with the engine that the experiment chooses (only lanes is measured). The
+columns are seconds of processor time: training steps, evaluations of learning curves, final evaluations, drawing
+training data, drawing the other sets, and all the rest.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PARTS = ("training", "evaluation", "final evaluation", "drawing training data", 
 
 
 class Clock:
-    """Processor time by part; what is timed inside of another part is taken out of it."""
+    """Processor time by part; the time of a part within another part is not counted there too."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()

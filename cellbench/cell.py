@@ -18,9 +18,9 @@ State = Any
 class Cell(nn.Module):
     """One recurrent cell: the equations of one time step, and the initial weights.
 
-    A subclass is made by `factory(input_size, hidden_size, **options)` and defines `forward`. It is never told the
-    number of steps or the batch size ahead of time. Subclassing is a convenience: any `torch.nn.Module` with the
-    same `forward` and `initial_state` is a cell.
+    A subclass is made by `factory(input_size, hidden_size, **options)` and defines `forward`. It must run at any batch
+    size and for any number of steps. Subclassing is a convenience: any `torch.nn.Module` with the same `forward` and
+    `initial_state` is a cell.
 
     Attributes:
         input_size: features of `x`.
@@ -35,15 +35,15 @@ class Cell(nn.Module):
         self.output_size = hidden_size if output_size is None else output_size
 
     def initial_state(self, batch_size: int) -> State:
-        """The state before the first step: zeros of shape (batch, hidden_size) unless a cell says otherwise.
+        """Make the state before the first step: zeros of shape (batch, hidden_size), unless a subclass overrides this.
 
-        A cell with another state, or one that learns its initial state, overrides this; whatever it computes from
-        its parameters is trained.
+        Override it for a state of another shape, or for one that is computed from the cell's parameters, which are
+        then trained through it.
         """
         return torch.zeros(batch_size, self.hidden_size)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One time step.
+        """Take one time step.
 
         Args:
             x: shape (batch, input_size).
@@ -62,11 +62,11 @@ class TorchCell(Cell):
 
     Args:
         module: called with `x` of shape (batch, input_size) and the state; has `input_size` and `hidden_size`.
-        states: how many tensors of shape (batch, hidden_size) the state holds. By default one try each with 1
-            and 2 decides.
+        states: how many tensors of shape (batch, hidden_size) the state holds. By default the module is called to find
+            out, first with 1, then with 2.
 
     Raises:
-        TypeError: the module takes neither `h` nor `(h, c)`; the message holds what each try raised.
+        TypeError: the module takes neither `h` nor `(h, c)`; the message says what each call raised.
 
     Example:
         >>> lstm = TorchCell(nn.LSTMCell(2, 20))
@@ -81,6 +81,7 @@ class TorchCell(Cell):
         self.states = self._count_states() if states is None else states
 
     def _count_states(self) -> int:
+        """Find out how many tensors the module's state has: the first number that goes in and comes out again."""
         x = torch.zeros(1, self.input_size)
         refusals = []
         for states in (1, 2):
@@ -104,10 +105,10 @@ class TorchCell(Cell):
         return tuple(torch.zeros(batch_size, self.hidden_size) for _ in range(states))
 
     def initial_state(self, batch_size: int) -> State:
-        """Zeros: one tensor, or a tuple of `states` of them, each of shape (batch, hidden_size)."""
+        """Make zeros: one tensor, or a tuple of `states` of them, each of shape (batch, hidden_size)."""
         return self._zeros(batch_size, self.states)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step of the module; the output is the first tensor of its new state."""
+        """Take one step of the module; the output is the first tensor of its new state."""
         after = self.module(x, state)
         return (after if self.states == 1 else after[0]), after

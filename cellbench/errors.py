@@ -1,10 +1,10 @@
-"""The error tree. Each error knows the exit status with which the command line ends.
+"""The errors that cellbench raises on purpose, each with the exit status of the command line.
 
 CellbenchError            2   bad input: nothing was run
 ├── ExperimentError       2   faults of an experiment file, all at once, each with its place
-├── PluginError           2   a plugin is broken, missing, or two claim one name
+├── PluginError           2   a plugin is broken or missing, or two plugins claim one name
 ├── CellError             2   a cell breaks the contract; names the cell, keeps the author's traceback
-├── StoreError            2   a results folder that cannot be used as asked
+├── StoreError            2   a results folder cannot be used as asked
 └── Interrupted         130   Ctrl-C or SIGTERM: results are kept
 """
 
@@ -15,19 +15,19 @@ from dataclasses import dataclass
 
 
 class CellbenchError(Exception):
-    """Base of all errors that cellbench raises on purpose; the message is for the user, whole."""
+    """Base of all errors that cellbench raises on purpose; the user reads the message as it is."""
 
     exit_status = 2
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault of an experiment: where it is, and what is wrong with it and what to do."""
+    """One fault of an experiment: where it is, what is wrong, and what to do."""
 
     place: str
     """`file:line`, or the option of the command line, for example `--set train.max_steps=x`."""
     key: str
-    """The key's path, for example `cells[2].name`; empty when the file as a whole is at fault."""
+    """The path of the key, for example `cells[2].name`; empty if the fault is in the file as a whole."""
     message: str
 
     def __str__(self) -> str:
@@ -35,7 +35,7 @@ class Fault:
 
 
 class ExperimentError(CellbenchError):
-    """All the faults of one experiment file and its overrides."""
+    """An experiment file or its overrides have faults; the error lists all of them."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
@@ -43,22 +43,23 @@ class ExperimentError(CellbenchError):
         super().__init__("\n".join([*map(str, self.faults), f"{count}, nothing was run."]))
 
     def __reduce__(self) -> tuple[type[ExperimentError], tuple[tuple[Fault, ...]]]:
+        # an exception is unpickled from its message by default; this one is made from its faults
         return type(self), (self.faults,)
 
 
 class PluginError(CellbenchError):
-    """A plugin cannot be loaded, or claims what another one has."""
+    """A plugin cannot be loaded, or claims a name that another plugin has."""
 
 
 class CellError(CellbenchError):
-    """A cell breaks the contract, or its code raised while it was built."""
+    """A cell breaks the contract, or its code raised while the cell was made."""
 
 
 class StoreError(CellbenchError):
-    """A results folder is locked, foreign, damaged, or holds other results than asked for."""
+    """A results folder is locked, foreign or damaged, or holds other results than asked for."""
 
 
 class Interrupted(CellbenchError):
-    """The run was interrupted; what had been stored is kept."""
+    """The run was interrupted; results stored before that are kept."""
 
     exit_status = 130

@@ -1,7 +1,7 @@
-"""What a plugin can provide. All hooks fit one screen.
+"""The hooks that a plugin implements to add cells and tasks.
 
-A plugin is a distribution with an entry point in the group `cellbench` that names a module (or an object) with
-implementations of these hooks, each marked `@cellbench.hookimpl`.
+A plugin is a distribution with an entry point in the group `cellbench`. The entry point names a module (or an object)
+with implementations of these hooks, each marked `@cellbench.hookimpl`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GROUP = "cellbench"
 
 
 class RegisterCell(Protocol):
-    """What `register_cells` is given."""
+    """The function that `register_cells` is called with."""
 
     def __call__(
         self,
@@ -39,17 +39,17 @@ class RegisterCell(Protocol):
         """Add one cell.
 
         Args:
-            name: how experiments call it: lower-case letters, digits, `-`, `_` and `.`.
+            name: its name in experiments: lower-case letters, digits, `-`, `_` and `.`.
             factory: called as `factory(input_size, hidden_size, **options)`; returns a `Cell`. A string
-                `"package.module:Class"` is imported only when the cell is used, so that listing needs no torch.
-            description: one line: what the cell is, and how its weights are initialised.
+                `"package.module:Class"` is imported only when the cell is used, so that listing cells needs no torch.
+            description: one line that says which cell it is and how its weights are initialised.
             reference: the paper, for example `"Cho et al. 2014, arXiv:1406.1078, equations 5 to 8"`.
             defaults: options passed to the factory unless the experiment gives others.
         """
 
 
 class RegisterTask(Protocol):
-    """What `register_tasks` is given."""
+    """The function that `register_tasks` is called with."""
 
     def __call__(
         self, *, name: str, factory: str | Callable[[], Task], description: str = "", reference: str = ""
@@ -59,9 +59,9 @@ class RegisterTask(Protocol):
 
 @hookspec
 def register_cells(register: RegisterCell) -> None:
-    """Call `register(name=..., factory=..., description=..., reference=..., defaults=...)` once a cell."""
+    """Call `register(name=..., factory=..., description=..., reference=..., defaults=...)` once per cell."""
 
 
 @hookspec
 def register_tasks(register: RegisterTask) -> None:
-    """Call `register(name=..., factory=..., description=..., reference=...)` once a task."""
+    """Call `register(name=..., factory=..., description=..., reference=...)` once per task."""

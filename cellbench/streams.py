@@ -1,8 +1,9 @@
-"""Named randomness: what a draw gives depends on its name and on the example it is for, never on who asked before.
+"""Named randomness: a draw depends on its name and on its example, never on earlier draws.
 
 A stream is named by axes such as `("data", "binary_addition", {"bits": 8}, 16, 0)`. The name is hashed to a key of
 numpy's Philox, a counter-based generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), and each
-example owns a fixed run of its counter. So many steps' examples can be drawn in one call, in blocks of any size.
+example owns a fixed run of its counter. The examples of many steps can therefore be drawn in one call, in blocks of any
+size.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Axis = str | int | float | None | tuple["Axis", ...]
 
 
 def digest(*axes: Axis) -> bytes:
-    """32 bytes that depend on the axes alone: SHA-256 of their JSON text.
+    """Hash the axes to 32 bytes: SHA-256 of their JSON text.
 
     >>> digest("data", 3).hex()[:16]
     '764afe7298903466'
@@ -27,14 +28,14 @@ def digest(*axes: Axis) -> bytes:
 
 
 def seed(*axes: Axis) -> int:
-    """A seed in [0, 2^63) for generators that take one, such as torch's, from a name."""
+    """Derive a seed in [0, 2^63) from a name, for generators that take one, such as torch's."""
     return int.from_bytes(digest(*axes)[:8], "little") >> 1
 
 
 class Stream:
     """Randomness for the examples `start` to `start + count` of a named stream.
 
-    Each method returns one row an example. A second call gives fresh numbers: calls are numbered.
+    Each method returns one row per example. A second call gives fresh numbers: calls are numbered.
 
     Args:
         axes: the name.
@@ -49,24 +50,26 @@ class Stream:
         self._calls = 0
 
     def _words(self, per_example: int) -> NDArray[np.uint64]:
+        """Draw words of 64 random bits, shape (count, per_example)."""
         key = int.from_bytes(digest(*self._axes, self._calls)[:16], "little")
         self._calls += 1
         first = self._start * per_example
-        # One tick of Philox's counter gives four words.
+        # one tick of Philox's counter gives four words, so an example's first may come in the middle of a tick
         skip = first % 4
         raw = np.random.Philox(key=key, counter=first // 4).random_raw(self._count * per_example + skip)
         return np.asarray(raw, dtype=np.uint64)[skip:].reshape(self._count, per_example)
 
     def bits(self, width: int) -> NDArray[np.uint8]:
-        """Fair bits, shape (count, width)."""
+        """Draw fair bits, shape (count, width)."""
         words = self._words(-(-width // 64)).astype("<u8", copy=False)
+        # as bytes, little-endian on every machine
         octets = np.ascontiguousarray(words).view(np.uint8)[:, : -(-width // 8)]
         return np.unpackbits(octets, axis=1, count=width, bitorder="little")
 
     def uniform(self, width: int) -> NDArray[np.float64]:
-        """Numbers uniform in [0, 1) with 53 bits, shape (count, width)."""
+        """Draw numbers uniform in [0, 1) with 53 bits, shape (count, width)."""
         return np.asarray((self._words(width) >> np.uint64(11)) * 2.0**-53, np.float64)
 
     def integers(self, width: int, low: int, high: int) -> NDArray[np.int64]:
-        """Whole numbers in [low, high), uniform to within 2^-53 (high - low), shape (count, width)."""
+        """Draw whole numbers in [low, high), uniform to within 2^-53 (high - low), shape (count, width)."""
         return low + np.floor(self.uniform(width) * (high - low)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The contract of a task: what enters at each step, and which bits have to come out."""
+"""The contract of a task: the inputs of each step, and the bits that a model has to answer."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cellbench.records import Value as Value
 from cellbench.streams import Stream
 
-Value = int | float | str
-"""A value of a grid parameter."""
 Parameters = Mapping[str, Value]
 """Grid parameters by name, for example `{"bits": 8}`."""
-Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
+Floats = NDArray[np.float32]
+"""Numbers that a task draws, a model is trained on, or its weights hold."""
+Batch = tuple[Floats, Floats]
 """Inputs of shape (time, batch, input_size) and targets of shape (time, batch, output_size), targets 0 or 1."""
 
 
 class Task(ABC):
     """A task with binary targets at every step.
 
-    The harness knows a task by this class alone: the grid parameters become keys of the experiment file and columns
-    of the results under their own names.
+    Everything that cellbench knows of a task is in this class. The grid parameters become keys of the experiment file
+    and columns of the results, under their own names.
     """
 
     input_size: ClassVar[int]
@@ -31,9 +32,9 @@ class Task(ABC):
     output_size: ClassVar[int]
     """Bits to emit at one step."""
     parameters: ClassVar[Mapping[str, str]]
-    """Each grid parameter's name and what it means, in a few words."""
+    """The name of each grid parameter, and its meaning in a few words."""
     difficulty: ClassVar[str | None] = None
-    """The name of the difficulty that `batch_of_difficulty` can make examples of, if there is one."""
+    """The name of the difficulty that `batch_of_difficulty` draws examples of, or None."""
     final: ClassVar[Mapping[str, tuple[Value, ...]]] = {}
     """Values of grid parameters at which trained models are evaluated, unless the experiment gives others."""
 
@@ -42,19 +43,19 @@ class Task(ABC):
         """Check one value of one grid parameter.
 
         Raises:
-            ValueError: the value is of no use; the message says what is expected.
+            ValueError: the value cannot be used; the message says which values can.
         """
 
     @abstractmethod
     def batch(self, stream: Stream, examples: int, parameters: Parameters) -> Batch:
         """Draw examples.
 
-        Everything random comes from `stream`, whose rows belong to examples: row i is the same however many
-        examples are drawn at once, which lets the harness draw many steps' batches in one call.
+        Take all randomness from `stream`. Its row i belongs to example i and does not depend on how many examples are
+        drawn at once, so the batches of many steps can be drawn in one call.
 
         Args:
             stream: randomness for exactly these examples.
-            examples: how many; the batch axis of what is returned.
+            examples: how many; the length of the batch axis.
             parameters: the grid parameters.
 
         Returns:
@@ -67,13 +68,13 @@ class Task(ABC):
         return int(inputs.shape[0])
 
     def difficulties(self, parameters: Parameters) -> tuple[int, ...]:
-        """The difficulties worth measuring at these parameters; none by default."""
+        """List the difficulties to measure at these parameters; none by default."""
         return ()
 
     def batch_of_difficulty(self, stream: Stream, examples: int, parameters: Parameters, difficulty: int) -> Batch:
-        """Like `batch`, but every example has exactly this difficulty."""
+        """Draw examples as `batch` does, all of exactly this difficulty."""
         raise NotImplementedError(f"{type(self).__name__} makes no examples of a given difficulty")
 
     def reference_accuracies(self, parameters: Parameters) -> Mapping[str, float]:
-        """Bit accuracies to compare with, by name (what simple predictors reach); none by default."""
+        """Compute the bit accuracies of simple predictors, by their names, to compare with; none by default."""
         return {}

@@ -16,12 +16,12 @@ import torch
 
 from cellbench import plugins
 from cellbench.conformance import Subject
-from cellbench.conformance.report import Report, report
+from cellbench.conformance.report import Findings, report
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
-def row(name: str, whole: Report) -> str:
+def row(name: str, whole: Findings) -> str:
     """One cell's results as a row of the table."""
     found = {check.name: result for check, result in whole.found}
     laws = [result for check, result in whole.found if check.law]
@@ -51,7 +51,7 @@ def table(distribution: str) -> str:
     entries = [e for e in plugins.discover().cells.values() if e.distribution == distribution]
     if not entries:
         sys.exit(f"no cells from {distribution}: is it installed? See cellbench list")
-    head = ("cell", "laws", "engines", "parameters", "state", "multiply-adds a step", "8-bit addition")
+    head = ("cell", "laws", "engines", "parameters", "state", "multiply-adds per step", "8-bit addition")
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for entry in entries:
         lines.append(row(entry.name, report(Subject(plugins.load_factory(entry), entry.defaults, entry.name))))

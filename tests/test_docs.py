@@ -6,6 +6,7 @@ import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 from typer.main import get_command
@@ -14,6 +15,7 @@ from cellbench import hookspecs
 from cellbench.cli import app
 from cellbench.experiment.sections import Keys
 from cellbench.report.csv import CURVES, RUNS
+from cellbench.report.rows import HEADS
 from cellbench.store import VOLATILE
 
 ROOT = Path(__file__).parent.parent
@@ -76,6 +78,28 @@ def test_hooks_are_documented_with_their_signature() -> None:
         assert f"`{hook}(register)`" in text
     for argument in ("name", "factory", "description", "reference", "defaults"):
         assert f"`{argument}`" in text
+
+
+def test_the_glossary_has_the_words() -> None:
+    """The words of tables, pages and commands each have an entry, and the README leads there."""
+    text = (ROOT / "docs/glossary.md").read_text()
+    entries = {
+        word.lower() for line in text.splitlines() if line[:2] == "- " for word in re.findall(r"\*\*(.+?)\*\*", line)
+    }
+    words = {
+        "replica", "point", "law", "tuned", "across", "right-censored", "restricted mean", "family", "baseline",
+        "budget", "size", "chunk", "engine", "shard", "key", "diverged", "failed", "missing",
+    }  # fmt: skip
+    engines = set(get_args(Keys.model_fields["engine"].annotation)) - {"auto"}
+    assert not (words | set(HEADS) | engines) - entries
+    assert "docs/glossary.md" in (ROOT / "README.md").read_text()
+
+
+def test_contributing_names_every_room() -> None:
+    """Each room of the house has its line under "Where code goes"."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for face in sorted((ROOT / "cellbench").glob("*/__init__.py")):
+        assert f"`{face.parent.name}/`" in text, face.parent.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

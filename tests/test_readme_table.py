@@ -10,7 +10,7 @@ import pytest
 
 from cellbench.cells.rnn import rnn
 from cellbench.conformance import Check, Result, Subject, checks
-from cellbench.conformance.report import Report
+from cellbench.conformance.report import Findings
 
 
 def readme_table() -> ModuleType:
@@ -39,7 +39,7 @@ def test_a_row_of_the_table_says_how_soon_it_solved() -> None:
         learns_addition=Result("note", "", {"steps_to_solved": {0.01: 300, 0.1: 90, 0.3: None}}),
     )
     expected = "| mine | 13 of 13 | stack, reference | 1,234 | 16 | 900 | 2 of 5 rates, soonest at step 90 |"
-    assert table.row("mine", Report(Subject(rnn), found)) == expected
+    assert table.row("mine", Findings(Subject(rnn), found)) == expected
 
 
 def test_a_row_of_the_table_names_broken_laws_and_what_was_not_solved() -> None:
@@ -47,7 +47,7 @@ def test_a_row_of_the_table_names_broken_laws_and_what_was_not_solved() -> None:
     found = found_of(
         shapes=Result("fail", "no"), engines=Result("fail", "no"), learns_addition=Result("note", "", data)
     )
-    row = table.row("mine", Report(Subject(rnn), found))
+    row = table.row("mine", Findings(Subject(rnn), found))
     assert row.startswith("| mine | 12 of 13, not shapes | none |  |  |  |")
     assert row.endswith("| not within 1,000 steps; sequence accuracy 0.50 |")
 

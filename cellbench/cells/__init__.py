@@ -7,7 +7,7 @@ from cellbench.hookspecs import RegisterCell, hookimpl
 
 @hookimpl
 def register_cells(register: RegisterCell) -> None:
-    """rnn, lstm, gru: torch's own cells with torch's own initial weights."""
+    """Register rnn, lstm and gru: torch's own cells with torch's own initial weights."""
     register(
         name="rnn",
         factory="cellbench.cells.rnn:rnn",

@@ -1,4 +1,4 @@
-"""What `cellbench check` proves of a cell, as named checks that plugin authors use as pytest parameters.
+"""The checks of `cellbench check`; plugin authors use them as pytest parameters in their own tests.
 
     import pytest
     from cellbench.conformance import Subject, checks
@@ -9,7 +9,7 @@
         result = check(Subject(MyCell))
         assert result.ok, result.message
 
-Laws must hold; a check that is no law reports what it found and fails only where that cannot be found at all.
+A law must hold. Any other check only reports a finding, and fails only if there is none to report.
 """
 
 from __future__ import annotations

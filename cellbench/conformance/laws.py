@@ -1,4 +1,4 @@
-"""The laws of a cell. Each check says in its message what it tried, or how the law is broken."""
+"""The laws that every cell must keep. Each check says in its message what it tried, or how the law is broken."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ _laws: list[Check] = []
 
 
 def law(shows: str) -> Callable[[Law], Law]:
-    """Make a function a law, under its own name."""
+    """Register a function as a law, under its own name.
+
+    Args:
+        shows: what the law demands, in a few words; the function needs no docstring beside it.
+    """
 
     def keep(run: Law) -> Law:
         _laws.append(Check(run.__name__.replace("_", "-"), True, shows, run))
@@ -65,6 +69,11 @@ def shapes(subject: Subject) -> str:
 
 
 def _check_leaves(tensors: list[Tensor], batch: int, where: str) -> None:
+    """Check that every tensor is float32 and has the batch as its first axis.
+
+    Raises:
+        Broken: one is not; `where` says where it was found.
+    """
     for tensor in tensors:
         if tensor.dim() == 0 or tensor.shape[0] != batch:
             raise Broken(f"{where} holds a tensor of shape {tuple(tensor.shape)}; its first axis is the batch")
@@ -78,6 +87,7 @@ def state_keeps_its_shape(subject: Subject) -> str:
     described = ""
     for batch in BATCHES:
         state = cell.initial_state(batch)  # type: ignore[operator]
+        # two steps: the first may turn the initial state into one that the cell itself cannot take
         for count in (1, 2):
             _, after = step(cell, subject.inputs(1, batch)[0], state)
             before_spec, after_spec = pytree.tree_structure(state), pytree.tree_structure(after)
@@ -94,16 +104,18 @@ def state_keeps_its_shape(subject: Subject) -> str:
     return f"state {described}"
 
 
-@law("nothing is remembered outside the state: calls repeat, sequences taken in turns do not mix")
+@law("nothing is remembered outside the state: calls repeat, and sequences taken in turns do not mix")
 def remembers_only_in_the_state(subject: Subject) -> str:
     cell = subject.cell()
     unused = copy.deepcopy(cell)
     a, b = subject.inputs(5, 3, 1), subject.inputs(5, 3, 2)
     with torch.no_grad():
+        # a cell that keeps something of the first run in an attribute starts the second run from it
         first, _ = unroll(cell, a)
         again, _ = unroll(cell, a)
         if not same([first], [again]):
-            raise Broken("the same sequence from the initial state, twice, gives two answers")
+            raise Broken("the same sequence, run from the initial state twice, gives two answers")
+        # one step of each sequence in turn, against each sequence alone on a cell that never ran before
         apart = [unroll(copy.deepcopy(unused), sequence)[0] for sequence in (a, b)]
         state_a, state_b = cell.initial_state(3), cell.initial_state(3)  # type: ignore[operator]
         in_turns: tuple[list[Tensor], list[Tensor]] = ([], [])
@@ -114,7 +126,8 @@ def remembers_only_in_the_state(subject: Subject) -> str:
             in_turns[1].append(y)
         if not same(apart, [torch.stack(outputs) for outputs in in_turns]):
             raise Broken(
-                "two sequences taken in turns give other answers than each alone: the cell remembers by itself"
+                "two sequences taken in turns give other answers than each alone: the cell remembers something "
+                "outside its state"
             )
     return "calls repeat to the bit, sequences taken in turns do not mix"
 
@@ -142,19 +155,20 @@ def examples_are_independent(subject: Subject) -> str:
     changed[:, 1:] = 3 * subject.inputs(4, batch, 1)[:, 1:]
     with torch.no_grad():
         (before, state), (after, other) = unroll(cell, plain), unroll(cell, changed)
-    # The same shapes take the same path through the library, so the first example agrees to the bit.
+    # the same shapes take the same path through the library, so the first example must agree to the bit
     mine = [[outputs[:, 0], *(leaf[0] for leaf in leaves(s))] for outputs, s in ((before, state), (after, other))]
     if not same(*mine):
         raise Broken("the first example's output or state changes when the other examples do")
-    return "the first of five is the same to the bit whatever the others are"
+    return "the first of five examples is the same to the bit, whatever the others are"
 
 
-@law("an example gives the same alone and in a batch")
+@law("an example gives the same output alone and in a batch")
 def batch_size_does_not_matter(subject: Subject) -> str:
     cell, inputs = subject.cell(), subject.inputs(4, 7)
     with torch.no_grad():
         together, _ = unroll(cell, inputs)
         alone = torch.cat([unroll(cell, inputs[:, i : i + 1])[0] for i in range(7)], dim=1)
+    # another batch size may take another path through the library: equal up to rounding
     gap = float((together - alone).abs().max())
     if not torch.allclose(together, alone, rtol=1e-4, atol=1e-5, equal_nan=True):
         raise Broken(f"outputs alone and in a batch of 7 differ by up to {gap:.2g}")
@@ -167,6 +181,7 @@ def gradients_reach_every_parameter(subject: Subject) -> str:
     missing, zero = set(), set()
     names = [name for name, p in cell.named_parameters() if p.requires_grad]
     reached: set[str] = set()
+    # several draws: a gradient may be 0 at one of them by chance
     for draw in range(3):
         cell.zero_grad()
         objective(cell, subject.inputs(6, 8, draw)).backward()  # type: ignore[no-untyped-call]
@@ -181,6 +196,7 @@ def gradients_reach_every_parameter(subject: Subject) -> str:
                 reached.add(name)
             else:
                 zero.add(name)
+    # in the order of the cell's own parameters, not of a set
     for words, broken in (("no gradient reaches", missing), ("the gradient is 0 at", zero - reached)):
         if broken:
             raise Broken(f"{words} {', '.join(n for n in names if n in broken)}")
@@ -188,7 +204,7 @@ def gradients_reach_every_parameter(subject: Subject) -> str:
 
 
 def objective(cell: nn.Module, inputs: Tensor) -> Tensor:
-    """A smooth number that every output of every step takes part in."""
+    """Compute a smooth scalar that depends on every output of every step; inputs have shape (time, batch, features)."""
     outputs, _ = unroll(cell, inputs)
     weights = torch.cos(torch.arange(outputs.numel(), dtype=outputs.dtype)).reshape(outputs.shape)
     return (weights * outputs).sum() + 0.5 * (outputs * outputs).sum()
@@ -214,8 +230,9 @@ def gradients_agree_with_differences(subject: Subject) -> str:
             direction = torch.randn(parameter.shape, generator=generator)
             direction /= direction.norm()
             expected = float((parameter.grad * direction).sum())
+            # relative to the whole gradient: along one direction it may nearly vanish
             scale = max(abs(expected), float(parameter.grad.norm()), 1e-3)
-            # Two widths, because a kink may lie within one of them.
+            # two widths, because one of them may step over a kink
             gap = min(abs(_slope(cell, inputs, parameter, direction, w) - expected) / scale for w in (1e-5, 1e-6))
             if not gap <= 1e-4:
                 raise Broken(f"along {name} the gradient is {expected:.6g}, and off by {gap:.2g} of its size")
@@ -225,6 +242,7 @@ def gradients_agree_with_differences(subject: Subject) -> str:
 
 @torch.no_grad()
 def _slope(cell: nn.Module, inputs: Tensor, parameter: Tensor, direction: Tensor, width: float) -> float:
+    """Estimate the slope of the objective along a direction, by a central difference."""
     kept, values = parameter.clone(), []
     for sign in (1, -1):
         parameter.copy_(kept + sign * width * direction)
@@ -233,14 +251,14 @@ def _slope(cell: nn.Module, inputs: Tensor, parameter: Tensor, direction: Tensor
     return (values[0] - values[1]) / (2 * width)
 
 
-@law("nothing is non-finite after 1,000 steps at initial weights")
+@law("output and state stay finite over 1,000 steps at the initial weights")
 def finite_after_1000_steps(subject: Subject) -> str:
     cell, inputs = subject.cell(), subject.bits(1000, 4)
     state, greatest = cell.initial_state(4), 0.0  # type: ignore[operator]
     with torch.no_grad():
         for count, x in enumerate(inputs, 1):
             output, state = step(cell, x, state)
-            # One maximum a step; every tensor is looked at when something is wrong, and at the end.
+            # one maximum per step is cheap; every tensor is checked once something is wrong, and at every 100th step
             greatest = max(greatest, float(output.abs().max()))
             if not (greatest < float("inf")) or count % 100 == 0:
                 for what, tensors in (("output", [output]), ("state", leaves(state))):
@@ -254,7 +272,7 @@ def weights_follow_the_stream(subject: Subject) -> str:
     blueprint = subject.blueprint()
     with torch.random.fork_rng(devices=[]):
         first = blueprint.build("conformance", 1)
-        torch.rand(17)  # whatever else was drawn before must not matter
+        torch.rand(17)  # what was drawn before must not matter
         again = blueprint.build("conformance", 1)
     own = [[(n, t) for n, t in m.cell.state_dict().items() if isinstance(t, Tensor)] for m in (first, again)]
     for (name, a), (_, b) in zip(*own, strict=True):
@@ -278,7 +296,7 @@ def pickles_and_copies(subject: Subject) -> str:
                 parameter.add_(1.0)
             if not same([unroll(cell, inputs)[0]], [expected]):
                 raise Broken(f"{how} of the cell shares its weights")
-    return "copies give the same to the bit and share nothing"
+    return "copies give the same to the bit, and share no weights"
 
 
 @law("the initial state can be learnt")

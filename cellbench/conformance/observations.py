@@ -1,4 +1,4 @@
-"""What is reported of a cell and not required: engines, sizes, first weights, and whether it learns to add."""
+"""Findings about a cell that are reported and not required: engines, sizes, first weights, and learning to add."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from cellbench.tasks.binary_addition import BinaryAddition
 from cellbench.training.loop import train
 
 Found = tuple[str, Mapping[str, Any]]
+"""A message of one line, and the same as data for JSON."""
 
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 STEPS = 1000
 HIDDEN = 16
-"""Units in what is measured and trained here: more than the laws need."""
+"""Units of the cells that are measured and trained here: more than the laws need."""
 
 
 def engines(subject: Subject) -> Found:
-    """Which engines carry the cell, and what stops the others."""
+    """Find which engines carry the cell, and why the others do not."""
     carried, refused = _carrying(subject)
     words = [", ".join(carried), *(f"not {name}: {why}" for name, why in refused.items())]
     return "; ".join(words), {"engines": carried, "refused": refused}
 
 
 def _carrying(subject: Subject) -> tuple[list[str], dict[str, str]]:
-    """The engines that carry the cell, fastest first, and for each other one the reason.
+    """List the engines that carry the cell, fastest first, and the reason of each that does not.
 
     Raises:
-        Broken: none does.
+        Broken: none carries it.
     """
     carried, refused = [], {}
     for name in fastest_first(1):
@@ -46,7 +47,7 @@ def _carrying(subject: Subject) -> tuple[list[str], dict[str, str]]:
             prepare(name, subject.blueprint(hidden_size=HIDDEN), OPTIMIZERS["adam"], 1.0)
         except Refused as refusal:
             refused[name] = str(refusal)
-        except Exception as error:  # the cell's own, most likely; another engine may get past it
+        except Exception as error:  # most likely from the cell's own code, which another engine may call otherwise
             refused[name] = f"raised {type(error).__name__}: {error}"
         else:
             carried.append(name)
@@ -56,8 +57,9 @@ def _carrying(subject: Subject) -> tuple[list[str], dict[str, str]]:
 
 
 def sizes(subject: Subject) -> Found:
-    """Parameters, numbers of state, multiply-adds and time a step, beside lstm's."""
+    """Measure parameters, numbers of state, multiply-adds and time per step, beside those of lstm."""
     data: dict[str, dict[str, float]] = {}
+    # lstm beside it, for time depends on the machine
     for name, one in (("cell", subject), ("lstm", Subject(lstm))):
         model = one.blueprint(hidden_size=HIDDEN).build("sizes")
         found = measure(model, one.input_size)
@@ -72,15 +74,15 @@ def sizes(subject: Subject) -> Found:
         for key, unit in (
             ("parameters", "parameters"),
             ("state", "state"),
-            ("multiply_adds", "multiply-adds a step"),
-            ("microseconds", "µs a step, forward and backward in plain torch at batch 16"),
+            ("multiply_adds", "multiply-adds per step"),
+            ("microseconds", "µs per step, forward and backward in plain torch at batch 16"),
         )
     ]
     return f"at hidden size {HIDDEN}, readout included: {', '.join(words)}", {"hidden_size": HIDDEN, **data}
 
 
 def _microseconds(model: nn.Module, inputs: Tensor) -> float:
-    """Median over seven tries of the time of one step of ten."""
+    """Time a model, forward and backward; the median of seven tries, in microseconds per step of the inputs."""
     tries = []
     for _ in range(7):
         start = time.perf_counter()
@@ -90,10 +92,11 @@ def _microseconds(model: nn.Module, inputs: Tensor) -> float:
 
 
 def initialisation(subject: Subject) -> Found:
-    """The first weights in numbers: spectral radii, of the step and of its recurrent matrices, and means of biases."""
+    """Describe the first weights: spectral radii of the step and of its recurrent matrices, and means of biases."""
     cell = subject.blueprint(hidden_size=HIDDEN).build("initialisation").cell
     radii: dict[str, list[float]] = {}
     biases: dict[str, list[float]] = {}
+    # a stack of square matrices with hidden units as columns is taken for recurrent, block by block (one per gate)
     for name, parameter in cell.named_parameters():
         rows = parameter.shape[0] if parameter.dim() else 0
         if parameter.dim() == 2 and parameter.shape[1] == HIDDEN and rows and rows % HIDDEN == 0:
@@ -109,10 +112,10 @@ def initialisation(subject: Subject) -> Found:
 
 
 def step_jacobian(cell: nn.Module, input_size: int) -> Tensor:
-    """How the state after a step changes with the state before, all numbers of one example in a row.
+    """Compute the Jacobian of one step: the derivative of the state after by the state before.
 
     Returns:
-        Shape (numbers, numbers), at input 0 and the initial state.
+        Shape (numbers, numbers), at input 0 and the initial state; all numbers of one example's state in a row.
     """
     before, nesting = pytree.tree_flatten(cell.initial_state(1))  # type: ignore[operator]
     sizes = [leaf.numel() for leaf in before]
@@ -128,7 +131,7 @@ def step_jacobian(cell: nn.Module, input_size: int) -> Tensor:
 
 
 def spectral_radius(matrix: Tensor) -> float:
-    """The greatest modulus of an eigenvalue; NaN for a matrix with entries that are not finite."""
+    """Compute the largest modulus of an eigenvalue; NaN for a matrix with entries that are not finite."""
     if not bool(torch.isfinite(matrix).all()):
         return float("nan")
     return float(torch.linalg.eigvals(matrix.double()).abs().max())
@@ -139,7 +142,8 @@ def _numbers(values: list[float]) -> str:
 
 
 def learns_addition(subject: Subject) -> Found:
-    """Whether it solves 8-bit addition on one of five learning rates within 1,000 steps."""
+    """Train the cell on 8-bit addition at five learning rates, and report which solve it within 1,000 steps."""
+    # one chunk of five replicas, as an experiment would train it, on the fastest engine
     blueprint, optimizer = subject.blueprint(hidden_size=HIDDEN), OPTIMIZERS["adam"]
     engine = _carrying(subject)[0][0]
     settings = Settings(
@@ -161,6 +165,7 @@ def learns_addition(subject: Subject) -> Found:
     steps = {rate: outcomes[str(rate)].steps_to_solved for rate in RATES}
     best = {rate: max((p.sequence_accuracy for p in outcomes[str(rate)].curve), default=0.0) for rate in RATES}
     data = {"engine": engine, "max_steps": STEPS, "steps_to_solved": steps, "best_sequence_accuracy": best}
+    # the message says at which rates it was solved, or how near it came
     solved = [f"{count} at rate {rate:g}" for rate, count in steps.items() if count is not None]
     how = f"8-bit addition, batch 16, hidden size {HIDDEN}, one seed, linear readout, engine {engine}"
     if solved:
@@ -170,8 +175,8 @@ def learns_addition(subject: Subject) -> Found:
 
 
 OBSERVATIONS: tuple[Check, ...] = (
-    Check("engines", False, "which engines carry the cell, and the operation that stops the others", engines),
-    Check("sizes", False, "parameters, numbers of state, multiply-adds and microseconds a step beside lstm", sizes),
+    Check("engines", False, "which engines carry the cell, and why the others do not", engines),
+    Check("sizes", False, "parameters, numbers of state, multiply-adds and microseconds per step beside lstm", sizes),
     Check("initialisation", False, "first weights: spectral radii, mean biases", initialisation),
     Check("learns-addition", False, "whether it solves 8-bit addition on one of 5 learning rates", learns_addition),
 )

@@ -1,4 +1,4 @@
-"""The report of `cellbench check`: one line a check."""
+"""The report of `cellbench check`: one line per check."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ checks: tuple[Check, ...] = (*LAWS, *OBSERVATIONS)
 
 
 @dataclass(frozen=True)
-class Report:
-    """The checks of one cell, in order, each with what it found."""
+class Findings:
+    """The checks of one cell, in order, each with its result."""
 
     subject: Subject
     found: tuple[tuple[Check, Result], ...]
@@ -44,7 +44,7 @@ class Report:
         return f"{self.subject}: all {len(laws)} laws hold{failed}"
 
     def json(self) -> str:
-        """All of it for programs."""
+        """Write all findings as JSON, for programs."""
         return json.dumps(
             {
                 "cell": str(self.subject),
@@ -68,12 +68,12 @@ class Report:
 
 
 def line(check: Check, result: Result) -> str:
-    """One check as one line."""
+    """Format one check and its result as one line."""
     return f"{result.status:<5} {check.name:<33} {result.message}"
 
 
-def report(subject: Subject, *, on_found: Callable[[Check, Result], object] = lambda check, result: None) -> Report:
-    """Run all checks.
+def report(subject: Subject, *, on_found: Callable[[Check, Result], object] = lambda check, result: None) -> Findings:
+    """Run all checks on a cell. If it cannot be made, the checks after the first are skipped.
 
     Args:
         subject: the cell.
@@ -87,15 +87,15 @@ def report(subject: Subject, *, on_found: Callable[[Check, Result], object] = la
             result = check(subject)
         found.append((check, result))
         on_found(check, result)
-    return Report(subject, tuple(found))
+    return Findings(subject, tuple(found))
 
 
 def subject_of(cell: str, options: Mapping[str, Any] | None = None) -> Subject:
-    """The cell that a user names.
+    """Find the cell that a user names.
 
     Args:
         cell: a registered name, or `path.py:Class`.
-        options: over those that it is registered with.
+        options: these override the options that it is registered with.
 
     Raises:
         PluginError, CellError: there is no such cell, or it cannot be imported.
@@ -104,7 +104,7 @@ def subject_of(cell: str, options: Mapping[str, Any] | None = None) -> Subject:
     if file.endswith(".py"):
         path = Path(file)
         if not path.is_file():
-            raise CellError(f"{cell}: no file {file}, relative to where you stand")
+            raise CellError(f"{cell}: there is no file {file}, seen from the current folder")
         return Subject(sources.load(sources.of_file(path.resolve()), attribute), dict(options or {}), attribute)
     entry = plugins.discover().find("cell", cell)
     return Subject(plugins.load_factory(entry), {**entry.defaults, **(options or {})}, cell)
@@ -117,11 +117,11 @@ def check_cell(
     as_json: bool = False,
     echo: Callable[[str], object] = print,
 ) -> bool:
-    """What `cellbench check CELL` does.
+    """Check a cell and print what was found, as `cellbench check CELL` does.
 
     Args:
         cell: a registered name, or `path.py:Class`.
-        options: for the cell's factory.
+        options: passed to the cell's factory.
         as_json: print one JSON object instead of lines.
         echo: prints a line.
 
@@ -131,7 +131,7 @@ def check_cell(
     Raises:
         PluginError, CellError: there is no such cell, or it cannot be imported.
     """
-    torch.set_num_threads(1)  # as the workers do, so that times and bits are theirs
+    torch.set_num_threads(1)  # as workers do, so that times and numbers are those of a run
     subject = subject_of(cell, options)
     if as_json:
         whole = report(subject)

@@ -1,4 +1,4 @@
-"""What is checked, what a check is, and what it answers."""
+"""The cell that is checked, a check, and its result; and how checks run a cell."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ BATCHES = (1, 2, 7, 64)
 
 @dataclass(frozen=True)
 class Subject:
-    """A cell to check: how it is made.
+    """A cell to check, given by the factory that makes it.
 
     Attributes:
         factory: called as `factory(input_size, hidden_size, **options)`.
-        options: passed to it.
+        options: passed to the factory.
         name: for messages; the factory's own name if empty.
-        input_size, hidden_size: of the cell that is checked.
+        input_size, hidden_size: the sizes at which the laws are checked.
     """
 
     factory: Callable[..., Any]
@@ -41,7 +41,7 @@ class Subject:
         return self.name or getattr(self.factory, "__name__", type(self.factory).__name__)
 
     def blueprint(self, *, hidden_size: int | None = None, learn_initial_state: bool = False) -> Blueprint:
-        """The model's structure, with one output a step, as for the shipped task."""
+        """Describe a model of the cell with one output per step, as the built-in task has it."""
         return Blueprint(
             factory=self.factory,
             origin=str(self),
@@ -53,32 +53,32 @@ class Subject:
         )
 
     def model(self, *, learn_initial_state: bool = False) -> Model:
-        """The cell with a readout, with the weights of a stream of its own."""
+        """Make the cell with a readout; always the same weights, from a stream of their own."""
         return self.blueprint(learn_initial_state=learn_initial_state).build("conformance")
 
     def cell(self) -> nn.Module:
-        """The cell alone."""
+        """Make the cell alone."""
         return self.model().cell
 
     def inputs(self, time: int, batch: int, draw: int = 0) -> Tensor:
-        """Numbers from normal(0, 1), shape (time, batch, input_size); another draw gives others."""
+        """Draw numbers from normal(0, 1), shape (time, batch, input_size); another `draw` gives others."""
         generator = torch.Generator().manual_seed(1000 + draw)
         return torch.randn(time, batch, self.input_size, generator=generator)
 
     def bits(self, time: int, batch: int) -> Tensor:
-        """Zeros and ones, as the shipped task gives them, shape (time, batch, input_size)."""
+        """Draw zeros and ones, as the built-in task does, shape (time, batch, input_size)."""
         generator = torch.Generator().manual_seed(2000)
         return torch.randint(0, 2, (time, batch, self.input_size), generator=generator).float()
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        status: `pass`; `fail`; `skip`, where the cell does not allow the check; `note`, where it reports.
+        status: `pass`; `fail`; `skip` if the cell does not allow the check; `note` if the check only reports.
         message: one line.
-        data: what a report in JSON adds to it.
+        data: more of the finding, for the report in JSON.
     """
 
     status: Literal["pass", "fail", "skip", "note"]
@@ -87,7 +87,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether it is anything but a failure."""
+        """Whether the check did not fail."""
         return self.status != "fail"
 
 
@@ -104,9 +104,10 @@ class Check:
     """One named check.
 
     Attributes:
-        name: in words joined by `-`.
-        law: whether it must hold; else it reports.
-        shows: what it proves, in one line.
+        name: words joined by `-`.
+        law: whether every cell must pass; otherwise the check only reports.
+        shows: what the check shows, in one line.
+        run: does the check; returns its message, or its message and data.
     """
 
     name: str
@@ -118,7 +119,7 @@ class Check:
         return self.name
 
     def __call__(self, subject: Subject) -> Result:
-        """Run it; never raises for what the cell does."""
+        """Run the check on a cell; never raises for what the cell does."""
         try:
             with contained():
                 found = self.run(subject)
@@ -133,20 +134,20 @@ class Check:
 
 
 def leaves(state: State) -> list[Tensor]:
-    """The tensors of a state, in order.
+    """List the tensors of a state, in order.
 
     Raises:
-        Broken: something in it is no tensor.
+        Broken: it holds something that is not a tensor.
     """
     found = pytree.tree_leaves(state)
     for leaf in found:
         if not isinstance(leaf, Tensor):
-            raise Broken(f"the state holds {type(leaf).__name__}; it is tensors in tuples, lists or dicts")
+            raise Broken(f"the state holds {type(leaf).__name__}; it must be tensors, in tuples, lists or dicts")
     return list(found)
 
 
 def step(cell: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
-    """One step of the cell.
+    """Take one step of the cell.
 
     Raises:
         Broken: it does not return an output and a state.
@@ -159,7 +160,11 @@ def step(cell: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
 
 
 def unroll(cell: nn.Module, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-    """Outputs (time, batch, output_size) and the last state, from the initial one unless another is given."""
+    """Run a cell over a sequence (time, batch, input_size), from its initial state unless another is given.
+
+    Returns:
+        Outputs (time, batch, output_size), and the last state.
+    """
     if state is None:
         state = cell.initial_state(inputs.shape[1])  # type: ignore[operator]
     outputs = []
@@ -170,7 +175,7 @@ def unroll(cell: nn.Module, inputs: Tensor, state: State | None = None) -> tuple
 
 
 def same(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
-    """Whether tensors agree to the last bit, NaN with NaN."""
+    """Return whether tensors agree to the last bit, NaN with NaN."""
     return len(a) == len(b) and all(
         x.shape == y.shape and bool(((x == y) | (x.isnan() & y.isnan())).all()) for x, y in zip(a, b, strict=True)
     )

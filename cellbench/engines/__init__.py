@@ -1,10 +1,10 @@
-"""What advances many replicas of one model at once.
+"""Engines: each trains many replicas of one model at once.
 
 `engine` is the contract; `reference`, `stack` and `lanes` keep it; `choice` takes the fastest that can carry a cell.
 """
 
 from cellbench.engines.choice import Choice, choose, fastest_first, prepare
-from cellbench.engines.engine import VERSIONS, Advanced, Engine, Floats, Refused, RefusedOnce, Replicas, Scores
+from cellbench.engines.engine import VERSIONS, Advanced, Engine, Refused, RefusedOnce, Replicas, Scores
 from cellbench.engines.optimizers import OPTIMIZERS, Optimizer
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "Advanced",
     "Choice",
     "Engine",
-    "Floats",
     "Optimizer",
     "Refused",
     "RefusedOnce",

@@ -15,10 +15,10 @@ from cellbench.wording import described
 
 
 def fastest_first(hidden_size: int) -> tuple[str, ...]:
-    """The engines in the order of their speed on a CPU, for a cell whose largest hidden size is this.
+    """List the engines by their speed on a CPU, fastest first, for a cell whose largest hidden size is this.
 
-    By `benchmarks/engines.py --sizes` (docs/engines.md has its numbers): lanes leads up to 512 units, where the
-    library's matrix products draw level; a stack of 32 pays up to 128 units, and one replica at a time beyond them.
+    As `benchmarks/engines.py --sizes` measured (numbers in docs/engines.md), lanes leads up to 512 units, where the
+    library's matrix products catch up. A stack of 32 replicas is faster than one replica at a time up to 128 units.
     """
     if hidden_size <= 128:
         return ("lanes", "stack", "reference")
@@ -27,22 +27,22 @@ def fastest_first(hidden_size: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Choice:
-    """The engine of one cell, and why: one line, empty if there is nothing to say."""
+    """The engine of one cell, and the reason for it: one line, empty if there is nothing to say."""
 
     engine: str
     reason: str
 
     @property
     def surprising(self) -> bool:
-        """Whether the reason is news: an engine that was refused, or a cell that cannot start."""
+        """Whether the user should hear the reason: a faster engine refused the cell, or the cell cannot start."""
         return self.reason not in ("", "asked for", "trained already")
 
 
 def prepare(name: str, blueprint: Blueprint, optimizer: Optimizer, clip_norm: float | None) -> Engine:
-    """The named engine, ready for one model.
+    """Make the named engine ready for one model.
 
     Raises:
-        Refused: it cannot carry the cell.
+        Refused: the engine cannot carry the cell.
     """
     module = importlib.import_module(f"cellbench.engines.{name}")
     engine: Engine = module.prepare(blueprint, optimizer=optimizer, clip_norm=clip_norm)
@@ -50,17 +50,18 @@ def prepare(name: str, blueprint: Blueprint, optimizer: Optimizer, clip_norm: fl
 
 
 def choose(wanted: str, blueprints: Sequence[Blueprint], optimizer: Optimizer, clip_norm: float | None) -> Choice:
-    """The engine for a cell at all its hidden sizes, so that a cell is never trained by two.
+    """Choose one engine for a cell at all its hidden sizes, so that two engines never train one cell.
 
     Args:
         wanted: `auto`, or an engine's name.
-        blueprints: one a hidden size.
+        blueprints: one per hidden size.
         optimizer, clip_norm: of the experiment.
 
     Raises:
         CellError: the engine asked for refuses, or none can carry the cell.
     """
     reasons = []
+    # all hidden sizes must be carried by one engine; the largest decides the order
     largest = max(blueprint.hidden_size for blueprint in blueprints)
     for name in fastest_first(largest) if wanted == "auto" else (wanted,):
         try:
@@ -71,7 +72,7 @@ def choose(wanted: str, blueprints: Sequence[Blueprint], optimizer: Optimizer, c
             reasons.append(f"not {name}: {refusal}")
             continue
         except Exception as error:
-            # the cell's own code: its replicas will fail with the traceback, whichever engine runs them
+            # the cell's own code raised; its replicas will fail with the traceback, whichever engine trains them
             return Choice("reference", f"its code raises {described(error, 400)}")
         if wanted != "auto":
             return Choice(name, "asked for")
@@ -79,4 +80,4 @@ def choose(wanted: str, blueprints: Sequence[Blueprint], optimizer: Optimizer, c
     what = blueprints[0].origin
     if wanted == "auto":
         raise CellError(f"{what}: no engine can carry it: {'; '.join(reasons)}")
-    raise CellError(f"{what}: the engine asked for cannot carry it: {reasons[0]}. Leave it to `engine: auto`.")
+    raise CellError(f"{what}: the engine asked for cannot carry it: {reasons[0]}. Use `engine: auto`.")

@@ -1,10 +1,10 @@
-"""The engines: what advances many replicas of one model at once.
+"""The contract of an engine, which trains many replicas of one model at once.
 
-Three modules, `lanes`, `stack` and `reference`, each with one function
+Three modules keep it: `lanes`, `stack` and `reference`. Each has one function
 
     prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None) -> Engine
 
-which raises `Refused` with a one-line reason if the engine cannot carry the cell.
+which raises `Refused` with a reason of one line if the engine cannot carry the cell.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.model import Model
-
-Floats = NDArray[np.float32]
-
+from cellbench.task import Floats
 
 VERSIONS = {"lanes": 1, "stack": 1, "reference": 1}
 """The version of each engine's numbers, stored with each replica; raised when replicas that it trains get others."""
@@ -30,12 +28,26 @@ class Refused(Exception):
 
 
 class RefusedOnce(Refused):
-    """Something raised, which need not be the cell's doing: of an interrupt libraries make errors of their own."""
+    """A refusal that may not repeat: libraries turn an interrupt into errors of their own. It is not remembered."""
+
+
+def first_line(error: BaseException) -> str:
+    """Put an error on one line: its type, and the first line of its message cut after 200 characters.
+
+    Errors of torch go on for many lines, which explain nothing about the cell.
+
+    >>> first_line(ValueError("one\\ntwo"))
+    'ValueError: one'
+    >>> first_line(AssertionError())
+    'AssertionError'
+    """
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 @dataclass(frozen=True)
 class Advanced:
-    """What became of the replicas in one block of steps.
+    """The result of training replicas through one block of steps.
 
     Attributes:
         losses: shape (replicas, steps): the training loss before each update; NaN after a replica went non-finite.
@@ -52,7 +64,7 @@ class Scores:
     """Results of an evaluation, each of shape (replicas,).
 
     Attributes:
-        loss: mean cross-entropy a bit.
+        loss: mean cross-entropy, in nats per bit.
         bit_accuracy: share of bits within 0.5 (strictly: a logit of exactly 0 is wrong, NaN is wrong).
         sequence_accuracy: share of examples with all bits right.
     """
@@ -63,7 +75,7 @@ class Scores:
 
 
 class Replicas(Protocol):
-    """R replicas in training. What becomes of one never depends on the others."""
+    """R replicas in training. The numbers of one never depend on the others."""
 
     def advance(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Advanced:
         """Train every replica through a block of steps.
@@ -84,10 +96,10 @@ class Replicas(Protocol):
         """
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these replicas alone, in this order."""
+        """Keep these replicas alone, in this order."""
 
     def parameters(self) -> list[dict[str, Floats]]:
-        """Each replica's parameters by name (those of `Model.named_parameters`), copied."""
+        """Copy each replica's parameters, by the names of `Model.named_parameters`."""
 
 
 class Engine(Protocol):
@@ -98,7 +110,7 @@ class Engine(Protocol):
         isa: the instruction set that its numbers depend on.
         compiler: the compiler and its version, or the versions of the library that does the arithmetic.
         width: how many replicas one chunk should hold to keep the engine busy.
-        padded: replicas are worked on in groups of this many, fewer as slowly as all.
+        padded: replicas are trained in groups of this size; a smaller group takes as long as a full one.
     """
 
     name: str
@@ -108,4 +120,4 @@ class Engine(Protocol):
     padded: int
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> Replicas:
-        """Replicas at their initial weights (those of `models`), each with its learning rate."""
+        """Start replicas at the weights of `models`, each with its learning rate."""

@@ -1,6 +1,6 @@
-"""torch's fused cells, spelt out as their documented equations, because vmap has no rule for the fused operations.
+"""torch's fused cells as their documented equations, because vmap has no rule for the fused operations.
 
-Any cell that holds an nn.RNNCell, nn.LSTMCell or nn.GRUCell, at whatever depth, is carried through `spelt_out()`.
+Within `spelt_out()`, the equations replace every nn.RNNCell, nn.LSTMCell and nn.GRUCell, at any depth in a cell.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def _rnn(squash: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
     return cell
 
 
+# The functions take torch's own arguments in their order: x, state, weight_ih, weight_hh, bias_ih, bias_hh.
 def _lstm(
     x: Tensor, state: Sequence[Tensor], w: Tensor, u: Tensor, b: Tensor | None = None, d: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -47,7 +48,7 @@ _SPELT_OUT: Mapping[Any, Callable[..., Any]] = {
 
 
 class spelt_out(TorchFunctionMode):
-    """Within this context torch's fused cells run as plain operations."""
+    """Context in which torch's fused cells run as plain operations."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _SPELT_OUT.get(func, func)(*args, **(kwargs or {}))

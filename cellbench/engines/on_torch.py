@@ -1,4 +1,4 @@
-"""What the engines on torch have in common: scores from logits, and what their bits depend on."""
+"""Shared by the engines on torch: scores from logits, and the versions that their numbers depend on."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cellbench.engines.engine import Floats
 from cellbench.model import Model
+from cellbench.task import Floats
 
 
 def scores_of(logits: Tensor, targets: Tensor) -> tuple[NDArray[np.float64], ...]:
-    """Loss, bit accuracy and sequence accuracy.
+    """Compute loss, bit accuracy and sequence accuracy.
 
     Args:
         logits, targets: shape (replicas, time, examples, output_size).
@@ -31,15 +31,15 @@ def scores_of(logits: Tensor, targets: Tensor) -> tuple[NDArray[np.float64], ...
 
 
 def parameters_of(model: Model) -> dict[str, Floats]:
-    """The model's parameters by name, copied."""
+    """Copy the model's parameters, by name."""
     return {name: p.detach().numpy().copy() for name, p in model.named_parameters()}
 
 
 def instruction_set() -> str:
-    """The instruction set that torch's own kernels use here, for example `x86_64 AVX2`."""
+    """Name the instruction set that torch's own kernels use here, for example `x86_64 AVX2`."""
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def compiler() -> str:
-    """What does the arithmetic of the engines on torch."""
+    """Name the library that does the arithmetic, with its version."""
     return f"torch {torch.__version__}"

@@ -1,6 +1,6 @@
-"""Optimizers as pure pairs (init, update) over flat parameters, one row a replica, each with its own learning rate.
+"""Optimizers as pure pairs (init, update) over flat parameters: one row and one learning rate per replica.
 
-The rules and their constants are torch.optim's defaults (sgd: momentum 0.9). Every engine reads them from here.
+Rules and constants are the defaults of torch.optim (sgd: momentum 0.9). Every engine reads them from here.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 Slots = tuple[Tensor, ...]
-"""What an optimizer remembers, each of shape (replicas, parameters)."""
+"""The tensors that an optimizer remembers, each of shape (replicas, parameters)."""
 Update = Callable[[Tensor, Tensor, Slots, Tensor, int], tuple[Tensor, Slots]]
+"""See `Optimizer.update`."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Optimizer:
     """One optimizer.
 
     Attributes:
-        name: as the experiment file calls it.
-        slots: tensors remembered beside the parameters, all zero at first.
+        name: its name in experiment files.
+        slots: how many tensors it remembers beside the parameters; all are zero at first.
         constants: the hyperparameters other than the learning rate, by torch.optim's names.
         update: `(parameters, gradients, slots, learning_rates, step) -> (parameters, slots)`, where parameters and
             gradients have shape (replicas, parameters), learning rates (replicas, 1), and step counts from 1.
@@ -37,11 +38,11 @@ class Optimizer:
     torch_class: type[torch.optim.Optimizer]
 
     def init(self, parameters: Tensor) -> Slots:
-        """Zeros, one tensor a slot."""
+        """Make zeros, one tensor per slot."""
         return tuple(torch.zeros_like(parameters) for _ in range(self.slots))
 
     def for_one(self, parameters: Iterable[Tensor], learning_rate: float) -> torch.optim.Optimizer:
-        """torch's own optimizer with the same rule, for the reference engine."""
+        """Make torch's own optimizer with the same rule, for the reference engine."""
         options: dict[str, Any] = dict(self.constants)
         if "beta1" in options:
             options["betas"] = (options.pop("beta1"), options.pop("beta2"))
@@ -49,7 +50,7 @@ class Optimizer:
 
 
 def _adam_direction(g: Tensor, slots: Slots, step: int) -> tuple[Tensor, Slots]:
-    # Kingma & Ba 2015, algorithm 1, in the order of operations of torch.optim.Adam
+    """Compute Adam's step (Kingma & Ba 2015, algorithm 1), in the order of operations of torch.optim.Adam."""
     m = torch.lerp(slots[0], g, 0.1)
     v = slots[1] * 0.999 + 0.001 * g * g
     denominator = v.sqrt() / (1 - 0.999**step) ** 0.5 + 1e-8

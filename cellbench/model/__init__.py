@@ -1,6 +1,6 @@
-"""What is trained: a cell, its initial state and the readout.
+"""The model that is trained: a cell, its initial state and the readout.
 
-`model` runs it, `blueprint` makes it from a name or a text, `sizes` measures it.
+`model` runs it, `blueprint` makes it from a cell's name or text, `sizes` measures it.
 """
 
 from cellbench.model.blueprint import Blueprint, blueprint_of, double_precision, seeded, task_of

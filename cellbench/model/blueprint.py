@@ -1,4 +1,4 @@
-"""How a model is made: from a cell's name or text to its initial weights."""
+"""Making a model, from a cell's name or text to its initial weights."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from cellbench.task import Task
 
 @contextmanager
 def seeded(*axes: streams.Axis) -> Iterator[None]:
-    """Torch's, numpy's and Python's global generators seeded from a name, and put back afterwards.
+    """Seed the global generators of torch, numpy and Python from a name, and restore them afterwards.
 
-    A cell's factory draws its weights from whichever it likes.
+    A cell's factory may draw its weights from any of the three.
     """
     numpy_state, python_state = np.random.get_state(), random.getstate()
     number = streams.seed(*axes)
@@ -42,7 +42,7 @@ def seeded(*axes: streams.Axis) -> Iterator[None]:
 
 @contextmanager
 def double_precision() -> Iterator[None]:
-    """Within this block, tensors made without saying of which type are float64."""
+    """Make float64 the type of new tensors within this block, unless they are made with another."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -53,13 +53,15 @@ def double_precision() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Blueprint:
-    """All that a model's structure depends on.
+    """Everything that the structure of a model depends on.
 
     Attributes:
         factory: makes the cell from (input_size, hidden_size, **options).
-        origin: how the cell is called in messages and in the name of its random stream: its factory, as text.
+        origin: the factory as text; names the cell in messages and its random stream.
         options: passed to the factory, as sorted pairs.
-        input_size, hidden_size, output_size: features in, units, bits out a step.
+        input_size: features of one step's input.
+        hidden_size: units of the cell.
+        output_size: bits to answer per step.
         readout_hidden: units of the layer before the readout, or None.
         learn_initial_state: whether the initial state is trained.
     """
@@ -74,12 +76,13 @@ class Blueprint:
     learn_initial_state: bool = False
 
     def build(self, *axes: streams.Axis) -> Model:
-        """A model with the initial weights that belong to these axes (the point and the seed).
+        """Build a model with the initial weights that belong to these axes (the point and the seed).
 
         Raises:
             CellError: the factory or the initial state raises, or it does not return a torch module.
         """
         name: tuple[streams.Axis, ...] = ("weights", self.origin, _frozen(self.options), *axes)
+        # a stream for each of the two, so that a cell that draws more numbers keeps its readout
         try:
             with contained(), seeded(*name, "cell"):
                 cell = self.factory(self.input_size, self.hidden_size, **dict(self.options))
@@ -88,6 +91,7 @@ class Blueprint:
                 f"{self.origin}: making the cell with input_size={self.input_size}, hidden_size={self.hidden_size}, "
                 f"options {dict(self.options)} raised {type(error).__name__}: {error}"
             ) from error
+        # these would fail later with an error that does not name the cell
         if not isinstance(cell, nn.Module):
             raise CellError(f"{self.origin}: the factory returned {type(cell).__name__}, not a torch.nn.Module")
         if not hasattr(cell, "initial_state"):
@@ -110,7 +114,7 @@ class Blueprint:
 
 
 def _frozen(value: Any) -> streams.Axis:
-    """Options as an axis of a stream's name."""
+    """Turn options into an axis of a stream's name."""
     if isinstance(value, dict):
         return tuple((str(k), _frozen(v)) for k, v in sorted(value.items()))
     if isinstance(value, list | tuple):
@@ -120,13 +124,13 @@ def _frozen(value: Any) -> streams.Axis:
 
 @lru_cache(maxsize=8)
 def task_of(name: str) -> Task:
-    """The registered task, made once a process."""
+    """Make the registered task of this name, once per process."""
     task: Task = load_factory(registry().find("task", name))()
     return task
 
 
 def blueprint_of(cell: CellSpec, hidden_size: int, task: Task) -> Blueprint:
-    """How the cell's model is made.
+    """Make the blueprint of a cell's model for a task.
 
     Raises:
         CellError, PluginError: the factory cannot be loaded.

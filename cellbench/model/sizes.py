@@ -18,6 +18,7 @@ from cellbench.model.model import Model
 from cellbench.plugins import contained
 
 LARGEST = 4096
+"""No larger hidden size is tried."""
 
 
 class NothingFits(CellError):
@@ -25,16 +26,19 @@ class NothingFits(CellError):
 
 
 def largest_fitting(make: Callable[[int], Blueprint], budget: int) -> tuple[int, Sizes]:
-    """The largest hidden size whose parameters, readout and learnt initial state included, fit the budget.
+    """Find the largest hidden size that fits a budget of parameters, readout and learnt initial state included.
 
-    A cell that cannot be made at some hidden sizes (one that needs an even number, say) is tried at its neighbours.
+    A cell that cannot be made at some hidden sizes (one that needs an even number, say) is tried at smaller ones.
 
     Args:
         make: hidden size -> blueprint.
         budget: the most parameters.
 
+    Returns:
+        The hidden size, and the sizes measured there.
+
     Raises:
-        NothingFits: none does.
+        NothingFits: no hidden size fits.
         CellError: the cell cannot be made at all.
     """
     known: dict[int, Sizes | None] = {}
@@ -48,31 +52,33 @@ def largest_fitting(make: Callable[[int], Blueprint], budget: int) -> tuple[int,
         return known[hidden]
 
     def fits(hidden: int) -> bool:
-        """Whether this hidden size fits, judged by the next one below it at which the cell can be made."""
+        """Return whether a hidden size fits, judged by the nearest one, not above it, at which the cell can be made."""
         for near in range(hidden, max(0, hidden - 8), -1):
             sizes = at(near)
             if sizes is not None:
                 return sizes.parameters <= budget
         return True
 
+    # double until it no longer fits, then halve the gap: low fits, high does not
     low, high = 0, 1
     while high <= LARGEST and fits(high):
         low, high = high, high * 2
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
+    # low fits by its neighbour, perhaps; the answer must be a hidden size at which the cell was made
     for hidden in range(low, max(0, low - 8), -1):
         sizes = at(hidden)
         if sizes is not None and sizes.parameters <= budget:
             return hidden, sizes
     least = next((s.parameters for h in range(1, 9) if (s := at(h)) is not None), None)
     if least is None:
-        measured(make(1))  # raises what the cell itself says
+        measured(make(1))  # raises the cell's own error
     raise NothingFits(f"no hidden size fits {budget} parameters; the smallest has {least}")
 
 
 def measured(blueprint: Blueprint) -> Sizes:
-    """Sizes at the blueprint's own hidden size.
+    """Measure the model at the blueprint's own hidden size.
 
     Raises:
         CellError: the cell cannot be made, or its first step raises.
@@ -90,13 +96,13 @@ def measured(blueprint: Blueprint) -> Sizes:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Measured from the tensors of a model, never taken from a declaration.
+    """How large a model is; measured from its tensors, never taken from a declaration.
 
     Attributes:
-        parameters: numbers that are trained, readout and learnt initial state included.
-        state: numbers of state for one example.
-        multiply_adds: of one time step of one example, readout included: those of matrix products, and one for each
-            element of an elementwise product.
+        parameters: how many numbers are trained, readout and learnt initial state included.
+        state: how many numbers the state of one example has.
+        multiply_adds: multiply-adds in one time step of one example, readout included: those of matrix products, and
+            one per element of an elementwise product.
     """
 
     parameters: int
@@ -108,6 +114,8 @@ _ELEMENTWISE_PRODUCTS = {"mul", "addcmul", "lerp", "div"}
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the multiply-adds of all operations that run within it."""
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.multiply_adds = 0
@@ -129,7 +137,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def measure(model: Model, input_size: int) -> Sizes:
-    """Sizes of a model, from one step at batch 1."""
+    """Measure a model by one step at batch 1."""
     with torch.no_grad():
         state = model.initial_state(1)
         with _Counter() as counter:

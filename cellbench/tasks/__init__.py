@@ -7,7 +7,7 @@ from cellbench.hookspecs import RegisterTask, hookimpl
 
 @hookimpl
 def register_tasks(register: RegisterTask) -> None:
-    """binary_addition."""
+    """Register binary_addition."""
     register(
         name="binary_addition",
         factory="cellbench.tasks.binary_addition:BinaryAddition",

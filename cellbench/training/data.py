@@ -1,4 +1,4 @@
-"""The data of a chunk: batches to train on and sets to evaluate on, drawn from named streams.
+"""The data of a chunk: batches for training and sets for evaluation, drawn from named streams.
 
 Training data is named by (task, parameters, batch size, seed, step): the same for every cell and learning rate.
 Evaluation sets are named by (task, parameters, seed).
@@ -9,54 +9,51 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cellbench.records import Pairs, Settings, Value
+from cellbench.records import Pairs, Point, Settings, Value
 from cellbench.streams import Stream
-from cellbench.task import Parameters, Task
+from cellbench.task import Floats, Parameters, Task
 
-Floats = NDArray[np.float32]
 Arrays = tuple[Floats, ...]
 
 BLOCK_STEPS = 100
-"""Steps drawn at once, unless that takes more than `BLOCK_BYTES`."""
+"""Steps drawn at once, unless they take more than `BLOCK_BYTES`."""
 BLOCK_BYTES = 64 * 2**20
 FINAL_BYTES = 32 * 2**20
-"""Of final evaluation sets that are held at once: of as many seeds as this has room for, if the engine can do with so
-few."""
+"""Bytes of final evaluation sets held at once. Seeds are evaluated in groups that fit, unless the engine needs larger
+ones."""
 KEPT_BYTES = 64 * 2**20
-"""Of evaluation sets that are kept for the next chunks: cells and sizes share them."""
+"""Bytes of evaluation sets kept for later chunks: cells and sizes share them."""
 
 
 class TrainingData:
     """Batches for consecutive steps, drawn in blocks.
 
     Args:
-        task, name: the task and its registered name.
-        parameters, batch_size: the point.
-        seeds: in the order of the first axis of what is returned.
-        max_steps: none is drawn beyond.
+        task: the task itself.
+        settings: the task's name, and the last step.
+        point: grid parameters and batch size.
+        seeds: one per index of the first axis of inputs and targets.
     """
 
-    def __init__(
-        self, task: Task, name: str, parameters: Pairs, batch_size: int, seeds: Sequence[int], max_steps: int
-    ) -> None:
-        self._task, self._parameters, self._batch_size, self._seeds = task, dict(parameters), batch_size, tuple(seeds)
-        self._names = [("data", name, parameters, batch_size, seed) for seed in seeds]
-        self._max_steps = max_steps
+    def __init__(self, task: Task, settings: Settings, point: Point, seeds: Sequence[int]) -> None:
+        self._task, self._parameters, self._batch_size = task, dict(point.parameters), point.batch_size
+        self._names = [("data", settings.task, point.parameters, point.batch_size, seed) for seed in seeds]
+        self._max_steps = settings.train.max_steps
+        # the block in hand: the steps from `_first` up to `_past`, without it
         self._first = self._past = 0
         self._inputs = self._targets = np.empty(0, np.float32)
-        step_bytes = batch_size * _example_bytes(task, self._parameters) * len(seeds)
+        step_bytes = point.batch_size * _example_bytes(task, self._parameters) * len(seeds)
         self._block = int(min(BLOCK_STEPS, max(1, BLOCK_BYTES // step_bytes)))
 
     def up_to(self, start: int, stop: int) -> tuple[int, Floats, Floats]:
-        """Batches of the steps from `start` on, at most up to `stop`.
+        """Return the batches of the steps from `start` on, up to `stop` or to the end of the block, if that is nearer.
 
         Returns:
-            How many steps n there are, inputs (seeds, n, time, batch, input_size) and targets likewise.
+            The number n of steps, inputs (seeds, n, time, batch, input_size) and targets likewise.
         """
         if not self._first <= start < self._past:
             self._draw(start)
@@ -65,11 +62,13 @@ class TrainingData:
         return past - start, self._inputs[:, rows], self._targets[:, rows]
 
     def _draw(self, start: int) -> None:
+        """Draw the block that begins with the step `start`."""
         steps, batch = min(self._block, self._max_steps - start), self._batch_size
         drawn = [
             self._task.batch(Stream(*name, start=start * batch, count=steps * batch), steps * batch, self._parameters)
             for name in self._names
         ]
+        # a task gives (time, steps * batch, features), with the examples of a step side by side
         self._inputs, self._targets = (
             np.stack([a.reshape(len(a), steps, batch, -1).transpose(1, 0, 2, 3) for a in arrays])
             for arrays in zip(*drawn, strict=True)
@@ -78,15 +77,16 @@ class TrainingData:
 
 
 def _example_bytes(task: Task, parameters: Parameters) -> int:
+    """Compute the bytes of one example, inputs and targets together."""
     return task.length(parameters) * (task.input_size + task.output_size) * 4
 
 
-_OF_EACH = 1024
+_OVERHEAD = 1024
 """Bytes that an entry takes beside its numbers, roughly."""
 
 
 class Recent:
-    """A cache that forgets what was longest not asked for. `functools.lru_cache` counts entries, whatever their size.
+    """A cache that drops the entries that were not used for longest. `functools.lru_cache` limits their number alone.
 
     Args:
         most: bytes to hold.
@@ -98,7 +98,7 @@ class Recent:
     def __init__(self, most: int) -> None:
         self._most, self.held = most, 0
         self._entries: OrderedDict[Hashable, Arrays] = OrderedDict()
-        """The one asked for last comes last."""
+        """In the order of their last use, the latest at the end."""
         self._lock = threading.Lock()
 
     def __contains__(self, key: Hashable) -> bool:
@@ -106,13 +106,13 @@ class Recent:
         return key in self._entries
 
     def get(self, key: Hashable, make: Callable[[], Arrays]) -> Arrays:
-        """The arrays of this key: kept ones, or new ones, which are then kept if there is room for them at all."""
+        """Return the arrays of a key: kept ones, or new ones from `make`, which are kept if they have room at all."""
         with self._lock:
             found = self._entries.get(key)
             if found is not None:
                 self._entries.move_to_end(key)
                 return found
-        made = make()
+        made = make()  # outside the lock: other threads need not wait for this draw
         with self._lock:
             if key not in self._entries and _size(made) <= self._most:
                 self._entries[key] = made
@@ -123,23 +123,54 @@ class Recent:
 
 
 def _size(arrays: Arrays) -> int:
-    return sum(array.nbytes for array in arrays) + _OF_EACH
+    return sum(array.nbytes for array in arrays) + _OVERHEAD
 
 
 _recent = Recent(KEPT_BYTES)
 Final = tuple[str, Value | None]
-"""What a final evaluation is by: empty at the trained parameters, else a parameter or the difficulty; and its value."""
+"""One final evaluation: the parameter or the difficulty that it sets and the value; "" and None if it sets none."""
+
+
+@dataclass(frozen=True)
+class _Set:
+    """One evaluation set, before it is drawn; its key in the cache.
+
+    Attributes:
+        task, name: the task and its registered name.
+        purpose: `evaluation` for the learning curve, or `final`.
+        parameters: the grid parameters of its examples.
+        seed: the replica's.
+        examples: how many.
+        difficulty: of all examples, or None for the task's own mixture.
+    """
+
+    task: Task
+    name: str
+    purpose: str
+    parameters: Pairs
+    seed: int
+    examples: int
+    difficulty: int | None
+
+    def draw(self) -> tuple[Floats, Floats]:
+        """Draw inputs (time, examples, input_size) and targets likewise."""
+        stream = Stream(self.purpose, self.name, self.parameters, self.seed, self.difficulty, count=self.examples)
+        parameters = dict(self.parameters)
+        if self.difficulty is None:
+            return self.task.batch(stream, self.examples, parameters)
+        return self.task.batch_of_difficulty(stream, self.examples, parameters, self.difficulty)
 
 
 class EvaluationData:
     """The sets that the models of a point are evaluated on.
 
     Args:
-        task, settings: of the experiment.
-        parameters: the point's.
+        task: the task itself.
+        settings: those of the experiment.
+        parameters: those of the point.
 
     Attributes:
-        plan: every final evaluation, the trained parameters first.
+        plan: all final evaluations, the one at the trained parameters first.
     """
 
     def __init__(self, task: Task, settings: Settings, parameters: Pairs) -> None:
@@ -163,8 +194,8 @@ class EvaluationData:
         """Divide the seeds into groups whose final sets, each in turn, take no more than `FINAL_BYTES`.
 
         Args:
-            seeds: all of them.
-            least: how many a group holds at least.
+            seeds: the seeds to divide.
+            least: the least number of seeds in a group (the last may have fewer).
         """
         sets = [self._final(by, value) for by, value in self.plan]
         largest = max(examples * _example_bytes(self._task, at) for at, examples, _ in sets)
@@ -172,7 +203,7 @@ class EvaluationData:
         return [seeds[start : start + size] for start in range(0, len(seeds), size)]
 
     def _final(self, by: str, value: Value | None) -> tuple[dict[str, Value], int, int | None]:
-        """Parameters, examples and difficulty of one entry of `plan`; a difficulty has a quarter of the examples."""
+        """Find parameters, examples and difficulty of one entry of `plan`; a difficulty has a quarter of them."""
         examples = self._settings.final.examples
         if by and by == self._task.difficulty:
             assert isinstance(value, int)
@@ -183,17 +214,8 @@ class EvaluationData:
     def _stacked(
         self, purpose: str, parameters: Pairs, seeds: Sequence[int], examples: int, difficulty: int | None
     ) -> tuple[Floats, Floats]:
+        """Draw one set per seed, or take it from the cache, and stack them."""
         task, name = self._task, self._settings.task
-        asked = [(task, name, purpose, parameters, seed, examples, difficulty) for seed in seeds]
-        sets = [_recent.get(which, partial(_evaluation_set, *which)) for which in asked]
-        inputs, targets = zip(*sets, strict=True)
+        sets = [_Set(task, name, purpose, parameters, seed, examples, difficulty) for seed in seeds]
+        inputs, targets = zip(*(_recent.get(each, each.draw) for each in sets), strict=True)
         return np.stack(inputs), np.stack(targets)
-
-
-def _evaluation_set(
-    task: Task, name: str, purpose: str, parameters: Pairs, seed: int, examples: int, difficulty: int | None
-) -> tuple[Floats, Floats]:
-    stream = Stream(purpose, name, parameters, seed, difficulty, count=examples)
-    if difficulty is None:
-        return task.batch(stream, examples, dict(parameters))
-    return task.batch_of_difficulty(stream, examples, dict(parameters), difficulty)

@@ -1,4 +1,4 @@
-"""What a replica's numbers depend on beside its key, as this process has it: to be compared between machines."""
+"""What a replica's numbers depend on beside its key, as it is in this process; compared between machines."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ from cellbench.training.worker import work
 T = TypeVar("T")
 
 Facts = Mapping[str, str]
-"""What it is (`torch`, `the text of gru`) to how it is here."""
+"""By name (`torch`, `the text of cellbench`), the version or the hash that this process has."""
 
 Need = tuple[CellSpec, tuple[int, ...], str, str]
-"""What a worker is asked to train: cell, hidden sizes, engine, the task's name."""
+"""What a worker has to train: cell, hidden sizes, engine, the task's name."""
 
+# all that computes numbers; what plans, stores and reports them may differ between client and worker
 _ROOMS = ("model", "engines", "training", "plugins", "records", "cells", "tasks", "cell.py", "streams.py", "task.py")
 
 
 def of_cells(needs: Sequence[Need]) -> Facts:
-    """The facts that matter to some cells together."""
+    """Collect the facts that the numbers of some cells depend on."""
     found: dict[str, str] = {}
     for need in needs:
         found.update(of_cell(*need))
@@ -44,7 +45,7 @@ def of_cells(needs: Sequence[Need]) -> Facts:
 
 @lru_cache(maxsize=256)
 def of_cell(cell: CellSpec, hidden_sizes: tuple[int, ...], engine: str, task: str) -> Facts:
-    """The facts that matter to one cell on one engine."""
+    """Collect the facts that the numbers of one cell on one engine depend on."""
     found = {
         "cellbench": importlib.metadata.version("cellbench"),
         "the text of cellbench": _own_text(),
@@ -54,10 +55,12 @@ def of_cell(cell: CellSpec, hidden_sizes: tuple[int, ...], engine: str, task: st
         "numpy": np.__version__,
         **_registered("task", task),
     }
+    # the text of a cell from a file is in its key; the libraries that it imports are not
     if cell.from_file:
         found |= _imported(cell.sources)
     else:
         found |= _registered("cell", cell.name)
+    # last bits depend on what does the arithmetic
     if engine == "lanes":
         found |= _compiled(cell, hidden_sizes, task)
     else:
@@ -69,7 +72,7 @@ def of_cell(cell: CellSpec, hidden_sizes: tuple[int, ...], engine: str, task: st
 
 @lru_cache(maxsize=1)
 def _own_text() -> str:
-    """A hash of the modules that train: two checkouts may bear one version."""
+    """Hash the modules that train: two checkouts may have one version number."""
     here = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for room in _ROOMS:
@@ -83,7 +86,7 @@ def _own_text() -> str:
 
 
 def _registered(kind: str, name: str) -> dict[str, str]:
-    """Who provides a cell or a task, and a hash of its text."""
+    """Find who provides a cell or a task, a hash of its text, and the versions of libraries that it needs."""
     try:
         entry = registry().find(kind, name)
         texts = sources.of_entry(entry)
@@ -95,7 +98,7 @@ def _registered(kind: str, name: str) -> dict[str, str]:
 
 
 def _libraries(distribution: str) -> dict[str, str]:
-    """The versions of what a plugin says it needs: its cells may be another library's. cellbench's own are above."""
+    """Find the versions of what a plugin requires: its cells may be another library's. cellbench's own are above."""
     found = {}
     for needed in [] if distribution == "cellbench" else _metadata(importlib.metadata.requires, distribution) or []:
         name = re.split(r"[^\w.-]", needed, maxsplit=1)[0]
@@ -106,12 +109,13 @@ def _libraries(distribution: str) -> dict[str, str]:
 
 
 def _imported(texts: Sequence[Source]) -> dict[str, str]:
-    """What a cell's text imports beside its own modules: the version of its distribution, or else a hash of it."""
+    """Find the version (or else a hash) of each library that a cell's text imports."""
     return {f"{name} (imported by {texts[0].module})": _library(name) for name in sources.libraries(texts)}
 
 
 @lru_cache(maxsize=256)
 def _library(module: str) -> str:
+    """Name the version of a module's distribution; a module of no distribution has a hash of its text instead."""
     distributions = sorted({name for name in _distributions().get(module, ()) if name})
     if distributions:
         return ", ".join(f"{name} {_metadata(importlib.metadata.version, name)}" for name in distributions)
@@ -133,6 +137,7 @@ _distributions = lru_cache(maxsize=1)(importlib.metadata.packages_distributions)
 
 
 def _metadata(ask: Callable[[str], T | None], distribution: str) -> T | None:
+    """Ask importlib.metadata about a distribution; None if it is not installed."""
     try:
         return ask(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -140,7 +145,7 @@ def _metadata(ask: Callable[[str], T | None], distribution: str) -> T | None:
 
 
 def _compiled(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> dict[str, str]:
-    """The instruction set and the compiler; without one, that of the programs that were built elsewhere."""
+    """Find the instruction set and the compiler; without a compiler, the one that the cached programs were built by."""
     from cellbench.engines.lanes import build
 
     try:
@@ -155,6 +160,7 @@ def _compiled(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> dict[
 
 
 def _cached(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> str:
+    """Name the compilers of the cached programs of a cell, or say that they are missing."""
     from cellbench.engines import OPTIMIZERS, prepare
     from cellbench.model import blueprint_of
 
@@ -169,16 +175,17 @@ def _cached(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> str:
 
 
 def work_if_like(expected: Facts, need: Need, chunk: Chunk) -> list[Outcome]:
-    """Train a chunk, on a worker that gives the numbers that the client would.
+    """Train a chunk, if this worker computes the numbers that the client would.
 
     Raises:
-        CellbenchError: it would not; each difference is named.
+        CellbenchError: it would compute others; the message lists each difference.
     """
     unlike = differences(expected, of_cell(*need))
     if unlike:
         raise CellbenchError(
-            f"A worker that joined during the run ({socket.gethostname()}) is not like this machine. It trained "
-            "nothing; what others trained is kept.\n" + "\n".join(f"  {text}" for text in unlike)
+            f"A worker that joined during the run ({socket.gethostname()}) would compute other numbers than this "
+            "machine. It trained nothing; the results of other workers are kept.\n"
+            + "\n".join(f"  {text}" for text in unlike)
         )
     return work(chunk)
 
@@ -186,12 +193,13 @@ def work_if_like(expected: Facts, need: Need, chunk: Chunk) -> list[Outcome]:
 _HINTS = {
     "the instruction set of lanes": "set CELLBENCH_ISA=avx2 (or sse2) for the client and all workers",
     "the instruction set of torch": "set ATEN_CPU_CAPABILITY=avx2 for the client and all workers",
-    "the C++ compiler": "set CXX alike, or share one cache (CELLBENCH_CACHE) that `cellbench build` filled",
+    "the C++ compiler": "set CXX to one compiler on all machines, or share a cache (CELLBENCH_CACHE) that "
+    "`cellbench build` filled",
 }
 
 
 def differences(here: Facts, there: Facts) -> list[str]:
-    """One line a fact that is not the same, with what to do about it."""
+    """Describe the facts that differ, one line per fact, with what to do about it."""
     found = []
     for name, value in here.items():
         other = there.get(name, "unknown")

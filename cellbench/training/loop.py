@@ -10,27 +10,27 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines import Advanced, Engine, Floats, Scores
+from cellbench.engines import Advanced, Engine, Scores
 from cellbench.model import Blueprint, Model
 from cellbench.records import Chunk, CurvePoint, Evaluation, Outcome
-from cellbench.task import Task
+from cellbench.task import Floats, Task
 from cellbench.training.data import EvaluationData, TrainingData
 from cellbench.training.stopping import Streaks, first_lost
 
 Mask = NDArray[np.bool_]
 Finals = dict[int, tuple[tuple[Evaluation, ...], float]]
-"""A replica's place in its chunk -> its final evaluations, and its loss at the trained parameters."""
+"""A replica's index in its chunk -> its final evaluations, and its loss at the trained parameters."""
 
 
 @dataclass
 class Fitted:
-    """What training made of a chunk's replicas; each replica by its place in the chunk.
+    """The replicas of a chunk after training; each is named by its index in the chunk.
 
     Attributes:
-        curves: the evaluations along the way.
-        solved_at: shape (replicas,): steps to solved, -1 if it was not.
-        lost_at: shape (replicas,): the step at which it diverged, -1 if it did not.
-        models: of each that did not diverge, the last step and the model then.
+        curves: one learning curve per replica: its evaluations while it was trained.
+        solved_at: shape (replicas,): steps to solved, -1 if the replica was not solved.
+        lost_at: shape (replicas,): the step at which the replica diverged, -1 if it did not.
+        models: for each replica that did not diverge, its last step and its model after that step.
     """
 
     curves: list[list[CurvePoint]]
@@ -63,7 +63,7 @@ class _InTraining:
     """The replicas of a chunk that are still in training.
 
     Attributes:
-        rows: shape (replicas in training,): their places in the chunk.
+        rows: shape (replicas in training,): their indices in the chunk.
     """
 
     def __init__(self, chunk: Chunk, engine: Engine, models: Sequence[Model], seeds: Sequence[int]) -> None:
@@ -73,30 +73,33 @@ class _InTraining:
         self.rows = np.arange(len(chunk.replicas))
 
     def advance(self, inputs: Floats, targets: Floats) -> Advanced:
-        """Train each through a block of steps."""
+        """Train each through a block of steps; see `Replicas.advance`."""
         return self._replicas.advance(inputs, targets, self._which[self.rows])
 
     def evaluate(self, inputs: Floats, targets: Floats) -> Scores:
-        """Score each."""
+        """Score each; see `Replicas.evaluate`."""
         return self._replicas.evaluate(inputs, targets, self._which[self.rows])
 
     def trained(self, chosen: Mask) -> Iterator[tuple[int, Model]]:
-        """Copy the models of some, as they are now.
+        """Copy the models of some replicas, as they are now.
+
+        Args:
+            chosen: shape (replicas in training,).
 
         Yields:
-            The place in the chunk, and the model.
+            The index in the chunk, and the model.
         """
         if not chosen.any():
             return
         parameters = self._replicas.parameters()
         for row in np.flatnonzero(chosen):
-            place = int(self.rows[row])
-            model = copy.deepcopy(self._models[place])
+            index = int(self.rows[row])
+            model = copy.deepcopy(self._models[index])
             model.put(parameters[row])
-            yield place, model
+            yield index, model
 
     def leave(self, leaving: Mask) -> None:
-        """Go on without some."""
+        """Go on without some replicas; `leaving` has the shape of `rows`."""
         if leaving.any():
             rows = np.flatnonzero(~leaving)
             if len(rows):
@@ -115,7 +118,7 @@ def fit(chunk: Chunk, task: Task, engine: Engine, models: Sequence[Model]) -> Fi
     """
     settings, point = chunk.settings, chunk.point
     seeds = sorted({r.seed for r in chunk.replicas})
-    data = TrainingData(task, settings.task, point.parameters, point.batch_size, seeds, settings.train.max_steps)
+    data = TrainingData(task, settings, point, seeds)
     inputs, targets = EvaluationData(task, settings, point.parameters).curve(seeds)
     alive = _InTraining(chunk, engine, models, seeds)
     count = len(chunk.replicas)
@@ -124,10 +127,11 @@ def fit(chunk: Chunk, task: Task, engine: Engine, models: Sequence[Model]) -> Fi
 
     step = 0
     for evaluation in settings.evaluate.steps(settings.train.max_steps):
-        # data come in blocks, which end where they must, not where evaluations are
+        # train up to the next evaluation; data come in blocks, which may end before it
         while step < evaluation and len(alive.rows):
             steps, x, y = data.up_to(step, evaluation)
             advanced = alive.advance(x, y)
+            # what diverges leaves at the end of its block; lost steps count from 1
             lost = first_lost(advanced.losses, advanced.broke)
             found.lost_at[alive.rows[lost >= 0]] = step + 1 + lost[lost >= 0]
             step += steps
@@ -135,7 +139,7 @@ def fit(chunk: Chunk, task: Task, engine: Engine, models: Sequence[Model]) -> Fi
         if not len(alive.rows):
             break
         scores = alive.evaluate(inputs, targets)
-        # a model may still be finite on the batch that it was trained on, and no longer here
+        # a model may be finite on its training batch and not on the evaluation set: it has diverged, too
         blown = ~np.isfinite(scores.loss)
         found.lost_at[alive.rows[blown]] = step
         for row, loss, bit, sequence in zip(
@@ -143,26 +147,30 @@ def fit(chunk: Chunk, task: Task, engine: Engine, models: Sequence[Model]) -> Fi
         ):
             found.curves[row].append(CurvePoint(step, float(loss), float(bit), float(sequence)))
         streaks.see(alive.rows, step, getattr(scores, settings.solved.metric))
+        # solved replicas leave with their models, if the experiment says so; the others train on
         leaving = blown
         if settings.train.stop_when_solved:
             leaving = blown | (streaks.solved_at[alive.rows] >= 0)
-            found.models |= {place: (step, model) for place, model in alive.trained(leaving & ~blown)}
+            found.models |= {index: (step, model) for index, model in alive.trained(leaving & ~blown)}
         alive.leave(leaving)
+    # the rest trained to the last step
     if len(alive.rows):
         everyone = np.ones(len(alive.rows), bool)
-        found.models |= {place: (step, model) for place, model in alive.trained(everyone)}
+        found.models |= {index: (step, model) for index, model in alive.trained(everyone)}
     return found
 
 
 def finish(chunk: Chunk, task: Task, engine: Engine, fitted: Fitted) -> Iterator[Outcome]:
-    """Evaluate trained models, and sum up what became of each replica; see `train`."""
+    """Evaluate the trained models, and yield one outcome per replica; see `train`."""
     sets = EvaluationData(task, chunk.settings, chunk.point.parameters)
     seeds = sorted({r.seed for r in chunk.replicas})
     finals: Finals = {}
+    # seeds in groups, for the sake of memory; a group has replicas enough to fill what the engine works on at once
     least = math.ceil(engine.padded * len(seeds) / len(chunk.replicas))
     for group in sets.groups(seeds, least):
         finals |= _final_evaluations(chunk, engine, fitted, sets, group)
     target_bits = task.length(dict(chunk.point.parameters)) * task.output_size
+    # a replica may be solved first and diverge later, if training goes on: it counts as solved
     for row, replica in enumerate(chunk.replicas):
         lost_at, solved_at = int(fitted.lost_at[row]), int(fitted.solved_at[row])
         solved = solved_at >= 0
@@ -170,7 +178,7 @@ def finish(chunk: Chunk, task: Task, engine: Engine, fitted: Fitted) -> Iterator
         if row in fitted.models:
             final_step, (evaluations, final_loss) = fitted.models[row][0], finals[row]
         else:
-            # it diverged, and what it would answer is nothing
+            # it diverged: all its answers count as wrong
             final_step, final_loss = max(lost_at - 1, 0), None
             evaluations = tuple(Evaluation(by, value, 0.0, 0.0) for by, value in sets.plan)
         yield Outcome(
@@ -195,11 +203,12 @@ def finish(chunk: Chunk, task: Task, engine: Engine, fitted: Fitted) -> Iterator
 def _final_evaluations(
     chunk: Chunk, engine: Engine, fitted: Fitted, sets: EvaluationData, seeds: Sequence[int]
 ) -> Finals:
-    """Evaluate the trained models of these seeds."""
+    """Run all final evaluations of the trained models of these seeds."""
     order = [row for row in sorted(fitted.models) if chunk.replicas[row].seed in seeds]
     if not order:
         return {}
     which = np.array([seeds.index(chunk.replicas[row].seed) for row in order], np.int64)
+    # the learning rates have no effect: nothing is trained any more
     replicas = engine.begin(
         [fitted.models[row][1] for row in order], [chunk.replicas[row].learning_rate for row in order]
     )
@@ -217,4 +226,5 @@ def _final_evaluations(
 
 
 def _finite(share: np.float64) -> float:
+    """Turn a share into a float; one that is not finite counts as 0."""
     return float(share) if np.isfinite(share) else 0.0

@@ -1,4 +1,4 @@
-"""One trained model in hand, for whoever wants to look inside."""
+"""Training of one model that the caller gets, to look inside it or to use it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Trained:
 
     Attributes:
         model: a torch module: inputs (time, batch, input_size) to logits (time, batch, output_size).
-        curve: loss and accuracies along the way.
-        task, parameters: what it was trained on.
+        curve: loss and accuracies while it was trained.
+        task, parameters: the task that it was trained on, and the task's parameters.
     """
 
     model: Model
@@ -55,19 +55,21 @@ def train(
         cell: a registered name, or a factory `(input_size, hidden_size, **options)`.
         task: a registered name.
         hidden_size, batch_size, steps, learning_rate, seed, optimizer, clip_norm: as in an experiment.
-        examples: of each evaluation along the way.
+        examples: how many each evaluation of the learning curve has.
         options: passed to the factory.
         readout_hidden, learn_initial_state: as in an experiment.
         **parameters: the task's, for example `bits=8`.
 
     Raises:
-        CellbenchError: no such cell, task or optimizer, a parameter of no use, or a cell that breaks the contract.
+        CellbenchError: there is no such cell, task or optimizer, the task does not take a parameter, the cell breaks
+            the contract, or training diverged.
 
     Example:
         >>> trained = train("rnn", hidden_size=3, steps=10, bits=4)
         >>> tuple(trained.model(torch.zeros(7, 5, 2)).shape)
         (7, 5, 1)
     """
+    # check all that was given before anything is trained
     registry = discover()
     made: Task = load_factory(registry.find("task", task))()
     if set(parameters) != set(made.parameters):
@@ -81,6 +83,7 @@ def train(
             raise CellbenchError(f"train: {name}={value!r}: {error}") from None
     if optimizer not in OPTIMIZERS:
         raise CellbenchError(f"train: no optimizer {optimizer!r}. Known: {', '.join(OPTIMIZERS)}")
+    # make the model, by the cell's registered factory or by the one that was given
     options = options or {}
     if isinstance(cell, str):
         entry = registry.find("cell", cell)
@@ -91,6 +94,7 @@ def train(
         factory, origin, tuple(sorted(options.items())), made.input_size, hidden_size, made.output_size,
         readout_hidden, learn_initial_state,
     )  # fmt: skip
+    # train it as a chunk of one replica
     engine = reference.prepare(blueprint, optimizer=OPTIMIZERS[optimizer], clip_norm=clip_norm)
     spec = CellSpec(origin, origin, origin, blueprint.options, learn_initial_state, readout_hidden)
     settings = Settings(

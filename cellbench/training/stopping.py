@@ -1,4 +1,4 @@
-"""The rules for solved and diverged, alone."""
+"""The rules that say when a replica is solved, and when it has diverged."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from cellbench.records import Solved
 
 DIVERGED_LOSS = 1e4
-"""Nats a bit. A coin's loss is 0.69; a model this far off is lost whether or not its numbers are still finite."""
+"""In nats per bit. A coin's loss is 0.69; a model this far off has diverged even if its numbers are still finite."""
 
 
 class Streaks:
-    """For each of R replicas, the first step of the `hold` consecutive evaluations at or above the threshold.
+    """Finds, for each of R replicas, the first of `hold` consecutive evaluations at or above the threshold.
 
     Args:
         rule: metric, threshold, hold.
@@ -27,12 +27,12 @@ class Streaks:
         """Shape (R,): steps to solved, -1 while not solved."""
 
     def see(self, rows: NDArray[np.int64], step: int, values: NDArray[np.float64]) -> None:
-        """Take in one evaluation of some replicas.
+        """Count one evaluation of some replicas.
 
         Args:
-            rows: which replicas.
-            step: when.
-            values: the metric of each; NaN is below every threshold.
+            rows: shape (some,): which of the R replicas.
+            step: steps trained so far.
+            values: shape (some,): the metric of each; NaN is below every threshold.
         """
         above = values >= self._rule.threshold
         began = above & (self._length[rows] == 0)
@@ -43,7 +43,7 @@ class Streaks:
 
 
 def first_lost(losses: NDArray[np.float64], broke: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The first step of a block at which each replica is lost: not finite, or a loss above `DIVERGED_LOSS`.
+    """Find the first step of a block at which each replica has diverged: not finite, or a loss above `DIVERGED_LOSS`.
 
     Args:
         losses: shape (replicas, steps).

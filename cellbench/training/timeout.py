@@ -1,4 +1,4 @@
-"""Ends a chunk that takes too long, in whatever Python code it stands."""
+"""Ends a chunk that takes too long, whatever Python code it is running."""
 
 from __future__ import annotations
 
@@ -13,28 +13,33 @@ from types import CodeType, FrameType
 from cellbench.plugins import Timeout
 
 _LOOK = 1.0
-"""Seconds between looks at what is being interrupted, or is not yet because it imports."""
+"""Seconds between two looks at code that is importing, or that was interrupted."""
 _PATIENCE = 8
-"""How often a look finds an import and lets it go on."""
+"""How many looks may find an import and let it go on."""
 _AGAIN = 5
-"""Seconds, and looks, after which what did hear the interrupt, and goes on, is interrupted again: time to clean up."""
+"""Interrupted code has this many seconds (or looks) to clean up; if it then goes on, it is interrupted again."""
 _PROCESS = threading.Lock()
 """Held while a chunk trains in a thread: torch's generators, modules and imports belong to the whole process."""
 
 
 class _Clock:
-    """Of one block."""
+    """The time limit of one block.
+
+    Attributes:
+        within: the code of the function that the block belongs to.
+        over: whether the time is up.
+        ended: whether the block has ended.
+    """
 
     def __init__(self, within: CodeType) -> None:
         self.within = within
         self.over = self.ended = False
-        """Whether the time is over; whether the block is."""
         self._imports = 0
 
     def strikes(self, frame: FrameType | None) -> bool:
-        """The time is over: whether the code that stands at this frame is to be interrupted now.
+        """Note that the time is up, and return whether to interrupt the code at this frame now.
 
-        An import is let finish: interrupted halfway, torch's own would be left in pieces for the chunks after this one.
+        An import may finish first: one of torch's, interrupted halfway, would break the chunks after this one.
         """
         if self.ended:
             return False
@@ -45,6 +50,7 @@ class _Clock:
         return True
 
     def _importing(self, frame: FrameType | None) -> bool:
+        """Return whether the block's code at this frame is in the middle of an import."""
         while frame is not None and frame.f_code is not self.within:
             if frame.f_code.co_filename.startswith("<frozen importlib"):
                 return True
@@ -54,22 +60,23 @@ class _Clock:
 
 @contextmanager
 def limit(seconds: float, within: CodeType) -> Iterator[None]:
-    """Raise Timeout in this block after so many seconds, and from it whatever the block makes of being interrupted.
+    """Interrupt this block after some seconds, and raise Timeout from it, whatever the block does about it.
 
-    Code may swallow it (a bare `except:`, a `__del__`) or turn it into an error of its own (libraries do, around their
-    imports): neither is the cell's failure, and what such a block returns was not trained undisturbed. What swallows it
-    is interrupted again. This interrupts Python code, not a call that never returns to it; that is the executor's to
-    end.
+    Code may swallow the interrupt (a bare `except:`, a `__del__`) or turn it into another error (libraries do, around
+    their imports). Neither is a failure of the cell, and numbers computed after it cannot be trusted. Code that
+    swallows the interrupt is interrupted again. Only Python code is interrupted; the executor ends a call that never
+    returns to Python.
 
     Args:
-        seconds: after which.
-        within: of the function that the block belongs to.
+        seconds: how long the block may take.
+        within: the code of the function that the block belongs to.
 
     Raises:
         Timeout: the block took longer.
     """
     clock = _Clock(within)
     in_main = threading.current_thread() is threading.main_thread()
+    # signals reach the main thread alone, which trains without other threads beside it
     with nullcontext() if in_main else _PROCESS:
         start, end = (_by_signal if in_main else _by_thread)(clock, seconds)
         try:
@@ -81,7 +88,7 @@ def limit(seconds: float, within: CodeType) -> Iterator[None]:
         except Exception:
             if not clock.over:
                 raise
-        finally:  # the first may be interrupted as it begins
+        finally:  # once more: an interrupt may have stopped the first call
             end()
     if clock.over:
         raise Timeout
@@ -91,11 +98,11 @@ _Act = Callable[[], None]
 
 
 def _by_signal(clock: _Clock, seconds: float) -> tuple[_Act, _Act]:
-    """What starts the clock, and what ends it, as often as it is called."""
+    """Interrupt by SIGALRM. Returns a function that starts the clock, and one that ends it, once or several times."""
 
     def ring(signum: int, frame: FrameType | None) -> None:
         strikes = clock.strikes(frame)
-        if not clock.ended:  # from now, for this may come long after the bell: code that never returns to Python waits
+        if not clock.ended:  # counted from now: Python handles a signal only when a call into C returns
             signal.setitimer(signal.ITIMER_REAL, _AGAIN if strikes else _LOOK)
         if strikes:
             raise Timeout
@@ -106,6 +113,7 @@ def _by_signal(clock: _Clock, seconds: float) -> tuple[_Act, _Act]:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def end() -> None:
+        # first of all: a signal that comes between these lines must not interrupt them
         clock.ended = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -114,7 +122,7 @@ def _by_signal(clock: _Clock, seconds: float) -> tuple[_Act, _Act]:
 
 
 def _by_thread(clock: _Clock, seconds: float) -> tuple[_Act, _Act]:
-    """The same where no signal reaches: Dask's workers run tasks in threads."""
+    """Interrupt a thread that signals do not reach: Dask's workers run tasks in threads. Returns as `_by_signal`."""
     me = threading.get_ident()
     throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
     turn, ended = threading.Lock(), threading.Event()
@@ -128,7 +136,7 @@ def _by_thread(clock: _Clock, seconds: float) -> tuple[_Act, _Act]:
             with turn:
                 frame = sys._current_frames().get(me)
                 here = (id(frame), frame.f_lasti if frame else 0)
-                # it is heard where Python goes on, maybe long after the throw: code that never returns to it waits
+                # the throw was heard once the code has moved on; a call into C hears it only when it returns
                 heard += thrown is not None and (heard > 0 or here != thrown)
                 if (thrown is None or heard > _AGAIN) and clock.strikes(frame):
                     throw(ctypes.c_ulong(me), ctypes.py_object(Timeout))
@@ -137,7 +145,7 @@ def _by_thread(clock: _Clock, seconds: float) -> tuple[_Act, _Act]:
     def end() -> None:
         with turn:
             clock.ended = True
-            throw(ctypes.c_ulong(me), None)  # one thrown just now and not raised yet
+            throw(ctypes.c_ulong(me), None)  # take back one that was thrown and not raised yet
         ended.set()
 
     return threading.Thread(target=watch, daemon=True).start, end

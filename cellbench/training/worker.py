@@ -1,4 +1,4 @@
-"""What a worker does with a chunk: make the cell and the engine, train, and turn every failure into records."""
+"""The work on one chunk: make the cell and the engine, train, and turn every failure into records."""
 
 from __future__ import annotations
 
@@ -36,15 +36,17 @@ def ready(chunk: Chunk) -> tuple[Blueprint, Engine]:
 def _made(
     cell: CellSpec, hidden_size: int, task: str, engine: str, optimizer: str, clip_norm: float | None
 ) -> tuple[Blueprint, Engine]:
+    """Make the blueprint and the engine that many chunks share; the arguments are the key of the cache."""
     blueprint = blueprint_of(cell, hidden_size, task_of(task))
     return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm)
 
 
 def work(chunk: Chunk) -> list[Outcome]:
-    """Train a chunk; one outcome a replica, in the chunk's order. Never raises for what a cell does."""
-    torch.set_num_threads(1)
+    """Train a chunk, and return one outcome per replica, in the chunk's order. Never raises for what a cell does."""
+    torch.set_num_threads(1)  # numbers must not depend on how many cores a worker has
     started, clock = datetime.now(UTC), time.perf_counter()
     outcomes = _attempt(chunk)
+    # replicas are trained together, so each is charged an equal part of the time
     seconds = (time.perf_counter() - clock) / len(chunk.replicas)
     return [
         replace(
@@ -63,6 +65,7 @@ def work(chunk: Chunk) -> list[Outcome]:
 
 
 def _attempt(chunk: Chunk) -> list[Outcome]:
+    """Train a chunk. If a cell fails, train its replicas one by one, so that the others are not lost with it."""
     try:
         with limit(chunk.settings.train.timeout, _attempt.__code__), contained():
             blueprint, engine = ready(chunk)
@@ -70,7 +73,7 @@ def _attempt(chunk: Chunk) -> list[Outcome]:
     except Timeout:
         said = f"timed out: the chunk took more than {chunk.settings.train.timeout:g} s (train.timeout)"
         return _failed(chunk, "machine", said)
-    except MemoryError:
+    except MemoryError:  # the machine's fault: another one may train the same chunk
         return _failed(chunk, "machine", traceback.format_exc())
     except Refused as refusal:
         return _failed(chunk, "machine", f"the engine {chunk.engine} refuses the cell on this worker: {refusal}")
@@ -80,9 +83,10 @@ def _attempt(chunk: Chunk) -> list[Outcome]:
         if len(chunk.replicas) == 1 or isinstance(error, CellError):
             said = f"{chunk.cell.label} (from {chunk.cell.provider})\n{traceback.format_exc()}"
             return _failed(chunk, "cell", said)
-    # One of them raised; which one must not depend on who shares the chunk.
+    # One replica raised: each is trained by itself, so that a failure does not depend on which replicas share a chunk.
     return [outcome for r in chunk.replicas for outcome in _attempt(replace(chunk, replicas=(r,)))]
 
 
 def _failed(chunk: Chunk, cause: str, said: str) -> list[Outcome]:
+    """Make the outcomes of a chunk that failed; `cause` is a `Cause` of cellbench.records."""
     return [Outcome(key=r.key, status="failed", cause=cause, traceback=said) for r in chunk.replicas]  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
@@ -151,6 +151,19 @@ def test_stack_refuses_what_vmap_cannot_carry(factory: Any) -> None:
     assert "\n" not in str(refused.value)
     losses, _, _ = train("reference", blueprint(factory), [0.03], 40)
     assert losses[0, -1] < losses[0, 0]
+
+
+def test_an_error_without_a_message_is_a_reason_too() -> None:
+    """An error may have no text at all: the engine refuses, and the reason names its type."""
+
+    class Unbatched(odd.Linear):
+        def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+            if torch._C._functorch.is_batchedtensor(x):
+                raise NotImplementedError
+            return super().forward(x, h)
+
+    with pytest.raises(Refused, match=r"^vmap: NotImplementedError$"):
+        stack.prepare(blueprint(Unbatched), optimizer=OPTIMIZERS["adam"], clip_norm=1.0)
 
 
 def test_keep_goes_on_with_the_rest() -> None:

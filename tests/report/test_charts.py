@@ -205,7 +205,7 @@ def test_a_picture_that_fails_is_told(tmp_path: Path) -> None:
     (tmp_path / "charts").write_text("a file where the folder must be")
     with pytest.raises(StoreError, match=r"charts/a\.png cannot be written"), Pictures(1) as pictures:
         pictures.draw(points, tmp_path / "charts" / "a.png")
-    with pytest.raises(StoreError, match=r"b\.png was not drawn: its process ended"):
+    with pytest.raises(StoreError, match=r"b\.png was not drawn: the process that drew it ended"):
         draw_with_killed(points, tmp_path / "b.png")
 
 

@@ -36,7 +36,7 @@ def test_unchanged_results_keep_their_report(finished: Ended, command: Command) 
     again = command("run", "tiny.yaml", "--workers", 1)
     assert written() == before
     assert again.out == finished.out
-    assert "Made again: cellbench report results/tiny" in again.err
+    assert "To make it again: cellbench report results/tiny" in again.err
     assert command("run", "tiny.yaml", "--quiet", "--workers", 1).err == ""
     assert written() == before
     kept = cellbench.run("tiny.yaml")

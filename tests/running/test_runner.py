@@ -280,7 +280,7 @@ def test_dry_run(command: Command, write: Callable[..., Path]) -> None:
     assert "tiny: 4 replicas, 0 of them done" in ended.out
     assert "Points: 1. Cells: 2." in ended.out
     assert re.search(r"rnn: (lanes|stack)", ended.out)
-    assert re.search(r"About \d+ s of one core", ended.out)
+    assert re.search(r"About \d+ s on one core", ended.out)
     assert not Path("results").exists()
 
 

@@ -1,9 +1,9 @@
-"""The CPU engine: a cell is traced once, becomes C++, and trains any number of replicas as fast as hand-written code.
+"""The CPU engine: traces a cell, compiles it as C++, and trains replicas as fast as hand-written code would.
 
-The way of a cell through the modules: `graph.tape` (what does it compute, and is it in the cache?), `graph.trace`
-(two graphs), `code.lower` with the tables of `code.operations` and `code.products` (C++), `build` (a shared object),
-`cache` (kept), `program` (loaded), `proof` (checked against autograd), `engine` (trains). The headers are in
-`runtime`.
+The modules in the order in which a cell passes them: `graph.tape` hashes what it computes, by which `cache` finds it
+compiled. If it is not there, `graph.trace` makes two graphs of it, `code.lower` writes them as C++ by the tables of
+`code.operations` and `code.products`, and `build` compiles that to a shared object. `program` loads the object, `proof`
+checks it against autograd, and `engine` trains with it. The C++ headers are in `runtime`.
 """
 
 from cellbench.engines.lanes.engine import build_ahead, prepare

@@ -1,4 +1,4 @@
-"""The compiler of this machine, the instruction sets it may use, and the command that makes a shared object."""
+"""The compiler of this machine, its instruction sets, and the commands that make a shared object."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cellbench.engines.engine import Refused
 ISA_VARIABLE = "CELLBENCH_ISA"
 """Forces an instruction set: `avx512`, `avx2` or `sse2`."""
 _COMMON = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
-# Named features, never -march=native: a home folder may be shared by nodes with unlike processors.
+# named features, never -march=native: nodes with different processors may share a home folder
 _FLAGS = {
     "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"),
     "avx2": ("-mavx2", "-mfma"),
@@ -37,7 +37,7 @@ class Isa:
     """An instruction set.
 
     Attributes:
-        name: `avx512`, `avx2`, `sse2`, or `portable` on other machines than x86-64.
+        name: `avx512`, `avx2` or `sse2`; `portable` on machines other than x86-64.
         machine: the processor's family.
     """
 
@@ -50,11 +50,11 @@ class Isa:
 
 @dataclass(frozen=True)
 class Compiler:
-    """A C++ compiler that answered.
+    """A C++ compiler that works.
 
     Attributes:
         command: how to call it.
-        version: the first line it says of itself.
+        version: the first line that it prints for `--version`.
     """
 
     command: tuple[str, ...]
@@ -62,33 +62,33 @@ class Compiler:
 
     @property
     def zig(self) -> bool:
-        """Whether it is clang as packed by ziglang, which names instruction sets in its own way."""
+        """Whether it is clang from the package ziglang, which names instruction sets in its own way."""
         return "ziglang" in self.command
 
     def flags(self, isa: Isa) -> tuple[str, ...]:
-        """The options for an instruction set."""
+        """List the compiler's options for an instruction set."""
         if self.zig:
             return (*_COMMON, *([_ZIG_FLAGS[isa.name]] if isa.name in _ZIG_FLAGS else []))
         return (*_COMMON, *_FLAGS[isa.name])
 
 
 def native_isa() -> Isa:
-    """The widest instruction set of this processor that lanes has code for."""
+    """Find the widest instruction set of this processor that lanes has code for."""
     machine = platform.machine().lower().replace("amd64", "x86_64")
     if machine != "x86_64":
         return Isa("portable", machine)
-    # torch asks the processor and the operating system: its AVX512 means f, bw, dq, vl and fma, its AVX2 fma too
+    # torch has asked the processor and the operating system: its AVX512 means f, bw, dq, vl and fma, its AVX2 fma too
     found = {"AVX512": "avx512", "AVX2": "avx2"}.get(_capability(), "sse2")
     return Isa(found, machine)
 
 
 def _capability() -> str:
-    # ATEN_CPU_CAPABILITY only limits what torch uses, but whoever sets it wants that here too
+    # ATEN_CPU_CAPABILITY is meant for torch alone, but a user who sets it wants the same limit here
     return str(torch.backends.cpu.get_cpu_capability())
 
 
 def chosen_isa(name: str | None = None) -> Isa:
-    """The instruction set asked for, by argument or by CELLBENCH_ISA, or this processor's widest.
+    """Find the instruction set to compile for: the argument, else CELLBENCH_ISA, else this processor's widest.
 
     Raises:
         Refused: there is no such instruction set.
@@ -103,7 +103,7 @@ def chosen_isa(name: str | None = None) -> Isa:
 
 
 def runs_here(isa: Isa) -> bool:
-    """Whether this processor has an instruction set."""
+    """Return whether this processor has an instruction set."""
     order = ("sse2", "avx2", "avx512")
     native = native_isa()
     return isa == native or (
@@ -112,12 +112,13 @@ def runs_here(isa: Isa) -> bool:
 
 
 def find_compiler() -> Compiler | None:
-    """The first that answers of $CXX, g++, clang++, c++, and the PyPI package ziglang."""
+    """Find the first compiler that works: $CXX, g++, clang++, c++, or the PyPI package ziglang."""
     return _find(os.environ.get("CXX"), os.environ.get("PATH"))
 
 
 @functools.lru_cache(maxsize=8)
 def _find(cxx: str | None, path: str | None) -> Compiler | None:
+    """Find a compiler for these values of CXX and PATH; asked once for each, since every question starts a process."""
     commands = [tuple(shlex.split(cxx))] if cxx else []
     commands += [("g++",), ("clang++",), ("c++",)]
     for command in commands:
@@ -134,6 +135,7 @@ def _find(cxx: str | None, path: str | None) -> Compiler | None:
 
 
 def _version(command: tuple[str, ...]) -> str | None:
+    """Ask a compiler for its version; None if it does not run."""
     try:
         answer = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -144,7 +146,7 @@ def _version(command: tuple[str, ...]) -> str | None:
 
 @functools.lru_cache(maxsize=1)
 def engine_text() -> str:
-    """A hash of this engine's own sources: anything built by other ones is not used."""
+    """Hash the sources of this engine: what other sources built is not used."""
     here = Path(__file__).parent
     found = hashlib.sha256()
     for path in sorted([*here.rglob("*.py"), *here.rglob("*.h")]):
@@ -153,20 +155,21 @@ def engine_text() -> str:
 
 
 def program_texts(generated: str) -> tuple[str, ...]:
-    """The translation units around a generated program; they are compiled at the same time."""
+    """Wrap a generated program as translation units, which are compiled at the same time."""
     return tuple(f'#include "wide.h"\n{generated}#include "{driver}"\n' for driver in ("train.h", "evaluate.h"))
 
 
 def compile_program(texts: Sequence[str], compiler: Compiler, isa: Isa, folder: Path) -> bytes:
-    """A shared object.
+    """Compile translation units to a shared object, and return its bytes.
 
     Args:
-        texts: of the translation units.
-        compiler, isa: with what, for what.
-        folder: a private one, for the files in between.
+        texts: C++, one per translation unit.
+        compiler: the compiler to use.
+        isa: the instruction set to compile for.
+        folder: a private folder, for intermediate files.
 
     Raises:
-        OSError: there is no room.
+        OSError: the disk is full.
         Refused: the compiler does not accept the program.
     """
     headers = str(Path(__file__).parent / "runtime")
@@ -176,14 +179,15 @@ def compile_program(texts: Sequence[str], compiler: Compiler, isa: Isa, folder: 
         (folder / source).write_text(text)
         commands.append([*compiler.flags(isa), "-c", "-I", headers, source, "-o", target])
         objects.append(target)
+    # all units at the same time, then the linker
     for together in (commands, [["-shared", "-s", *objects, "-o", "cell.so", "-lm"]]):
         _all(compiler, together, folder)
     return (folder / "cell.so").read_bytes()
 
 
 def _all(compiler: Compiler, commands: Sequence[Sequence[str]], folder: Path) -> None:
-    """Run the compiler several times at once, and wait for all."""
-    # its own temporary files stay in the same folder
+    """Run several commands of the compiler at the same time, and wait for all."""
+    # the compiler's temporary files go to the same folder
     environment = {**os.environ, "TMPDIR": str(folder)}
     running: list[subprocess.Popen[str]] = []
     try:
@@ -198,14 +202,17 @@ def _all(compiler: Compiler, commands: Sequence[Sequence[str]], folder: Path) ->
     except subprocess.TimeoutExpired as error:
         raise Refused(f"{compiler.version} took longer than 10 minutes") from error
     finally:
+        # after a timeout or an interrupt, no compiler may go on in a folder that is removed
         for process in running:
             process.kill()
             process.wait()
-    for process, told in zip(running, said, strict=True):
+    for process, output in zip(running, said, strict=True):
         if process.returncode == 0:
             continue
-        if "No space left" in told or "Disk quota" in told:
-            raise OSError(told.strip().splitlines()[0])
-        lines = [line for line in told.splitlines() if "error" in line] or told.splitlines()
+        # a full disk is not the cell's fault: the caller may try another folder
+        if "No space left" in output or "Disk quota" in output:
+            raise OSError(output.strip().splitlines()[0])
+        # the first error says enough; a template's notes and warnings come before and after it
+        lines = [line for line in output.splitlines() if "error" in line] or output.splitlines()
         reason = lines[0][:200] if lines else f"exit {process.returncode}"
         raise Refused(f"{compiler.version} did not accept the program: {reason}")

@@ -1,8 +1,8 @@
-"""The folder of compiled cells: private, checked, shared by processes that may build the same cell at once.
+"""The folder of compiled cells: private, checked, and shared by processes that may build the same cell at once.
 
-An entry is `<key>.json`, which holds what the engine knows of a program (its layout, the result of its proof, or why
-the cell is refused) and the hash of its shared object `<hash>.so`. Both are written under a unique name and renamed.
-An object is loaded only if its bytes have that hash, and only from a folder that nobody else may write.
+An entry is `<key>.json`. It holds the layout of a program, the result of its proof and the hash of its shared object
+`<hash>.so`; or the reason why the cell is refused. Both files are written under a unique name and then renamed. An
+object is loaded only if its bytes have that hash, and only from a folder that no other user can write to.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from pathlib import Path
 import platformdirs
 
 FOLDER_VARIABLE = "CELLBENCH_CACHE"
-"""Another folder for compiled cells than the user's cache folder."""
+"""Names a folder for compiled cells, in place of the user's cache folder."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What is known of one compiled cell.
+class CacheEntry:
+    """One compiled cell, or one refused cell.
 
     Attributes:
-        refused: why lanes cannot carry the cell; then the other fields say nothing.
+        refused: why lanes cannot carry the cell; if it is given, the other fields mean nothing.
         object: the SHA-256 of the shared object.
-        compiler: what made it.
-        trained, frozen: name and number of each tensor, in order.
-        row, trained_row: floats of a replica, and of its trained part.
-        proved: the greatest relative error of the compiled gradient, or None if it was not proved yet (built for
-            another processor).
-        seconds: what tracing and compiling took.
+        compiler: the version of the compiler that made it.
+        trained, frozen: name and number of elements of each tensor, in the order of a replica's row.
+        row, trained_row: floats in a replica's row, and in its trained part.
+        proved: the largest relative error of the compiled gradient; None if it was not proved yet, because it was
+            built for another processor.
+        seconds: how long tracing and compiling took.
     """
 
     refused: str | None = None
@@ -57,39 +57,39 @@ class Cache:
     """A folder of compiled cells.
 
     Args:
-        folder: where; made if need be.
+        folder: an existing folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def find(self, name: str) -> Entry | None:
-        """An entry by its key, if it is there, whole, and its object too."""
+    def find(self, name: str) -> CacheEntry | None:
+        """Find an entry by its key; None unless it and its object are there and whole."""
         try:
             raw = json.loads((self.folder / f"{name}.json").read_text())
-            entry = Entry(**{**raw, **{k: tuple(tuple(pair) for pair in raw[k]) for k in ("trained", "frozen")}})
+            entry = CacheEntry(**{**raw, **{k: tuple(tuple(pair) for pair in raw[k]) for k in ("trained", "frozen")}})
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return entry if entry.refused is not None or self.object(entry) is not None else None
 
-    def find_any(self, prefix: str) -> Entry | None:
-        """An entry whose key starts so: for machines without a compiler."""
+    def find_any(self, prefix: str) -> CacheEntry | None:
+        """Find an entry by the beginning of its key, whichever compiler made it: for machines without a compiler."""
         for path in sorted(self.folder.glob(f"{prefix}*.json")):
             entry = self.find(path.stem)
             if entry is not None and entry.refused is None:
                 return entry
         return None
 
-    def object(self, entry: Entry) -> bytes | None:
-        """The shared object of an entry, if its bytes are those that were stored."""
+    def object(self, entry: CacheEntry) -> bytes | None:
+        """Read the shared object of an entry; None if its bytes are not those that were stored."""
         try:
             content = (self.folder / f"{entry.object}.so").read_bytes()
         except OSError:
             return None
         return content if hashlib.sha256(content).hexdigest() == entry.object else None
 
-    def store(self, name: str, entry: Entry, shared_object: bytes | None = None) -> None:
-        """Write an entry, its object first.
+    def store(self, name: str, entry: CacheEntry, shared_object: bytes | None = None) -> None:
+        """Write an entry, its object first, so that no entry is ever without its object.
 
         Raises:
             OSError: it cannot be written.
@@ -99,6 +99,7 @@ class Cache:
         self._write(f"{name}.json", json.dumps(asdict(entry), indent=1).encode())
 
     def _write(self, name: str, content: bytes) -> None:
+        """Write a file whole or not at all."""
         unique = self.folder / f".{name}.{uuid.uuid4().hex}"
         try:
             with open(unique, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
@@ -112,7 +113,7 @@ class Cache:
 
     @contextmanager
     def workshop(self) -> Iterator[Path]:
-        """A private folder for the compiler's files, removed afterwards."""
+        """Make a private folder for the compiler's files, and remove it afterwards."""
         folder = Path(tempfile.mkdtemp(prefix=".build-", dir=self.folder))
         try:
             yield folder
@@ -121,7 +122,7 @@ class Cache:
 
 
 def user_cache() -> Cache | None:
-    """The cache in the user's folder, or None if it cannot be made or others may write there."""
+    """Open the cache in the user's folder; None if it cannot be made, or if others may write to it."""
     chosen = os.environ.get(FOLDER_VARIABLE)
     folder = Path(chosen) if chosen else platformdirs.user_cache_path("cellbench") / "lanes"
     try:
@@ -133,7 +134,7 @@ def user_cache() -> Cache | None:
 
 
 def is_private(folder: Path) -> bool:
-    """Whether nobody but the user (and root) may change what is in a folder, or put another in its place."""
+    """Return whether only the user (and root) may change what is in a folder, or put another folder in its place."""
     if not hasattr(os, "getuid"):
         return True  # Windows: the user's profile is private by its access list
     for place in (folder, *folder.parents):
@@ -144,14 +145,14 @@ def is_private(folder: Path) -> bool:
         if facts.st_uid not in (os.getuid(), 0):
             return False
         others = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        # in a sticky folder such as /tmp, others may not rename what is mine
+        # in a sticky folder such as /tmp, others cannot rename what belongs to the user
         if others and (place == folder or not facts.st_mode & stat.S_ISVTX):
             return False
     return True
 
 
 def temporary_cache() -> Cache | None:
-    """A private folder that lasts as long as the process, where the user's cannot be written."""
+    """Open a private cache that lasts as long as the process, for when the user's cannot be written to."""
     try:
         return _temporary(tempfile.gettempdir())
     except OSError:

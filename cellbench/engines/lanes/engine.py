@@ -1,4 +1,4 @@
-"""The engine behind the protocol: finds or builds the program of a cell, and trains replicas with it."""
+"""The lanes engine: finds or builds the program of a cell, and trains replicas with it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import Advanced, Engine, Floats, Refused, RefusedOnce, Scores
+from cellbench.engines.engine import Advanced, Engine, Refused, RefusedOnce, Scores, first_line
 from cellbench.engines.lanes import build, cache
-from cellbench.engines.lanes.cache import Cache, Entry
+from cellbench.engines.lanes.cache import Cache, CacheEntry
 from cellbench.engines.lanes.graph.tape import tape
 from cellbench.engines.lanes.program import Program, Rows, Rule, aligned
 from cellbench.engines.lanes.proof import prove
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellbenchError
 from cellbench.model import Blueprint, Model
+from cellbench.task import Floats
 
 WIDTH = 64
-"""Replicas of a chunk. Any number is as fast; more share a seed's data, fewer lose less when a worker is killed."""
+"""Replicas in a chunk. Any number is as fast; with more, more share a seed's data; with fewer, a killed worker loses
+less."""
 _CONSTANTS = {
     "adam": (0, ("beta1", "beta2", "eps")),
     "adamw": (1, ("beta1", "beta2", "eps", "weight_decay")),
     "sgd": (2, ("momentum",)),
     "rmsprop": (3, ("alpha", "eps")),
 }
-"""Each optimizer's number in train.h, and the order of its constants there."""
+"""The number of each optimizer in train.h, and the order of its constants there."""
 
 
 class LaneEngine:
@@ -47,7 +49,7 @@ class LaneEngine:
         self._rule = Rule(kind, np.array([optimizer.constants[name] for name in names]), clip_norm or 0.0)
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> LaneReplicas:
-        """Replicas at the weights of `models`, each with its learning rate."""
+        """Start replicas at the weights of `models`, each with its learning rate."""
         entry = self.program.entry
         weights = aligned(len(models), entry.row)
         for row, model in zip(weights, models, strict=True):
@@ -55,35 +57,37 @@ class LaneEngine:
         slots = aligned(len(models), self._slots * entry.trained_row)
         rates = np.array(learning_rates, dtype=np.float64)
         shapes = [(name, tuple(p.shape)) for name, p in models[0].named_parameters()] if models else []
-        return LaneReplicas(self.program, self._rule, Rows(weights, slots, rates), shapes)
+        return LaneReplicas(self.program, Rows(self._rule, weights, slots, rates), shapes)
 
 
 class LaneReplicas:
-    """Replicas in training; see `cellbench.engines.engine.Replicas`."""
+    """Replicas in training; see `cellbench.engines.engine.Replicas`.
 
-    def __init__(
-        self, program: Program, rule: Rule, state: Rows, shapes: Sequence[tuple[str, tuple[int, ...]]]
-    ) -> None:
+    Args:
+        program: the compiled cell.
+        replicas: their numbers.
+        shapes: name and shape of each parameter.
+    """
+
+    def __init__(self, program: Program, replicas: Rows, shapes: Sequence[tuple[str, tuple[int, ...]]]) -> None:
         self._program = program
-        self._rule = rule
-        self._state = state
+        self._replicas = replicas
         self._shapes = shapes
-        self._done = 0
-        self._dead = np.zeros(len(state.rates), dtype=bool)
+        self._dead = np.zeros(len(replicas.rates), dtype=bool)
 
     def advance(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Advanced:
         """Train every replica through a block of steps."""
         count, steps = len(self._dead), inputs.shape[1]
-        losses = np.full((count, steps), np.nan)
-        broke = np.where(self._dead, 0, -1).astype(np.int64)
+        # a replica that broke in an earlier block counts as broken at the first step of this one, and is not trained
+        found = Advanced(np.full((count, steps), np.nan), np.where(self._dead, 0, -1).astype(np.int64))
         for seed in range(inputs.shape[0]):
             rows = np.flatnonzero(which == seed)
             if len(rows):
                 x, y = _block(inputs[seed]), _block(targets[seed])
-                self._program.train(rows, x, y, self._state, self._rule, self._done, losses, broke)
-        self._done += steps
-        self._dead |= broke >= 0
-        return Advanced(losses, broke)
+                self._program.train(rows, x, y, self._replicas, into=found)
+        self._replicas.done += steps
+        self._dead |= found.broke >= 0
+        return found
 
     def evaluate(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Scores:
         """Score every replica."""
@@ -93,17 +97,17 @@ class LaneReplicas:
             rows = np.flatnonzero(which == seed)
             if len(rows):
                 x, y = _block(inputs[seed]), _block(targets[seed])
-                self._program.evaluate(rows, x, y, self._state.weights, scores)
+                self._program.evaluate(rows, x, y, self._replicas.weights, into=scores)
         return scores
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these replicas alone, in this order."""
+        """Keep these replicas alone, in this order."""
         chosen = list(rows)
-        self._state = self._state.keep(chosen)
+        self._replicas = self._replicas.keep(chosen)
         self._dead = self._dead[chosen]
 
     def parameters(self) -> list[dict[str, Floats]]:
-        """Each replica's parameters by name, copied."""
+        """Copy each replica's parameters, by name."""
         entry = self._program.entry
         places: dict[str, tuple[int, int]] = {}
         for layout, offset in ((entry.trained, 0), (entry.frozen, entry.trained_row)):
@@ -112,7 +116,7 @@ class LaneReplicas:
                 offset += count
         return [
             {name: row[slice(*places[name])].reshape(shape).copy() for name, shape in self._shapes}
-            for row in self._state.weights
+            for row in self._replicas.weights
         ]
 
 
@@ -121,18 +125,23 @@ def _block(array: Floats) -> Floats:
 
 
 def program_for(blueprint: Blueprint, isa_name: str | None = None) -> tuple[Program | None, build.Isa]:
-    """The compiled program of a model: from the cache, or traced, built and proved now.
+    """Get the compiled program of a model: from the cache, or else traced, built and proved now.
+
+    Args:
+        blueprint: the model's structure.
+        isa_name: the instruction set, if not the one of `build.chosen_isa`.
 
     Returns:
-        The program (None if it was built for a processor unlike this one) and its instruction set.
+        The program (None if it was built for another processor than this one), and its instruction set.
 
     Raises:
-        Refused: the cell cannot be carried, or nothing can be built here.
+        Refused: the engine cannot carry the cell, or nothing can be built on this machine.
     """
     isa = build.chosen_isa(isa_name)
     what = _identity(blueprint, isa)
     compiler = build.find_compiler()
     name = None if compiler is None else f"{what}-{_short(' '.join((compiler.version, *compiler.flags(isa))))}"
+    # look for it: under its full key, or by whichever compiler it was built, if there is none here
     user = cache.user_cache()
     for place in (user, cache.temporary_cache() if user is None else None):
         entry = None if place is None else place.find(name) if name else place.find_any(what)
@@ -140,6 +149,7 @@ def program_for(blueprint: Blueprint, isa_name: str | None = None) -> tuple[Prog
             return _loaded(place, name, entry, blueprint, isa)
     if compiler is None or name is None:
         raise Refused("no C++ compiler: install g++ or clang++, or `pip install ziglang`, to be ten times faster")
+    # build it: in the user's folder, or in a temporary one if that has no room
     problem = "no folder to build in"
     for place in (user, cache.temporary_cache()):
         if place is None:
@@ -152,8 +162,13 @@ def program_for(blueprint: Blueprint, isa_name: str | None = None) -> tuple[Prog
 
 
 def _identity(blueprint: Blueprint, isa: build.Isa) -> str:
-    """What a compiled cell depends on, the compiler apart."""
+    """Hash everything that a compiled cell depends on, except the compiler.
+
+    Raises:
+        Refused: running the cell raises, or other weights or another batch size run other operations.
+    """
     tapes = []
+    # two models with other weights and other data must record the same tape
     for seed in (0, 1):
         try:
             model = blueprint.build("lanes", seed)
@@ -161,16 +176,15 @@ def _identity(blueprint: Blueprint, isa: build.Isa) -> str:
         except (Refused, CellbenchError):
             raise
         except Exception as error:
-            lines = str(error).strip().splitlines() or [""]
-            raise Refused(f"running the cell raised {type(error).__name__}: {lines[0][:200]}") from error
+            raise Refused(f"running the cell raised {first_line(error)}") from error
     if tapes[0] != tapes[1]:
         raise Refused("the operations it runs depend on its weights or on the data")
     return _short(repr((build.engine_text(), tapes[0], blueprint.input_size, str(isa))))
 
 
-def _built(place: Cache, name: str, blueprint: Blueprint, compiler: build.Compiler, isa: build.Isa) -> Entry:
-    """Trace, lower, compile; the entry is stored, refusals too."""
-    # tracing is what takes long to import, and only needed here
+def _built(place: Cache, name: str, blueprint: Blueprint, compiler: build.Compiler, isa: build.Isa) -> CacheEntry:
+    """Trace, lower and compile a cell, and store the entry; a refusal is stored, too."""
+    # imported here, because tracing takes long to import and a cell in the cache does not need it
     from cellbench.engines.lanes.code.lower import lower
     from cellbench.engines.lanes.graph.trace import trace
 
@@ -181,15 +195,15 @@ def _built(place: Cache, name: str, blueprint: Blueprint, compiler: build.Compil
         with place.workshop() as folder:
             shared_object = build.compile_program(build.program_texts(lowered.source), compiler, isa, folder)
     except RefusedOnce:
-        raise
+        raise  # not stored: it may not happen again
     except Refused as refusal:
-        place.store(name, Entry(refused=str(refusal)))
+        place.store(name, CacheEntry(refused=str(refusal)))
         raise
     except OSError:
-        raise
-    except Exception as error:  # a graph that nobody thought of must not end an experiment that `stack` can do
+        raise  # the caller tries another folder
+    except Exception as error:  # a fault of lanes itself must not end an experiment that `stack` can run
         raise Refused(f"lanes could not compile it ({type(error).__name__}: {error})".splitlines()[0]) from error
-    entry = Entry(
+    entry = CacheEntry(
         object=hashlib.sha256(shared_object).hexdigest(),
         compiler=compiler.version,
         trained=tuple(lowered.trained),
@@ -203,32 +217,34 @@ def _built(place: Cache, name: str, blueprint: Blueprint, compiler: build.Compil
 
 
 def _loaded(
-    place: Cache, name: str | None, entry: Entry, blueprint: Blueprint, isa: build.Isa
+    place: Cache, name: str | None, entry: CacheEntry, blueprint: Blueprint, isa: build.Isa
 ) -> tuple[Program | None, build.Isa]:
-    """A program from an entry, proved now if it never was."""
+    """Load the program of an entry, and prove it now if it was never proved."""
     if entry.refused is not None:
         raise Refused(entry.refused)
+    # built for another processor: it can be neither loaded nor proved here
     if not build.runs_here(isa):
         return None, isa
     content = place.object(entry)
     if content is None:
         raise OSError("the shared object is gone")
     program = Program(content, entry)
+    # the first process that can run it proves it, and stores the result for all others
     if entry.proved is None:
         try:
             proved = prove(program, blueprint)
         except RefusedOnce:
             raise
         except Refused as refusal:
-            _remember(place, name, Entry(refused=str(refusal)))
+            _remember(place, name, CacheEntry(refused=str(refusal)))
             raise
         program.entry = replace(entry, proved=proved)
         _remember(place, name, program.entry)
     return program, isa
 
 
-def _remember(place: Cache, name: str | None, entry: Entry) -> None:
-    """Store a proof's result where that is possible; a cache that can only be read proves anew in each process."""
+def _remember(place: Cache, name: str | None, entry: CacheEntry) -> None:
+    """Store the result of a proof. With a cache that can only be read, each process proves again."""
     if name is not None:
         try:
             place.store(name, entry)
@@ -241,15 +257,15 @@ def _short(text: str) -> str:
 
 
 def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, isa: str | None = None) -> Engine:
-    """The engine for one model: from the cache in milliseconds, else built in a second or two.
+    """Make the lanes engine ready for one model: from the cache in milliseconds, or built in a second or two.
 
     Args:
         blueprint: the model's structure.
-        optimizer, clip_norm: how it is trained; the compiled program serves all of them.
+        optimizer, clip_norm: how it is trained; one compiled program serves all optimizers.
         isa: an instruction set other than this processor's widest (or that of CELLBENCH_ISA).
 
     Raises:
-        Refused: in one line, what stands in the way.
+        Refused: the engine cannot carry the cell here; the message is the reason in one line.
     """
     program, chosen = program_for(blueprint, isa)
     if program is None:
@@ -258,13 +274,13 @@ def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | No
 
 
 def build_ahead(blueprint: Blueprint, *, isa: str | None = None) -> str:
-    """Compile a cell into the cache, possibly for another processor than this one.
+    """Compile a cell into the cache, for this processor or for another one.
 
     Returns:
-        What was built: the instruction set and the compiler, or that it was there already.
+        The instruction set, and whether the program was proved or will be where it runs.
 
     Raises:
-        Refused: in one line, what stands in the way.
+        Refused: the cell cannot be compiled; the message is the reason in one line.
     """
     program, chosen = program_for(blueprint, isa)
     return f"{chosen}, {'proved' if program is not None else 'to be proved where it runs'}"

@@ -1,4 +1,4 @@
-"""A compiled cell in this process: its functions through ctypes, and a model's tensors as one row of floats."""
+"""A compiled cell in this process: its functions by ctypes, and a model's tensors as one row of floats."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import Floats, Scores
-from cellbench.engines.lanes.cache import Entry
+from cellbench.engines.engine import Advanced, Scores
+from cellbench.engines.lanes.cache import CacheEntry
 from cellbench.engines.lanes.graph.tensors import tensors_of
 from cellbench.model import Model
+from cellbench.task import Floats
 
 _ALIGNMENT = 64
 _LONG, _DOUBLE, _POINTER = ctypes.c_long, ctypes.c_double, ctypes.c_void_p
 
 
 def aligned(*shape: int) -> Floats:
-    """Zeros that start at a multiple of 64 bytes, as the vectors of every instruction set want it."""
+    """Make zeros that start at a multiple of 64 bytes, as the vectors of every instruction set require."""
     count = int(np.prod(shape))
     room = np.zeros(count + _ALIGNMENT // 4, dtype=np.float32)
     first = -room.ctypes.data % _ALIGNMENT // 4
@@ -34,12 +35,12 @@ def aligned(*shape: int) -> Floats:
 
 @dataclass(frozen=True)
 class Rule:
-    """An optimizer as the driver knows it.
+    """An optimizer as train.h knows it.
 
     Attributes:
         kind: its number there.
-        constants: in the driver's order.
-        clip: the greatest norm of a gradient; 0 for any.
+        constants: in the order of train.h.
+        clip: the largest norm of a gradient that is left alone; 0 for any norm.
     """
 
     kind: int
@@ -47,17 +48,42 @@ class Rule:
     clip: float
 
 
+@dataclass
+class Rows:
+    """Replicas in training, one row each.
+
+    Attributes:
+        rule: the optimizer.
+        weights: shape (replicas, row).
+        slots: the tensors that the optimizer remembers, shape (replicas, slots x trained_row).
+        rates: learning rates, shape (replicas,).
+        done: steps trained so far.
+    """
+
+    rule: Rule
+    weights: Floats
+    slots: Floats
+    rates: NDArray[np.float64]
+    done: int = 0
+
+    def keep(self, rows: Sequence[int]) -> Rows:
+        """Copy these rows alone, in this order."""
+        weights, slots = aligned(len(rows), self.weights.shape[1]), aligned(len(rows), self.slots.shape[1])
+        weights[:], slots[:] = self.weights[rows], self.slots[rows]
+        return replace(self, weights=weights, slots=slots, rates=np.ascontiguousarray(self.rates[rows]))
+
+
 _loaded: dict[str, ctypes.CDLL] = {}
 
 
 def _load(content: bytes, digest: str) -> ctypes.CDLL:
-    """Load the very bytes that were checked, once a process, from a file that nobody can reach any more.
+    """Load the bytes that were checked, once per process, from a copy that no other process can change.
 
-    A file in the cache might be cut short while it is mapped, or lie on a disk that forbids execution.
+    The file in the cache might be cut short while it is mapped, or be on a disk that forbids execution.
     """
     if digest not in _loaded:
         if hasattr(os, "memfd_create"):
-            # kept open: the loader knows an object by its name, and the number must not be given to another
+            # never closed: the loader knows an object by its path, and another file must not get the same number
             descriptor = os.memfd_create("cellbench")
             os.write(descriptor, content)
             _loaded[digest] = ctypes.CDLL(f"/proc/self/fd/{descriptor}")
@@ -74,11 +100,11 @@ class Program:
     """A shared object and its layout.
 
     Args:
-        content: of the shared object, checked against the entry's hash.
-        entry: what the cache knows of it.
+        content: the bytes of the shared object, checked against the entry's hash.
+        entry: its entry in the cache.
     """
 
-    def __init__(self, content: bytes, entry: Entry) -> None:
+    def __init__(self, content: bytes, entry: CacheEntry) -> None:
         self.entry = entry
         self._library = _load(content, entry.object)
         for name in ("floats_to_train", "floats_to_evaluate"):
@@ -87,10 +113,10 @@ class Program:
         self._own = threading.local()  # threads that share a program must not share its scratch
 
     def row_of(self, model: Model) -> Floats:
-        """A model's tensors, flat, in the order of the layout.
+        """Join a model's tensors to a row of floats, in the order of the layout.
 
         Raises:
-            Refused: the model has other tensors than the one that was compiled.
+            Refused: a tensor of the model is not float32 or not on the CPU.
         """
         tensors = tensors_of(model)
         row = np.zeros(self.entry.row, dtype=np.float32)
@@ -105,11 +131,11 @@ class Program:
         return row
 
     def floats_to_train(self, steps: int, time: int, batch: int) -> int:
-        """The numbers of scratch for a block: its data in lanes, and what one replica keeps of one group of lanes."""
+        """Count the floats of scratch memory for a block: its data in lanes, and one replica's intermediate results."""
         return int(self._library.floats_to_train(_LONG(steps), _LONG(time), _LONG(batch)))
 
     def gradient(self, row: Floats, inputs: Floats, targets: Floats) -> tuple[float, Floats]:
-        """Loss and flat gradient of one batch: inputs (time, batch, input), targets (time, batch, output)."""
+        """Compute loss and flat gradient of one batch: inputs (time, batch, input), targets (time, batch, output)."""
         steps, batch = inputs.shape[:2]
         weights = aligned(len(row))
         weights[:] = row
@@ -120,28 +146,36 @@ class Program:
         )
         return float(loss), gradient[: sum(count for _, count in self.entry.trained)]
 
-    def train(
-        self,
-        rows: NDArray[np.int64],
-        inputs: Floats,
-        targets: Floats,
-        state: _State,
-        rule: Rule,
-        done: int,
-        losses: NDArray[np.float64],
-        broke: NDArray[np.int64],
-    ) -> None:
-        """Train some replicas on one seed's block: inputs (steps, time, batch, input)."""
+    def train(self, rows: NDArray[np.int64], inputs: Floats, targets: Floats, replicas: Rows, into: Advanced) -> None:
+        """Train some replicas on one seed's block.
+
+        Args:
+            rows: which of the replicas.
+            inputs: shape (steps, time, batch, input_size).
+            targets: shape (steps, time, batch, output_size).
+            replicas: all of them; weights and slots change in place.
+            into: gets losses and broken steps in the same rows. A replica that is broken there is not trained.
+        """
         steps, time, batch = inputs.shape[:3]
         scratch = self._room(self.floats_to_train(steps, time, batch))
+        rule = replicas.rule
         self._library.train(
             _LONG(steps), _LONG(time), _LONG(batch), _at(inputs), _at(targets), _LONG(len(rows)), _at(rows),
-            _at(state.weights), _at(state.slots), _LONG(state.slots.shape[1]), _at(state.rates), _LONG(rule.kind),
-            _at(rule.constants), _DOUBLE(rule.clip), _LONG(done), _at(losses), _at(broke), _at(scratch),
+            _at(replicas.weights), _at(replicas.slots), _LONG(replicas.slots.shape[1]), _at(replicas.rates),
+            _LONG(rule.kind), _at(rule.constants), _DOUBLE(rule.clip), _LONG(replicas.done),
+            _at(into.losses), _at(into.broke), _at(scratch),
         )  # fmt: skip
 
     def evaluate(self, rows: NDArray[np.int64], inputs: Floats, targets: Floats, weights: Floats, into: Scores) -> None:
-        """Score some replicas on one seed's examples: inputs (time, examples, input)."""
+        """Score some replicas on one seed's examples.
+
+        Args:
+            rows: which of the replicas.
+            inputs: shape (time, examples, input_size).
+            targets: shape (time, examples, output_size).
+            weights: of all replicas.
+            into: gets the scores in the same rows.
+        """
         time, examples = inputs.shape[:2]
         scratch = self._room(self._library.floats_to_evaluate(_LONG(time), _LONG(examples)))
         self._library.evaluate(
@@ -150,34 +184,11 @@ class Program:
         )  # fmt: skip
 
     def _room(self, floats: int) -> Floats:
+        """Get scratch memory of at least so many floats; it is kept for the next call."""
         scratch: Floats | None = getattr(self._own, "scratch", None)
         if scratch is None or scratch.size < floats:
             scratch = self._own.scratch = aligned(floats)
         return scratch
-
-
-@dataclass
-class _State:
-    """Replicas in training: a row each.
-
-    Attributes:
-        weights: shape (replicas, row).
-        slots: what the optimizer remembers, shape (replicas, slots x trained_row).
-        rates: learning rates, shape (replicas,).
-    """
-
-    weights: Floats
-    slots: Floats
-    rates: NDArray[np.float64]
-
-    def keep(self, rows: Sequence[int]) -> _State:
-        """These rows alone."""
-        weights, slots = aligned(len(rows), self.weights.shape[1]), aligned(len(rows), self.slots.shape[1])
-        weights[:], slots[:] = self.weights[rows], self.slots[rows]
-        return _State(weights, slots, np.ascontiguousarray(self.rates[rows]))
-
-
-Rows = _State
 
 
 def _floats(array: NDArray[Any]) -> Floats:

@@ -1,7 +1,7 @@
-"""A compiled cell proves itself before it trains: its gradient against automatic differentiation of the same model.
+"""The proof of a compiled cell before it trains: its gradient against automatic differentiation of the same model.
 
-At batches that no trace ever saw, and in float64: a mean over the batch, a `squeeze` that behaves otherwise
-at batch 1, a gradient that the cell defines itself, state hidden in an attribute, all come out here.
+It is compared in float64, at batch sizes that were never traced. That finds a mean over the batch, a `squeeze` that
+does something else at batch 1, a gradient that the cell defines itself, and state hidden in an attribute.
 """
 
 from __future__ import annotations
@@ -9,29 +9,30 @@ from __future__ import annotations
 import itertools
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from cellbench.engines.engine import Refused, RefusedOnce
+from cellbench.engines.engine import Refused, RefusedOnce, first_line
 from cellbench.engines.lanes.program import Program
 from cellbench.model import Blueprint, Model, double_precision, loss
+from cellbench.task import Floats
 
 BATCHES, STEPS = (5, 19), 4
-"""With any number of lanes, one of them ends in a single vector, and one has two side by side."""
+"""For every number of lanes, one of the two batches ends in a single vector, and one uses two side by side."""
 TOLERANCE = 2e-4
-"""Of a gradient, relative to the greatest of the same tensor, or to a hundredth of the greatest of all."""
+"""The largest error of a gradient, relative to the largest of its tensor, or to a hundredth of the largest of all."""
 
 
 def prove(program: Program, blueprint: Blueprint) -> float:
-    """The greatest relative error of the compiled gradient, at the initial weights and at moved ones.
+    """Measure the largest relative error of the compiled gradient, at the initial weights and at moved ones.
 
     Raises:
-        Refused: it is too large.
+        Refused: it is larger than `TOLERANCE`.
     """
     worst = 0.0
     for (number, moved), batch in itertools.product(enumerate((0.0, 0.1)), BATCHES):
+        # the same model, numbers and batch for the compiled gradient and for autograd
         model = blueprint.build("lanes", "proof")
         _move(model, moved)
         row = program.row_of(model)
@@ -41,7 +42,7 @@ def prove(program: Program, blueprint: Blueprint) -> float:
         got_loss, flat = program.gradient(row, inputs.numpy(), targets.numpy())
         want_loss, want = _autograd(model, inputs, targets)
         if moved and not math.isfinite(want_loss):
-            continue  # the moved weights are none that this cell can have
+            continue  # the cell cannot have the moved weights
         error = _error(flat, want)
         error = max(error, abs(got_loss - want_loss) / max(abs(want_loss), 1e-3))
         if not error <= TOLERANCE:
@@ -53,7 +54,7 @@ def prove(program: Program, blueprint: Blueprint) -> float:
 
 
 def _move(model: Model, by: float) -> None:
-    """Move the weights a little, so that no product is hidden by a factor that starts at 0."""
+    """Move the weights a little, so that a factor that starts at 0 does not hide an error."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -62,7 +63,7 @@ def _move(model: Model, by: float) -> None:
 
 
 def _autograd(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
-    """Loss and gradients, in float64 if the cell can."""
+    """Compute loss and gradients by autograd, in float64 if the cell can."""
     try:
         with double_precision():
             return _differentiated(model.double(), inputs.double(), targets.double())
@@ -71,12 +72,11 @@ def _autograd(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, lis
         try:
             return _differentiated(model.float(), inputs, targets)
         except Exception as error:
-            raise RefusedOnce(
-                f"autograd raised {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
-            ) from error
+            raise RefusedOnce(f"autograd raised {first_line(error)}") from error
 
 
 def _differentiated(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
+    """Compute loss and gradients in the dtype of inputs, model and targets."""
     state = pytree.tree_map(lambda leaf: leaf.to(inputs.dtype), model.initial_state(inputs.shape[1]))
     logits = []
     for x in inputs:
@@ -91,7 +91,8 @@ def _differentiated(model: Model, inputs: Tensor, targets: Tensor) -> tuple[floa
     ]
 
 
-def _error(flat: np.ndarray[tuple[int, ...], np.dtype[np.float32]], want: list[Tensor]) -> float:
+def _error(flat: Floats, want: list[Tensor]) -> float:
+    """Measure the largest relative error of a flat gradient; infinite if it is not finite."""
     largest = max((float(tensor.abs().max()) for tensor in want if tensor.numel()), default=0.0)
     worst, offset = 0.0, 0
     for tensor in want:

@@ -1,5 +1,6 @@
 """The back end: from graphs to C++.
 
-`lower` writes the program, `function` one function of it; `operations`, `kernels`, `products` and `views` are the
-tables of what it can write; `values` and `nodes` say where things are.
+`lower` writes the program, `function` one function of it, `gradients` the sums over time. `operations`, `kernels`,
+`products` and `views` are the table of operations that can be written. `values` describes where a tensor is in memory,
+`nodes` where each result is.
 """

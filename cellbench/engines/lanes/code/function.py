@@ -1,4 +1,4 @@
-"""One C++ function: walks its nodes, joins pointwise ones into loops, gives results a place."""
+"""Writing one C++ function from a list of nodes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,19 @@ class _Group:
 
 
 class Function:
-    """One C++ function: walks its nodes, joins pointwise ones into loops, gives results a place."""
+    """One C++ function: walks its nodes, joins pointwise ones into loops, and gives each result a place in memory.
+
+    It is the `Body` that the operations write to.
+
+    Args:
+        nodes: facts of the graph's nodes.
+        buffer: the buffer for results, unless `buffers` names another.
+        buffers: the buffers of some nodes' results.
+        prologue: runs once per training step; takes sums that do not change within it.
+
+    Attributes:
+        lines: the C++ written so far.
+    """
 
     def __init__(
         self,
@@ -54,12 +66,14 @@ class Function:
         self._prologue = prologue
         self._claimed: dict[fx.Node, Value] = {}
 
-    # ---------------------------------------------------------------------------- what operations need (`Body`)
+    # ------------------------------------------------------------------------------ the methods of `Body`
 
     def emit(self, line: str) -> None:
+        """Add a line of C++."""
         self.lines.append(line)
 
     def value(self, argument: Any) -> Value:
+        """Find where a node's result is, or turn a number into a literal."""
         if not isinstance(argument, fx.Node):
             return Value("", 0, (), (), False, literal=float(argument))
         place = self._place(argument)
@@ -67,11 +81,13 @@ class Function:
         return place
 
     def home(self, node: fx.Node) -> Value:
+        """Find the dense place where a node's result must be stored, or give it one."""
         if node not in self.nodes.places:
             self.nodes.places[node] = self._claimed.get(node) or self._new(node)
         return self.value(node)
 
     def copy(self, source: Value, target: Value, operator: str = "=") -> None:
+        """Write a loop that stores one value in another, broadcast if need be."""
         source = expanded(source, target.shape) if len(source.shape) <= len(target.shape) else source
         element = source.at(indices(source.shape))
         if target.lane and not source.lane:
@@ -79,7 +95,7 @@ class Function:
         self.emit(f"{loops(target.shape)}{target.at(indices(target.shape))} {operator} {element};")
 
     def dense(self, value: Value) -> Value:
-        """The value itself if its elements lie side by side, else a copy for the time being."""
+        """Return the value if it is contiguous, else a temporary copy."""
         if value.strides == contiguous(value.shape) and value.literal is None:
             return value
         offset = self.nodes.allocate("tmp" if value.lane else "u", value.size)
@@ -90,21 +106,32 @@ class Function:
         return copied
 
     def constant(self, node: fx.Node) -> torch.Tensor | None:
+        """Return the tensor of a node that is constant, else None."""
         return self.nodes.known.get(node)
 
     def table(self, numbers: Sequence[int]) -> str:
+        """Define a constant table of integers, and return its name."""
         return self.nodes.table("int", [str(number) for number in numbers])
 
     # ------------------------------------------------------------------------------------------------- writing
 
     def claim(self, node: fx.Node, place: Value, mine: set[fx.Node]) -> None:
-        """Ask for a node's result to be computed in a certain place, if it is computed here and has no other."""
+        """Ask for a node's result to be computed in a given place, if it is among `mine` and has no place yet."""
         if node in mine and not self.nodes.is_view(node) and node not in self.nodes.known:
             self._claimed.setdefault(node, place)
 
     def write(self, nodes: Sequence[fx.Node], kept: set[fx.Node]) -> None:
-        """Code for these nodes; `kept` ones are read by others than nodes."""
+        """Write the code of some nodes.
+
+        Args:
+            nodes: in the order of the graph.
+            kept: nodes whose results must be in memory, because code outside this function reads them.
+
+        Raises:
+            Refused: an operation is not in the table, or gives numbers that are not float32.
+        """
         nodes = [node for node in nodes if node.op == "call_function" and node not in self.nodes.known]
+        # find sums of products first, from their ends: each becomes one pass, and the nodes within it need no code
         together = {node for node in nodes if self.nodes.lane[node]}
         sums: dict[fx.Node, Sum] = {}
         absorbed: set[fx.Node] = set()
@@ -117,6 +144,7 @@ class Function:
                 sums[node] = found
                 absorbed.update(found.absorbed)
         nodes = [node for node in nodes if node not in absorbed]
+        # then decide places and order, and write loops, sums, copies and kernels
         self._claim_parts(nodes)
         for item in self._plan(nodes, sums):
             if isinstance(item, _Group):
@@ -125,7 +153,7 @@ class Function:
                 self.nodes.places[item] = products.write_sum(self, item, sums[item], self._addends(sums[item]))
             elif not self.nodes.is_view(item):
                 entry = OPERATIONS.get(operation(item))
-                if isinstance(entry, View):  # one that cannot be seen in place: a dense copy in its shape
+                if isinstance(entry, View):  # strides cannot express it (a transposed matrix as a vector, say): copy
                     source = self.value(item.all_input_nodes[0])
                     place = reshaped(self.home(item), source.shape)
                     assert place is not None
@@ -140,7 +168,7 @@ class Function:
                     raise Refused(f"{operation(item)}: {error}") from error
 
     def _claim_parts(self, nodes: Sequence[fx.Node]) -> None:
-        """Let the parts of a concatenation be computed where they end."""
+        """Let the parts of a concatenation be computed in their places within it, so that nothing is copied."""
         mine = set(nodes)
         for node in reversed(nodes):
             if operation(node) != "cat":
@@ -151,14 +179,14 @@ class Function:
             for part in parts:
                 length = shape_of(part)[axis]
                 place = whole.viewed(shape_of(part), whole.strides, start * whole.strides[axis])
-                # a part is claimed only if it stays dense, which `_classify` took for granted
+                # only a dense part, since `Nodes.classify` took all results for dense
                 dense = math.prod(shape_of(part)[:axis]) == 1
                 if dense and self._buffers.get(part, self._buffer) in (self._buffer, whole.buffer):
                     self.claim(part, place, mine)
                 start += length
 
     def _addends(self, found: Sum) -> list[Value]:
-        """What a sum starts from; biases that all lanes share are added to each other once a training step."""
+        """List the addends of a sum; those that all lanes share, such as biases, become one, in the prologue."""
         shared = [node for node in found.addends if not self.nodes.lane[node]]
         rest = [self.value(node) for node in found.addends if self.nodes.lane[node]]
         values = [self.value(node) for node in shared]
@@ -172,7 +200,7 @@ class Function:
         return [place, *rest]
 
     def _plan(self, nodes: Sequence[fx.Node], sums: dict[fx.Node, Sum]) -> list[_Group | fx.Node]:
-        """An order that keeps pointwise nodes of one shape together."""
+        """Order the nodes so that pointwise ones of one shape come together, as groups that share a loop."""
         waiting = list(nodes)
         done: set[fx.Node] = set()
         mine = set(nodes)
@@ -185,13 +213,15 @@ class Function:
                 return False
             if squeezed(shape_of(node)) != group.shape or self.nodes.lane[node] != group.lane:
                 return False
-            # what is read through a view has to be in memory
+            # a result that is read through a view must be in memory before the loop, not in a register of it
             return not any(p not in group.nodes and self.nodes.root(p) in group.nodes for p in node.all_input_nodes)
 
+        # of the nodes whose arguments are done: views first (they cost nothing), then those that join the group at hand
         while waiting:
             ready = [node for node in waiting if needs[node] <= done]
             node = next((n for n in ready if self.nodes.is_view(n)), None) or next((n for n in ready if joins(n)), None)
             if node is None:
+                # nothing joins: the group is complete, and the first node that is ready begins what comes next
                 node = ready[0]
                 group = None
                 if self._pointwise(node, sums):
@@ -210,6 +240,8 @@ class Function:
         return node not in sums and isinstance(OPERATIONS.get(operation(node)), Pointwise)
 
     def _write_group(self, group: _Group, kept: set[fx.Node]) -> None:
+        """Write one loop for a group; results are stored only if something outside the loop reads them."""
+        # each result is a register of the loop, t0, t1, ..., by its node
         names: dict[fx.Node, str] = {}
         parts: list[str] = []
         mine = set(group.nodes)
@@ -221,6 +253,7 @@ class Function:
                 None if argument is None else self._element(argument, node, names, group, position in entry.masks)
                 for position, argument in enumerate(arguments(node))
             ]
+            # absent arguments at the end are left to the defaults of the expression
             while given and given[-1] is None:
                 given.pop()
             name = f"t{len(names)}"
@@ -228,6 +261,7 @@ class Function:
             kind = ("vi" if mask else "vf") if group.lane else ("bool" if mask else "float")
             parts.append(f"{kind} {name} = {entry.expression(*given)};")
             names[node] = name
+            # stored only for readers beyond the loop
             if node in kept or node in self._claimed or any(user not in mine for user in node.users):
                 place = self._squeezed(self.home(node), shape_of(node))
                 parts.append(f"{place.at(indices(group.shape))} = {'(vf)' if mask and group.lane else ''}{name};")
@@ -236,7 +270,7 @@ class Function:
     def _element(
         self, argument: Any, node: fx.Node, names: dict[fx.Node, str], group: _Group, as_mask: bool
     ) -> Expression | Any:
-        """One argument of a pointwise node as C++: a register of this loop, or read from memory."""
+        """Write one argument of a pointwise node as C++: a register of this loop, or a read from memory."""
         if isinstance(argument, bool | str | torch.dtype | torch.device | torch.layout | torch.memory_format):
             return argument if isinstance(argument, str) else Expression(str(argument))
         if isinstance(argument, int | float):
@@ -244,6 +278,7 @@ class Function:
             expression = Expression(f"S({text})" if group.lane else text)
             expression.number = float(argument)
             return expression
+        # masks in memory are floats, 1 and 0; in registers they are vectors of integers, or bool
         mask = argument.meta["val"].dtype == torch.bool
         if argument in names:
             text = names[argument]
@@ -253,6 +288,7 @@ class Function:
             text = value.at(indices(group.shape))
             if value.mask:
                 text = f"(vi){text}" if value.lane else f"({text} != 0.f)"
+            # in a loop over vectors, a number that lanes share is copied to all of them
             if group.lane and not value.lane:
                 text = f"M({text})" if value.mask else f"S({text})"
         if mask and not as_mask:
@@ -263,10 +299,12 @@ class Function:
 
     @staticmethod
     def _squeezed(value: Value, shape: Shape) -> Value:
+        """Drop the axes that have length 1 in a shape."""
         kept = [axis for axis, length in enumerate(shape) if length != 1]
         return value.viewed([value.shape[axis] for axis in kept], [value.strides[axis] for axis in kept])
 
     def _place(self, node: fx.Node) -> Value | tuple[Value, ...]:
+        """Find or decide where a node's result is: a constant, a view of another place, or a place of its own."""
         places = self.nodes.places
         if node in places:
             return places[node]
@@ -277,11 +315,12 @@ class Function:
             assert place is not None, f"{node} was a view when its argument was dense"
             places[node] = place
         else:
-            # read before it is written: the place is given now, the plan sees to the order
+            # its code is not written yet: it gets its place now, and the plan puts the code before its readers'
             places[node] = self._claimed.get(node) or self._new(node)
         return places[node]
 
     def _new(self, node: fx.Node) -> Value:
+        """Allocate a dense place for a node's result."""
         shape, lane = shape_of(node), self.nodes.lane[node]
         buffer = self._buffers.get(node, self._buffer) if lane else "u"
         offset = self.nodes.allocate(buffer, math.prod(shape))
@@ -289,7 +328,7 @@ class Function:
 
 
 def _needs(node: fx.Node, sums: dict[fx.Node, Sum], mine: set[fx.Node]) -> set[fx.Node]:
-    """The nodes of the same function that have to come before a node."""
+    """Find the nodes of the same function that must come before a node."""
     if node in sums:
         found = sums[node]
         parents = [*found.addends, *(n for pair in found.products for n in pair)]

@@ -1,4 +1,9 @@
-"""The gradients of what a step reads of parameters: put-off outer products, and plain sums over time."""
+"""The gradients of a step's uses of parameters, summed over time.
+
+The gradient of a matrix is an outer product in each time step. These are put off: the backward half keeps the two
+vectors of each step, and one matrix product computes the sum at the end of the sequence. Other gradients are added up
+step by step.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +26,16 @@ _STEPS = {
     "b": "b, BACKWARD",
     "dy": "dy, OUTPUTS",
 }
-"""Buffers that last for the sequence: where the first step's part is, and how far to the next step's."""
+"""Buffers that last for the whole sequence: the pointer to the first step's part, and the stride to the next step's."""
 
 
 class Terms:
     """The gradients of the uses.
 
     Args:
-        nodes: facts of the step.
-        gradients: one node a use.
-        places: where in the gradient each of them is added.
+        nodes: facts of the step's nodes.
+        gradients: one node per use.
+        places: where in the gradient of the parameters each of them is added.
     """
 
     def __init__(self, nodes: Nodes, gradients: Sequence[fx.Node], places: Sequence[Value]) -> None:
@@ -40,7 +45,7 @@ class Terms:
         for node, place in zip(gradients, places, strict=True):
             known = nodes.known.get(node)
             if known is not None and not known.any():
-                continue
+                continue  # always 0
             peeled, target = products.peeled(node, place)
             found = products.outer_product(peeled, target) if nodes.lane[peeled] else None
             if found is not None:
@@ -49,20 +54,26 @@ class Terms:
                 self.plain.append((peeled, target))
 
     def summed(self) -> set[fx.Node]:
-        """The nodes that are added up step by step."""
+        """List the nodes that are added up step by step."""
         return {node for term, _ in self.plain for node in (term, self._nodes.root(term))}
 
     def read(self) -> list[fx.Node]:
-        """All nodes that the gradients are made of."""
+        """List all nodes that the gradients are computed from."""
         return [*(n for term in self.outer for n in (term.left, term.right)), *(node for node, _ in self.plain)]
 
     def operands(self) -> set[fx.Node]:
-        """The nodes whose storage the put-off products read."""
+        """List the nodes whose storage the put-off products read."""
         return {self._nodes.root(node) for term in self.outer for node in (term.left, term.right)}
 
     def write(self, backward: Function) -> tuple[Function, Function]:
-        """Let the backward half keep what is needed; the functions that come after it."""
+        """Let the backward half keep what the gradients need, and write the functions that run after it.
+
+        Returns:
+            The function at the end of a sequence (the put-off products, and sums over time), and the one at the end of
+            a batch (sums over lanes are added to the gradient).
+        """
         put_off, settle = Function(self._nodes, "u"), Function(self._nodes, "u")
+        # outer products: one call each, over all steps
         for term in self.outer:
             rows, columns = term.place.shape
             left, right = self._lasting(backward, term.left), self._lasting(backward, term.right)
@@ -71,13 +82,16 @@ class Terms:
                 f"{term.place.pointer()}, {term.place.strides[0]}, {term.place.strides[1]}, "
                 f"{self._steps(left)}, {self._steps(right)}, T);"
             )
+        # all others: sums in lanes, in acc; the driver adds up the lanes, and `settle` puts the totals in their places
         summed: dict[fx.Node, Value] = {}
         for node, place in self.plain:
+            # one sum serves all uses with the same gradient
             if node not in summed:
                 value = backward.value(node)
                 offset = self._nodes.allocate("acc", value.size)
                 summed[node] = Value("totals", offset, value.shape, contiguous(value.shape), False)
                 flat = reshaped(value, (value.size,)) if value.buffer in _STEPS else None
+                # what lasts for the sequence is summed at its end; the rest in each step
                 if flat is not None and flat.strides in ((0,), (1,)):
                     put_off.emit(f"time_sums<{flat.size}>(acc + {offset}, {self._steps(flat)}, T);")
                 else:
@@ -89,6 +103,7 @@ class Terms:
         return put_off, settle
 
     def _lasting(self, backward: Function, node: fx.Node) -> Value:
+        """Find a node's result in a buffer that lasts for the sequence; copy it to one if need be."""
         value = backward.value(node)
         if value.lane and value.buffer in _STEPS:
             return value
@@ -97,5 +112,6 @@ class Terms:
         return place
 
     def _steps(self, value: Value) -> str:
+        """Write the two arguments of C++ for all steps of a value: the first step's pointer, and the stride."""
         start, step = _STEPS[value.buffer].split(", ")
         return f"{start} + {value.offset}, {step}"

@@ -1,9 +1,10 @@
-"""Operations with code of their own, other than matrix products (those are in `products`)."""
+"""Operations with code of their own, except matrix products (those are in `products`)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,20 +24,30 @@ def _cat(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
         if value.size == 0:
             continue
         place = sliced(target, axis, start, value.shape[axis])
-        if value != place:  # a part that was computed into its place already
+        if value != place:  # else the part was computed in its place
             body.copy(value, place)
         start += value.shape[axis]
     return target
 
 
 def _axes(given: Any, rank: int) -> list[int]:
+    """Turn an argument of axes (none, one or several, perhaps negative) into sorted axes; none means all."""
     if given is None or given == []:
         return list(range(rank))
     return sorted(axis % rank for axis in ([given] if isinstance(given, int) else given))
 
 
-def _reduction(body: Body, node: fx.Node, given: Any, start: str, update: str, end: str = "{a}") -> Value:
-    """Fold some axes: `a = start`, then `update` with each element {e}, then `end`."""
+@dataclass(frozen=True)
+class _Fold:
+    """A reduction in C++: the accumulator `a` begins at `start`, takes each element {e} by `update`, gives `end`."""
+
+    start: str
+    update: str
+    end: str = "{a}"
+
+
+def _reduction(body: Body, node: fx.Node, given: Any, fold: _Fold) -> Value:
+    """Write a reduction over the axes that were given."""
     source = body.value(node.args[0])
     target = body.home(node)
     axes = _axes(given, len(source.shape))
@@ -44,35 +55,36 @@ def _reduction(body: Body, node: fx.Node, given: Any, start: str, update: str, e
     folded = tuple(n if axis in axes else 1 for axis, n in enumerate(source.shape))
     place = target.viewed(kept, contiguous(kept))
     element = source.at(indices(source.shape))
-    if source.mask:  # counted
+    if source.mask:  # a sum of truth values is a count
         element = f"vselect((vi){element}, S(1.f), S(0.f))" if source.lane else element
     kind, splat = ("vf", "S") if target.lane else ("float", "")
     body.emit(
-        f"{loops(kept)}{{ {kind} a = {splat}({start}); {loops(folded)}{{ {update.format(e=element)}; }} "
-        f"{place.at(indices(kept))} = {end.format(a='a')}; }}"
+        f"{loops(kept)}{{ {kind} a = {splat}({fold.start}); {loops(folded)}{{ {fold.update.format(e=element)}; }} "
+        f"{place.at(indices(kept))} = {fold.end.format(a='a')}; }}"
     )
     return target
 
 
 @kernel("sum")
 def _sum(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
-    return _reduction(body, node, args[1] if len(args) > 2 else None, "0.f", "a += {e}")
+    return _reduction(body, node, args[1] if len(args) > 2 else None, _Fold("0.f", "a += {e}"))
 
 
 @kernel("mean")
 def _mean(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
     count = _count(body.value(args[0]), args[1] if len(args) > 2 else None)
-    return _reduction(body, node, args[1] if len(args) > 2 else None, "0.f", "a += {e}", f"{{a}} * {number(1 / count)}")
+    fold = _Fold("0.f", "a += {e}", f"{{a}} * {number(1 / count)}")
+    return _reduction(body, node, args[1] if len(args) > 2 else None, fold)
 
 
 @kernel("amax")
 def _amax(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
-    return _reduction(body, node, args[1], "-INFINITY", "a = vmax(a, {e})")
+    return _reduction(body, node, args[1], _Fold("-INFINITY", "a = vmax(a, {e})"))
 
 
 @kernel("amin")
 def _amin(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
-    return _reduction(body, node, args[1], "INFINITY", "a = vmin(a, {e})")
+    return _reduction(body, node, args[1], _Fold("INFINITY", "a = vmin(a, {e})"))
 
 
 def _count(value: Value, given: Any) -> int:
@@ -109,7 +121,7 @@ def _constant_pad(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
     place = target
     for pair in range(len(args[1]) // 2):
         axis = len(target.shape) - 1 - pair
-        before, after = args[1][2 * pair : 2 * pair + 2]  # negative: cut off
+        before, after = args[1][2 * pair : 2 * pair + 2]  # a negative one cuts off
         length = source.shape[axis] + min(before, 0) + min(after, 0)
         source = sliced(source, axis, max(-before, 0), length)
         place = sliced(place, axis, max(before, 0), length)
@@ -118,7 +130,13 @@ def _constant_pad(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
 
 
 def _numbered(body: Body, node: fx.Node, shape: Shape) -> torch.Tensor:
-    """What the operation makes of the numbers of a dense array's elements; its other tensors must be constant."""
+    """Apply an operation that only moves elements to an array of their numbers, to see where each one goes.
+
+    Args:
+        body: knows the constants.
+        node: the operation; its tensors other than the first must be constant.
+        shape: of its first tensor.
+    """
 
     def known(argument: fx.Node) -> torch.Tensor:
         tensor = body.constant(argument)
@@ -132,11 +150,12 @@ def _numbered(body: Body, node: fx.Node, shape: Shape) -> torch.Tensor:
 
 
 MOVES = "index index_select gather repeat diagonal"
+"""Operations that only move elements."""
 
 
 @kernel(*MOVES.split())
 def _move(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
-    """Every element of the result is one of the source's: a table says which."""
+    """Copy elements by a table that says which element of the source each element of the result is."""
     source, target = body.dense(body.value(args[0])), body.home(node)
     table = body.table(_numbered(body, node, source.shape).flatten().tolist())
     base = source.pointer()
@@ -151,7 +170,8 @@ def _index_put(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
         raise NotImplementedError("an index that is computed")
     target = body.home(node)
     places = torch.ops.aten.index(torch.arange(target.size).reshape(target.shape), known)
-    return _scatter(body, target, args[0], places, args[2], "+=" if args[3] else "=")
+    body.copy(body.value(args[0]), target)
+    return _scatter(body, target, places, args[2], "+=" if args[3] else "=")
 
 
 @kernel("scatter_add")
@@ -161,12 +181,12 @@ def _scatter_add(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
         raise NotImplementedError("an index that is computed")
     target = body.home(node)
     places = torch.gather(torch.arange(target.size).reshape(target.shape), args[1], index)
-    return _scatter(body, target, args[0], places, args[3], "+=")
+    body.copy(body.value(args[0]), target)
+    return _scatter(body, target, places, args[3], "+=")
 
 
-def _scatter(body: Body, target: Value, base: fx.Node, places: torch.Tensor, part: fx.Node, operator: str) -> Value:
-    """Store `base`, and then each element of `part` in the place (of the flat target) that a table gives."""
-    body.copy(body.value(base), target)
+def _scatter(body: Body, target: Value, places: torch.Tensor, part: fx.Node, operator: str) -> Value:
+    """Store each element of `part` at an index of the flat target; a table of `places` gives the indices."""
     table = body.table(places.flatten().tolist())
     value = expanded(body.value(part), tuple(places.shape))
     flat = [f"i{k} * {s}" for k, (n, s) in enumerate(zip(value.shape, contiguous(value.shape), strict=True)) if n != 1]

@@ -1,16 +1,17 @@
 """From the traced graphs to C++: six functions and the sizes of their buffers.
 
-Buffers of the generated code, each element of the lane ones a vector of batch lanes:
+These are the buffers of the generated code. Elements of p, u, g and gu are floats, all others are vectors with one lane
+per example of the batch.
 
-| name | what | lives |
+| name | content | lasts for |
 | --- | --- | --- |
-| p, u | parameters and frozen tensors; what is derived from them, and the initial state | a training step |
+| p, u | parameters and frozen tensors; tensors derived from them, and the initial state | a training step |
 | g, gu | gradients of p and u | a training step |
-| x, s, n, y | input, state before, state after, logits of a time step | the sequence (y: the step) |
-| r, b | what backward reads of forward; what the put-off products read of backward | the sequence |
-| dy, dn, ds | cotangents of logits, of the state after and of the state before | the step (dy: the sequence) |
-| acc | sums over time of gradients that are no products | a training step |
-| tmp | everything else | the step |
+| x, s, n, y | input, state before, state after, logits of a time step | the sequence (y: the time step) |
+| r, b | results of forward that backward reads; those of backward that the put-off products read | the sequence |
+| dy, dn, ds | cotangents of logits, of the state after and of the state before | the time step (dy: the sequence) |
+| acc | sums over time of gradients that are not products | a training step |
+| tmp | everything else | the time step |
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from cellbench.engines.lanes.graph.graphs import operation, placeholders_of, res
 from cellbench.engines.lanes.graph.trace import Traced, Use
 
 PADDING = 16
-"""Rows of parameters are padded to whole vectors of the widest kind."""
+"""Rows of parameters are padded to a multiple of this: whole vectors of the widest instruction set."""
 SIGNATURES = {
     "prologue": "const float *__restrict p, float *__restrict u",
     "forward": "const float *__restrict p, const float *__restrict u, const vf *__restrict x, const vf *__restrict s, "
@@ -47,7 +48,7 @@ SIGNATURES = {
     "epilogue": "const float *__restrict p, float *__restrict u, const float *__restrict gu, float *__restrict g",
 }
 OVER_VECTORS = ("forward", "backward", "products")
-"""Templates over the vector and its truth values: those of lanes.h, or two side by side (wide.h)."""
+"""These are templates over the vector and its mask: those of lanes.h, or two side by side (wide.h)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Lowered:
 
     Attributes:
         source: the text between the headers.
-        trained, frozen: name and number of each tensor, in the order in which they lie in a replica's row.
+        trained, frozen: name and number of elements of each tensor, in the order of a replica's row.
         row: floats in a replica's row; trained ones fill its first `trained_row`.
         trained_row: floats of the trained part, padding included.
     """
@@ -69,16 +70,25 @@ class Lowered:
 
 
 def lower(traced: Traced) -> Lowered:
-    """Write the program.
+    """Write the C++ program of a traced model.
 
     Raises:
-        Refused: it needs an operation that is not in the table.
+        Refused: the model needs an operation that is not in the table.
     """
-    return _Program(traced).write()
+    return _Lowering(traced).write()
 
 
-class _Program:
-    """The two graphs of a model on their way to C++."""
+class _Lowering:
+    """The two graphs of a model while they become C++.
+
+    Attributes:
+        traced: the graphs.
+        nodes: facts of all their nodes.
+        parameters: where the model's tensors are, trained ones first.
+        trained_row, row: floats of a replica's trained part, and of all.
+        cotangents: where the gradients of the derived tensors are.
+        first_gradient: where in gu those of the initial state begin.
+    """
 
     def __init__(self, traced: Traced) -> None:
         self.traced = traced
@@ -93,8 +103,9 @@ class _Program:
         self.first_gradient = sum(value.size for value in self.cotangents[:initial])
 
     def write(self) -> Lowered:
-        """All of it."""
+        """Write the sizes, the tables and the six functions."""
         traced, sizes = self.traced, self.nodes.sizes
+        # the functions come first, since writing them allocates the buffers and fills the tables
         prologue, epilogue, derived, first = self._prologue()
         functions = {"prologue": prologue, "epilogue": epilogue, **self._step(prologue, derived)}
         defined = {
@@ -127,7 +138,11 @@ class _Program:
         )
 
     def _prologue(self) -> tuple[Function, Function, list[Value], int]:
-        """Prologue, epilogue, where the derived tensors lie, and where the initial state begins."""
+        """Write the prologue and its backward half.
+
+        Returns:
+            The prologue, the epilogue, where the derived tensors are, and where in u the initial state begins.
+        """
         traced, graph = self.traced, self.traced.prologue.graph
         inputs, results = placeholders_of(graph), results_of(graph)
         for node, place in zip(inputs, [*self.parameters, *self.cotangents], strict=True):
@@ -139,10 +154,11 @@ class _Program:
         prologue = Function(self.nodes, "u")
         prologue.write([node for node in graph.nodes if node in early], kept=early)
         derived = [prologue.value(node) for node in results[:count]]
-        # the initial state: one run of numbers that the driver copies to all lanes
+        # the leaves of the initial state, side by side, so that the driver can copy them to all lanes
         first = self.nodes.allocate("u", sum(value.size for value in derived[count - states :]))
         for value, place in zip(derived[count - states :], _in_turn(traced.states, "u", False, first), strict=True):
             prologue.copy(value, place)
+        # the epilogue adds the gradients that go through derived tensors to those of the parameters
         epilogue = Function(self.nodes, "u")
         epilogue.write([node for node in graph.nodes if node in late], kept=late)
         for node, place in zip(results[count:], self.parameters, strict=False):
@@ -152,9 +168,11 @@ class _Program:
         return prologue, epilogue, derived, first
 
     def _step(self, prologue: Function, derived: Sequence[Value]) -> dict[str, Function]:
+        """Write the step, forward and backward, and what follows a sequence; what lanes share goes to the prologue."""
         traced, graph, nodes = self.traced, self.traced.step.graph, self.nodes
         inputs, results = placeholders_of(graph), results_of(graph)
         states = len(traced.states)
+        # the places of the inputs: uses, x, cotangents of the logits, states before and cotangents of the states after
         uses, lanes = inputs[: len(traced.uses)], inputs[len(traced.uses) :]
         places: list[Value] = []
         for node, use in zip(uses, traced.uses, strict=True):
@@ -169,6 +187,7 @@ class _Program:
                 nodes.place(node, place)
         nodes.classify(traced.step)
 
+        # forward computes logits and next state, backward all the rest; nodes that lanes share are computed before both
         logits, after, gradients = results[0], results[1 : 1 + states], results[1 + states :]
         before = gradients[len(places) :]
         terms = Terms(nodes, gradients[: len(places)], places)
@@ -178,6 +197,7 @@ class _Program:
         prologue.write([node for node in graph.nodes if node in shared], kept=shared)
         early, late = early - shared, late - shared
 
+        # results of forward that backward or the put-off products read are kept for the sequence, in r
         operands = terms.operands()
         across = {nodes.root(parent) for node in late for parent in node.all_input_nodes} | operands
         forward = Function(nodes, "tmp", buffers=dict.fromkeys(across, "r"), prologue=prologue)
@@ -189,6 +209,7 @@ class _Program:
         _deliver(forward, [logits], "y")
         _deliver(forward, after, "n")
 
+        # results of backward that the put-off products read are kept, in b
         backward = Function(nodes, "tmp", buffers=dict.fromkeys(operands, "b"), prologue=prologue)
         for node, place in zip(before, _in_turn(traced.states, "ds"), strict=True):
             if node not in operands:
@@ -199,7 +220,7 @@ class _Program:
         return {"forward": forward, "backward": backward, "products": put_off, "settle": settle}
 
     def _across(self, use: Use, derived: Sequence[Value]) -> tuple[Value, Value]:
-        """Where a use is read, and where its gradient is added."""
+        """Find where a use is read and where its gradient is added: the same views of two buffers."""
         if use.kind == "derived":
             ends: list[Any] = [derived[use.index], self.cotangents[use.index]]
         else:
@@ -216,7 +237,7 @@ class _Program:
 
 
 def _deliver(function: Function, nodes: Sequence[fx.Node], buffer: str) -> None:
-    """Copy results to where the driver looks for them, unless they were computed there."""
+    """Copy results to the buffer where the driver reads them, unless they were computed there."""
     for node, place in zip(nodes, _in_turn([shape_of(node) for node in nodes], buffer), strict=True):
         value = function.value(node)
         if value != place:
@@ -224,7 +245,7 @@ def _deliver(function: Function, nodes: Sequence[fx.Node], buffer: str) -> None:
 
 
 def _in_turn(shapes: Sequence[Shape], buffer: str, lane: bool = True, start: int = 0) -> list[Value]:
-    """Dense values, one after the other."""
+    """Lay out dense values in a buffer, one after the other."""
     values = []
     for shape in shapes:
         values.append(Value(buffer, start, shape, contiguous(shape), lane))
@@ -233,14 +254,14 @@ def _in_turn(shapes: Sequence[Shape], buffer: str, lane: bool = True, start: int
 
 
 def _row(shapes: Sequence[Shape], buffer: str, start: int) -> tuple[list[Value], int]:
-    """Values of shared numbers, one after the other, and where whole vectors of them end."""
+    """Lay out values that lanes share, one after the other; also returns their end, padded to whole vectors."""
     values = _in_turn(shapes, buffer, False, start)
     end = start + sum(value.size for value in values)
     return values, -(-end // PADDING) * PADDING
 
 
 def _needed(nodes: Sequence[fx.Node]) -> set[fx.Node]:
-    """These nodes and all they depend on."""
+    """Collect these nodes and all that they depend on."""
     found: set[fx.Node] = set()
     waiting = list(nodes)
     while waiting:

@@ -1,4 +1,4 @@
-"""What is known of the nodes of the traced graphs: constants, lanes, views, and where each result lies."""
+"""Facts about the nodes of the traced graphs: constants, lanes, views, and where each result is."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from cellbench.engines.lanes.code.values import Value, contiguous, number, resha
 from cellbench.engines.lanes.graph.graphs import operation, shape_of
 
 _FOLDS = frozenset(("sum", "mean", "amax", "amin"))
+"""Reductions; over axes of length 1 they change nothing but the shape."""
 _SHAPED = frozenset(("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"))
-"""Operations that look at the shape of their argument alone."""
+"""Operations that use only the shape of their argument."""
 
 
 class Nodes:
-    """Facts of the nodes, filled in graph by graph, and the sizes of the buffers that hold their results.
+    """Facts about nodes, filled in graph by graph, and the sizes of the buffers that hold their results.
 
     Attributes:
         lane: whether a node differs between the examples of a batch.
         known: the tensors of nodes that are constant.
-        places: where results lie, as far as that is settled.
-        sizes: elements given away so far, by buffer.
+        places: where results are, as far as that is decided.
+        sizes: elements allocated so far, by buffer.
         constants: C++ definitions of tables.
     """
 
@@ -39,11 +40,11 @@ class Nodes:
         self._views: set[fx.Node] = set()
 
     def place(self, node: fx.Node, value: Value) -> None:
-        """Say where an input lies."""
+        """Set where an input is."""
         self.places[node], self.lane[node] = value, value.lane
 
     def classify(self, module: fx.GraphModule) -> None:
-        """Which nodes are constant, which differ between lanes, which are views of others."""
+        """Find out which nodes are constant, which differ between lanes, and which are views of others."""
         dense: dict[fx.Node, Any] = {}
         for node in module.graph.nodes:
             if node.op == "get_attr":
@@ -58,9 +59,10 @@ class Nodes:
                 elif all(parent in self.known for parent in parents):
                     given = fx.node.map_arg(node.args, self.known.__getitem__)
                     self.known[node] = node.target(*given, **node.kwargs)
-                    if operation(node).startswith("empty"):  # nobody reads it, or nobody may care
+                    if operation(node).startswith("empty"):  # its numbers must not matter, but must not vary
                         self.known[node] = torch.zeros(shape_of(node))
 
+            # a view shares its argument's place, if that works with all results taken for dense
             if node.op == "call_function" and node not in self.known:
                 dense[node] = seen(node, [dense.get(parent, _dense(parent)) for parent in node.all_input_nodes[:1]])
                 if dense[node] is None:
@@ -69,23 +71,23 @@ class Nodes:
                     self._views.add(node)
 
     def is_view(self, node: fx.Node) -> bool:
-        """Whether a node is seen in its argument's place."""
+        """Return whether a node is a view: its result is in its argument's place."""
         return node in self._views
 
     def root(self, node: fx.Node) -> fx.Node:
-        """The node whose storage a view sees."""
+        """Find the node whose storage a view shares; a node that is no view is its own root."""
         while self.is_view(node):
             node = node.all_input_nodes[0]
         return node
 
     def allocate(self, buffer: str, size: int) -> int:
-        """Room in a buffer; the offset."""
+        """Allocate elements in a buffer, and return their offset."""
         offset = self.sizes[buffer]
         self.sizes[buffer] += size
         return offset
 
     def constant_value(self, node: fx.Node) -> Value:
-        """A known tensor as a literal or as a table of floats."""
+        """Turn the tensor of a constant node into a literal, if its numbers are all equal, or a table of floats."""
         tensor = self.known[node]
         shape, mask = tuple(tensor.shape), tensor.dtype == torch.bool
         numbers = tensor.detach().to(torch.float32).flatten().tolist()
@@ -96,21 +98,21 @@ class Nodes:
         return Value(name, 0, shape, contiguous(shape), False, mask)
 
     def table(self, kind: str, texts: Sequence[str]) -> str:
-        """The name of a constant table of numbers."""
+        """Define a constant table of numbers in C++, and return its name."""
         name = f"c{len(self.constants)}"
         self.constants.append(f"static const {kind} {name}[] = {{{', '.join(texts)}}};")
         return name
 
 
 def _dense(node: fx.Node) -> Value | None:
-    """A stand-in for where a node's result will lie."""
+    """Describe the dense place that a node's result will get; None for a tuple."""
     if not isinstance(node.meta.get("val"), torch.Tensor):
         return None
     return Value("", 0, shape_of(node), contiguous(shape_of(node)), True)
 
 
 def seen(node: fx.Node, sources: Sequence[Any]) -> Value | tuple[Value, ...] | None:
-    """A node as a view of its first argument, or None if it is none."""
+    """Describe a node as a view of its first argument, given that argument's place; None if it is no view."""
     entry, name = OPERATIONS.get(operation(node)), operation(node)
     shape = shape_of(node) if isinstance(node.meta["val"], torch.Tensor) else ()
     if not sources or sources[0] is None:
@@ -128,7 +130,11 @@ def seen(node: fx.Node, sources: Sequence[Any]) -> Value | tuple[Value, ...] | N
 
 
 def refuse_type(node: fx.Node, known: Mapping[fx.Node, torch.Tensor]) -> None:
-    """Everything is float32 or a truth value, but for counts, and choices between whole numbers that are constant."""
+    """Refuse a result that is neither float32 nor a truth value; counts and choices of constant integers may pass.
+
+    Raises:
+        Refused: it has another type.
+    """
     value = node.meta["val"]
     if not isinstance(value, torch.Tensor) or value.dtype in (torch.float32, torch.bool):
         return

@@ -1,14 +1,13 @@
-"""The operations that lanes can carry: one entry an operation, of one of three kinds.
+"""The table of operations that lanes can carry: one entry per operation, of one of three kinds.
 
-- `pointwise`: a C++ expression of its arguments' elements. Runs of them become one loop.
-- `view`: where the result lies, given where the argument lies. No code at all.
-- `kernel`: code of its own, written through a `Body`.
+- `Pointwise`: a C++ expression of its arguments' elements. Several in a row become one loop.
+- `View`: computes where the result is from where the argument is. It needs no code at all.
+- `Kernel`: code of its own, written through a `Body`.
 
-Pointwise operations stand below, views in `views`, kernels in `kernels`, matrix products in `products`.
-To add an operation, add one entry and one case to tests/engines/lanes/test_operations.py. Names are those of ATen
-without the overload, after torch's core decompositions; functions starting with `v` are defined in lanes.h for a vector
-of lanes (`vf`, truth values `vi`) and for a single float. What only moves elements about is an entry of
-`kernels.MOVES`.
+Pointwise operations are below, views in `views`, kernels in `kernels`, matrix products in `products`. To add an
+operation, add one entry, and one case to the tests of the operations. Names are those of ATen without the overload,
+after torch's core decompositions. Functions whose names begin with `v` are defined in lanes.h, for a vector of lanes
+(`vf`, its masks `vi`) and for a single float. An operation that only moves elements is an entry of `kernels.MOVES`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from cellbench.engines.lanes.code.values import Shape, Value
 
 
 class Expression(str):
-    """A C++ expression; of a scalar argument also its number."""
+    """A C++ expression; for a scalar argument, also its number."""
 
     number: float | None = None
 
@@ -33,25 +32,25 @@ class Body(Protocol):
     """The C++ function that is being written."""
 
     def value(self, argument: Any) -> Value:
-        """Where a node (or a number) lies."""
+        """Find where a node's result is, or turn a number into a literal."""
 
     def home(self, node: fx.Node) -> Value:
-        """The dense place in which a node's result has to be stored."""
+        """Find the dense place where a node's result must be stored."""
 
     def emit(self, line: str) -> None:
         """Add a line of C++."""
 
     def copy(self, source: Value, target: Value, operator: str = "=") -> None:
-        """Store one value in another of the same shape, broadcast if need be."""
+        """Write a loop that stores one value in another, broadcast if need be."""
 
     def dense(self, value: Value) -> Value:
-        """The value itself if its elements lie side by side, else a copy for the time being."""
+        """Return the value if it is contiguous, else a temporary copy."""
 
     def constant(self, node: fx.Node) -> torch.Tensor | None:
-        """The tensor that a node always is, if it depends on nothing."""
+        """Return the tensor of a node that is constant, else None."""
 
     def table(self, numbers: Sequence[int]) -> str:
-        """The name of a constant table of int."""
+        """Define a constant table of integers, and return its name."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,9 @@ class Pointwise:
     """An operation on elements.
 
     Attributes:
-        expression: of the arguments' expressions, in the order of the schema; absent arguments are None.
-        masks: the arguments that are truth values; others are numbers, and truth values given for them become 1 and 0.
+        expression: the arguments' expressions, in the order of the schema -> the result's; absent arguments are None.
+        masks: positions of the arguments that are truth values. The others are numbers; a truth value given for one
+            becomes 1 or 0.
     """
 
     expression: Callable[..., str]
@@ -69,14 +69,23 @@ class Pointwise:
 
 @dataclass(frozen=True)
 class View:
-    """A view: (arguments as the node has them, value of the first, result's shape) -> value or values, or None."""
+    """An operation that shows its argument in another way, in the same place.
+
+    Attributes:
+        place: (the node's arguments, value of the first, the result's shape) -> value or values of the result; None if
+            strides cannot describe it.
+    """
 
     place: Callable[[Sequence[Any], Value | tuple[Value, ...], Shape], Value | tuple[Value, ...] | None]
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """An operation with code of its own, which stores its result and says where."""
+    """An operation with code of its own.
+
+    Attributes:
+        write: (body, node, the node's arguments) -> where the result was stored.
+    """
 
     write: Callable[[Body, fx.Node, Sequence[Any]], Value | tuple[Value, ...]]
 
@@ -85,7 +94,7 @@ OPERATIONS: dict[str, Pointwise | View | Kernel] = {}
 
 
 def arguments(node: fx.Node) -> list[Any]:
-    """A node's arguments by their place in the operation's schema, defaults filled in."""
+    """List a node's arguments in the order of the operation's schema, defaults filled in."""
     schema = getattr(node.target, "_schema", None)
     if schema is None:
         return list(node.args)
@@ -170,7 +179,7 @@ for _name, _symbol in {"gt": ">", "lt": "<", "ge": ">=", "le": "<=", "eq": "==",
 
 
 def kernel(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function (body, node, arguments) -> value as the code of operations."""
+    """Register a function (body, node, arguments) -> value as the code of some operations."""
 
     def register(write: Callable[..., Any]) -> Callable[..., Any]:
         for name in names:
@@ -181,12 +190,12 @@ def kernel(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def loops(shape: Shape, prefix: str = "i") -> str:
-    """Nested for loops over the axes longer than 1: `for (int i0 = 0; ...)`."""
+    """Write nested for loops over the axes longer than 1: `for (int i0 = 0; ...)`."""
     return "".join(
         f"for (int {prefix}{k} = 0; {prefix}{k} < {n}; {prefix}{k}++) " for k, n in enumerate(shape) if n != 1
     )
 
 
 def indices(shape: Shape, prefix: str = "i") -> list[str | None]:
-    """The indices of `loops`."""
+    """List the indices of `loops`, one per axis; None for axes of length 1."""
     return [f"{prefix}{k}" if n != 1 else None for k, n in enumerate(shape)]

@@ -17,12 +17,12 @@ PRODUCTS = frozenset(("mm", "addmm", "bmm"))
 
 @dataclass
 class Sum:
-    """A sum that one pass computes.
+    """A sum of products that one pass computes.
 
     Attributes:
         products: pairs of matrices to multiply.
         addends: other nodes, broadcast to the sum's shape.
-        absorbed: the nodes within that need no place of their own.
+        absorbed: the nodes within the sum; they need neither code nor a place of their own.
     """
 
     products: list[tuple[fx.Node, fx.Node]] = field(default_factory=list)
@@ -31,14 +31,14 @@ class Sum:
 
 
 def _plain(node: fx.Node) -> bool:
-    """Whether a product or an addition has no factors (alpha, beta) other than 1."""
+    """Return whether a product or an addition has no factors (alpha, beta) other than 1."""
     factors = {"add": (2,), "addmm": (3, 4)}.get(operation(node), ())
     given = arguments(node)
     return all(given[place] == 1 for place in factors)
 
 
 def sum_at(node: fx.Node, together: set[fx.Node]) -> Sum | None:
-    """The sum of products that ends in a node, or None if there is no product in it.
+    """Find the sum of products that ends in a node; None if there is no product in it.
 
     Args:
         node: a product, or an addition of products and other things.
@@ -47,12 +47,15 @@ def sum_at(node: fx.Node, together: set[fx.Node]) -> Sum | None:
     found = Sum()
 
     def gather(part: Any, root: bool) -> bool:
+        """Take a node and all below it into the sum; False if it has to stay an addend."""
         name = operation(part) if isinstance(part, fx.Node) and part.op == "call_function" else ""
         inside = root or (part in together and len(part.users) == 1 and shape_of(part) == shape_of(node))
+        # a part is absorbed if only this sum reads it, so that no other code misses its result
         if not inside or not (name in PRODUCTS or name == "add") or not _plain(part):
             return False
         given = arguments(part)
         if name == "add":
+            # x + 1, and x + x, are left to the loops of pointwise operations
             if not all(isinstance(term, fx.Node) for term in given[:2]) or given[0] is given[1]:
                 return False
             for term in given[:2]:
@@ -78,7 +81,7 @@ def _product(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
 
 
 def write_sum(body: Body, node: fx.Node, found: Sum, addends: Sequence[Value]) -> Value:
-    """Code for a sum of products; `addends` are the values of `found.addends`, possibly added up already."""
+    """Write a sum of products; `addends` are the values of `found.addends`, perhaps added up already."""
     target = body.home(node)
     addends = [expanded(addend, target.shape) for addend in addends]
     pairs = [(body.value(a), body.value(b)) for a, b in found.products]
@@ -89,11 +92,12 @@ def write_sum(body: Body, node: fx.Node, found: Sum, addends: Sequence[Value]) -
         if not target.lane:
             _scalar_loops(body, place, extra, inside)
         elif all(not b.lane for _, b in inside):
-            # the weights on the right: one pass for each row of the left
+            # weights on the right: one pass per row of the left
             for row in range(rows):
                 terms = [_term(_row(a, row), b.strides[1], b.strides[0], b) for a, b in inside]
                 _pass(body, _row(place, row), [_row(addend, row) for addend in extra], terms)
         elif all(not a.lane for a, _ in inside):
+            # weights on the left: one pass per column of the right
             for column in range(columns):
                 terms = [_term(_column(b, column), a.strides[0], a.strides[1], a) for a, b in inside]
                 _pass(body, _column(place, column), [_column(addend, column) for addend in extra], terms)
@@ -110,7 +114,7 @@ def _indices(stack: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def _inside(value: Value, index: tuple[int, ...]) -> Value:
-    """One matrix of a stack of them."""
+    """View one matrix of a stack of matrices."""
     offset = sum(i * stride for i, stride in zip(index, value.strides[: len(index)], strict=True))
     return value.viewed(value.shape[len(index) :], value.strides[len(index) :], offset)
 
@@ -124,7 +128,7 @@ def _column(value: Value, column: int) -> Value:
 
 
 def _term(vector: Value, output_stride: int, input_stride: int, weights: Value) -> str:
-    """One product of a pass: a vector of lanes times a matrix of weights."""
+    """Write one product of a pass: a vector of lanes times a matrix of weights."""
     if vector.literal is not None or weights.literal is not None:
         raise NotImplementedError("a product with a constant matrix of equal numbers")
     return (
@@ -134,6 +138,7 @@ def _term(vector: Value, output_stride: int, input_stride: int, weights: Value) 
 
 
 def _pass(body: Body, target: Value, addends: Sequence[Value], terms: Sequence[str]) -> None:
+    """Write one call of `product` (kernels.h): the addends plus the terms, for a vector of outputs."""
     start = " + ".join(_element(addend, "n") for addend in addends) or "S(0.f)"
     body.emit(
         f"product<{target.shape[0]}, {target.strides[0]}>({target.pointer()}, "
@@ -147,7 +152,7 @@ def _element(value: Value, *index: str) -> str:
 
 
 def _scalar_loops(body: Body, target: Value, addends: Sequence[Value], pairs: Sequence[tuple[Value, Value]]) -> None:
-    """Parameters times parameters, once a training step."""
+    """Write products of parameters with parameters, as plain loops: they run once per training step."""
     rows, columns = target.shape
     start = " + ".join(addend.at(("i", "j")) for addend in addends) or "0.f"
     inner = " ".join(
@@ -160,7 +165,7 @@ def _scalar_loops(body: Body, target: Value, addends: Sequence[Value], pairs: Se
 
 
 def _lane_loops(body: Body, target: Value, addends: Sequence[Value], pairs: Sequence[tuple[Value, Value]]) -> None:
-    """Both factors differ between examples, as in attention or fast weights."""
+    """Write products of which both factors differ between examples, as in attention or fast weights."""
     rows, columns = target.shape
     start = " + ".join(_element(addend, "i", "j") for addend in addends) or "S(0.f)"
     inner = " ".join(
@@ -175,10 +180,10 @@ def _lane_loops(body: Body, target: Value, addends: Sequence[Value], pairs: Sequ
 
 @dataclass(frozen=True)
 class Outer:
-    """A gradient that is a sum over time and batch of outer products, put off until the end of the sequence.
+    """A gradient that is a sum over time and batch of outer products; computed at the end of the sequence.
 
     Attributes:
-        left, right: one column and one row, of this step.
+        left, right: one column and one row, both of this time step.
         place: where in the gradient the result is added, shape (rows, columns).
     """
 
@@ -188,7 +193,7 @@ class Outer:
 
 
 def outer_product(node: fx.Node, place: Value) -> Outer | None:
-    """See a gradient as an outer product over the batch (of one), if it is one."""
+    """Describe a gradient as an outer product over the batch (of one); None if it is none."""
     if operation(node) != "mm" or shape_of(arguments(node)[0])[1] != 1:
         return None
     left, right = arguments(node)
@@ -196,7 +201,11 @@ def outer_product(node: fx.Node, place: Value) -> Outer | None:
 
 
 def peeled(node: fx.Node, place: Value) -> tuple[fx.Node, Value]:
-    """Undo the permutations that a gradient passed last, on the place where it is to go."""
+    """Move the permutations at the end of a gradient to the place where it is added.
+
+    Returns:
+        The node before them, and the place permuted to match.
+    """
     while node.op == "call_function" and operation(node) in ("permute", "t", "transpose", "alias", "detach", "clone"):
         if operation(node) in ("permute", "t", "transpose"):
             rank = len(place.shape)
@@ -215,5 +224,5 @@ def peeled(node: fx.Node, place: Value) -> tuple[fx.Node, Value]:
 
 
 def squeezed(shape: Shape) -> Shape:
-    """A shape without its axes of length 1."""
+    """Drop the axes of length 1 from a shape."""
     return tuple(length for length in shape if length != 1)

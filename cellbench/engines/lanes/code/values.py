@@ -1,4 +1,4 @@
-"""Where a tensor of the traced graph lies in the generated C++, and views as arithmetic on that place."""
+"""Where a tensor of the traced graph is in the generated C++, and views as arithmetic on that place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Shape = tuple[int, ...]
 
 
 def contiguous(shape: Sequence[int]) -> Shape:
-    """Strides of a dense array of this shape, in elements.
+    """Compute the strides of a dense array of this shape, in elements.
 
     >>> contiguous((2, 3))
     (3, 1)
@@ -19,7 +19,7 @@ def contiguous(shape: Sequence[int]) -> Shape:
 
 
 def broadcast(*shapes: Shape) -> Shape:
-    """The shape of a sum of tensors of these shapes.
+    """Compute the shape of a sum of tensors of these shapes.
 
     >>> broadcast((3,), (2, 1))
     (2, 3)
@@ -34,13 +34,13 @@ class Value:
     """A strided view of a buffer of the generated code.
 
     Attributes:
-        buffer: the C++ pointer's name.
-        offset: of the first element.
+        buffer: the name of the C++ pointer.
+        offset: the offset of the first element.
         shape: as in the graph, which was traced at batch 1.
-        strides: in elements; 0 where an axis is broadcast.
-        lane: whether an element is a vector of batch lanes (`vf`), or one float shared by all lanes.
-        mask: whether it holds truth values.
-        literal: the number that every element is; such a value has no buffer.
+        strides: in elements; 0 for a broadcast axis.
+        lane: whether an element is a vector with one lane per example (`vf`); otherwise it is a float for all lanes.
+        mask: whether the elements are truth values.
+        literal: the number that all elements are; the value then has no buffer.
     """
 
     buffer: str
@@ -53,11 +53,11 @@ class Value:
 
     @property
     def size(self) -> int:
-        """How many elements the shape has."""
+        """The number of elements."""
         return math.prod(self.shape)
 
     def at(self, indices: Sequence[str | None]) -> str:
-        """The C++ expression of one element; an index for each axis, None for axes of length 1."""
+        """Write the C++ expression of one element, given one index per axis; None for axes of length 1."""
         if self.literal is not None:
             return number(self.literal)
         terms = [
@@ -70,16 +70,16 @@ class Value:
         return f"{self.buffer}[{' + '.join(terms)}]"
 
     def pointer(self) -> str:
-        """The C++ expression of the address of the first element."""
+        """Write the C++ expression of the address of the first element."""
         return f"{self.buffer} + {self.offset}" if self.offset else self.buffer
 
     def viewed(self, shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> Value:
-        """The same storage seen with another shape, `offset` elements further on."""
+        """View the same storage with another shape, `offset` elements further on."""
         return replace(self, shape=tuple(shape), strides=tuple(strides), offset=self.offset + offset)
 
 
 def number(value: float) -> str:
-    """A float literal of C++.
+    """Write a float literal of C++.
 
     >>> number(0.5), number(float("-inf"))
     ('0.5f', '(-INFINITY)')
@@ -93,12 +93,12 @@ def number(value: float) -> str:
 
 
 def reshaped(value: Value, shape: Shape) -> Value | None:
-    """The value in another shape of the same size, or None if only a copy can have it."""
+    """View a value in another shape of the same size; None if only a copy can have that shape."""
     if value.literal is not None:
         return value.viewed(shape, (0,) * len(shape))
     axes = [(n, s) for n, s in zip(value.shape, value.strides, strict=True) if n != 1]
     strides: list[int] = []
-    # walk both shapes from the right; a new axis must lie inside a run of old axes that are dense among themselves
+    # walk both shapes from the right; a new axis must fit into old axes that are dense among themselves
     i = len(axes) - 1
     room, stride = (axes[i][0], axes[i][1]) if axes else (1, 0)
     for length in reversed(shape):
@@ -108,6 +108,7 @@ def reshaped(value: Value, shape: Shape) -> Value | None:
         while room % length and i > 0 and axes[i - 1][1] == axes[i][1] * axes[i][0]:
             i -= 1
             room *= axes[i][0]
+        # the new axis would cross a gap between old ones
         if room % length:
             return None
         strides.append(stride)
@@ -120,20 +121,20 @@ def reshaped(value: Value, shape: Shape) -> Value | None:
 
 
 def permuted(value: Value, order: Sequence[int]) -> Value:
-    """Axis i of the result is axis `order[i]` of the value."""
+    """Permute axes: axis i of the result is axis `order[i]` of the value."""
     order = [axis % len(value.shape) for axis in order]
     return value.viewed([value.shape[axis] for axis in order], [value.strides[axis] for axis in order])
 
 
 def expanded(value: Value, shape: Shape) -> Value:
-    """Broadcast to a shape, aligned at the right."""
+    """Broadcast a value to a shape, aligned at the right."""
     padding = len(shape) - len(value.shape)
     strides = [0 if length == 1 else stride for length, stride in zip(value.shape, value.strides, strict=True)]
     return value.viewed(shape, [0] * padding + strides)
 
 
 def sliced(value: Value, axis: int, start: int, length: int, step: int = 1) -> Value:
-    """`length` elements of one axis, from `start` on, each `step` further."""
+    """Take `length` elements of one axis, every `step`-th from `start` on."""
     shape, strides = list(value.shape), list(value.strides)
     offset = start * strides[axis]
     shape[axis] = length
@@ -142,6 +143,6 @@ def sliced(value: Value, axis: int, start: int, length: int, step: int = 1) -> V
 
 
 def selected(value: Value, axis: int, index: int) -> Value:
-    """One index of an axis, which is left out of the result."""
+    """Take one index of an axis, and drop the axis."""
     one = sliced(value, axis, index, 1)
     return one.viewed(one.shape[:axis] + one.shape[axis + 1 :], one.strides[:axis] + one.strides[axis + 1 :])

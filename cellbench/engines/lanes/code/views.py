@@ -1,4 +1,4 @@
-"""Operations that only see their argument otherwise: arithmetic on places, no code."""
+"""Operations that only view their argument: arithmetic on places, no code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cellbench.engines.lanes.code.values import Shape, Value, expanded, permuted
 
 
 def _one(function: Callable[[Sequence[Any], Value, Shape], Value | tuple[Value, ...] | None]) -> View:
-    """A view of one value."""
+    """Make a view of one value, not of a tuple of them."""
 
     def place(args: Sequence[Any], value: Value | tuple[Value, ...], shape: Shape) -> Any:
         return function(args, value, shape) if isinstance(value, Value) else None
@@ -25,6 +25,7 @@ def _swap(value: Value, a: int, b: int) -> Value:
 
 
 def placed_slice(args: Sequence[Any], value: Value, shape: Shape) -> Value:
+    """View the result of aten.slice, given its arguments; starts may be negative, and past the end."""
     axis = args[1] % len(value.shape)
     length = value.shape[axis]
     start = 0 if args[2] is None else args[2]

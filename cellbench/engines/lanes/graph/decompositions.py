@@ -1,4 +1,4 @@
-"""Operations that are taken apart before the table of operations is asked."""
+"""Operations that are decomposed while a cell is traced, so that the table of operations needs no entry for them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ALSO_DECOMPOSED = [
 
 
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """torch's core decompositions, more of torch's own, and a few of ours; loaded when first asked for."""
+    """Load the decompositions: torch's core ones, more of torch's own, and a few of ours. The import is slow."""
     global _table
     if _table is None:
         from torch._decomp import core_aten_decompositions, get_decompositions

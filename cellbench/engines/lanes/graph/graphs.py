@@ -1,4 +1,4 @@
-"""What is done with FX graphs: making them, cleaning them, running a part of one."""
+"""Tools for FX graphs: making one, cleaning it, running a part of it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from cellbench.engines.engine import Refused, RefusedOnce
+from cellbench.engines.engine import Refused, RefusedOnce, first_line
 from cellbench.engines.lanes.code.values import Shape
 from cellbench.engines.lanes.graph.decompositions import decompositions
 
 
 def operation(node: fx.Node) -> str:
-    """The name of a node's operation without its overload, such as `tanh` or `getitem`."""
+    """Name a node's operation without its overload, such as `tanh` or `getitem`."""
     if node.target is operator.getitem:
         return "getitem"
     if isinstance(node.target, torch._ops.OpOverload):
@@ -26,6 +26,7 @@ def operation(node: fx.Node) -> str:
     return str(node.target)
 
 
+# a part of torch's message -> the reason in our words
 _KNOWN_FAILURES = {
     "value out of a tracing tensor": "control flow that depends on the data",
     "mutate a captured Tensor": "a buffer changes while the cell runs",
@@ -34,15 +35,17 @@ _KNOWN_FAILURES = {
 
 
 def graph_of(function: Callable[..., Any], examples: Sequence[Tensor], *, decomposed: bool = True) -> fx.GraphModule:
-    """The graph of a function, one placeholder an argument; without in-place operations, dead and repeated nodes.
+    """Trace a function to a graph with one placeholder per argument.
+
+    The graph has no in-place operations, no dead nodes and no repeated ones.
 
     Args:
-        function: of tensors.
-        examples: its arguments.
-        decomposed: into the operations of the table; otherwise as automatic differentiation knows them.
+        function: takes tensors.
+        examples: arguments to trace it with.
+        decomposed: whether operations become those of the table; otherwise they stay as autograd knows them.
 
     Raises:
-        Refused: it cannot be traced.
+        Refused: the function cannot be traced.
     """
     table = decompositions() if decomposed else None
     try:
@@ -53,21 +56,21 @@ def graph_of(function: Callable[..., Any], examples: Sequence[Tensor], *, decomp
         for fragment, reason in _KNOWN_FAILURES.items():
             if fragment in str(error):
                 raise Refused(reason) from error
-        raise RefusedOnce(f"tracing raised {told(error)}") from error
+        raise RefusedOnce(f"tracing raised {first_line(error)}") from error
     _merge_repeated(module.graph)
     module.graph.eliminate_dead_code()
     return module
 
 
 def _merge_repeated(graph: fx.Graph) -> None:
-    """Common subexpressions: the backward half computes some of the forward's values again."""
+    """Merge common subexpressions: the backward half computes some values of the forward half again."""
     seen: dict[Any, fx.Node] = {}
     for node in list(graph.nodes):
         if node.op != "call_function" or getattr(node.target, "_schema", None) is None:
             if node.target is not operator.getitem:
                 continue
         elif node.target._schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags:
-            continue
+            continue  # twice is not once: it writes in place, or draws random numbers
         key = repr((str(node.target), node.args, sorted(node.kwargs.items())))
         if key in seen:
             node.replace_all_uses_with(seen[key])
@@ -77,7 +80,7 @@ def _merge_repeated(graph: fx.Graph) -> None:
 
 
 def evaluated(module: fx.GraphModule, tensors: Sequence[Tensor], lane: dict[fx.Node, bool]) -> dict[fx.Node, Any]:
-    """Values of all nodes that do not depend on x or the state."""
+    """Compute the values of all nodes that do not depend on x or the state, given the model's tensors."""
     placeholders = placeholders_of(module.graph)
     environment: dict[fx.Node, Any] = dict(zip(placeholders, tensors, strict=False))
     nodes = [node for node in module.graph.nodes if node.op in ("call_function", "get_attr") and not lane[node]]
@@ -92,11 +95,19 @@ def run(
     environment: dict[fx.Node, Any],
     argument: Callable[[fx.Node, int, fx.Node], Any] | None = None,
 ) -> None:
-    """Compute nodes in order; `argument` may give something else than the environment for one argument."""
+    """Compute nodes in order, and add their values to the environment.
+
+    Args:
+        module: the graph's module, which holds its constants.
+        nodes: the nodes to compute, in the order of the graph.
+        environment: values by node; must have those that the nodes read and that are not computed here.
+        argument: (node, position, parent) -> the value of one argument, in place of the parent's in the environment.
+    """
     for node in nodes:
-        if node.op == "get_attr":
+        if node.op == "get_attr":  # a constant
             environment[node] = getattr(module, str(node.target))
             continue
+        # tensor arguments are counted as `tensor_arguments` lists them
         positions = iter(range(1_000_000))
 
         def value(parent: fx.Node, node: fx.Node = node, positions: Iterator[int] = positions) -> Any:
@@ -109,7 +120,7 @@ def run(
 
 
 def tensor_arguments(node: fx.Node) -> list[fx.Node]:
-    """The nodes among a node's arguments, repeated where they repeat, in the order in which `_run` meets them."""
+    """List the nodes among a node's arguments, repetitions included, in the order in which `run` meets them."""
     met: list[fx.Node] = []
 
     def meet(parent: fx.Node) -> fx.Node:
@@ -122,24 +133,21 @@ def tensor_arguments(node: fx.Node) -> list[fx.Node]:
 
 
 def output_of(graph: fx.Graph) -> fx.Node:
-    """The node that returns the results."""
+    """Find the node that returns the results."""
     found: fx.Node = next(node for node in reversed(graph.nodes) if node.op == "output")
     return found
 
 
 def placeholders_of(graph: fx.Graph) -> list[fx.Node]:
-    """The inputs."""
+    """List the nodes of the inputs."""
     return [node for node in graph.nodes if node.op == "placeholder"]
 
 
 def results_of(graph: fx.Graph) -> list[fx.Node]:
+    """List the nodes whose values are returned."""
     return list(pytree.tree_leaves(output_of(graph).args[0]))
 
 
 def shape_of(node: fx.Node) -> Shape:
+    """Get the shape of a node's result at batch 1."""
     return tuple(node.meta["val"].shape)
-
-
-def told(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

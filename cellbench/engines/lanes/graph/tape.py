@@ -1,7 +1,7 @@
-"""What a cell computes, as a hash: the operations it runs, their order, shapes and constants, forward and backward.
+"""A hash of what a cell computes: its operations, their order, shapes and constants, forward and backward.
 
-Two cells with the same tape are the same program, whatever their source says; so a compiled cell is found by its tape
-in milliseconds, without tracing, and an edited cell, another torch or an option that matters gives another tape.
+Two cells with the same tape are the same program, whatever their sources say. So a compiled cell is found by its tape
+in milliseconds, without tracing. An edited cell, another version of torch or an option that matters gives another tape.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from cellbench.model import Model, loss
 
 
 def tape(model: Model, inputs: int, *, batch: int, steps: int = 2) -> str:
-    """The hash of what the model's loss and gradient run, from its initial state on.
+    """Run a model's loss and gradient, and hash the operations.
 
     Args:
         model: its weights do not matter, unless the cell's control flow depends on them.
         inputs: features of x.
-        batch: examples; cells that look at the batch size give another tape.
-        steps: time steps.
+        batch: number of examples; matters only to cells that look at it.
+        steps: number of time steps.
     """
     recorder = _Recorder(_named(model))
     generator = torch.Generator().manual_seed(0)
@@ -40,7 +40,7 @@ def tape(model: Model, inputs: int, *, batch: int, steps: int = 2) -> str:
 
 
 def _named(model: Model) -> dict[str, Tensor]:
-    """Everything whose numbers may differ between replicas."""
+    """List the tensors that may have other numbers in another replica; their numbers are not part of the tape."""
     found: dict[str, Tensor] = dict(model.named_parameters())
     found |= dict(model.named_buffers())
     for path, module in model.named_modules():
@@ -49,6 +49,8 @@ def _named(model: Model) -> dict[str, Tensor]:
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Hashes every operation that runs within it, with its arguments and results."""
+
     def __init__(self, named: dict[str, Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.hash = hashlib.sha256(torch.__version__.encode())
@@ -64,7 +66,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def register(self, name: str, tensor: Tensor) -> None:
-        """Give a storage a name; it is kept alive, so that its address stays its own."""
+        """Give a tensor's storage a name, and keep it alive, so that no other storage gets its address."""
         self._storages.setdefault(tensor.untyped_storage().data_ptr(), name)
         self._kept.append(tensor)
 
@@ -72,11 +74,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.hash.update(repr(what).encode())
 
     def _seen(self, value: Any, result: bool) -> Any:
+        """Describe an argument or a result: a tensor by its storage's name and its place there."""
         if isinstance(value, Tensor):
             address = value.untyped_storage().data_ptr()
             content: Sequence[Any] = ()
             if address not in self._storages:
-                # a tensor that no operation made is a constant: its numbers are part of the program
+                # a tensor that is neither named nor the result of an operation is a constant: its numbers matter
                 content = () if result else (value.detach().flatten().tolist(),)
                 self.register(f"#{len(self._storages)}", value)
             place = (value.storage_offset(), tuple(value.shape), tuple(value.stride()), str(value.dtype))

@@ -1,4 +1,4 @@
-"""The tensors of a model that its step depends on; kept apart from tracing, which takes long to import."""
+"""The tensors of a model that its step depends on. Tracing is another module, because it takes long to import."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Tensors:
 
     Attributes:
         trained: parameters that are trained.
-        frozen: buffers, parameters that are not trained, and tensors that are plain attributes: each replica has its
-            own, and none of them changes.
+        frozen: buffers, parameters that are not trained, and tensors that are plain attributes. Each replica has its
+            own, and they do not change.
     """
 
     trained: dict[str, Tensor]
@@ -26,11 +26,12 @@ class Tensors:
 
 
 def tensors_of(model: Model) -> Tensors:
-    """The tensors that a trace of the model depends on.
+    """List the tensors that a trace of the model depends on.
 
     Raises:
-        Refused: one of them is not float32.
+        Refused: one of them is not float32 or not on the CPU, or none is trained.
     """
+    # parameters, buffers, and tensors that a module keeps as plain attributes
     trained: dict[str, Tensor] = {}
     frozen: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
@@ -41,6 +42,7 @@ def tensors_of(model: Model) -> Tensors:
         for name, value in vars(module).items():
             if isinstance(value, Tensor):
                 frozen[f"{path}.{name}"] = value.detach()
+    # a replica's row in C++ holds floats in the CPU's memory, nothing else
     for name, tensor in {**trained, **frozen}.items():
         if tensor.dtype != torch.float32:
             raise Refused(f"{name} is {str(tensor.dtype).removeprefix('torch.')}, not float32")

@@ -1,13 +1,14 @@
 """From a model to two small graphs of ATen operations, traced once at batch 1.
 
-The model's step is cut at the *frontier*: what depends on parameters and buffers alone is computed once a training
-step (the prologue), not once a time step. So there are
+The model's step is cut at the *frontier*: what depends on parameters and buffers alone (the prologue) is computed once
+per training step, not once per time step. The two graphs are
 
-- the prologue: parameters -> derived tensors and the initial state, with its vector-Jacobian product, and
-- the step: (uses of parameters and derived tensors, x, state) -> (logits, next state), with its own.
+- the prologue: parameters -> derived tensors and the initial state, and its vector-Jacobian product;
+- the step: (uses of parameters and derived tensors, x, state) -> (logits, next state), and its vector-Jacobian product.
 
-A *use* is one place where the step reads a parameter or a derived tensor, through views or not. Each use is an input
-of its own, so that its gradient is one term (for a matrix: one outer product) and the terms are added where they lie.
+A *use* is one place where the step reads a parameter or a derived tensor, directly or through views. Each use is an
+input of its own. Its gradient is then a single term (for a matrix, one outer product), and each term is added directly
+to the gradient of the parameter.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor, fx, nn
 from torch.func import vjp
 from torch.utils import _pytree as pytree
 
-from cellbench.engines.engine import Refused, RefusedOnce
+from cellbench.engines.engine import Refused, RefusedOnce, first_line
 from cellbench.engines.lanes.code.values import Shape
 from cellbench.engines.lanes.graph.graphs import (
     evaluated,
@@ -34,7 +35,6 @@ from cellbench.engines.lanes.graph.graphs import (
     run,
     shape_of,
     tensor_arguments,
-    told,
 )
 from cellbench.engines.lanes.graph.tensors import Tensors, tensors_of
 from cellbench.model import Model
@@ -42,20 +42,20 @@ from cellbench.model import Model
 _SHAPING = ("t", "transpose", "permute", "view", "unsqueeze", "squeeze", "expand", "alias")
 _CUTTING = ("slice", "select", "split", "split_with_sizes", "unbind", "getitem")
 FRONTIER_VIEWS = frozenset((*_SHAPING, *_CUTTING))
-"""Views through which a use may reach its parameter: its gradient is added to the same view of the gradient.
+"""Views through which a use may read its parameter: its gradient is added to the same view of the gradient.
 
-`detach` is none of them: a gradient must not pass.
+`detach` is not among them, because no gradient may pass it.
 """
 
 
 @dataclass(frozen=True)
 class Use:
-    """Where the step reads something that depends on parameters and buffers alone.
+    """One place where the step reads something that depends on parameters and buffers alone.
 
     Attributes:
         kind: `trained`, `frozen` or `derived`.
-        index: which of them.
-        views: nodes of the graph that lead from there to what is read, in order.
+        index: which tensor of that kind.
+        views: nodes of the graph that lead from the tensor to what is read, in order.
     """
 
     kind: str
@@ -69,13 +69,15 @@ class Traced:
 
     Attributes:
         tensors: examples of the model's tensors.
-        inputs, outputs: features of x, logits a step.
+        inputs: features of x.
+        outputs: logits per step.
         states: the shapes of the state's leaves at batch 1.
-        prologue: placeholders: trained, frozen, cotangents of the derived; results: derived, gradients of trained.
-        derived: the shapes of the derived tensors; the initial state's leaves come last.
-        step: placeholders: uses, x, state, cotangents of logits and of the next state; results: logits, next state,
-            gradients of the uses that have one (in order), gradients of the state.
-        uses: what the step's first placeholders are.
+        prologue: a graph. Its placeholders are: trained, frozen, cotangents of the derived. Its results are: derived,
+            gradients of trained.
+        derived: the shapes of the derived tensors; the leaves of the initial state come last.
+        step: a graph. Its placeholders are: uses, x, state, cotangents of logits and of the next state. Its results
+            are: logits, next state, gradients of the uses that have one (in order), gradients of the state.
+        uses: the uses, in the order of the step's placeholders.
     """
 
     tensors: Tensors
@@ -92,7 +94,7 @@ def trace(model: Model, inputs: int) -> Traced:
     """Trace a model's step, its initial state and their vector-Jacobian products.
 
     Args:
-        model: the trace's own; cells that keep tensors in attributes leave rubbish there.
+        model: a model that is not needed afterwards; cells that keep tensors in attributes leave traced ones there.
         inputs: features of x.
 
     Raises:
@@ -118,7 +120,7 @@ def trace(model: Model, inputs: int) -> Traced:
 
 @contextmanager
 def _swapped(model: nn.Module, values: dict[str, Tensor]) -> Iterator[None]:
-    """The model with other tensors in the place of its parameters, buffers and plain attributes."""
+    """Replace parameters, buffers and plain attributes of a model by other tensors within this block."""
     places: list[tuple[dict[str, Any], str, Any]] = []
     for name, value in values.items():
         path, _, attribute = name.rpartition(".")
@@ -137,7 +139,18 @@ def _swapped(model: nn.Module, values: dict[str, Tensor]) -> Iterator[None]:
 
 
 class _Forward:
-    """The model's step and initial state as one graph, before its gradient is asked for."""
+    """The model's step and initial state as one graph, without gradients.
+
+    Attributes:
+        names, tensors: the model's tensors, trained ones first.
+        count: how many of them are trained.
+        states: the shapes of the state's leaves.
+        examples: an input and a state to trace with.
+        module, graph: the graph; its placeholders are the tensors, x and the state.
+        outputs: logits per step.
+        after: the nodes of the logits and of the next state.
+        initial: the nodes of the initial state.
+    """
 
     def __init__(self, model: Model, tensors: Tensors, inputs: int) -> None:
         self.names = [*tensors.trained, *tensors.frozen]
@@ -147,7 +160,7 @@ class _Forward:
             with torch.no_grad():
                 leaves, nesting = pytree.tree_flatten(model.initial_state(1))
         except Exception as error:
-            raise RefusedOnce(f"initial_state raised {told(error)}") from error
+            raise RefusedOnce(f"initial_state raised {first_line(error)}") from error
         for leaf in leaves:
             if not isinstance(leaf, Tensor) or leaf.dtype != torch.float32:
                 raise Refused(f"the state holds {getattr(leaf, 'dtype', type(leaf).__name__)}, not float32 tensors")
@@ -155,6 +168,7 @@ class _Forward:
         self.examples = [torch.randn(1, inputs), *(torch.randn(tuple(leaf.shape)) for leaf in leaves)]
 
         def outputs(*values: Tensor) -> list[Tensor]:
+            # one step and the initial state, as a function of all tensors, x and the state
             own, x, state = values[: len(self.names)], values[len(self.names)], values[len(self.names) + 1 :]
             with _swapped(model, dict(zip(self.names, own, strict=True))):
                 logits, after = model.step(x, pytree.tree_unflatten(list(state), nesting))
@@ -166,8 +180,8 @@ class _Forward:
             return [logits, *new, *first]
 
         def under_autograd(*values: Tensor) -> Any:
-            # Under vjp, composite operations such as lstm_cell reach the trace as their parts, which functionalize
-            # can then free of in-place operations.
+            # under vjp, composite operations such as lstm_cell reach the trace as their parts, and functionalize can
+            # remove in-place operations from those
             trained, rest = values[: self.count], values[self.count :]
             return vjp(lambda *trained: outputs(*trained, *rest), *trained)[0]
 
@@ -182,6 +196,11 @@ class _Forward:
         self._refuse_impurity()
 
     def _refuse_impurity(self) -> None:
+        """Check that the graph is a pure function of its placeholders.
+
+        Raises:
+            Refused: it reads another tensor, draws random numbers, or writes into its inputs.
+        """
         for node in self.graph.nodes:
             if node.op == "get_attr" and any(operation(user) != "lift_fresh_copy" for user in node.users):
                 raise Refused("a tensor that is neither parameter, buffer nor attribute of a module")
@@ -198,14 +217,24 @@ class _Forward:
 
 
 class _Frontier:
-    """The cut through the forward graph: which nodes belong to the prologue, and where the step reads across."""
+    """The cut through the forward graph: which nodes belong to the prologue, and where the step reads them.
+
+    Attributes:
+        lane: whether a node depends on x or the state; if not, all examples share its value.
+        depends: whether a node depends on any input at all; if not, it is a constant.
+        derived: the nodes of the prologue that the step reads.
+        initial: the nodes of the initial state.
+        uses: the step's uses.
+        used: the node that each use reads.
+        values: example values of the nodes of the prologue.
+        sites: (a node of the step, the position among its tensors) -> index of the use that is read there.
+    """
 
     def __init__(self, forward: _Forward) -> None:
         self.forward = forward
         self.lane: dict[fx.Node, bool] = {}
-        """Whether a node depends on x or the state; those that do not, do not differ between examples."""
         self.depends: dict[fx.Node, bool] = {}
-        """Whether a node depends on any input at all; those that do not are constants."""
+        # the graph is in order, so a node's parents are known before it
         number = len(forward.names)
         for node in forward.graph.nodes:
             if node.op == "placeholder":
@@ -220,7 +249,7 @@ class _Frontier:
         self.used: list[fx.Node] = []
         self.values = evaluated(forward.module, forward.tensors, self.lane)
         self.sites: dict[tuple[fx.Node, int], int] = {}
-        """(a node of the step, the position among its tensors) -> index of the use read there."""
+        # reads by nodes of the step, then results of the step that are parameters or derived tensors themselves
         for node in forward.graph.nodes:
             if self.lane[node] and node.op == "call_function":
                 for position, parent in enumerate(tensor_arguments(node)):
@@ -231,6 +260,8 @@ class _Frontier:
                 self.sites[output_of(forward.graph), position] = self._use(node)
 
     def _use(self, node: fx.Node) -> int:
+        """Add a use of a node outside the step, and return its index."""
+        # go back through views to the parameter or the derived tensor that they see
         views: list[fx.Node] = []
         root = node
         while _sees_argument(root):
@@ -245,6 +276,7 @@ class _Frontier:
                 else Use("frozen", index - self.forward.count, tuple(views))
             )
         else:
+            # computed in the prologue: it becomes a derived tensor, once for all its uses
             if root not in self.derived:
                 self.derived.append(root)
             use = Use("derived", self.derived.index(root), tuple(views))
@@ -254,13 +286,14 @@ class _Frontier:
 
 
 def _sees_argument(node: fx.Node) -> bool:
-    """Whether a node is a view that a use may pass; parts of a tuple only if the tuple is made of views."""
+    """Return whether a node is a view that a use may read through; a part of a tuple, only if the tuple is of views."""
     if node.op != "call_function" or operation(node) not in FRONTIER_VIEWS:
         return False
     return operation(node) != "getitem" or _sees_argument(node.all_input_nodes[0])
 
 
 def _joint_prologue(frontier: _Frontier) -> fx.GraphModule:
+    """Trace the prologue and its vector-Jacobian product as one graph; see `Traced.prologue`."""
     forward = frontier.forward
     results = [*frontier.derived, *frontier.initial]
     nodes = [
@@ -270,10 +303,11 @@ def _joint_prologue(frontier: _Frontier) -> fx.GraphModule:
     def derive(*own: Tensor) -> list[Tensor]:
         environment = dict(zip(forward.placeholders, own, strict=False))
         run(forward.module, nodes, environment)
-        # an output that is an input itself would not be an output of its own in the graph
+        # adding 0 makes a node of its own for a result that is an input itself
         return [environment[node] + 0 if node.op == "placeholder" else environment[node] for node in results]
 
     def joint(*values: Tensor) -> Any:
+        # only trained tensors get gradients; frozen ones are constants
         trained, frozen = values[: forward.count], values[forward.count : len(forward.names)]
         out, back = vjp(lambda *trained: derive(*trained, *frozen), *trained)[:2]
         return [*out, *back(list(values[len(forward.names) :]))]
@@ -283,7 +317,9 @@ def _joint_prologue(frontier: _Frontier) -> fx.GraphModule:
 
 
 def _joint_step(frontier: _Frontier) -> fx.GraphModule:
+    """Trace the step and its vector-Jacobian product as one graph; see `Traced.step`."""
     forward = frontier.forward
+    # what differs between examples, and constants; the rest is in the prologue
     nodes = [
         node
         for node in forward.graph.nodes
@@ -294,6 +330,7 @@ def _joint_step(frontier: _Frontier) -> fx.GraphModule:
     differentiable = [i for i, use in enumerate(frontier.uses) if use.kind != "frozen"]
 
     def step(uses: Sequence[Tensor], values: Sequence[Tensor]) -> list[Tensor]:
+        # run the nodes again, with a use's own tensor at each place that reads across the frontier
         environment = dict(zip(lanes, values, strict=True))
 
         def argument(node: fx.Node, position: int, parent: fx.Node) -> Tensor:
@@ -310,6 +347,7 @@ def _joint_step(frontier: _Frontier) -> fx.GraphModule:
         cotangents = list(values[count + len(lanes) :])
 
         def of(some: list[Tensor], state: Sequence[Tensor]) -> list[Tensor]:
+            # as a function of what has a gradient: uses of trained and derived tensors, and the state
             merged = list(uses)
             for i, value in zip(differentiable, some, strict=True):
                 merged[i] = value
@@ -319,6 +357,7 @@ def _joint_step(frontier: _Frontier) -> fx.GraphModule:
         of_uses, of_state = back(cotangents)
         return [*out, *of_uses, *of_state]
 
+    # uses are traced with the values that the prologue computes, in their shapes
     examples = [frontier.values[node] for node in frontier.used]
     cotangents = [torch.randn(shape_of(node)) for node in forward.after]
     return graph_of(joint, [*examples, *forward.examples, *cotangents])

@@ -1,4 +1,4 @@
-// What handles two vectors side by side: large training batches, and evaluation.
+// All code on two vectors side by side: large training batches, and evaluation. It is a translation unit of its own.
 #pragma once
 #include "sequence.h"
 
@@ -6,6 +6,7 @@ float wide_sequence(const float *p, const vf *x, const vf *y, long T, long B, lo
   return sequence<Wide, WideMask>(p, x, y, T, B, first, m);
 }
 
+// The scratch memory of an evaluation: derived tensors, packed examples, and the buffers of one group of lanes.
 struct ToEvaluate {
   float *u;
   Wide *x, *y, *h, *r, *z, *tmp, *end;
@@ -21,6 +22,7 @@ struct ToEvaluate {
   }
 };
 
+// Examples are scored in groups, one example per lane.
 static long groups_to_evaluate(long examples) { return (examples + width<Wide> - 1) / width<Wide>; }
 
 extern "C" long floats_to_evaluate(long T, long examples) {
@@ -28,8 +30,8 @@ extern "C" long floats_to_evaluate(long T, long examples) {
   return (float *)m.end - (float *)nullptr;
 }
 
-// Score the replicas of one seed: x (T, examples, INPUTS), y (T, examples, OUTPUTS). An output is right if the logit's
-// sign says so, strictly: 0 and NaN are wrong.
+// Score the replicas of one seed: x (T, examples, INPUTS), y (T, examples, OUTPUTS); replica i is row rows[i] of p and of
+// the scores. An output is right if its logit has the target's sign; logits of 0 and NaN are wrong.
 extern "C" void evaluate(long T, long examples, const float *x, const float *y, long count, const long *rows, const float *p,
                          double *loss, double *bits, double *sequences, float *scratch) {
   constexpr long lanes = width<Wide>;
@@ -48,7 +50,7 @@ extern "C" void evaluate(long T, long examples, const float *x, const float *y, 
       begin_sequence(m.u, m.h);
       Wide sum = S(0.f);
       WideMask good = M(false);  // minus the number of outputs right so far
-      for (long t = 0; t < T; t++) {
+      for (long t = 0; t < T; t++) {  // the state before and the state after take turns in two buffers
         Wide *before = m.h + (t & 1) * STATES, *after = m.h + (~t & 1) * STATES;
         forward<Wide, WideMask>(weights, m.u, m.x + (c * T + t) * INPUTS, before, after, m.r, m.z, m.tmp);
         for (long o = 0; o < OUTPUTS; o++) {
@@ -57,6 +59,7 @@ extern "C" void evaluate(long T, long examples, const float *x, const float *y, 
           good += (target + target - 1.f) * m.z[o] > 0.f;
         }
       }
+      // lanes beyond the last example are not counted
       float sums[lanes];
       int32_t goods[lanes];
       memcpy(sums, &sum, sizeof sums);

@@ -1,9 +1,9 @@
-// Products of lane vectors with weights, and the sums over time of outer products: what a recurrent cell spends its time on.
+// Products of lane vectors with weights, and sums of outer products over time: a recurrent cell spends its time on these.
 #pragma once
 #include "lanes.h"
 
-// f(n) for n < N, over what is to lie in registers. Left to itself gcc keeps over 16 vectors in memory; of two side by
-// side there are fewer, and told to unroll those it runs out of registers.
+// f(n) for n < N, on an array that should be in registers. Without the pragma, gcc keeps arrays of more than 16 vectors
+// in memory. Of two vectors side by side there are fewer, and with the pragma gcc would run out of registers for those.
 template <class V, int N, class F> INLINE void each(F f) {
   if constexpr (sizeof(V) == sizeof(vf)) {
 #pragma GCC unroll 32
@@ -13,7 +13,7 @@ template <class V, int N, class F> INLINE void each(F f) {
   }
 }
 
-// Outputs that one pass keeps in registers: each needs an accumulator, beside the input and a broadcast weight.
+// How many outputs one pass computes: each has an accumulator in a register; the input and a weight need two more.
 template <class V> constexpr int accumulators = LANES == 16 ? 20 : 12;
 
 // sum over k < K of w[n * WN + k * WK] * x[k * XS]
@@ -21,7 +21,7 @@ template <class V, int K, long XS, long WN, long WK> struct Term {
   const V *x;
   const float *w;
   template <int N> INLINED void add(V *a, int first) const {
-    if constexpr (4 * N <= accumulators<V> && K >= 8) {  // few outputs: four sums each, or one's latency is all we see
+    if constexpr (4 * N <= accumulators<V> && K >= 8) {  // few outputs: four sums for each, to hide the latency of one
       V part[4][N];
       for (int i = 0; i < 4; i++)
         for (int n = 0; n < N; n++) part[i][n] = S(0.f);
@@ -52,6 +52,7 @@ template <int K, long XS, long WN, long WK> INLINE SharedTerm<K, XS, WN, WK> ter
   return {x, w};
 }
 
+// N outputs of a product, from the output `first` on.
 template <int N, long YS, class V, class Start, class... Terms>
 INLINE void product_block(V *y, int first, Start start, Terms... terms) {
   V a[N];
@@ -69,11 +70,11 @@ INLINE void product(V *y, Start start, Terms... terms) {
 }
 
 #if LANES == 16 && defined(__GNUC__) && !defined(__clang__)
-#define IN_REGISTER(v) asm("" : "+v"(v))  // gcc reads an operand from memory again for each use
+#define IN_REGISTER(v) asm("" : "+v"(v))  // otherwise gcc reads the operand from memory again for each use
 #else
 #define IN_REGISTER(v)
 #endif
-// Blocks of an outer product: columns, and rows to go with them, that fit the registers (32 with AVX-512, else 16).
+// An outer product is computed in blocks of rows and columns that fit the registers (32 with AVX-512, else 16).
 enum : int { OUTER_COLUMNS = LANES == 16 ? 4 : 6 };
 constexpr int outer_rows_for(int columns) {
   if (LANES == 16) return columns == 4 ? 4 : columns == 3 ? 5 : columns == 2 ? 8 : 12;
@@ -84,7 +85,7 @@ constexpr int outer_columns_for(int K) {  // blocks of equal size
   return (K + blocks - 1) / blocks;
 }
 
-// SIDES vectors lie side by side wherever one is named.
+// One block, R rows and C columns: sums over time and lanes. Each element of d and x is SIDES vectors side by side.
 template <int R, int C, long DS, long XS, long SIDES>
 INLINE void outer_block(float *g, long gr, long gc, const vf *d, long dt, const vf *x, long xt, long T) {
   constexpr int size = (R * C + LANES - 1) / LANES * LANES;
@@ -111,6 +112,7 @@ INLINE void outer_block(float *g, long gr, long gc, const vf *d, long dt, const 
   for (int i = 0; i < R; i++)
     for (int j = 0; j < C; j++) g[i * gr + j * gc] += s[i * C + j];
 }
+// C columns of an outer product, all rows.
 template <int N, int C, long DS, long XS, class V>
 INLINE void outer_columns(float *g, long gr, long gc, const V *d, long dt, const V *x, long xt, long T) {
   constexpr int R = outer_rows_for(C), rest = N % R;

@@ -1,11 +1,11 @@
-// One vector of lanes: each lane is one example of the batch. Functions on vectors, as near to the true value as
-// tests/engines/lanes/test_functions.py says, with the same for single floats (what depends on parameters only).
+// One vector of lanes: each lane is one example of the batch. Functions on vectors, and the same for single floats, which
+// serve what depends on parameters alone. The tests of these functions say how accurate each of them is.
 #pragma once
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-#ifndef LANES  // as wide as the machine's own registers: compilers lower wider vectors badly
+#ifndef LANES  // as wide as the machine's own registers: compilers make slow code of wider vectors
 #if defined(__AVX512F__)
 #define LANES 16
 #elif defined(__AVX2__)
@@ -20,6 +20,7 @@ typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 #define INLINED __attribute__((always_inline))
 #define INLINE static inline INLINED
 
+// S: one number in all lanes; M: one truth value in all lanes, where true is -1 and false is 0.
 INLINE vf S(float a) { return a - (vf){}; }
 INLINE vi M(bool a) { return (a ? -1 : 0) - (vi){}; }
 INLINE vf vselect(vi m, vf a, vf b) { return m ? a : b; }
@@ -27,7 +28,7 @@ INLINE float vselect(bool m, float a, float b) { return m ? a : b; }
 INLINE vi vnot(vi m) { return ~m; }
 INLINE bool vnot(bool m) { return !m; }
 
-// A NaN on either side comes out, as in torch.
+// If one operand is NaN, the result is, as in torch.
 INLINE vf vmax(vf a, vf b) { return (a > b) | (a != a) ? a : b; }
 INLINE vf vmin(vf a, vf b) { return (a < b) | (a != a) ? a : b; }
 INLINE float vmax(float a, float b) { return a > b || a != a ? a : b; }
@@ -40,7 +41,7 @@ INLINE vf vsign(vf a) { return a > 0.f ? S(1.f) : a < 0.f ? S(-1.f) : a; }
 INLINE float vsign(float a) { return a > 0.f ? 1.f : a < 0.f ? -1.f : a; }
 INLINE vf vreciprocal(vf a) { return 1.f / a; }
 INLINE float vreciprocal(float a) { return 1.f / a; }
-INLINE vf vfma(vf a, vf b, vf c) { return a * b + c; }  // one rounding where the machine has it: -ffp-contract=fast
+INLINE vf vfma(vf a, vf b, vf c) { return a * b + c; }  // rounded once where the machine can: -ffp-contract=fast
 
 // The compilers turn these loops into the machine's vector instructions.
 #define EACH_LANE(name, of_one) \
@@ -54,7 +55,7 @@ EACH_LANE(vfloor, __builtin_floorf)
 EACH_LANE(vceil, __builtin_ceilf)
 EACH_LANE(vtrunc, __builtin_truncf)
 EACH_LANE(vround, __builtin_rintf)
-// No recurrent cell in use leans on these: the C library's, lane by lane.
+// Recurrent cells rarely use these, so they are the C library's, lane by lane.
 EACH_LANE(vsin, sinf)
 EACH_LANE(vcos, cosf)
 EACH_LANE(vtan, tanf)
@@ -79,7 +80,7 @@ EACH_LANE_2(vfmod, fmodf)
 // e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln 2 / 2, with ln 2 in two parts (Cody & Waite). e^r is a polynomial of
 // degree 6, minimax for the relative error (0.05 ulp; fitted by reweighted least squares).
 
-// A NaN stays: both the comparison and the machine's instruction return their second operand then.
+// NaN stays NaN: for NaN, the comparison and the machine's instruction both return their second operand.
 #if LANES == 8 && defined(__AVX2__)
 INLINE vf at_least(vf x, float low) { return __builtin_ia32_maxps256(S(low), x); }
 INLINE vf at_most(vf x, float high) { return __builtin_ia32_minps256(S(high), x); }
@@ -93,15 +94,15 @@ INLINE vf at_most(vf x, float high) { return S(high) < x ? S(high) : x; }
 
 struct Reduced {
   vf r;
-  vi n;  // in the place of a float's exponent
+  vi n;  // shifted to the exponent bits of a float
 };
 INLINE Reduced reduced(vf x) {
-  const vf magic = S(12582912.f);  // 1.5 * 2^23: adding it rounds to a whole number, which its lowest bits then hold
+  const vf magic = S(12582912.f);  // 1.5 * 2^23: adding it rounds to an integer, which is then in the lowest bits
   vf z = x * 1.44269504088896341f + magic, n = z - magic;
   vf r = x - n * 0.693359375f;
   return {r - n * -2.12194440e-4f, (vi)z << 23};
 }
-// e^r - 1; by pairs of terms (Estrin), for each waits for less
+// e^r - 1; in pairs of terms (Estrin's scheme), so that fewer instructions wait for each other
 INLINE vf expm1_reduced(vf r) {
   vf square = r * r;
   vf low = r * 1.6666520399e-01f + 4.9999993433e-01f, high = r * 8.3687451636e-03f + 4.1668390561e-02f;
@@ -114,12 +115,12 @@ INLINE vf power_of_2(vi n) { return (vf)((vi)S(1.f) + n); }
 INLINE vf vexp(vf x) {
   const float low = -86.64339f, high = 88.72284f;
   Reduced q = reduced(at_most(at_least(x, low), high));
-  vf half = power_of_2(q.n - (1 << 23));  // 2^128 is no float
+  vf half = power_of_2(q.n - (1 << 23));  // half the power, since 2^128 is not a float
   vf y = (expm1_reduced(q.r) * half + half) * 2.f;
   y = x > high ? S(INFINITY) : y;
   return x < low ? S(0.f) : y;
 }
-// For x <= 0: down to 2^-125.
+// e^x for x <= 0; results are never below 2^-125.
 INLINE vf exp_negative(vf x) {
   Reduced q = reduced(at_least(x, -86.64339f));
   vf power = power_of_2(q.n);
@@ -147,7 +148,7 @@ INLINE vf vtanh(vf x) {
 }
 
 // --------------------------------------------------------------------------------------------- log and its relatives
-// log(x + c) for c below half an ulp of x: Cephes' logf on m in [sqrt(1/2), sqrt(2)), the correction c / x added last.
+// log(x + c) for c below half an ulp of x, given the correction c / x. This is Cephes' logf on m in [sqrt(1/2), sqrt(2)).
 INLINE vf log_corrected(vf x, vf correction) {
   vi tiny = x < 1.17549435e-38f;  // subnormal
   vf y = tiny ? x * 8388608.f : x;
@@ -176,15 +177,15 @@ INLINE vf log_corrected(vf x, vf correction) {
 INLINE vf vlog(vf x) { return log_corrected(x, S(0.f)); }
 INLINE vf vlog1p(vf x) {
   vf u = 1.f + x;
-  // what rounding took from 1 + x; from the smaller of the two, which is exact (Fast2Sum)
+  // the rounding error of 1 + x, exactly (Fast2Sum: the larger summand is subtracted first)
   vf lost = vabs(x) < 1.f ? x - (u - 1.f) : 1.f - (u - x);
   vi fine = (u > 0.f) & (u < INFINITY);
   vf correction = fine ? lost / u : S(0.f);
   return x == 0.f ? x : log_corrected(u, correction);
 }
 
-// Cross-entropy of a logit, max(z, 0) - z y + log(1 + e^-|z|); the last, log(1 + t) with t in [0, 1], is
-// 2 atanh(t / (2 + t)), a polynomial of degree 4 in the square, minimax for the relative error (0.04 ulp).
+// Cross-entropy of a logit, max(z, 0) - z y + log(1 + e^-|z|). Its last term, log(1 + t) with t in [0, 1], is
+// 2 atanh(t / (2 + t)): s times a polynomial of degree 4 in s^2, minimax for the relative error (0.04 ulp).
 INLINE vf cross_entropy(vf z, vf y) {
   vf t = exp_negative(-vabs(z)), s = t / (t + 2.f), w = s * s;
   vf p = S(0.2817833423614502f);
@@ -216,7 +217,7 @@ INLINE float lane_sum(vf v) {
 #else
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
 #endif
-// The sums of LANES vectors, as one vector: halves are added, then quarters, each time of two vectors at once.
+// The sums of LANES vectors over their lanes, as one vector: halves are added, then quarters, two vectors at a time.
 INLINE vf lane_sums(const vf *v) {
 #if LANES == 16
   vf x[8], y[4], z[2];

@@ -1,14 +1,14 @@
-// A training batch's sequences, for every cell: memory, the order of examples, forward and backward through time.
+// The sequences of a training batch, for every cell: memory, the order of examples, forward and backward through time.
 // Included after the generated functions and sizes.
 #pragma once
 #include "wide.h"
 
 static constexpr long padded(long n) { return (n + 15) / 16 * 16; }
 template <class V> constexpr long width = sizeof(V) / sizeof(float);
-// Vectors for a batch. Two side by side as long as more than one is left.
+// How many vectors a batch needs. They are trained on two side by side, as long as more than one is left.
 static long vectors_of(long B) { return (B + LANES - 1) / LANES; }
 
-// What is kept of the examples of one vector while their sequence is trained on.
+// The intermediate results of one vector of examples, over its sequence.
 template <class V> struct Sequence {
   V *h, *r, *b, *z, *dz, *ds, *acc, *tmp, *end;
   Sequence(vf *start, long T) {
@@ -24,6 +24,7 @@ template <class V> struct Sequence {
   }
   long floats() const { return (float *)end - (float *)h; }
 };
+// The scratch memory of training: gradients, derived tensors, the packed block of data, and one sequence.
 struct ToTrain {
   float *g, *gu, *u;
   vf *x, *y, *acc, *sums, *work, *end;
@@ -40,7 +41,7 @@ struct ToTrain {
   }
 };
 // (time, batch, WIDTH) -> (time, WIDTH) of vectors, from the example `first` on. Lanes beyond the batch repeat its last
-// example, with weight 0: a cell may divide by what is never 0 in data but would be in padding.
+// example, with weight 0: zeros could make a cell divide by 0 where data never do.
 template <long WIDTH, class V> static void pack(const float *from, V *to, long T, long B, long first) {
   constexpr long lanes = width<V>;
   const long whole = B - first < lanes ? B - first : lanes;
@@ -62,6 +63,7 @@ template <long WIDTH> static void pack_batch(const float *from, vf *to, long T, 
   if (first < B) pack<WIDTH>(from, to, T, B, first);
 }
 
+// The weight of each lane's example in the loss: 0 in lanes beyond the batch.
 template <class V> static V weights(long first, long B, float each) {
   float lanes[width<V>];
   for (long l = 0; l < width<V>; l++) lanes[l] = first + l < B ? each : 0.f;
@@ -70,17 +72,19 @@ template <class V> static V weights(long first, long B, float each) {
   return w;
 }
 
+// Copy the initial state to all lanes.
 template <class V> static void begin_sequence(const float *u, V *h) {
   for (long i = 0; i < STATES; i++) h[i] = S(u[FIRST + i]);
 }
 
-// Loss of a vector of examples; their part of the gradient is added to m.g, m.gu and m.acc.
+// Compute the loss of a vector of examples, and add their part of the gradient to m.g, m.gu and m.acc.
 template <class V, class M>
 static float sequence(const float *p, const vf *X, const vf *Y, long T, long B, long first, ToTrain &m) {
   Sequence<V> q(m.work, T);
   const V *x = (const V *)X, *y = (const V *)Y, w = weights<V>(first, B, 1.f / (float)(T * B * OUTPUTS));
   V loss = S(0.f);
   begin_sequence(m.u, q.h);
+  // forward through time, keeping states and residuals; then the loss and its gradient by the logits
   for (long t = 0; t < T; t++)
     forward<V, M>(p, m.u, x + t * INPUTS, q.h + t * STATES, q.h + (t + 1) * STATES, q.r + t * RESIDUALS, q.z + t * OUTPUTS,
                   q.tmp);
@@ -88,6 +92,7 @@ static float sequence(const float *p, const vf *X, const vf *Y, long T, long B, 
     loss += cross_entropy(q.z[i], y[i]) * w;
     q.dz[i] = (vsigmoid(q.z[i]) - y[i]) * w;
   }
+  // backward through time; the gradients by the state after and the state before take turns in two buffers
   V *after = q.ds, *before = q.ds + STATES;
   for (long i = 0; i < STATES; i++) after[i] = S(0.f);
   for (long i = 0; i < SUMS; i++) q.acc[i] = S(0.f);
@@ -98,12 +103,13 @@ static float sequence(const float *p, const vf *X, const vf *Y, long T, long B, 
     after = before;
     before = swap;
   }
+  // what is summed over time: the initial state's gradient, the put-off products, and plain sums
   for (long i = 0; i < STATES; i++) m.gu[FIRST_GRADIENT + i] += lane_sum(after[i]);
   products<V, M>(m.g, m.gu, q.acc, x, q.h, q.r, q.b, q.dz, T);
   for (long i = 0; i < SUMS; i++) m.acc[i] += narrowed(q.acc[i]);
   return lane_sum(loss);
 }
 
-// The same of two vectors side by side; compiled by itself, since it takes a compiler as long as all the rest.
+// The same for two vectors side by side; in evaluate.h, since it takes the compiler as long as all the rest together.
 __attribute__((visibility("hidden"))) float wide_sequence(const float *p, const vf *x, const vf *y, long T, long B, long first,
                                                           ToTrain &m);

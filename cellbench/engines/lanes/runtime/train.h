@@ -1,11 +1,11 @@
-// Training, the same for every cell: replicas, steps, clipping, optimizers. A replica's loop never sees how many others
-// there are.
+// Training, the same for every cell: replicas, steps, clipping, optimizers. Each replica is trained by itself, so its
+// numbers do not depend on the others.
 #pragma once
 #include "sequence.h"
 
 enum Optimizer : long { ADAM, ADAMW, SGD, RMSPROP };
 
-// Loss of one training batch; the gradient in m.g.
+// Compute the loss of one training batch, and its gradient in m.g.
 static float gradient(const float *p, const vf *x, const vf *y, long T, long B, ToTrain &m) {
   memset(m.g, 0, sizeof(float) * TRAINED);
   memset(m.gu, 0, sizeof(float) * padded(DERIVED_GRADIENTS));
@@ -22,6 +22,7 @@ static float gradient(const float *p, const vf *x, const vf *y, long T, long B, 
   return loss;
 }
 
+// The Euclidean norm of the gradient.
 static float norm_of(const float *g) {
   vf sum = S(0.f);
   for (long i = 0; i < TRAINED; i += LANES) {
@@ -30,17 +31,17 @@ static float norm_of(const float *g) {
   }
   float norm = sqrtf(lane_sum(sum));
   if (isfinite(norm)) return norm;
-  double wide = 0;  // squares may be too large for a float where the norm is not
+  double wide = 0;  // a square may be too large for a float although the norm is not
   for (long i = 0; i < TRAINED; i++) wide += (double)g[i] * g[i];
   return (float)sqrt(wide);
 }
 
-// The rules of torch.optim; constants in the order in which engine.py passes them.
+// The rules of torch.optim, with constants in the order in which engine.py passes them.
 struct Rule {
   Optimizer kind;
   double rate;
-  double step;  // from 1
-  float scale;  // clipping
+  double step;  // counted from 1
+  float scale;  // of the gradient, by clipping
   const double *constants;
 };
 static void update(float *p, float *slots, const float *g, const Rule &rule) {
@@ -80,8 +81,8 @@ extern "C" long floats_to_train(long steps, long T, long B) {
   return (float *)m.end - (float *)nullptr;
 }
 
-// Train the replicas of one seed: x (steps, T, B, INPUTS), y (steps, T, B, OUTPUTS); replica i is row rows[i] of p
-// (ROW floats), slots (slot_row floats), rates, losses (steps) and broke.
+// Train the replicas of one seed: x (steps, T, B, INPUTS), y (steps, T, B, OUTPUTS). Replica i is row rows[i] of p
+// (ROW floats), slots (slot_row floats), rates, losses (steps) and broke. A replica with broke >= 0 is left as it is.
 extern "C" void train(long steps, long T, long B, const float *x, const float *y, long count, const long *rows, float *p,
                       float *slots, long slot_row, const double *rates, long kind, const double *constants, double clip,
                       long done, double *losses, long *broke, float *scratch) {
@@ -98,7 +99,7 @@ extern "C" void train(long steps, long T, long B, const float *x, const float *y
       float loss = gradient(weights, m.x + s * packed * INPUTS, m.y + s * packed * OUTPUTS, T, B, m);
       float norm = norm_of(m.g);
       losses[row * steps + s] = loss;
-      if (!isfinite(loss) || !isfinite(norm)) {
+      if (!isfinite(loss) || !isfinite(norm)) {  // no update: the weights stay those of the step before
         broke[row] = s;
         break;
       }
@@ -112,7 +113,7 @@ extern "C" void train(long steps, long T, long B, const float *x, const float *y
   }
 }
 
-// The gradient of one batch, for the proof: x (T, B, INPUTS), y (T, B, OUTPUTS); returns the loss.
+// Compute the gradient of one batch, for the proof: x (T, B, INPUTS), y (T, B, OUTPUTS); returns the loss.
 extern "C" double gradient_once(long T, long B, const float *x, const float *y, const float *p, float *g, float *scratch) {
   ToTrain m(scratch, 1, T, B);
   pack_batch<INPUTS>(x, m.x, T, B);

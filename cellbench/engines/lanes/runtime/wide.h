@@ -1,5 +1,6 @@
-// Two vectors side by side, with all that a generated function may do to a vector. A pass over the weights then serves
-// both, and one computes while the other waits for its last instruction: for all batches beyond one vector.
+// Two vectors side by side, with all operations that a generated function may apply to a vector. One pass over the
+// weights then serves both, and one computes while the other waits for an instruction. Used for batches of more than one
+// vector.
 #pragma once
 #include "kernels.h"
 
@@ -44,6 +45,7 @@ INLINE WideMask &operator+=(WideMask &x, WideMask y) {
   x.b += y.b;
   return x;
 }
+// The two sides added up.
 INLINE vf narrowed(vf x) { return x; }
 INLINE vf narrowed(Wide x) { return x.a + x.b; }
 INLINE float lane_sum(Wide x) { return lane_sum(narrowed(x)); }
