@@ -17,6 +17,7 @@ from typing import Any
 
 from cellbench.errors import StoreError
 from cellbench.store.folder import FILE, beside, fold, locked
+from cellbench.store.guard import is_there
 from cellbench.store.replica import place
 from cellbench.store.schema import NUMBERS, OUTCOME, VERSION, WHO
 from cellbench.store.store import Store
@@ -51,10 +52,10 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
     """
     inputs = {folder.resolve(): folder for folder in folders}
     for folder in inputs.values():
-        if not (folder / FILE).exists():
+        if not is_there(folder / FILE):
             raise StoreError(f"{folder} holds no {FILE}: no results to merge")
     with locked(out):
-        if (out / FILE).exists():
+        if is_there(out / FILE):
             inputs = {out.resolve(): out, **inputs}
         # the merged store is made apart, and takes its place in one step: a failure changes nothing
         workshop = out / ".merge"

@@ -16,6 +16,7 @@ from cellbench.records import Outcome, Planned, Replica, Source, family_of
 from cellbench.store import checksum as checksums
 from cellbench.store import schema
 from cellbench.store.folder import FILE, fold, on_network, set_aside, unused
+from cellbench.store.guard import JOURNAL, is_there, refuse_unlike_ours
 from cellbench.store.replica import place
 from cellbench.store.schema import LATER, NUMBERS, OUTCOME, WHO
 from cellbench.wording import described, one_line
@@ -83,17 +84,18 @@ class Store:
         self.folder, self.path, self._write = folder, folder / FILE, write
         self.upgraded: Path | None = None
         """The copy of the store as it was before it was upgraded to today's schema; None if it was not."""
-        fresh = not self.path.exists()
+        fresh = not is_there(self.path)
         if fresh and not write:
             raise StoreError(f"{folder} holds no {FILE}: no results yet. `cellbench run` writes them.")
         try:
             with self.reading():
                 if fresh:
                     self._make()
-                elif not write and self.path.with_name(f"{FILE}-journal").exists():
-                    fold(
-                        self.path
-                    )  # a read-only connection cannot undo a transaction that a killed writer left half done
+                else:
+                    refuse_unlike_ours(self.path, write=write)
+                if not write and is_there(self.path.with_name(f"{FILE}{JOURNAL}")):
+                    # a read-only connection cannot undo a transaction that a killed writer left half done
+                    fold(self.path)
                 uri = f"{self.path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
                 self.db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
                 self._verify()
