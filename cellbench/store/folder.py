@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -60,6 +61,16 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def apart(path: Path) -> Iterator[Path]:
+    """Name a file of the same name, in a folder of its own beside `path`, to be made there and then renamed.
+
+    Nobody can foresee that folder's name, and put a link into it: the results folder may be a stranger's.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True) as own:
+        yield Path(own, path.name)
 
 
 def beside(path: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cellbench.errors import StoreError
@@ -22,6 +23,9 @@ from cellbench.store.replica import place
 from cellbench.store.schema import NUMBERS, OUTCOME, VERSION, WHO
 from cellbench.store.store import Store
 from cellbench.wording import short
+
+_WORKSHOP = ".merge-"
+"""How the name of the folder begins in which a merge works; the caller holds the lock of the folder around it."""
 
 _SHOWN = 3
 """The most conflicts that an error message lists."""
@@ -57,10 +61,10 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
     with locked(out):
         if is_there(out / FILE):
             inputs = {out.resolve(): out, **inputs}
+        _remove_old(out)
         # the merged store is made apart, and takes its place in one step: a failure changes nothing
-        workshop = out / ".merge"
-        shutil.rmtree(workshop, ignore_errors=True)
-        try:
+        with _cannot_be_written(out), TemporaryDirectory(prefix=_WORKSHOP, dir=out, ignore_cleanup_errors=True) as made:
+            workshop = Path(made)
             _same_experiment(list(inputs.values()))
             with Store(workshop, write=True) as store:
                 for folder in inputs.values():
@@ -83,11 +87,22 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
             (workshop / FILE).replace(out / FILE)
             for part in beside(out / FILE):
                 part.unlink()
-        except OSError as error:
-            raise StoreError(f"{out} cannot be written: {error.strerror}") from None
-        finally:
-            shutil.rmtree(workshop, ignore_errors=True)
     return Merged(counts, unlike)
+
+
+@contextmanager
+def _cannot_be_written(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{out} cannot be written: {error.strerror}") from None
+
+
+def _remove_old(out: Path) -> None:
+    """Remove the folders in which merges that were killed had worked; a link of such a name is left alone."""
+    for old in out.glob(f"{_WORKSHOP}*"):
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

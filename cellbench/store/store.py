@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import operator
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -15,7 +14,7 @@ from cellbench.errors import StoreError
 from cellbench.records import Outcome, Planned, Replica, Source, family_of
 from cellbench.store import checksum as checksums
 from cellbench.store import schema
-from cellbench.store.folder import FILE, fold, on_network, set_aside, unused
+from cellbench.store.folder import FILE, apart, fold, on_network, set_aside, unused
 from cellbench.store.guard import JOURNAL, is_there, refuse_unlike_ours
 from cellbench.store.replica import place
 from cellbench.store.schema import LATER, NUMBERS, OUTCOME, WHO
@@ -128,20 +127,13 @@ class Store:
             raise StoreError(f"{self.path} is damaged ({one_line(said, 200)}). {_DAMAGED}")
 
     def _make(self) -> None:
-        """Make the file under another name and rename it when complete: an empty store is then always a damaged one."""
+        """Make the file apart, and put it in its place when complete: an empty store is then always a damaged one."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_name(f".{FILE}.{os.getpid()}")
-        new.unlink(missing_ok=True)
-        try:
-            db = sqlite3.connect(new, isolation_level=None)
-            try:
+        with apart(self.path) as new:
+            with closing(sqlite3.connect(new, isolation_level=None)) as db:
                 _bring_up(db, 0)
-            finally:
-                db.close()
             set_aside(self.folder)
             new.replace(self.path)
-        finally:
-            new.unlink(missing_ok=True)
 
     def _verify(self) -> None:
         application = self.db.execute("PRAGMA application_id").fetchone()[0]
@@ -201,16 +193,12 @@ class Store:
             path: of the copy.
             newest: whether the copy gets today's schema.
         """
-        new = path.with_name(f".{path.name}.{os.getpid()}")
-        new.unlink(missing_ok=True)
-        try:
+        with apart(path) as new:
             with closing(sqlite3.connect(new, isolation_level=None)) as db:
                 self.db.backup(db)
                 if newest:
                     _bring_up(db, self.version)
             new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ import cellbench
 from cellbench.errors import StoreError
 from cellbench.running import run as run_experiment
 from tests.helpers.commands import TINY, Command
+from tests.helpers.odd_files import CONTENT, KINDS, NOWHERE, PRIVATE
 from tests.helpers.runs import exports
 
 READERS = (
@@ -43,32 +42,7 @@ def _copied(made: Path) -> None:
     shutil.copytree(made, "theirs")
     shutil.copytree(made, "mine")
     Path("tiny.yaml").write_text(yaml.safe_dump({**TINY, "name": "theirs", "cells": ["rnn"], "seeds": 1}))
-    Path("private.txt").write_text("a file of the reader's")
-
-
-def link(path: Path) -> None:
-    path.symlink_to(Path("private.txt").absolute())
-
-
-def dangling(path: Path) -> None:
-    path.symlink_to(Path("nowhere.txt").absolute())
-
-
-def pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def second_name(path: Path) -> None:
-    path.hardlink_to("private.txt")
-
-
-KINDS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "link": (link, "a link"),
-    "dangling link": (dangling, "a link"),
-    "pipe": (pipe, "a pipe"),
-    "folder": (Path.mkdir, "a folder"),
-    "second name": (second_name, "has another name too"),
-}
+    PRIVATE.write_text(CONTENT)
 
 
 def traits(path: Path) -> tuple[int, ...]:
@@ -95,8 +69,8 @@ def test_only_regular_files_are_opened(part: str, kind: str, command: Command) -
     with pytest.raises(StoreError):
         cellbench.load("theirs")
     assert traits(path) == before
-    assert Path("private.txt").read_text() == "a file of the reader's"
-    assert not Path("nowhere.txt").exists()
+    assert PRIVATE.read_text() == CONTENT
+    assert not NOWHERE.exists()
 
 
 def test_a_second_name_alone_is_read(command: Command) -> None:
@@ -171,7 +145,7 @@ def test_fresh_puts_it_aside_unopened(kind: str, part: str, command: Command) ->
     ended = command("run", "tiny.yaml", "--workers", 1, "--results", ".", "--fresh", "--no-report")
     assert ended.status == 0, ended.err
     assert Path("theirs", part.replace("runs", "runs-1")).lstat().st_ino == before.st_ino
-    assert Path("private.txt").read_text() == "a file of the reader's"
+    assert PRIVATE.read_text() == CONTENT
     assert command("report", "theirs").status == command("report", "mine").status == 0
     assert exports(Path("theirs")) == exports(Path("mine"))
 
@@ -186,8 +160,8 @@ def test_the_lock_is_a_regular_file(kind: str, command: Command) -> None:
     for words in (READERS[4], READERS[5]):
         ended = command(*words)
         assert (ended.status, said in ended.err) == (2, True), ended.err
-    assert Path("private.txt").read_text() == "a file of the reader's"
-    assert not Path("nowhere.txt").exists()
+    assert PRIVATE.read_text() == CONTENT
+    assert not NOWHERE.exists()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -207,4 +181,4 @@ def test_a_seal_is_read_from_regular_files(kind: str, part: str, command: Comman
     assert (ended.status, "up to date" in ended.err) == (0, False), ended.err
     assert stat.S_ISREG(path.lstat().st_mode)
     assert path.lstat().st_nlink == 1
-    assert Path("private.txt").read_text() == "a file of the reader's"
+    assert PRIVATE.read_text() == CONTENT
