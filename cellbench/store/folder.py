@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cellbench.errors import StoreError
+from cellbench.store.connection import connect
 from cellbench.store.guard import BESIDE, is_ours, is_there, refuse_odd, refuse_unlike_ours
 
 FILE = "runs.sqlite"
@@ -89,7 +90,7 @@ def fold(path: Path) -> None:
         refuse_unlike_ours(path, write=True)
         if not is_ours(path):
             return
-        with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as db:
+        with suppress(sqlite3.Error), closing(connect(path, write=True)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             db.execute("PRAGMA journal_mode = DELETE")
 

@@ -20,7 +20,7 @@ from cellbench.errors import StoreError
 from cellbench.store.folder import FILE, beside, fold, locked
 from cellbench.store.guard import is_there
 from cellbench.store.replica import place
-from cellbench.store.schema import NUMBERS, OUTCOME, VERSION, WHO
+from cellbench.store.schema import NUMBERS, OUTCOME, VERSION, WHO, columns
 from cellbench.store.store import Store
 from cellbench.wording import short
 
@@ -110,6 +110,7 @@ def _attached(store: Store, path: Path) -> Iterator[None]:
     with store.explained():
         store.db.execute("ATTACH ? AS other", (f"{path.resolve().as_uri()}?mode=ro",))
     try:
+        store.refuse_unlike(path, "other")  # what was checked is open no more
         yield
     finally:
         store.db.execute("DETACH other")
@@ -161,13 +162,13 @@ def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
         ("curve", "step", ("loss", "bit_accuracy", "sequence_accuracy")),
         ("evaluation", "position", ("by", "value", "bit_accuracy", "sequence_accuracy")),
     ):
-        columns = ", ".join(f"t.{n}" for n in (at, *names))
+        compared, taken = ", ".join((at, *names)), ", ".join(f"t.{n}" for n in (at, *names))
         mine, theirs = (
-            f"SELECT s.key, {columns} FROM temp.shared s JOIN {base}.{table} t ON t.replica = s.{side}"
+            f"SELECT s.key, {taken} FROM temp.shared s JOIN {base}.{table} t ON t.replica = s.{side}"
             for base, side in (("main", "mine"), ("other", "theirs"))
         )
-        query = f"SELECT * FROM ({mine} EXCEPT {theirs}) ORDER BY 2 LIMIT {_SHOWN}"
-        reverse = f"SELECT * FROM ({theirs} EXCEPT {mine}) ORDER BY 2 LIMIT {_SHOWN}"
+        query = f"SELECT key, {compared} FROM ({mine} EXCEPT {theirs}) ORDER BY 2 LIMIT {_SHOWN}"
+        reverse = f"SELECT key, {compared} FROM ({theirs} EXCEPT {mine}) ORDER BY 2 LIMIT {_SHOWN}"
         for row in [*db.execute(query), *db.execute(reverse)]:
             found.setdefault(row[0], f"{table} at {at} {row[1]}: {', '.join(map(repr, row[2:]))} in one folder only")
     if found:
@@ -188,7 +189,7 @@ def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
 def _absorb(db: sqlite3.Connection) -> None:
     """Copy everything that the attached store has and this one lacks."""
     # replicas refer to their family, so families come first
-    db.execute("INSERT OR IGNORE INTO main.family SELECT * FROM other.family")
+    db.execute(_copied("family"))
     # a replica that a machine's failure ended is replaced by a result
     db.execute(
         "DELETE FROM main.replica WHERE cause = 'machine' AND key IN "
@@ -207,13 +208,13 @@ def _absorb(db: sqlite3.Connection) -> None:
         "WHERE id IN (SELECT id FROM temp.fresh) ORDER BY id"
     )
     # their curves and evaluations, under the new ids
-    for table, columns in (
+    for table, shared in (
         ("curve", "step, loss, bit_accuracy, sequence_accuracy"),
         ("evaluation", "position, by, value, bit_accuracy, sequence_accuracy"),
     ):
-        taken = ", ".join(f"t.{name}" for name in columns.split(", "))
+        taken = ", ".join(f"t.{name}" for name in shared.split(", "))
         db.execute(
-            f"INSERT INTO main.{table} (replica, {columns}) SELECT m.id, {taken} FROM temp.fresh f "
+            f"INSERT INTO main.{table} (replica, {shared}) SELECT m.id, {taken} FROM temp.fresh f "
             f"JOIN other.{table} t ON t.replica = f.id JOIN main.replica m ON m.family = f.family AND m.key = f.key"
         )
     # tracebacks may differ in an address or a path: the lesser one is kept, whatever the order of folders
@@ -222,7 +223,7 @@ def _absorb(db: sqlite3.Connection) -> None:
         "WHERE o.family = main.replica.family AND o.key = main.replica.key) "
         "WHERE status = 'failed' AND key IN (SELECT key FROM other.replica)"
     )
-    db.execute("INSERT OR IGNORE INTO main.source SELECT * FROM other.source")
+    db.execute(_copied("source"))
     # one cell, one engine: numbers of two engines agree only to rounding
     for cell, mine, theirs in db.execute(
         "SELECT m.cell, m.engine, o.engine FROM main.engine m JOIN other.engine o ON o.cell = m.cell "
@@ -243,7 +244,13 @@ def _absorb(db: sqlite3.Connection) -> None:
     )
     # the plans are equal, which was checked before
     if not db.execute("SELECT 1 FROM main.plan LIMIT 1").fetchone():
-        db.execute("INSERT INTO main.plan SELECT * FROM other.plan")
+        db.execute(_copied("plan"))
+
+
+def _copied(table: str) -> str:
+    """Write the statement that copies the rows of the attached store that this one lacks."""
+    named = columns(table)
+    return f"INSERT OR IGNORE INTO main.{table} ({named}) SELECT {named} FROM other.{table}"
 
 
 def _order_experiments(db: sqlite3.Connection) -> None:

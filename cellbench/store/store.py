@@ -14,6 +14,8 @@ from cellbench.errors import StoreError
 from cellbench.records import Outcome, Planned, Replica, Source, family_of
 from cellbench.store import checksum as checksums
 from cellbench.store import schema
+from cellbench.store.catalogue import difference
+from cellbench.store.connection import connect, seal
 from cellbench.store.folder import FILE, apart, fold, on_network, set_aside, unused
 from cellbench.store.guard import JOURNAL, is_there, refuse_unlike_ours
 from cellbench.store.replica import place
@@ -63,6 +65,12 @@ def _rows(number: int, r: Replica, family: str, o: Outcome) -> tuple[tuple[Any, 
     )
 
 
+def _insert(table: str, otherwise: str = "") -> str:
+    """Write the statement that inserts whole rows; `otherwise` says what becomes of those that are there."""
+    columns = schema.tables()[table]
+    return f"INSERT {otherwise} INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
 def _bring_up(db: sqlite3.Connection, version: int) -> None:
     stamp = f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {schema.VERSION};"
     db.executescript(f"BEGIN IMMEDIATE; {schema.statements(after=version)}; {stamp} COMMIT;")
@@ -95,8 +103,7 @@ class Store:
                 if not write and is_there(self.path.with_name(f"{FILE}{JOURNAL}")):
                     # a read-only connection cannot undo a transaction that a killed writer left half done
                     fold(self.path)
-                uri = f"{self.path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
-                self.db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+                self.db = connect(self.path, write=write)
                 self._verify()
                 if write:
                     self._open_to_write()
@@ -149,21 +156,23 @@ class Store:
                 f"{schema.VERSION}); use that version, or start anew with --fresh (the old file stays in the folder, "
                 "under another name)"
             )
-        odd = self.db.execute(
-            "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 1"
-        ).fetchone()
-        if odd:
-            raise StoreError(
-                f"{self.path} holds a {odd[0]} ({str(odd[1])[:60]!r}), which cellbench never makes. {_DAMAGED}"
-            )
-        wanted = schema.tables(version)
-        missing = {name for name, columns in wanted.items() if not set(columns) <= self._columns(name)}
-        if missing:
-            raise StoreError(f"{self.path} lacks {', '.join(sorted(missing))}, in whole or in part. {_DAMAGED}")
         self.version = version
+        self.refuse_unlike(self.path)
 
-    def _columns(self, table: str) -> set[str]:
-        return {row[1] for row in self.db.execute(f"PRAGMA table_info({table})")}
+    def refuse_unlike(self, path: Path, of: str = "main") -> None:
+        """Refuse a store whose catalogue is not that of its version.
+
+        Args:
+            path: of the store, for the message.
+            of: `main` for this one; the name of one that is attached and of the same version.
+
+        Raises:
+            StoreError: it differs; the message says how.
+        """
+        with self.reading():
+            unlike = difference(self.db, self.version, of)
+        if unlike:
+            raise StoreError(f"{path} {unlike}. {_DAMAGED}")
 
     def _read_as_newest(self) -> None:
         """Make today's queries work on an older store: columns that it lacks read as NULL, tables as empty.
@@ -178,6 +187,7 @@ class Store:
             elif columns != there[table]:
                 shown = ", ".join(name if name in there[table] else f"NULL AS {name}" for name in columns)
                 self.db.execute(f"CREATE TEMP VIEW {table} AS SELECT {shown} FROM main.{table}")
+        seal(self.db)
 
     def _upgrade(self) -> None:
         """Upgrade an older store to today's schema in one transaction, and keep a copy of it in the folder."""
@@ -294,15 +304,13 @@ class Store:
                     (*now, command, started),
                 )
             db.execute("DELETE FROM plan")
-            db.executemany(f"INSERT INTO plan VALUES ({', '.join('?' * 13)})", ((i, *r) for i, r in enumerate(rows)))
-            db.executemany(
-                "INSERT OR IGNORE INTO source VALUES (?, ?, ?)", ((s.sha256, s.module, s.text) for s in texts)
-            )
+            db.executemany(_insert("plan"), ((i, *r) for i, r in enumerate(rows)))
+            db.executemany(_insert("source", "OR IGNORE"), ((s.sha256, s.module, s.text) for s in texts))
 
     def set_engines(self, engines: Mapping[str, tuple[str, str]]) -> None:
         """Record each cell's engine and the reason for it, by the cell's digest."""
         with self.transaction() as db:
-            db.executemany("INSERT OR REPLACE INTO engine VALUES (?, ?, ?)", ((c, *e) for c, e in engines.items()))
+            db.executemany(_insert("engine", "OR REPLACE"), ((c, *e) for c, e in engines.items()))
 
     def add(self, outcomes: Iterable[Outcome], replicas: Iterable[Replica], family_text: str) -> None:
         """Store outcomes of one cell at one point in one transaction; durable when this returns.
@@ -322,7 +330,7 @@ class Store:
             again = [(family, key) for key, cause in there.items() if cause == "machine"]
             db.executemany("DELETE FROM replica WHERE family = ? AND key = ?", again)
             new = [r for r in replicas if r.key in by_key and there.get(r.key, "machine") == "machine"]
-            db.execute("INSERT OR IGNORE INTO family VALUES (?, ?)", (family, family_text))
+            db.execute(_insert("family", "OR IGNORE"), (family, family_text))
             first = db.execute("SELECT coalesce(max(id), 0) + 1 FROM replica").fetchone()[0]
             rows = [_rows(number, r, family, by_key[r.key]) for number, r in enumerate(new, first)]
             columns = ("id", *WHO, *OUTCOME, "checksum")
@@ -330,8 +338,8 @@ class Store:
                 f"INSERT INTO replica ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
                 [replica for replica, _, _ in rows],
             )
-            db.executemany("INSERT INTO curve VALUES (?, ?, ?, ?, ?)", [c for _, curve, _ in rows for c in curve])
-            db.executemany("INSERT INTO evaluation VALUES (?, ?, ?, ?, ?, ?)", [e for *_, found in rows for e in found])
+            db.executemany(_insert("curve"), [c for _, curve, _ in rows for c in curve])
+            db.executemany(_insert("evaluation"), [e for *_, found in rows for e in found])
 
     # ---- reading ----
 
@@ -386,8 +394,12 @@ class Store:
             self._whole()
             texts = self.db.execute("SELECT family, key_text FROM family")
             families = {family for family, text in texts if family_of(text) == family}
-            curves = checksums.by_replica(self.db.execute("SELECT * FROM curve ORDER BY replica, step"))
-            evaluations = checksums.by_replica(self.db.execute("SELECT * FROM evaluation ORDER BY replica, position"))
+            curves = checksums.by_replica(
+                self.db.execute(f"SELECT {schema.columns('curve')} FROM curve ORDER BY replica, step")
+            )
+            evaluations = checksums.by_replica(
+                self.db.execute(f"SELECT {schema.columns('evaluation')} FROM evaluation ORDER BY replica, position")
+            )
             query = f"SELECT id, checksum, {columns} FROM replica ORDER BY id"
             for number, checksum, *row in self.db.execute(query):
                 who, numbers = row[: len(WHO)], row[len(WHO) :]

@@ -7,7 +7,6 @@ import json
 import math
 import re
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -236,19 +235,3 @@ def test_a_task_whose_parameter_is_a_formula(command: Command) -> None:
         header = next(csv.reader(Path("out", name).read_text().splitlines()))
         assert "'=cmd|1" in header
         assert not [word for word in header if word.startswith("=")]
-
-
-@pytest.mark.parametrize(
-    ("statement", "kind"),
-    [
-        ("CREATE TRIGGER t AFTER INSERT ON replica BEGIN DELETE FROM curve; END", "trigger"),
-        ("CREATE VIEW v AS SELECT * FROM replica", "view"),
-    ],
-)
-def test_what_would_act_by_itself(statement: str, kind: str, command: Command, write: Callable[..., Path]) -> None:
-    """A hand-made store whose trigger would alter what a run stores is not gone on with."""
-    run_experiment(TINY, "results/tiny", report=False)
-    execute(statement, "results/tiny")
-    for ended in (command("run", write(), "--workers", 1), command("report", "results/tiny")):
-        assert ended.status == 2
-        assert f"holds a {kind} ('{statement.split()[2]}'), which cellbench never makes" in ended.err
