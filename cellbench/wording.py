@@ -34,6 +34,15 @@ def short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def is_axis(name: object) -> bool:
+    """Tell whether a name can be that of a task's parameter or difficulty: a column's head, a part of a file's name.
+
+    >>> is_axis("bits"), is_axis("../bits"), is_axis("bits\\n")
+    (True, False, False)
+    """
+    return isinstance(name, str) and 0 < len(name) <= 100 and name.isprintable() and not set(name) & {"/", "\\"}
+
+
 def printable(text: str) -> str:
     """Put a string from a plugin on one line, without control characters.
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cellbench.store import claims
 from cellbench.store.schema import LATER, OUTCOME, VOLATILE, columns
 from cellbench.store.store import Store
 
@@ -150,7 +151,12 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     with Store(folder, write=False) as store:
         store.check()
         experiment, unplanned = store.experiment(), store.unplanned()
+        with store.reading():
+            claims.refuse_unplanned(store.db, experiment)
         planned, scores = runs(store), evaluations(store)
+        with store.reading():
+            by, values = (scores[name].dropna().unique().tolist() for name in ("by", "value"))
+            claims.refuse_odd_evaluations(by, values, experiment["facts"])
         points = curve_rows(store) if curves else None
     parameters = tuple(experiment["facts"]["axes"])
     point = ["label", *parameters, "batch_size", "size", "learning_rate", "seed"]

@@ -63,6 +63,7 @@ def place(
 
 def finished(store: Store) -> list[str]:
     """List the keys of the planned replicas that ended, except those that a machine's failure ended."""
+    store.refuse_twice()
     query = "SELECT DISTINCT p.key FROM plan p JOIN replica r ON r.key = p.key WHERE r.cause != 'machine' ORDER BY 1"
     with store.reading():
         return [key for (key,) in store.db.execute(query)]

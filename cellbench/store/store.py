@@ -13,24 +13,14 @@ from typing import Any
 from cellbench.errors import StoreError
 from cellbench.records import Outcome, Planned, Replica, Source, family_of
 from cellbench.store import checksum as checksums
-from cellbench.store import schema
+from cellbench.store import claims, schema
 from cellbench.store.catalogue import difference
 from cellbench.store.connection import connect, seal
 from cellbench.store.folder import FILE, apart, fold, on_network, set_aside, unused
 from cellbench.store.guard import JOURNAL, is_there, refuse_unlike_ours
 from cellbench.store.replica import place
 from cellbench.store.schema import LATER, NUMBERS, OUTCOME, WHO
-from cellbench.wording import described, one_line
-
-_SHAPE: tuple[tuple[str, str, type | tuple[type, ...]], ...] = (
-    ("resolved", "name", str), ("resolved", "task", str), ("resolved", "cells", list), ("resolved", "seeds", list),
-    ("resolved", "baseline", (str, type(None))), ("resolved", "learning_rate", list), ("resolved", "train", dict),
-    ("resolved", "evaluate", dict), ("resolved", "solved", dict), ("resolved", "final", dict),
-    ("resolved", "report", dict), ("facts", "axes", list), ("facts", "evaluation_steps", list),
-    ("facts", "cells", dict), ("environment", "cellbench", str), ("environment", "packages", dict),
-    ("environment", "plugins", dict), ("environment", "python", str), ("environment", "processor", str),
-)  # fmt: skip
-"""The parts of a stored experiment that reports need, with their types."""
+from cellbench.wording import described, one_line, short
 
 _DAMAGED = (
     "If the file was damaged or altered, restore a copy of it, or start anew with --fresh (this file stays in the "
@@ -365,23 +355,25 @@ class Store:
             ).fetchone()
         if row is None:
             raise StoreError(f"{self.path} holds no experiment yet")
-        names = ("resolved", "facts", "environment", "command", "started")
         with self.reading():
-            found: dict[str, Any] = {
-                n: json.loads(v) if n in names[:3] else str(v) for n, v in zip(names, row, strict=True)
-            }
-            for part, name, kind in _SHAPE:
-                if not isinstance(found[part][name], kind):
-                    raise ValueError(f"{part}.{name} is {str(found[part][name])[:60]!r}")
-            if (steps := found["resolved"]["train"]["max_steps"]) < 1:
-                raise ValueError(f"train.max_steps is {steps}")
-        return found
+            return claims.parsed(row)
 
     def plan(self) -> dict[tuple[Any, ...], str]:
         """Map label, parameters (JSON), batch size, size, rate and seed of each planned replica to its key."""
         query = "SELECT label, parameters, batch_size, size, learning_rate, seed, key FROM plan ORDER BY position"
         with self.reading():
             return {row[:6]: row[6] for row in self.db.execute(query)}
+
+    def refuse_twice(self) -> None:
+        """Refuse a store that holds a replica twice: joined with the plan, a thousand of one key are a million rows.
+
+        Raises:
+            StoreError: it does.
+        """
+        query = "SELECT key FROM replica GROUP BY key HAVING count(*) > 1 LIMIT 1"
+        with self.reading():
+            if twice := self.db.execute(query).fetchone():
+                raise ValueError(f"the replica {short(twice[0])} is stored more than once")
 
     def check(self) -> None:
         """Compare every replica with its checksum.
@@ -392,6 +384,7 @@ class Store:
         columns = ", ".join((*WHO, *NUMBERS))
         with self.reading():
             self._whole()
+            self.refuse_twice()
             texts = self.db.execute("SELECT family, key_text FROM family")
             families = {family for family, text in texts if family_of(text) == family}
             curves = checksums.by_replica(
@@ -435,5 +428,6 @@ class Store:
             "SELECT CASE WHEN r.key IS NULL THEN 'missing' WHEN r.cause = 'machine' THEN 'failed (machine)' "
             "ELSE r.status END AS s, count(*) FROM plan p LEFT JOIN replica r ON r.key = p.key GROUP BY s"
         )
+        self.refuse_twice()
         with self.reading():
             return dict(self.db.execute(query).fetchall())
