@@ -41,19 +41,19 @@ def main() -> None:
         show(str(error), file=sys.stderr)
         raise SystemExit(error.exit_status) from None
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        show("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
         reader_is_gone()
     except MemoryError as error:
-        print(f"not enough memory{f': {error}' if str(error) else ''}; what was trained is kept", file=sys.stderr)
+        show(f"not enough memory{f': {error}' if str(error) else ''}; what was trained is kept", file=sys.stderr)
         raise SystemExit(2) from None
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # click turns a broken pipe into an exit
             reader_is_gone()
         # cellbench itself never gets here: a plugin called sys.exit, and that must not look like success
         traceback.print_exc()
-        print(f"a plugin's code called sys.exit({error.code}); the traceback above shows where", file=sys.stderr)
+        show(f"a plugin's code called sys.exit({error.code}); the traceback above shows where", file=sys.stderr)
         raise SystemExit(1) from None
     except Exception as error:
         # click's usage errors, which reach us with standalone_mode off, can print themselves
@@ -67,7 +67,7 @@ def main() -> None:
 def _version(wanted: bool) -> None:
     """Print the version and end."""
     if wanted:
-        print(f"cellbench {cellbench.__version__}")
+        show(f"cellbench {cellbench.__version__}")
         raise typer.Exit
 
 
@@ -146,7 +146,7 @@ def run(
     part, number = planning.only(loaded, only or []), planning.shard(shard)
     folder = results / loaded.name
     if dry_run:
-        print(_dry_run(planning.prepare(loaded, folder, only=part, shard=number, fresh=fresh)))
+        show(_dry_run(planning.prepare(loaded, folder, only=part, shard=number, fresh=fresh)))
         return 0
     from cellbench.terminal.progress import shown
 
@@ -169,11 +169,11 @@ def run(
         raise Interrupted(f"{error}. To go on:\n  {environment.resume()}") from None
     if not no_report:
         if found.answer is not None and not quiet:
-            print(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
+            show(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
         show(str(found))
-        print(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
+        show(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
     if found.failed:
-        print(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
+        show(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
         return 1
     return 0
 
@@ -239,7 +239,7 @@ def report(
         publish(found, folder, processes=usable_cores(), form=form)
     show(str(Results(folder, found)))
     page = folder / "report.html"
-    print(f"Page: {page}")
+    show(f"Page: {page}")
     if open_page:
         import webbrowser
 
@@ -261,9 +261,9 @@ def merge(
     merged = merge_folders(out, folders)
     show(str(Results(out, write(out))))
     for line in merged.unlike:
-        print(f"Replicas of one cell come from different kinds of machines: {line}", file=sys.stderr)
+        show(f"Replicas of one cell come from different kinds of machines: {line}", file=sys.stderr)
     missing = merged.counts.get("missing", 0) + merged.counts.get("failed (machine)", 0)
-    print(f"{sum(merged.counts.values()):,} replicas planned, {missing:,} of them missing, in {out}", file=sys.stderr)
+    show(f"{sum(merged.counts.values()):,} replicas planned, {missing:,} of them missing, in {out}", file=sys.stderr)
 
 
 @app.command()
@@ -287,10 +287,10 @@ def verify(
     from cellbench.running.verify import verify as verify_folder
 
     choice = choice if choice is not None else secrets.randbelow(10**6)
-    print(f"Choosing {sample} replicas at random; --choice {choice} chooses the same ones again.", file=sys.stderr)
+    show(f"Choosing {sample} replicas at random; --choice {choice} chooses the same ones again.", file=sys.stderr)
     found = verify_folder(folder, sample, choice, on_line=lambda line: show(f"differs: {line}"))
     if not found.environment:
-        print("The environment is the same as that of the results.")
+        show("The environment is the same as that of the results.")
     show(found.text())
     return 1 if found.difference else 0
 
@@ -339,12 +339,12 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         print(json.dumps({"cells": cells, "tasks": tasks, "broken": broken}, indent=2))
         return
     for title, entries in (("Cells", registry.cells), ("Tasks", registry.tasks)):
-        print(f"{title}:")
+        show(f"{title}:")
         width = max((len(name) for name in entries), default=0)
         for entry in entries.values():
-            print(f"  {entry.name:<{width}}  {entry.description} [{entry.provider}]")
+            show(f"  {entry.name:<{width}}  {entry.description} [{entry.provider}]")
     for said in (*registry.broken, *registry.clashes):
-        print(f"Broken: {said}")
+        show(f"Broken: {said}")
 
 
 @app.command()
@@ -362,7 +362,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
             value = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
         elif isinstance(value, list):
             value = "; ".join(value) or "none"
-        print(f"{name}: {value}")
+        show(f"{name}: {value}")
 
 
 @app.command()
@@ -404,9 +404,9 @@ def new(
         raise CellbenchError("give a name, `cellbench new mycell`, or a file, `cellbench new --experiment mine.yaml`")
     if name is not None:
         folder = new_package(name, Path())
-        print(f"Wrote {folder}. Next:\n  pip install -e {folder} && cellbench check {name}")
+        show(f"Wrote {folder}. Next:\n  pip install -e {folder} && cellbench check {name}")
     elif experiment is not None:
-        print(f"Wrote {new_experiment(experiment)}. Next:\n  cellbench run {experiment} --dry-run")
+        show(f"Wrote {new_experiment(experiment)}. Next:\n  cellbench run {experiment} --dry-run")
 
 
 @app.command()
@@ -426,5 +426,5 @@ def build(
 
     built = build_experiment(_load(experiment, cell or [], set_ or []), isa)
     for line, _ in built:
-        print(line)
+        show(line)
     return 0 if all(done for _, done in built) else 1

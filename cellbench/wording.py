@@ -52,6 +52,17 @@ def printable(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
 
 
+def escaped(text: str) -> str:
+    """Write what cannot be printed, line ends aside, as Python does: it could act on the terminal that shows it.
+
+    >>> escaped("a\x1b[31m\u202e")
+    'a\\x1b[31m\\u202e'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Suggest the nearest known word, or list them all if none is near.
 
