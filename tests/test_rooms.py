@@ -198,7 +198,7 @@ DOORS = {
     "model": {"sizes"},
     "plugins": {"sources"},
     "conformance": {"report"},
-    "running": {"verify"},
+    "running": {"code", "verify"},
     "results": {"seal", "several"},
     "store": {"frames", "merge", "replica"},
     "cells": {"lstm"},

@@ -69,6 +69,17 @@ def finished(store: Store) -> list[str]:
         return [key for (key,) in store.db.execute(query)]
 
 
+def families(store: Store) -> list[tuple[str, str]]:
+    """List the label of each planned cell with the family text of its replicas that ended, one per grid point."""
+    store.refuse_twice()
+    query = (
+        "SELECT DISTINCT p.label, f.key_text FROM plan p JOIN replica r ON r.key = p.key JOIN family f "
+        "ON f.family = r.family WHERE r.cause != 'machine' ORDER BY p.position"
+    )
+    with store.reading():
+        return [(str(label), str(text)) for label, text in store.db.execute(query)]
+
+
 def outcome(store: Store, key: str) -> StoredReplica:
     """Read a planned replica that ended."""
     planned = "label, cell, parameters, batch_size, size, hidden_size, learning_rate, seed"
