@@ -194,7 +194,7 @@ def resolves(dotted: str) -> bool:
 DOORS = {
     # beside what its face offers, the modules of a room that other rooms import
     "engines": {"lanes", "lanes.build", "on_torch", "reference", "optimizers"},
-    "executors": {"dispatch", "dask"},
+    "executors": {"dispatch", "dask", "private"},
     "model": {"sizes"},
     "plugins": {"sources"},
     "conformance": {"report"},

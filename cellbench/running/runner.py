@@ -88,6 +88,8 @@ def run(
         if isinstance(executor, str):
             executor = _executor(executor, scheduler, workers)
             stack.callback(executor.close)
+            if warning := getattr(executor, "warning", ""):
+                see(Notice(warning))
         planned = lay_out(experiment)  # a fault found here leaves no folder behind
         # one run per folder; from here on there may be results that an interrupt keeps
         stack.enter_context(locked(where))
