@@ -11,13 +11,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from cellbench.errors import ExperimentError, Fault
-from cellbench.experiment.checks import Checks
+from cellbench.experiment.checks import MOST_SEEDS, Checks
 from cellbench.experiment.document import Document, Path_, key, override, parse, read
 from cellbench.experiment.faults import fault
 from cellbench.experiment.sections import Keys
 from cellbench.plugins import Registry, sources
 from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train
 from cellbench.task import Task
+from cellbench.wording import cut, one_line
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,11 @@ def load(
     if isinstance(source, Mapping):
         import json
 
-        document, folder = parse(json.dumps(source, default=str), "<experiment>"), Path.cwd()
+        try:
+            text = json.dumps(source, default=str)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ExperimentError([Fault("<experiment>", "", f"is not plain data: {one_line(error, 200)}")]) from None
+        document, folder = parse(text, "<experiment>"), Path.cwd()
         document.places = dict.fromkeys(document.places, "<experiment>")
     else:
         document, folder = read(Path(source)), Path(source).parent
@@ -161,7 +166,7 @@ def resolve(
     cells = checks.cells()
     checks.grid(task)
     final = checks.final(task)
-    checks.distinct("seeds", keys.seeds if keys else [])
+    checks.distinct("seeds", keys.seeds if keys else [], MOST_SEEDS)
     checks.distinct("learning_rate", keys.learning_rate if keys else [])
     if keys is not None:
         checks.amount(keys)
@@ -209,9 +214,9 @@ def _sorted(faults: Sequence[Fault]) -> list[Fault]:
 
 def _join(document: Document, cell: str, faults: list[Fault]) -> None:
     """Add `--cell FILE:CLASS` to the experiment's cells, and to its name."""
-    place = f"--cell {cell}"
+    place = cut(f"--cell {cell}")
     file, colon, attribute = cell.rpartition(":")
-    if not colon or not file or not attribute.isidentifier():
+    if not colon or not file or "\0" in file or not attribute.isidentifier():
         faults.append(Fault(place, "", "must be FILE:CLASS, for example ./mycell.py:MyCell"))
         return
     cells = document.data.setdefault("cells", [])

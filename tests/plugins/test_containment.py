@@ -67,7 +67,7 @@ def test_a_stored_cell_that_exits(command: Command, write: Callable[..., Path]) 
     assert command("run", path, "--workers", 1).status == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EXITS", "1")
-        ended = command("verify", "results/tiny")
+        ended = command("verify", "results/tiny", "--run-code")
     assert ended.status in (1, 2)
     assert "SystemExit" in ended.out + ended.err
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from cellbench.engines.engine import Refused
+from cellbench.wording import short
 
 ISA_VARIABLE = "CELLBENCH_ISA"
 """Forces an instruction set: `avx512`, `avx2` or `sse2`."""
@@ -112,14 +113,21 @@ def runs_here(isa: Isa) -> bool:
 
 
 def find_compiler() -> Compiler | None:
-    """Find the first compiler that works: $CXX, g++, clang++, c++, or the PyPI package ziglang."""
+    """Find the first compiler that works: $CXX, g++, clang++, c++, or the PyPI package ziglang.
+
+    Raises:
+        Refused: $CXX is no command.
+    """
     return _find(os.environ.get("CXX"), os.environ.get("PATH"))
 
 
 @functools.lru_cache(maxsize=8)
 def _find(cxx: str | None, path: str | None) -> Compiler | None:
     """Find a compiler for these values of CXX and PATH; asked once for each, since every question starts a process."""
-    commands = [tuple(shlex.split(cxx))] if cxx else []
+    try:
+        commands = [tuple(shlex.split(cxx))] if cxx else []
+    except ValueError as error:
+        raise Refused(f"the variable CXX is {short(cxx)}, which is no command: {error}") from None
     commands += [("g++",), ("clang++",), ("c++",)]
     for command in commands:
         if command and shutil.which(command[0], path=path or os.defpath if path is None else path):
@@ -137,7 +145,9 @@ def _find(cxx: str | None, path: str | None) -> Compiler | None:
 def _version(command: tuple[str, ...]) -> str | None:
     """Ask a compiler for its version; None if it does not run."""
     try:
-        answer = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=True)
+        answer = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, errors="replace", timeout=60, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     lines = answer.stdout.strip().splitlines()
@@ -196,6 +206,7 @@ def _all(compiler: Compiler, commands: Sequence[Sequence[str]], folder: Path) ->
                 subprocess.Popen(
                     [*compiler.command, *command],
                     cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                    errors="replace",
                 )
             )  # fmt: skip
         said = [process.communicate(timeout=600)[0] for process in running]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import Advanced, Scores
+from cellbench.engines.engine import Advanced, RefusedOnce, Scores, first_line
 from cellbench.engines.lanes.cache import CacheEntry
 from cellbench.engines.lanes.graph.tensors import tensors_of
 from cellbench.model import Model
@@ -80,20 +79,43 @@ def _load(content: bytes, digest: str) -> ctypes.CDLL:
     """Load the bytes that were checked, once per process, from a copy that no other process can change.
 
     The file in the cache might be cut short while it is mapped, or be on a disk that forbids execution.
+
+    Raises:
+        RefusedOnce: this machine lets no program be loaded, neither from memory nor from a temporary file.
     """
     if digest not in _loaded:
-        if hasattr(os, "memfd_create"):
-            # never closed: the loader knows an object by its path, and another file must not get the same number
-            descriptor = os.memfd_create("cellbench")
-            os.write(descriptor, content)
-            _loaded[digest] = ctypes.CDLL(f"/proc/self/fd/{descriptor}")
-        else:
-            folder = Path(tempfile.mkdtemp(prefix="cellbench-"))
-            path = folder / f"{digest}.so"
-            path.write_bytes(content)
-            _loaded[digest] = ctypes.CDLL(str(path))
-            shutil.rmtree(folder, ignore_errors=True)
+        _loaded[digest] = _from_memory(content) or _from_file(content, digest)
     return _loaded[digest]
+
+
+def _from_memory(content: bytes) -> ctypes.CDLL | None:
+    """Load a program from a file in memory; None where a sandbox, or a machine without /proc, does not allow it."""
+    try:
+        descriptor = os.memfd_create("cellbench")
+    except (AttributeError, OSError):
+        return None
+    try:
+        # memory may hold files, and yet not run them
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        # never closed: the loader knows an object by its path, and another file must not get the same number
+        return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        os.close(descriptor)
+        return None
+
+
+def _from_file(content: bytes, digest: str) -> ctypes.CDLL:
+    try:
+        with tempfile.TemporaryDirectory(prefix="cellbench-", ignore_cleanup_errors=True) as folder:
+            path = Path(folder, f"{digest}.so")
+            path.write_bytes(content)
+            return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise RefusedOnce(
+            f"this machine does not load the compiled program ({first_line(error)}): set TMPDIR to a folder from which "
+            "programs may run"
+        ) from None
 
 
 class Program:
