@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cellbench import usercache
 from cellbench.cells.rnn import rnn
 from cellbench.engines import OPTIMIZERS, Refused
 from cellbench.engines.lanes import build, cache, prepare
@@ -107,17 +108,7 @@ def test_nothing_is_loaded_from_a_folder_that_others_may_write(folder: Path, com
     folder.chmod(mode)
     assert works(ready())
     assert len(compiled) == 2
-    assert not cache.is_private(folder)
-
-
-def test_a_parent_that_others_may_write_counts_unless_it_is_sticky(tmp_path: Path) -> None:
-    place = tmp_path / "a" / "b"
-    place.mkdir(parents=True, mode=0o700)
-    assert cache.is_private(place)
-    (tmp_path / "a").chmod(0o777)
-    assert not cache.is_private(place)
-    (tmp_path / "a").chmod(0o1777)
-    assert cache.is_private(place)
+    assert not usercache.is_private(folder)
 
 
 def test_a_home_that_cannot_be_written_costs_only_the_keeping(
