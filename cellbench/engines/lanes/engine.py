@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import Advanced, Engine, Refused, RefusedOnce, Scores, first_line
+from cellbench.engines.engine import Advanced, Engine, Refused, RefusedOnce, Scores, Trained, first_line
 from cellbench.engines.lanes import build, cache
 from cellbench.engines.lanes.cache import Cache, CacheEntry
 from cellbench.engines.lanes.graph.tape import tape
@@ -39,6 +39,7 @@ class LaneEngine:
     name = "lanes"
     width = WIDTH
     padded = 1
+    owns_models = False
 
     def __init__(self, program: Program, isa: str, optimizer: Optimizer, clip_norm: float | None) -> None:
         self.program = program
@@ -50,14 +51,24 @@ class LaneEngine:
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> LaneReplicas:
         """Start replicas at the weights of `models`, each with its learning rate."""
-        entry = self.program.entry
-        weights = aligned(len(models), entry.row)
-        for row, model in zip(weights, models, strict=True):
-            row[:] = self.program.row_of(model)
-        slots = aligned(len(models), self._slots * entry.trained_row)
-        rates = np.array(learning_rates, dtype=np.float64)
         shapes = [(name, tuple(p.shape)) for name, p in models[0].named_parameters()] if models else []
-        return LaneReplicas(self.program, Rows(self._rule, weights, slots, rates), shapes)
+        return self._replicas([self.program.row_of(model) for model in models], learning_rates, shapes)
+
+    def resume(self, trained: Sequence[Trained]) -> LaneReplicas:
+        """Take trained replicas back, to evaluate them."""
+        rows = [row for row in trained if isinstance(row, np.ndarray)]
+        assert len(rows) == len(trained)
+        return self._replicas(rows, [0.0] * len(rows), [])
+
+    def _replicas(
+        self, rows: Sequence[Floats], rates: Sequence[float], shapes: Sequence[tuple[str, tuple[int, ...]]]
+    ) -> LaneReplicas:
+        entry = self.program.entry
+        weights = aligned(len(rows), entry.row)
+        for place, row in zip(weights, rows, strict=True):
+            place[:] = row
+        slots = aligned(len(rows), self._slots * entry.trained_row)
+        return LaneReplicas(self.program, Rows(self._rule, weights, slots, np.array(rates, dtype=np.float64)), shapes)
 
 
 class LaneReplicas:
@@ -105,6 +116,10 @@ class LaneReplicas:
         chosen = list(rows)
         self._replicas = self._replicas.keep(chosen)
         self._dead = self._dead[chosen]
+
+    def trained(self, rows: Sequence[int]) -> list[Trained]:
+        """Copy some replicas, each as a row of all its tensors."""
+        return [self._replicas.weights[row].copy() for row in rows]
 
     def parameters(self) -> list[dict[str, Floats]]:
         """Copy each replica's parameters, by name."""
