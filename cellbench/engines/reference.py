@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from cellbench.engines.engine import Advanced, Engine, Refused, Scores, Trained
 from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
 from cellbench.engines.optimizers import Optimizer
-from cellbench.model import Blueprint, Model, loss
+from cellbench.model import Blueprint, Model, evaluating, generators_kept, loss, seeded, set_generators
 from cellbench.task import Floats
 
 
@@ -31,7 +31,8 @@ def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | No
     inputs = torch.zeros(2, 3, blueprint.input_size)
     if not any(p.requires_grad for p in model.parameters()):
         raise Refused("the model has nothing to train")
-    logits = model(inputs)
+    with seeded("probe"):
+        logits = model(inputs)
     if logits.shape != (2, 3, blueprint.output_size):
         raise Refused(f"logits have shape {tuple(logits.shape)}, not (time, batch, {blueprint.output_size})")
     return ReferenceEngine(optimizer, clip_norm)
@@ -96,34 +97,51 @@ class ReferenceReplicas:
         """
         if len({id(replica.model) for replica in self._replicas}) < len(self._replicas):
             raise ValueError("two replicas share one module: build a model for each")
-        steps = inputs.shape[1]
-        losses = np.full((len(self._replicas), steps), np.nan)
+        losses = np.full((len(self._replicas), inputs.shape[1]), np.nan)
         broke = np.full(len(self._replicas), -1, np.int64)
-        for row, replica in enumerate(self._replicas):
-            x, y = torch.from_numpy(inputs[which[row]]), torch.from_numpy(targets[which[row]])
-            model, parameters = replica.model, list(replica.model.parameters())
-            for step in range(steps):
-                replica.optimizer.zero_grad()
-                value = loss(model(x[step]), y[step])
-                value.backward()  # type: ignore[no-untyped-call]
-                # clipping needs the norm, and the norm is not finite if any gradient is not
-                norm = nn.utils.clip_grad_norm_(parameters, self._clip_norm or float("inf"))
-                losses[row, step] = value.item()
-                if not (np.isfinite(losses[row, step]) and bool(torch.isfinite(norm))):
-                    # its weights stay those of the step before
-                    broke[row] = step
-                    break
-                replica.optimizer.step()
-                replica.steps += 1
+        with generators_kept():
+            for row, replica in enumerate(self._replicas):
+                x, y = torch.from_numpy(inputs[which[row]]), torch.from_numpy(targets[which[row]])
+                losses[row], broke[row] = self._train(replica, x, y)
         return Advanced(losses, broke)
+
+    def _train(self, replica: ReferenceReplica, inputs: Tensor, targets: Tensor) -> tuple[NDArray[np.float64], int]:
+        """Train one replica through a block.
+
+        Args:
+            replica: the replica.
+            inputs: shape (steps, time, batch, input_size).
+            targets: shape (steps, time, batch, output_size).
+
+        Returns:
+            Its losses, shape (steps,), and the step at which it broke, or -1.
+        """
+        model, parameters = replica.model, list(replica.model.parameters())
+        losses = np.full(len(inputs), np.nan)
+        for step, (x, y) in enumerate(zip(inputs, targets, strict=True)):
+            # what it draws is named by the replica and the step, whatever ran before in this process
+            set_generators(*model.stream, replica.steps)
+            replica.optimizer.zero_grad()
+            value = loss(model(x), y)
+            value.backward()  # type: ignore[no-untyped-call]
+            # clipping needs the norm, and the norm is not finite if any gradient is not
+            norm = nn.utils.clip_grad_norm_(parameters, self._clip_norm or float("inf"))
+            losses[step] = value.item()
+            if not (np.isfinite(losses[step]) and bool(torch.isfinite(norm))):
+                return losses, step  # its weights stay those of the step before
+            replica.optimizer.step()
+            replica.steps += 1
+        return losses, -1
 
     def evaluate(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Scores:
         """Score every replica."""
-        with torch.no_grad():
-            rows = [
-                scores_of(r.model(torch.from_numpy(inputs[w])).unsqueeze(0), torch.from_numpy(targets[w]).unsqueeze(0))
-                for r, w in zip(self._replicas, which, strict=True)
-            ]
+        rows = []
+        with generators_kept(), torch.no_grad():
+            for replica, seed in zip(self._replicas, which, strict=True):
+                set_generators(*replica.model.stream, replica.steps, "evaluation")
+                with evaluating(replica.model):
+                    logits = replica.model(torch.from_numpy(inputs[seed]))
+                rows.append(scores_of(logits.unsqueeze(0), torch.from_numpy(targets[seed]).unsqueeze(0)))
         return Scores(*(np.concatenate(values) for values in zip(*rows, strict=True)))
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -55,7 +55,7 @@ def test_what_one_module_cannot_be_for_many_is_refused_by_name() -> None:
         (awkward.Centred, "cell.mean is remembered"),
         (awkward.Apart, "cell.h.weight has a hook on its gradient"),
         (awkward.AfterAccumulation, "cell.h.weight has a hook that runs after"),
-        (awkward.ModuleHook, "cell.h has a hook on its gradient"),
+        (awkward.ModuleHook, "cell.act has a hook on its gradient"),
     ):
         refused = started("stack", blueprint(factory))
         assert isinstance(refused, Refused), factory

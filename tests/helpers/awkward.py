@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -187,8 +189,6 @@ class DrawnArray(Plain):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
-        import numpy as np
-
         self.shift = np.random.randn(hidden_size).astype(np.float32)
 
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -350,7 +350,12 @@ class AfterAccumulation(Plain):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
-        self.h.weight.register_post_accumulate_grad_hook(lambda p: p.grad.mul_(0.5))  # type: ignore[union-attr]
+        self.h.weight.register_post_accumulate_grad_hook(self.halve)
+
+    @staticmethod
+    def halve(parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        parameter.grad.mul_(0.5)
 
 
 class ModuleHook(Plain):
@@ -358,9 +363,12 @@ class ModuleHook(Plain):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
-        self.h.register_full_backward_hook(
-            lambda module, into, out: tuple(None if g is None else 0.5 * g for g in into)
-        )
+        self.act = nn.Tanh()
+        self.act.register_full_backward_hook(lambda module, into, out: tuple(0.5 * g for g in into))
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.act(self.i(x) + self.h(h))
+        return h, h
 
 
 HOOKS = (Apart, AfterAccumulation, ModuleHook)
@@ -398,3 +406,78 @@ class Uncopied(Plain):
 
 
 UNCOPIED = (weight_norm_of_old, weight_norm, scripted, Uncopied)
+
+# ---- random numbers while the cell runs ----
+
+
+class Dropped(Plain):
+    """Dropout on the recurrent input."""
+
+    def __init__(self, input_size: int, hidden_size: int, p: float = 0.2) -> None:
+        super().__init__(input_size, hidden_size)
+        self.drop = nn.Dropout(p)
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        h = torch.tanh(self.i(x) + self.h(self.drop(h)))
+        return h, h
+
+
+class ZonedOut(Plain):
+    """Zoneout: units keep their state with Python's random numbers in training, and a mixture in evaluation."""
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        new = torch.tanh(self.i(x) + self.h(h))
+        if self.training:
+            keep = torch.tensor([[random.random() < 0.1 for _ in range(self.hidden_size)] for _ in h])
+            new = torch.where(keep, h, new)
+        else:
+            new = 0.1 * h + 0.9 * new
+        return new, new
+
+
+class Noisy(Plain):
+    """Noise of numpy's global generator, in training and in evaluation."""
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        z = self.i(x) + self.h(h)
+        h = torch.tanh(z + torch.from_numpy(0.05 * np.random.randn(*z.shape).astype(np.float32)))
+        return h, h
+
+
+class Gumbel(Plain):
+    """A gate that is drawn with Gumbel noise, always."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.gate = nn.Linear(input_size, 2 * hidden_size)
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        on = nn.functional.gumbel_softmax(self.gate(x).view(-1, self.hidden_size, 2), hard=True)[..., 0]
+        h = torch.where(on > 0.5, torch.tanh(self.i(x) + self.h(h)), h)
+        return h, h
+
+
+class OwnGenerator(Plain):
+    """Noise of a generator that belongs to the cell."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.generator = torch.Generator().manual_seed(int(torch.randint(1 << 30, ())))
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        z = self.i(x) + self.h(h)
+        if self.training:
+            z = z + 0.05 * torch.randn(z.shape, generator=self.generator)
+        h = torch.tanh(z)
+        return h, h
+
+
+class Scaled(Plain):
+    """No randomness, but training and evaluation differ."""
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        h = torch.tanh(self.i(x) + (1.0 if self.training else 0.8) * self.h(h))
+        return h, h
+
+
+RANDOM = (Dropped, ZonedOut, Noisy, Gumbel, OwnGenerator)

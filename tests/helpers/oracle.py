@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cellbench.engines import OPTIMIZERS, Refused, prepare
-from cellbench.model import Blueprint, Model
+from cellbench.model import Blueprint
 
 ENGINES = ("lanes", "stack", "reference")
 MAKERS: dict[str, Any] = {
@@ -35,29 +35,39 @@ def data(steps: int = 15, time: int = 9, batch: int = 8) -> Data:
     return tuple(draw.integers(0, 2, (*shape, n)).astype(np.float32) for n in (2, 1))  # type: ignore[return-value]
 
 
-def plain_loop(
-    model: Model, given: Data, *, optimizer: str = "adam", rate: float = 0.01, clip: float | None = 1.0
-) -> NDArray[np.float64]:
+class Loop:
+    """One module in a plain loop: `train()` and `eval()` as everybody calls them, and torch's optimizer."""
+
+    def __init__(self, model: nn.Module, optimizer: str = "adam", rate: float = 0.01, clip: float | None = 1.0) -> None:
+        self.model, self.clip = model, clip
+        self.by = MAKERS[optimizer](model.parameters(), rate)
+
+    def train(self, given: Data) -> NDArray[np.float64]:
+        """The loss before each update."""
+        losses = []
+        for x, y in zip(torch.from_numpy(given[0][0]), torch.from_numpy(given[1][0]), strict=True):
+            self.by.zero_grad()
+            value = nn.functional.binary_cross_entropy_with_logits(self.model(x), y)
+            value.backward()
+            if self.clip is not None:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+            self.by.step()
+            losses.append(value.item())
+        return np.array(losses)
+
+    def evaluate(self, given: Data) -> float:
+        """The loss on the first batch, in `eval()` mode."""
+        self.model.eval()
+        with torch.no_grad():
+            logits = self.model(torch.from_numpy(given[0][0, 0]))
+            value = nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(given[1][0, 0]))
+        self.model.train()
+        return value.item()
+
+
+def plain_loop(model: nn.Module, given: Data, **keys: Any) -> NDArray[np.float64]:
     """Train a model in place; returns the loss before each update."""
-    by = MAKERS[optimizer](model.parameters(), rate)
-    losses = []
-    for x, y in zip(torch.from_numpy(given[0][0]), torch.from_numpy(given[1][0]), strict=True):
-        by.zero_grad()
-        value = nn.functional.binary_cross_entropy_with_logits(model(x), y)
-        value.backward()
-        if clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), clip)
-        by.step()
-        losses.append(value.item())
-    return np.array(losses)
-
-
-def evaluated(model: Model, given: Data) -> float:
-    """The loss of a model in `eval()` mode on the first batch."""
-    model.eval()
-    with torch.no_grad():
-        logits = model(torch.from_numpy(given[0][0, 0]))
-        return nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(given[1][0, 0])).item()
+    return Loop(model, **keys).train(given)
 
 
 def started(
