@@ -2,9 +2,9 @@
 
 Three modules keep it: `lanes`, `stack` and `reference`. Each has one function
 
-    prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None) -> Engine
+    prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, longest: int = LONGEST) -> Engine
 
-which raises `Refused` with a reason of one line if the engine cannot carry the cell.
+which raises `Refused` with a reason of one line if the engine cannot carry the cell on sequences of `longest` steps.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from cellbench.task import Floats
 
 VERSIONS = {"lanes": 1, "stack": 1, "reference": 1}
 """The version of each engine's numbers, stored with each replica; raised when replicas that it trains get others."""
+
+
+LONGEST = 100
+"""Time steps of the longest sequence for which an engine is made ready, unless it is told of a longer one."""
 
 
 class Refused(Exception):

@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cellbench.engines.engine import Advanced, Engine, Refused, Scores, Trained
+from cellbench.engines.engine import LONGEST, Advanced, Engine, Refused, Scores, Trained
 from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
 from cellbench.engines.optimizers import Optimizer
 from cellbench.model import Blueprint, Model, evaluating, generators_kept, loss, seeded, set_generators
 from cellbench.task import Floats
 
 
-def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None) -> Engine:
+def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, longest: int = LONGEST) -> Engine:
     """Make the reference engine ready for one model; see `cellbench.engines.engine`.
 
     Raises:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-from cellbench.engines.engine import Advanced, Engine, Refused, Scores, Trained, first_line
+from cellbench.engines.engine import LONGEST, Advanced, Engine, Refused, Scores, Trained, first_line
 from cellbench.engines.fused import spelt_out
 from cellbench.engines.on_torch import compiler, instruction_set, scores_of
 from cellbench.engines.optimizers import Optimizer, Slots, clip
 from cellbench.errors import CellError
-from cellbench.model import Blueprint, Contents, Model, Traits, evaluating, loss, replaced, traits
+from cellbench.model import Blueprint, Contents, Model, Traits, evaluating, loss, replaced, traits_of
 from cellbench.task import Floats
 
 WIDTH = 32
@@ -33,7 +33,7 @@ _TIME, _BATCH = 6, 5
 """Time steps and examples of the trial."""
 
 
-def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None) -> Engine:
+def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, longest: int = LONGEST) -> Engine:
     """Make the stack engine ready for one model; see `cellbench.engines.engine`.
 
     Raises:
@@ -44,7 +44,7 @@ def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | No
     if not any(p.requires_grad for p in models[0].parameters()):
         raise Refused("the model has nothing to train")
     try:
-        _refuse_traits(traits(blueprint))
+        _refuse_traits(traits_of(blueprint))
         stacked = _Stacked(blueprint.build("probe"), models)
         engine = StackEngine(stacked, optimizer, clip_norm)
         _try(engine, blueprint, models)

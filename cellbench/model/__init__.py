@@ -9,7 +9,7 @@ from cellbench.model.contents import Contents, replaced
 from cellbench.model.model import Model, evaluating, loss
 from cellbench.model.randomness import generators_kept, seeded, set_generators
 from cellbench.model.sizes import Sizes, measure
-from cellbench.model.traits import Traits, traits
+from cellbench.model.traits import Traits, traits_of
 
 __all__ = [
     "Blueprint",
@@ -27,5 +27,5 @@ __all__ = [
     "seeded",
     "set_generators",
     "task_of",
-    "traits",
+    "traits_of",
 ]

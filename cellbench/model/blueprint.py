@@ -44,6 +44,7 @@ class Blueprint:
         output_size: bits to answer per step.
         readout_hidden: units of the layer before the readout, or None.
         learn_initial_state: whether the initial state is trained.
+        texts: SHA-256 of the modules that the cell's numbers depend on, where they are known.
     """
 
     factory: Callable[..., Any]
@@ -54,6 +55,7 @@ class Blueprint:
     output_size: int
     readout_hidden: int | None = None
     learn_initial_state: bool = False
+    texts: tuple[str, ...] = ()
 
     def build(self, *axes: streams.Axis) -> Model:
         """Build a model with the initial weights that belong to these axes (the point and the seed).
@@ -131,4 +133,5 @@ def blueprint_of(cell: CellSpec, hidden_size: int, task: Task) -> Blueprint:
         output_size=task.output_size,
         readout_hidden=cell.readout_hidden,
         learn_initial_state=cell.learn_initial_state,
+        texts=tuple(source.sha256 for source in cell.sources),
     )

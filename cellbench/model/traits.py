@@ -58,14 +58,14 @@ class Traits:
         return Traits(**joined)
 
 
-def traits(blueprint: Blueprint) -> Traits:
+def traits_of(blueprint: Blueprint) -> Traits:
     """Measure the traits of a cell at the blueprint's hidden size.
 
     Raises:
         CellError: the cell cannot be made.
         Exception: whatever running it raises.
     """
-    one, twin, other = (blueprint.build("traits", seed) for seed in (0, 0, 1))
+    one, twin, other = (blueprint.build("traits_of", seed) for seed in (0, 0, 1))
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 2, (STEPS, BATCH, blueprint.input_size), generator=generator).float()
     before, contents = Contents(other), Contents(one)
