@@ -315,10 +315,11 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fa
 @app.command()
 def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Versions, hardware and plugins, for bug reports."""
+    from cellbench.engines.lanes import described
     from cellbench.environment import describe
     from cellbench.plugins import discover
 
-    facts = describe(discover())
+    facts = {**describe(discover()), "cache of compiled cells": described()}
     if as_json:
         print(json.dumps(facts, indent=2))
         return

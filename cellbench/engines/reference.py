@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from cellbench.engines.engine import LONGEST, Advanced, Engine, Refused, Scores, Trained
 from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
 from cellbench.engines.optimizers import Optimizer
-from cellbench.model import Blueprint, Model, evaluating, generators_kept, loss, seeded, set_generators
+from cellbench.errors import CellError
+from cellbench.model import Blueprint, Model, evaluating, generators_kept, loss, seeded, set_generators, traits_of
 from cellbench.task import Floats
 
 
@@ -25,8 +26,14 @@ def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | No
 
     Raises:
         Refused: the model has nothing to train, or its logits have another shape.
-        CellError: the cell cannot be made.
+        CellError: the cell cannot be made, or its numbers cannot be had again.
     """
+    if traits_of(blueprint).unrepeatable:
+        raise CellError(
+            f"{blueprint.origin}: two equal models, run the same way, give different outputs: it draws from a "
+            "generator of its own module, or counts in one. Draw from torch's, numpy's or Python's global generator, "
+            "or keep the generator in the cell"
+        )
     model = blueprint.build("probe")
     inputs = torch.zeros(2, 3, blueprint.input_size)
     if not any(p.requires_grad for p in model.parameters()):

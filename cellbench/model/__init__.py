@@ -5,7 +5,7 @@ must know of it before it trains it, by way of all that it holds, `contents`.
 """
 
 from cellbench.model.blueprint import Blueprint, blueprint_of, double_precision, task_of
-from cellbench.model.contents import Contents, replaced
+from cellbench.model.contents import Contents, changed, replaced
 from cellbench.model.model import Model, evaluating, loss
 from cellbench.model.randomness import generators_kept, seeded, set_generators
 from cellbench.model.sizes import Sizes, measure
@@ -18,6 +18,7 @@ __all__ = [
     "Sizes",
     "Traits",
     "blueprint_of",
+    "changed",
     "double_precision",
     "evaluating",
     "generators_kept",

@@ -17,17 +17,18 @@ from cellbench.errors import CellError
 from cellbench.model import Blueprint, blueprint_of, task_of
 from cellbench.plugins import Timeout, contained
 from cellbench.records import CellSpec, Chunk, Outcome
+from cellbench.training.data import longest
 from cellbench.training.loop import train
 from cellbench.training.timeout import limit
 
 
 @lru_cache(maxsize=64)
 def _made(
-    cell: CellSpec, hidden_size: int, task: str, engine: str, optimizer: str, clip_norm: float | None
+    cell: CellSpec, hidden_size: int, task: str, engine: str, optimizer: str, clip_norm: float | None, steps: int
 ) -> tuple[Blueprint, Engine]:
     """Make the blueprint and the engine that many chunks share; the arguments are the key of the cache."""
     blueprint = blueprint_of(cell, hidden_size, task_of(task))
-    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm)
+    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm, steps)
 
 
 def work(chunk: Chunk) -> list[Outcome]:
@@ -57,7 +58,7 @@ def _attempt(chunk: Chunk) -> list[Outcome]:
     """Train a chunk. If a cell fails, train its replicas one by one, so that the others are not lost with it."""
     try:
         with limit(chunk.settings.train.timeout, _attempt.__code__), contained():
-            train_settings = chunk.settings.train
+            train_settings, task = chunk.settings.train, task_of(chunk.settings.task)
             blueprint, engine = _made(
                 chunk.cell,
                 chunk.hidden_size,
@@ -65,8 +66,9 @@ def _attempt(chunk: Chunk) -> list[Outcome]:
                 chunk.engine,
                 train_settings.optimizer,
                 train_settings.clip_norm,
+                longest(task, chunk.settings, [chunk.point.parameters]),
             )
-            return list(train(chunk, task_of(chunk.settings.task), engine, blueprint))
+            return list(train(chunk, task, engine, blueprint))
     except Timeout:
         said = f"timed out: the chunk took more than {chunk.settings.train.timeout:g} s (train.timeout)"
         return _failed(chunk, "machine", said)

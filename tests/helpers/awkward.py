@@ -481,3 +481,103 @@ class Scaled(Plain):
 
 
 RANDOM = (Dropped, ZonedOut, Noisy, Gumbel, OwnGenerator)
+
+# ---- cells that a tape of two steps takes for one another ----
+
+
+class NoneBeside(Plain):
+    """Plain, but the state is (h, None), as for an interface shared with LSTM."""
+
+    def initial_state(self, batch_size: int) -> Any:
+        return torch.zeros(batch_size, self.hidden_size), None
+
+    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        h = torch.tanh(self.i(x) + self.h(state[0]))
+        return h, (h, None)
+
+
+class InAList(Plain):
+    """Plain, but the state is [h]."""
+
+    def initial_state(self, batch_size: int) -> Any:
+        return [torch.zeros(batch_size, self.hidden_size)]
+
+    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        h = torch.tanh(self.i(x) + self.h(state[0]))
+        return h, [h]
+
+
+class WrappedGru(Cell):
+    """torch's GRU, as the built-in cell has it, but the state is (h, None)."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.module = nn.GRUCell(input_size, hidden_size)
+
+    def initial_state(self, batch_size: int) -> Any:
+        return super().initial_state(batch_size), None
+
+    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        h = self.module(x, state[0])
+        return h, (h, None)
+
+
+class ByItsOwnDict(Plain):
+    """Plain, but it reads its parameters through a dict that a trace cannot see into."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.own = dict(self.named_parameters())
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        p = self.own
+        h = torch.tanh(
+            nn.functional.linear(x, p["i.weight"], p["i.bias"]) + nn.functional.linear(h, p["h.weight"], p["h.bias"])
+        )
+        return h, h
+
+
+class ByItsOwnDictAnew(ByItsOwnDict):
+    """The same, with the dict made anew at each step."""
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        self.own = dict(self.named_parameters())
+        return super().forward(x, h)
+
+
+def clock(every: int) -> type[Plain]:
+    """Make a class of cells that skip a step after so many; two of them differ in a closure alone."""
+
+    class Clock(Plain):
+        def initial_state(self, batch_size: int) -> Tensor:
+            self.t = 0
+            return torch.zeros(batch_size, self.hidden_size)
+
+        def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+            self.t += 1
+            if self.t == every:
+                return h, h
+            return super().forward(x, h)
+
+    return Clock
+
+
+class ManyExamples(Plain):
+    """Plain, unless more than four examples are in a batch."""
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        y, h = super().forward(x, h)
+        return (y, h) if len(x) <= 4 else (y * 0.5, h * 0.5)
+
+
+class HalfGradient(Plain):
+    """Plain, but a tensor hook halves the gradient of the state."""
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        h = torch.tanh(self.i(x) + self.h(h))
+        if h.requires_grad:
+            h.register_hook(lambda g: g * 0.5)
+        return h, h
+
+
+ALIKE = (Plain, NoneBeside, InAList, ByItsOwnDict, ByItsOwnDictAnew, clock(7), clock(60), ManyExamples, HalfGradient)

@@ -151,6 +151,12 @@ def user_cache() -> Cache | None:
     return Cache(folder) if is_private(folder) else None
 
 
+def described() -> dict[str, str]:
+    """Describe the user's cache: its folder, and the format of the entries that are read and written."""
+    user = user_cache()
+    return {"folder": str(user.folder) if user else "none that is the user's alone", "format": str(FORMAT)}
+
+
 def is_private(folder: Path) -> bool:
     """Return whether only the user (and root) may change what is in a folder, or put another folder in its place."""
     if not hasattr(os, "getuid"):

@@ -2,7 +2,8 @@
 
 A cell that keeps something outside its state (a clock, a list of earlier states, a hook that it registers late) may run
 one step like any other cell for a long time. So each step of the longest sequence that is trained or evaluated is
-recorded, and compared with the one before it.
+recorded, and compared with the one before it. Where a cell holds something that changes from step to step, so are the
+steps of the gradient, and those in evaluation.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from torch.utils import _pytree as pytree
 
 from cellbench.engines.engine import Refused
 from cellbench.engines.lanes.graph.tape import Recording, named
-from cellbench.model import Model, evaluating, loss, seeded
+from cellbench.model import Contents, Model, changed, evaluating, loss, seeded
 
 _BATCH = 3
 _SETTLED = 2
 """Steps after which the layout of the state in memory stays the same; the first state has that of `initial_state`."""
+
+MOST_CHANGING, MOST_UNCHANGING = 4096, 1024
+"""The most steps that are recorded: of a cell that holds something that changes from step to step, and of any other."""
 
 
 def refuse_memory(model: Model, inputs: int, longest: int) -> None:
@@ -36,22 +40,50 @@ def refuse_memory(model: Model, inputs: int, longest: int) -> None:
             that an earlier step made and that is not in the state; forward or backward.
     """
     with seeded("lanes"):
-        short, longer = (_backward(model, inputs, steps) for steps in (_SETTLED + 2, _SETTLED + 3))
-        whole = _backward(model, inputs, longest)
-        grown = {key: short[key] + (longest - _SETTLED - 2) * (longer[key] - short[key]) for key in {*short, *longer}}
-        if longest > _SETTLED + 3 and +Counter(grown) != whole:
-            raise Refused(
-                f"hidden memory: the gradient of a sequence of {longest} steps is not made step by step alike"
-            )
-        with torch.no_grad(), evaluating(model):
-            _forward(model, inputs, longest)
+        if not _changing(model, inputs):
+            _check_gradient(model, inputs, _SETTLED + 6)
+            with torch.no_grad():
+                _run(model, inputs, min(longest, MOST_UNCHANGING))
+        elif longest > MOST_CHANGING:
+            raise Refused(f"hidden memory: {_changing(model, inputs)[0]} changes from step to step")
+        else:
+            _check_gradient(model, inputs, longest)
+            with torch.no_grad(), evaluating(model):
+                _run(model, inputs, longest)
+
+
+def _changing(model: Model, inputs: int) -> list[str]:
+    """List what a model holds that changes from one step of a sequence to the next."""
+    state, before = model.initial_state(_BATCH), Contents(model).digest()
+    x = torch.randn(_BATCH, inputs)
+    found: list[str] = []
+    with torch.no_grad():
+        for number in range(_SETTLED + 3):
+            _, state = model.step(x, state)
+            contents = Contents(model)
+            after = contents.digest()
+            if number >= _SETTLED:
+                found += [*changed(before, after), *contents.iterators]
+            before = after
+    return found
+
+
+def _check_gradient(model: Model, inputs: int, longest: int) -> None:
+    """Compare the operations of a gradient over many steps with those over a few, and one step's with the next.
+
+    Raises:
+        Refused: they differ.
+    """
+    short, longer, whole = (_backward(model, inputs, n) for n in (_SETTLED + 2, _SETTLED + 3, longest))
+    grown = {key: short[key] + (longest - _SETTLED - 2) * (longer[key] - short[key]) for key in {*short, *longer}}
+    if longest > _SETTLED + 3 and +Counter(grown) != whole:
+        raise Refused(f"hidden memory: the steps of a gradient over {longest} steps are not alike")
 
 
 def _backward(model: Model, inputs: int, steps: int) -> Counter[Any]:
     """Run a sequence and its gradient; returns how often each operation of the gradient was run."""
-    recorder = _Steps(model)
     with torch.enable_grad():
-        total = _run(model, inputs, steps, recorder)
+        total = _run(model, inputs, steps)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         counted = _Counted()
         with counted:
@@ -59,12 +91,9 @@ def _backward(model: Model, inputs: int, steps: int) -> Counter[Any]:
     return counted.operations
 
 
-def _forward(model: Model, inputs: int, steps: int) -> None:
-    _run(model, inputs, steps, _Steps(model))
-
-
-def _run(model: Model, inputs: int, steps: int, recorder: _Steps) -> Tensor:
+def _run(model: Model, inputs: int, steps: int) -> Tensor:
     """Run a sequence step by step, and return the sum of the steps' losses."""
+    recorder = _Steps(model)
     generator = torch.Generator().manual_seed(0)
     sequence = [torch.randn(_BATCH, inputs, generator=generator) for _ in range(steps)]
     state = model.initial_state(_BATCH)
@@ -95,6 +124,7 @@ class _Steps(Recording):  # type: ignore[no-untyped-call]
         self._kept: list[Any] = []
         for name, tensor in named(model).items():
             self._fixed.setdefault(tensor.untyped_storage().data_ptr(), name)
+            self._kept.append(tensor)
         # storages of earlier steps, and those that depend on an x or a state; what depends on neither is no memory
         self._earlier: set[int] = set()
         self._moving: set[int] = set()
