@@ -581,3 +581,43 @@ class HalfGradient(Plain):
 
 
 ALIKE = (Plain, NoneBeside, InAList, ByItsOwnDict, ByItsOwnDictAnew, clock(7), clock(60), ManyExamples, HalfGradient)
+
+# ---- TorchScript in the middle of a cell ----
+
+
+@torch.jit.script
+def gate(x: Tensor, h: Tensor) -> Tensor:
+    """A function of TorchScript."""
+    return torch.sigmoid(x) * h
+
+
+class Gated(Plain):
+    """Calls it from Python."""
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        h = torch.tanh(self.i(x) + gate(self.i(x), self.h(h)))
+        return h, h
+
+
+class _Gate(nn.Module):
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.h = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.sigmoid(x) * self.h(h)
+
+
+class PartlyScripted(Plain):
+    """A part of it is a module of TorchScript."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.gate = torch.jit.script(_Gate(hidden_size))
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        h = torch.tanh(self.i(x) + self.gate(self.i(x), h))
+        return h, h
+
+
+SCRIPTED = (scripted, Gated, PartlyScripted)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cellbench.engines.engine import LONGEST, Advanced, Engine, Refused, RefusedOnce, Scores, Trained
 from cellbench.engines.lanes import build, cache
 from cellbench.engines.lanes.cache import Cache, CacheEntry
+from cellbench.engines.lanes.graph.script import unoptimised
 from cellbench.engines.lanes.graph.steady import refuse_memory
 from cellbench.engines.lanes.identity import identity, short
 from cellbench.engines.lanes.program import Program, Rows, Rule, aligned
@@ -156,6 +157,12 @@ def program_for(
         Refused: the engine cannot carry the cell, or nothing can be built on this machine.
     """
     isa = build.chosen_isa(isa_name)
+    with unoptimised(blueprint.build("lanes", 0)):
+        return _program(blueprint, isa, longest), isa
+
+
+def _program(blueprint: Blueprint, isa: build.Isa, longest: int) -> Program | None:
+    """Do what `program_for` does, for one instruction set."""
     what = identity(blueprint, isa)
     compiler = build.find_compiler()
     name = None if compiler is None else f"{what}-{short(' '.join((compiler.version, *compiler.flags(isa))))}"
@@ -242,15 +249,13 @@ def _built(
     return entry
 
 
-def _loaded(
-    place: Cache, name: str | None, entry: CacheEntry, blueprint: Blueprint, isa: build.Isa
-) -> tuple[Program | None, build.Isa]:
+def _loaded(place: Cache, name: str | None, entry: CacheEntry, blueprint: Blueprint, isa: build.Isa) -> Program | None:
     """Load the program of an entry, and prove it now if it was never proved."""
     if entry.refused is not None:
         raise Refused(entry.refused)
     # built for another processor: it can be neither loaded nor proved here
     if not build.runs_here(isa):
-        return None, isa
+        return None
     content = place.object(entry)
     if content is None:
         raise OSError("the shared object is gone")
@@ -266,7 +271,7 @@ def _loaded(
             raise
         program.entry = replace(entry, proved=proved)
         _remember(place, name, program.entry)
-    return program, isa
+    return program
 
 
 def _remember(place: Cache, name: str | None, entry: CacheEntry) -> None:
