@@ -9,7 +9,7 @@ from typing import Any
 
 import cellbench
 from cellbench.store import VOLATILE
-from tests.conftest import Command
+from tests.helpers.commands import Command
 
 HEAD = """\
 import random
