@@ -283,6 +283,7 @@ CROSSING = {
     "stored": "results that another version wrote",
     "tutorial": "the tutorial, command by command",
     "zoo": "the plugins' cells together",
+    "smoke": "what every environment must pass, from the command line to the page",
 }
 NAMED_OTHERWISE = {
     # tests in a room that bear the name of none of its modules, and why
