@@ -142,6 +142,13 @@ class Results:
         with Store(self.folder, write=False) as store:
             return sum(count for status, count in store.counts().items() if status.startswith("failed"))
 
+    def __repr__(self) -> str:
+        with Store(self.folder, write=False) as store:
+            counts, name = store.counts(), store.experiment()["resolved"]["name"]
+        missing = counts.get("missing", 0) + counts.get("failed (machine)", 0)
+        lost = f"{missing:,} missing" if missing else "none missing"
+        return f"<Results of {name} in {self.folder}: {sum(counts.values()):,} replicas, {lost}>"
+
     def __str__(self) -> str:
         return self.answer if self.answer is not None else tables.terminal(self.report.summary, self.report.design)
 
