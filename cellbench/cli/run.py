@@ -78,7 +78,7 @@ def run(
     part, number = planning.only(loaded, only or []), planning.shard(shard)
     folder = results / loaded.name
     if dry_run:
-        print(_dry_run(planning.prepare(loaded, folder, only=part, shard=number, fresh=fresh)))
+        show(_dry_run(planning.prepare(loaded, folder, only=part, shard=number, fresh=fresh)))
         return 0
     from cellbench.terminal.progress import shown
 
@@ -101,11 +101,11 @@ def run(
         raise Interrupted(f"{error}. To go on:\n  {environment.resume()}") from None
     if not no_report:
         if found.answer is not None and not quiet:
-            print(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
+            show(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
         show(str(found))
-        print(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
+        show(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
     if found.failed:
-        print(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
+        show(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
         return 1
     return 0
 
