@@ -22,7 +22,7 @@ from cellbench.plugins import Registry, discover
 from cellbench.records import CellSpec, Chunk
 from cellbench.results import seal
 from cellbench.running.interrupts import interruptible
-from cellbench.store import Store, locked, set_aside
+from cellbench.store import Store, locked, set_aside, weights
 from cellbench.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _experiment(
 def _results(folder: Path, **known: Any) -> Results:
     from cellbench.results import Results
 
-    return Results(folder, **known)
+    return Results(folder, own=True, **known)
 
 
 def _reported(folder: Path, asked: str) -> Results:
@@ -219,6 +219,10 @@ def _keep(store: Store, plan: Plan, ended: Iterable[Finished], on_event: OnEvent
     keys = {(p.cell.label, p.point): p.key for p in plan.selected}
     for event in ended:
         chunk = event.chunk
+        # first the weights: a replica that is stored has them
+        for outcome in event.outcomes:
+            if outcome.weights is not None:
+                weights.write(plan.folder, outcome.key, outcome.weights)
         store.add(event.outcomes, chunk.replicas, keys[chunk.cell.label, chunk.point].family_text())
         on_event(event)
 
