@@ -1,15 +1,14 @@
-"""Times cellbench's engines beside their peers, in one run.
+"""Time cellbench's engines beside their peers, in one run.
 
     python benchmarks/engines.py                    # one configuration, with every peer that is installed
     python benchmarks/engines.py --sweep            # cells, bits, batches and replicas: the engines, nn.*, JAX
-    python benchmarks/engines.py --sizes            # hidden sizes 8 to 512: where which engine is the fastest
-    python benchmarks/engines.py --growth           # how lanes grows with each size: slopes, and a picture
+    python benchmarks/engines.py --sizes            # hidden sizes 8 to 512: which engine is the fastest at each
+    python benchmarks/engines.py --growth           # how the time of lanes grows with each size: slopes, and a picture
     python benchmarks/engines.py --start            # start-up, cold and from the cache, in fresh processes
 
-Peers take turns within each round, so that whatever else the machine does falls on all of them; the median of the
-rounds is printed with the ratio to the first row. A first, untimed round warms everything up, and a turn takes at
-least 0.2 s. With --cpu the
-processor's time is taken instead of the clock's, for a machine that is shared.
+Peers take turns within each round, so that other work on the machine slows all of them alike; the median of the rounds
+is printed with the ratio to the first row. A first, untimed round warms everything up, and a turn takes at least 0.2 s.
+With --cpu it takes processor time instead of the clock's, for a machine that is shared.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ from cellbench.engines.lanes import build
 HERE = Path(__file__).parent
 BAR = Setting()
 LEAST_SECONDS = 0.2
-"""A turn is as many calls as this takes: one of milliseconds would be timed in the caches that the last peer left."""
+"""Seconds that a turn takes at least: a turn of milliseconds would depend on what the last peer left in the caches."""
 
 
 def machine() -> str:
-    """What the numbers were taken on."""
+    """Describe the machine and the versions that the numbers are from."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text().splitlines() if facts.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -55,7 +54,7 @@ def machine() -> str:
 
 
 def race(title: str, made: Iterable[Peer], rounds: int, clock: Callable[[], float]) -> dict[str, float]:
-    """Medians in ms a replica and step, printed with the ratio to the first."""
+    """Print the median ms per replica and step of each peer, with the ratio to the first."""
     field = list(made)
     times: dict[str, list[float]] = {peer.name: [] for peer in field}
     for turn in range(rounds + 1):
@@ -80,13 +79,13 @@ def race(title: str, made: Iterable[Peer], rounds: int, clock: Callable[[], floa
 
 
 def steps_for(setting: Setting) -> int:
-    """Steps a call, for about as long a call at each size."""
+    """Choose the steps per call, so that a call takes about as long at each size."""
     work = setting.hidden**2 * setting.time * setting.batch * setting.replicas
     return max(1, min(20, int(4e7 / work)))
 
 
 def installed(wanted: list[Callable[[], Peer]]) -> Iterable[Peer]:
-    """The peers that can be made here; a line for each that cannot."""
+    """Make the peers that can be made here, and print a line for each that cannot."""
     for make in wanted:
         try:
             yield make()
@@ -143,7 +142,7 @@ def sizes(rounds: int, clock: Callable[[], float]) -> None:
 
 
 def growth(rounds: int, clock: Callable[[], float]) -> None:
-    """Slopes of log time a step of all replicas over log size: 1 is proportional."""
+    """Print slopes of log time per step of all replicas over log size: 1 is proportional."""
     axes = {
         "replicas": (1, 4, 16, 64),
         "time": (8, 32, 128, 512),
@@ -159,7 +158,7 @@ def growth(rounds: int, clock: Callable[[], float]) -> None:
             peer = peers.ours("lanes", setting, steps_for(setting))
             medians = race(f"{axis} {value}", [peer], rounds, clock)
             taken.append(medians["lanes"] * setting.replicas)
-            rows.append({"axis": axis, "value": value, "ms a step": taken[-1]})
+            rows.append({"axis": axis, "value": value, "ms per step": taken[-1]})
         slope = np.polyfit(np.log(values), np.log(taken), 1)[0]
         print(f"slope over {axis}: {slope:.2f}")
     import altair as alt
@@ -167,7 +166,7 @@ def growth(rounds: int, clock: Callable[[], float]) -> None:
 
     chart = alt.Chart(pd.DataFrame(rows)).mark_line(point=True)
     log = alt.Scale(type="log")
-    chart = chart.encode(x=alt.X("value:Q", scale=log), y=alt.Y("ms a step:Q", scale=log), color="axis:N")
+    chart = chart.encode(x=alt.X("value:Q", scale=log), y=alt.Y("ms per step:Q", scale=log), color="axis:N")
     chart.properties(width=400, height=300).save(str(HERE / "growth.png"))
     print(f"picture: {HERE / 'growth.png'}")
 
@@ -215,7 +214,7 @@ def tell(name: str, taken: dict[str, list[float]]) -> None:
 
 
 def caches(folder: str) -> dict[str, str]:
-    """The caches of lanes, JAX and torch.compile in a folder; the others have none."""
+    """Return an environment with the caches of lanes, JAX and torch.compile in a folder; the other peers have none."""
     return {
         **os.environ,
         "CELLBENCH_CACHE": folder,
@@ -227,9 +226,9 @@ def caches(folder: str) -> dict[str, str]:
 
 
 def start_of_peers(rounds: int) -> None:
-    """The same of the peers at one configuration, imports aside: until the first steps are done; floor.cpp is compiled.
+    """Time the peers at one configuration until their first steps are done, without their imports, twice.
 
-    The second time each finds what the first left in its cache, if it has one.
+    The second time each finds what the first left in its cache, if it has one. floor.cpp is compiled each time.
     """
     for call in STARTS:
         name, taken = "", {"cold": [], "again": []}
@@ -246,7 +245,7 @@ def start_of_peers(rounds: int) -> None:
 
 
 def start(rounds: int, clock: Callable[[], float]) -> None:
-    """A first cell in a fresh process, `import torch` aside; with the imports of torch's tracer or without."""
+    """Time the first cell in a fresh process, without `import torch`, with and without importing torch's tracer."""
     for cell in peers.CELLS:
         taken: dict[str, list[float]] = {"cold": [], "cold, torch's tracer imported before": [], "from the cache": []}
         for _ in range(rounds):

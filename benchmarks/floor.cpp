@@ -1,5 +1,5 @@
 // The floor: an LSTM with readout, cross-entropy, clipping and Adam written by hand for one purpose and one hidden size,
-// with the vector type and kernels of the lanes engine. What a compiler of cells can hope for is to come out here.
+// with the vector type and kernels of the lanes engine. Compiled cells can hope to be as fast as this.
 //
 // Parameters in the order of torch: weight_ih (4H, I), weight_hh (4H, H), bias_ih, bias_hh, readout weight, readout bias.
 #include "several.h"

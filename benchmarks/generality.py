@@ -1,11 +1,11 @@
-"""Every cell of the PyPI package torchrecurrent, and the built-in ones, through lanes: a Markdown table.
+"""Try lanes on every cell of the PyPI package torchrecurrent and on the built-in ones: a Markdown table.
 
     python benchmarks/generality.py [STEPS]
 
-For each cell: the largest difference of a loss from the reference engine's over STEPS training steps (300) at
-hidden 20, bits 8, batch 16, Adam with rate 0.01 and clipping to 1; beside it, how far torch's own float32 strays
-from float64 over the same steps; the error of the proof; seconds for tracing and for the C++ compiler. Or why the
-cell is refused.
+The columns are, for each cell: the largest difference of a loss from the reference engine's over STEPS training steps
+(300) at hidden 20, bits 8, batch 16, Adam with rate 0.01 and clipping to 1; the same between torch's own float32 and
+float64; the error of the proof; seconds for tracing and for the C++ compiler. Or the reason for which the cell is
+refused.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Adapted(Cell):
 
 
 def blueprints() -> dict[str, Blueprint]:
-    """One a cell."""
+    """Return one blueprint per cell."""
 
     def adapted(kind: Any) -> Any:
         return lambda input_size, hidden_size: Adapted(kind(input_size, hidden_size), input_size, hidden_size)
@@ -65,7 +65,7 @@ def blueprints() -> dict[str, Blueprint]:
 
 
 def in_float64(model: Model, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The losses of a plain loop in float64."""
+    """Return the losses of a plain loop in float64."""
     torch.set_default_dtype(torch.float64)
     try:
         model = model.double()
@@ -90,7 +90,7 @@ def in_float64(model: Model, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def row(name: str, plan: Blueprint, steps: int) -> str:
-    """One line of the table."""
+    """Write one line of the table."""
     try:
         plan.build("bench", 0)
     except CellError as error:

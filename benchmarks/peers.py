@@ -1,8 +1,8 @@
-"""What the engines are timed beside: the same training, by other means.
+"""Make the peers that the engines are timed beside: the same training by other libraries.
 
-Every peer is made for (cell, hidden size, time, batch, replicas), trains on two binary inputs a step with a readout to
-one logit, cross-entropy, clipping to norm 1 and Adam with rate 0.01, and offers `run()`, which trains all its replicas
-through `steps` steps. One thread each.
+Every peer is made for (cell, hidden size, time, batch, replicas), trains on two binary inputs per time step with a
+readout to one logit, cross-entropy, clipping to norm 1 and Adam with rate 0.01, and has `run()`, which trains all its
+replicas through `steps` steps. Each uses one thread.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class Peer:
     """Something to time.
 
     Attributes:
-        name: in the table.
-        run: trains `replica_steps` replica-steps.
-        replica_steps: how many a call is.
-        started: seconds to make it ready.
+        name: its name in the table.
+        run: trains all replicas through some steps.
+        replica_steps: replicas times steps per call of `run`.
+        started: seconds until it was ready.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Peer:
 
 
 def data(setting: Setting, steps: int, seeds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Binary addition, (seeds, steps, time, batch, 2) and (..., 1)."""
+    """Draw binary addition, (seeds, steps, time, batch, 2) and (..., 1)."""
     generator = np.random.default_rng(0)
     bits = generator.integers(0, 2, (seeds, steps, setting.time, setting.batch, 2))
     bits[:, :, -1] = 0
@@ -81,7 +81,7 @@ def blueprint(setting: Setting) -> Blueprint:
 
 
 def ours(name: str, setting: Setting, steps: int) -> Peer:
-    """One of cellbench's engines."""
+    """Make a peer of one of cellbench's engines."""
     begun = time.perf_counter()
     plan = blueprint(setting)
     prepare: Any = {"lanes": lanes, "stack": stack, "reference": reference}[name].prepare
@@ -95,7 +95,7 @@ def ours(name: str, setting: Setting, steps: int) -> Peer:
 
 
 def torch_module(setting: Setting, steps: int) -> Peer:
-    """torch's own fused module for the whole sequence, one replica at a time, the loop that everybody writes."""
+    """Make a peer of torch's fused module for whole sequences: the usual loop, one replica at a time."""
     kind = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[setting.cell]
     module, readout = kind(2, setting.hidden), nn.Linear(setting.hidden, 1)
     parameters = [*module.parameters(), *readout.parameters()]
@@ -114,7 +114,7 @@ def torch_module(setting: Setting, steps: int) -> Peer:
 
 
 def floor(setting: Setting, steps: int) -> Peer:
-    """floor.cpp, with the compiler and flags of lanes; batches in whole groups of lanes only."""
+    """Compile floor.cpp with the compiler and flags of lanes; it takes batches of whole vectors only."""
     compiler = build.find_compiler()
     assert compiler is not None, "the floor needs a C++ compiler"
     begun = time.perf_counter()
@@ -155,7 +155,7 @@ def floor(setting: Setting, steps: int) -> Peer:
 
 
 def jax_peer(setting: Setting, steps: int) -> Peer:
-    """JAX as its experts would: scan over time and steps, vmap over replicas, jit of all, optax; data in the scan."""
+    """Make a peer of JAX at its best: scan over time and steps, vmap over replicas, jit of it all, optax."""
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     import jax
     import jax.numpy as jnp
@@ -235,7 +235,7 @@ def jax_peer(setting: Setting, steps: int) -> Peer:
 
 
 def compiled_step(setting: Setting, steps: int) -> Peer:
-    """torch.compile of a whole stacked step, unrolled: forward, backward, clipping and Adam in one graph."""
+    """Make a peer of torch.compile: a whole stacked step, unrolled, with clipping and Adam in one graph."""
     from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
     from cellbench.model import loss
@@ -275,7 +275,7 @@ def compiled_step(setting: Setting, steps: int) -> Peer:
 
 
 def keras_peer(setting: Setting, steps: int, *, xla: bool) -> Peer:
-    """Keras on TensorFlow, one replica at a time: `train_on_batch`, or a step in a `tf.function` with XLA."""
+    """Make a peer of Keras on TensorFlow, one replica at a time: `train_on_batch`, or a `tf.function` with XLA."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
     import tensorflow as tf

@@ -1,11 +1,12 @@
-"""How long a report takes.
+"""Time a report.
 
     python benchmarks/report.py                    # 50 cells x 8 points x 10 seeds x 5 learning rates, invented
-    python benchmarks/report.py --folder DIR       # of a results folder: everything after training
+    python benchmarks/report.py --folder DIR       # a results folder: everything after training
 
-Invented: no training and no store, but frames as the store gives them, 20,000 replicas with curves, each evaluated
-at the trained length, at four other lengths and at four difficulties. Prints the seconds for each part, and whether the
-same frames gave the same bytes twice. Of a folder: reads it, and makes every file again in a folder of its own.
+Without a folder there is no training and no store: the frames that a store would give are invented, 20,000 replicas
+with curves, each evaluated at the trained length, at four other lengths and at four difficulties. It prints the seconds
+for each part, and whether the same frames gave the same bytes twice. With a folder it reads that, and writes every file
+into a temporary folder.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from cellbench.report import csv, tables
-from cellbench.results import results
+from cellbench.environment import usable_cores
+from cellbench.report import Report, csv, tables
+from cellbench.report import publish as write
+from cellbench.report.report import draw, tables_of
+from cellbench.results.results import laid_out
+from cellbench.store.frames import read
 from cellbench.summary import Design, Summary, summarise
-from tests.made import curves, experiment
+from tests.helpers.reports import curves, experiment
 
 LIMIT = 15.0
 """Seconds that the summary may take."""
@@ -36,7 +41,7 @@ KEYS = [("", math.nan), *(("length", v) for v in (8, 16, 64, 256)), *(("chain", 
 
 
 def schedule(every: int, growth: float, last: int) -> tuple[int, ...]:
-    """Evaluation steps: each gap grows with the steps so far."""
+    """List the evaluation steps: each gap grows with the steps so far."""
     steps = [every]
     while steps[-1] < last:
         steps.append(steps[-1] + every * max(1, round(steps[-1] * growth / every)))
@@ -44,7 +49,7 @@ def schedule(every: int, growth: float, last: int) -> tuple[int, ...]:
 
 
 def design(cells: int, seeds: int) -> Design:
-    """What the invented experiment planned."""
+    """Return the plan of the invented experiment."""
     return Design(
         name="large",
         task="invented_task",
@@ -64,7 +69,7 @@ def design(cells: int, seeds: int) -> Design:
 
 
 def frames(plan: Design, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Runs and evaluations: log-normal steps, cells unlike in speed and best rate, some that never solve."""
+    """Invent runs and evaluations: log-normal steps, cells with different speeds and best rates, some never solving."""
     rng = np.random.default_rng(seed)
     grid = pd.MultiIndex.from_product(
         [plan.labels, (8, 32), (4, 16), ("hidden 4", "hidden 20"), plan.rates, plan.seeds],
@@ -93,7 +98,7 @@ def frames(plan: Design, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def digest(summary: Summary) -> str:
-    """One hash of all that is written."""
+    """Hash everything that is written."""
     texts = [summary.cells.to_csv(), summary.comparisons.to_csv(), summary.accuracy.to_csv()]
     texts += [tables.markdown(summary, summary.design), tables.terminal(summary, summary.design)]
     return hashlib.sha256("".join(texts).encode()).hexdigest()
@@ -108,17 +113,17 @@ def timed(name: str) -> Iterator[None]:
     print(f"{name:<9}{clock:6.2f} s ({processor:.2f} s of the processor)")
 
 
-def publish(report: results.Report, folder: Path) -> None:
+def publish(report: Report, folder: Path) -> None:
     """Write everything, and print how long it took: other processes draw while this one writes tables."""
     with timed("files"):
-        results.publish(report, folder)
+        write(report, folder, processes=usable_cores())
 
 
-def parts(report: results.Report, folder: Path) -> None:
-    """The same, one part after the other; and how large it is."""
+def parts(report: Report, folder: Path) -> None:
+    """Time the parts one after the other, and print how large the files are."""
     with timed("tables"):
-        results.tables_of(report, folder)
-    with timed("page, png"), results.draw(report, folder):
+        tables_of(report, folder)
+    with timed("page, png"), draw(report, folder, usable_cores()):
         pass
     pictures = sum(path.stat().st_size for path in (folder / "charts").iterdir())
     size = (folder / "report.html").stat().st_size
@@ -126,25 +131,25 @@ def parts(report: results.Report, folder: Path) -> None:
 
 
 def of_folder(source: Path) -> None:
-    """Everything after training; then the parts of writing the files, each alone."""
+    """Time everything after training; then each part of writing the files by itself."""
     with tempfile.TemporaryDirectory() as folder:
         with timed("in all"):
             with timed("read"):
-                stored = results.read(source)
+                stored = read(source)
             with timed("summary"):
-                report = results.report(stored)
+                report = laid_out(stored)
             publish(report, Path(folder))
         parts(report, Path(folder))
 
 
 def drawn(plan: Design, runs: pd.DataFrame, summary: Summary) -> None:
-    """The files of the invented experiment, with invented curves."""
+    """Write the files of the invented experiment, with invented curves."""
     table = runs.assign(final_step=plan.max_steps, seconds=0.1, traceback="")
     for name in csv.columns(csv.RUNS, plan.axes[:-2]):
         if name not in table.columns:
             table[name] = ""
     with tempfile.TemporaryDirectory() as folder:
-        report = results.Report(table, curves(plan, table), plan, summary, experiment(plan), 0)
+        report = Report(table, curves(plan, table), plan, summary, experiment(plan), 0)
         publish(report, Path(folder))
         parts(report, Path(folder))
 

@@ -1,11 +1,11 @@
-"""What grows with the number of replicas, cells, seeds and workers, and how fast.
+"""Measure what grows with the number of replicas, cells, seeds and workers, and how fast.
 
     python benchmarks/scale.py                      # every number of docs/scale.md as Markdown, smallest first
-    python benchmarks/scale.py --largest 10000      # without the row that takes long
+    python benchmarks/scale.py --largest 10000      # without the slowest row
 
-Each row is a process of its own, so that its memory is its own. Replicas are as small as can be (bits 2 to 11, batch
-and hidden size 1 to 10, 5 steps), so that what is measured is everything but training; what replicas of a usual size
-cost stands at the end.
+Each row is a process of its own, so that its memory can be measured. Replicas are as small as possible (bits 2 to 11,
+batch and hidden size 1 to 10, 5 steps), so that everything but training is measured; the cost of replicas of a usual
+size comes at the end.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ AXES = {
     1: (1, 1, 1), 2: (2, 1, 1), 6: (3, 2, 1), 10: (5, 2, 1), 20: (5, 2, 2), 60: (5, 4, 3), 100: (5, 5, 4),
     120: (6, 5, 4), 1000: (10, 10, 10),
 }  # fmt: skip
-"""Points to how many values of bits, batch size and hidden size."""
+"""From a number of points to the numbers of values of bits, batch size and hidden size."""
 SEEDS = (1, 100, 300)
-"""Of the replicas of a usual size; the first row compiles their cells, if no cache has them."""
+"""Seeds of the replicas of a usual size, by row; the first row compiles their cells, if no cache has them."""
 RATES = (0.01, 0.02, 0.03, 0.04, 0.05)
 
 
 def experiment(replicas: int, cells: int, seeds: int = 10) -> dict[str, Any]:
-    """So many replicas: cells, seeds, 5 rates, as many points as that takes."""
+    """Plan this many replicas: cells, seeds, 5 rates, and as many points as that takes."""
     bits, batches, sizes = AXES[replicas // (cells * seeds * len(RATES))]
     return {
         "name": "scale",
@@ -66,7 +66,7 @@ def timed(into: dict[str, float], name: str) -> Iterator[None]:
 
 
 def memory() -> float:
-    """The most that this process has held so far, in MiB."""
+    """Return the most memory that this process has held so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -91,17 +91,18 @@ def storing(into: dict[str, float]) -> Iterator[None]:
 def one(replicas: int, cells: int, seeds: int, executor: str, workers: int) -> dict[str, Any]:
     """Train, report, and run again; seconds and memory of each part."""
     from cellbench.experiment import load
-    from cellbench.planning import Plan, grid
-    from cellbench.planning.grid import sizer
+    from cellbench.model import blueprint_of
+    from cellbench.model.sizes import measured
+    from cellbench.planning import Plan, lay_out
     from cellbench.plugins import discover
     from cellbench.running import runner
 
     took: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         loaded = load(experiment(replicas, cells, seeds), discover())
-        sizer(loaded)(loaded.cells[0], "hidden", 1)  # imports torch, which is no planning
+        measured(blueprint_of(loaded.cells[0], 1, loaded.task))  # starts torch, which is not planning
         with timed(took, "plan"):
-            planned = grid.plan(loaded, sizer(loaded))
+            planned = lay_out(loaded)
         count = sum(len(p.replicas) for p in planned)
         del planned
         started: list[float] = []
@@ -128,7 +129,7 @@ def one(replicas: int, cells: int, seeds: int, executor: str, workers: int) -> d
 
 
 def usual(seeds: int) -> dict[str, Any]:
-    """The same of replicas of a usual size: 12 of 2,000 steps and 83 evaluations a seed."""
+    """Do the same for replicas of a usual size: 12 per seed, with 2,000 steps and 83 evaluations each."""
     from cellbench.running import runner
 
     took: dict[str, float] = {}
@@ -154,7 +155,7 @@ Row = tuple[int, int, int, str, int]
 
 
 def rows(largest: int) -> list[Row]:
-    """(replicas, cells, seeds, executor, workers) of each row."""
+    """List (replicas, cells, seeds, executor, workers) of each row."""
     found: list[Row] = [(n, 2, 10, "local", 1) for n in (100, 1000, 10_000)]
     found += [(6000, cells, 10, "local", 1) for cells in (1, 6, 20, 60)]
     found += [(6250, 2, 625, "local", 1), (6000, 2, 10, "local", 2)]
@@ -164,7 +165,7 @@ def rows(largest: int) -> list[Row]:
 
 
 def apart(argument: str) -> Any:
-    """This script with `--one ARGUMENT`, in a process of its own: what it printed."""
+    """Run this script with `--one ARGUMENT` in a process of its own, and return what it printed."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--one", argument]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -192,14 +193,14 @@ SLOPES = ("plan", "train", "store", "report", "resume", "size")
 
 
 def shown(name: str, value: Any) -> str:
-    """A cell of the table."""
+    """Write one entry of the table."""
     if isinstance(value, float):
         return f"{value:.1%}" if name.startswith("of_") else f"{value:.0f}" if "memory" in name else f"{value:.2f}"
     return str(value)
 
 
 def slope(found: Sequence[dict[str, Any]], name: str, over: str) -> float:
-    """The exponent between the first and the last row: 1 is linear."""
+    """Return the exponent between the first and the last row: 1 is linear."""
     first, last = found[0], found[-1]
     return math.log(last[name] / first[name]) / math.log(last[over] / first[over])
 

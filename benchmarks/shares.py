@@ -1,10 +1,10 @@
-"""Where the time of an experiment goes, on one core and with compiled cells at hand: a Markdown table.
+"""Measure where the time of an experiment goes, on one core and with cells compiled before: a Markdown table.
 
     python benchmarks/shares.py experiments/default.yaml seeds=2
 
-Every chunk is worked on in this process, with the engine that the experiment chooses (lanes, or nothing is counted).
-Columns are seconds of processor time: training steps, evaluations of learning curves, final evaluations, drawing of
-training data, drawing of the other sets, and all the rest.
+Every chunk is trained in this process, with the engine that the experiment chooses (only lanes is measured). The
+columns are seconds of processor time: training steps, evaluations of learning curves, final evaluations, drawing
+training data, drawing the other sets, and all the rest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from cellbench.engines.lanes.program import Program
 from cellbench.experiment import load
 from cellbench.planning import prepare
 from cellbench.plugins import discover
+from cellbench.records import Outcome
 from cellbench.training import data, loop
 from cellbench.training import worker as work
 
@@ -30,7 +31,7 @@ PARTS = ("training", "evaluation", "final evaluation", "drawing training data", 
 
 
 class Clock:
-    """Processor time by part; what is timed inside of another part is taken out of it."""
+    """Processor time by part; the time of a part within another part is not counted there too."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
@@ -58,27 +59,24 @@ def main() -> None:
     experiment = load(Path(sys.argv[1]), discover(), overrides=sys.argv[2:])
     chunks = prepare(experiment, Path(tempfile.gettempdir()) / "cellbench-none").todo
     for chunk in chunks:  # programs are loaded, first calls made
-        train = chunk.settings.train
-        work._made(
-            chunk.cell, chunk.hidden_size, chunk.settings.task, chunk.engine, train.optimizer, train.clip_norm
-        )  # fmt: skip
+        work.ready(chunk)
     clock = Clock()
     ending: list[bool] = []
-    final = loop._final_evaluations
+    finish = loop.finish
 
-    def finals(*arguments: Any) -> Any:
+    def finishing(*arguments: Any) -> Iterator[Outcome]:
         ending.append(True)
         try:
-            return final(*arguments)
+            yield from finish(*arguments)
         finally:
             ending.pop()
 
-    loop._final_evaluations = finals
+    loop.finish = finishing
     clock.count(Program, "train", "training")
     clock.count(Program, "evaluate", lambda: "final evaluation" if ending else "evaluation")
-    clock.count(data.TrainingData, "_draw", "drawing training data")
-    for name in ("evaluation_sets", "final_sets"):
-        clock.count(loop, name, "drawing other sets")
+    clock.count(data.TrainingData, "up_to", "drawing training data")
+    for name in ("curve", "final"):
+        clock.count(data.EvaluationData, name, "drawing other sets")
     clock.count(work, "work", "rest")
     print("| cell | hidden size | " + " | ".join(PARTS) + " |")
     print("| --- | ---: |" + " ---: |" * len(PARTS))

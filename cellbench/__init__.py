@@ -1,7 +1,7 @@
 """cellbench: does my recurrent cell beat LSTM?
 
-A table of contents. Names that need torch or pandas load when they are first used, so that
-`cellbench --help` stays quick.
+This module lists the public names. Those that need torch or pandas are imported when first used, so that
+`cellbench --help` is quick.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
     if name in _LAZY:
         value = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = value

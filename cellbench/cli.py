@@ -1,4 +1,4 @@
-"""The commands: each parses, makes one call and prints. Results go to stdout, the rest to stderr.
+"""Define the commands: each parses, makes one call and prints. Results go to stdout, everything else to stderr.
 
 Nothing heavy is imported at the top, so that `--help` and `list` are quick.
 """
@@ -32,7 +32,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """The console script: one error tree, one exit status each, no traceback for bad input."""
+    """Run the console script: each kind of error has its exit status, and bad input shows no traceback."""
     try:
         status = app(prog_name="cellbench", standalone_mode=False)
         if sys.stdout is not None:
@@ -49,14 +49,14 @@ def main() -> None:
         print(f"not enough memory{f': {error}' if str(error) else ''}; what was trained is kept", file=sys.stderr)
         raise SystemExit(2) from None
     except SystemExit as error:
-        if isinstance(error.__context__, BrokenPipeError):  # click's way to end then
+        if isinstance(error.__context__, BrokenPipeError):  # click turns a broken pipe into an exit
             reader_is_gone()
-        # none of ours gets here: it is a plugin's, and must not look like success
+        # cellbench itself never gets here: a plugin called sys.exit, and that must not look like success
         traceback.print_exc()
-        print(f"a plugin's code called sys.exit({error.code}); its place stands above", file=sys.stderr)
+        print(f"a plugin's code called sys.exit({error.code}); the traceback above shows where", file=sys.stderr)
         raise SystemExit(1) from None
     except Exception as error:
-        # click's usage errors know how to show themselves; with standalone_mode off they reach us
+        # click's usage errors, which reach us with standalone_mode off, can print themselves
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             raise SystemExit(error.exit_code) from None
@@ -65,6 +65,7 @@ def main() -> None:
 
 
 def _version(wanted: bool) -> None:
+    """Print the version and end."""
     if wanted:
         print(f"cellbench {cellbench.__version__}")
         raise typer.Exit
@@ -85,37 +86,55 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, s
 @app.command()
 def run(
     experiment: Annotated[
-        Path | None, typer.Argument(metavar="[EXPERIMENT]", help="A YAML file; without one, the default experiment.")
+        Path | None,
+        typer.Argument(metavar="EXPERIMENT", help="An experiment file (YAML); without one, the default experiment."),
     ] = None,
     cell: Annotated[
-        list[str] | None, typer.Option(metavar="FILE:CLASS", help="Add a cell of your own, ./mycell.py:MyCell.")
+        list[str] | None, typer.Option(metavar="FILE:CLASS", help="Add a cell of your own, such as ./mycell.py:MyCell.")
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, train.max_steps=500.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a key of the experiment, such as train.max_steps=500."
+        ),
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE,...", help="Train a part, cell=gru,seed=0,bits=8.")
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE,...", help="Train only a part, such as cell=gru,seed=0,bits=8."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; default: the cores this process may use.")
+        int | None,
+        typer.Option(min=1, help="How many worker processes train; default: the cores this process may use."),
     ] = None,
-    executor: Annotated[str, typer.Option(metavar="local|dask", help="Where to train.")] = "local",
+    executor: Annotated[
+        str, typer.Option(metavar="local|dask", help="Train on this machine or on a Dask cluster.")
+    ] = "local",
     scheduler: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="A Dask scheduler, tcp://node1:8786 or its file; default: one made here."),
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Dask scheduler: its address, such as tcp://node1:8786, or its file; default: one started here.",
+        ),
     ] = None,
-    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Train the I-th of N parts.")] = None,
-    results: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds results folders.")] = Path(
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Train the I-th of N parts of the experiment.")
+    ] = None,
+    results: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the results folders.")] = Path(
         "results"
     ),
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and how long it may take.")
+        bool, typer.Option("--dry-run", help="Say what would be trained and how long it may take, and stop.")
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Set stored results aside and start anew.")] = False,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Train only.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Set the stored results aside and start again from nothing.")
+    ] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Train, but write no report.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> int:
-    """Train what is missing, then report. Killed and run again, it goes on where it was."""
+    """Train what is missing, then write the report.
+
+    After an interruption, the same command goes on where it stopped.
+    """
     from cellbench import environment, planning
     from cellbench.running import run as run_experiment
 
@@ -150,7 +169,7 @@ def run(
         raise Interrupted(f"{error}. To go on:\n  {environment.resume()}") from None
     if not no_report:
         if found.answer is not None and not quiet:
-            print(f"The report is of these results already. Made again: cellbench report {folder}", file=sys.stderr)
+            print(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
         show(str(found))
         print(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
     if found.failed:
@@ -160,6 +179,7 @@ def run(
 
 
 def _load(experiment: Path | None, cells: list[str], overrides: list[str]) -> Experiment:
+    """Load an experiment file, or the default one."""
     from importlib import resources
 
     from cellbench.experiment import load
@@ -174,6 +194,7 @@ def _load(experiment: Path | None, cells: list[str], overrides: list[str]) -> Ex
 
 
 def _dry_run(plan: Plan) -> str:
+    """Write what would be trained, by which engines, and how long it may take."""
     from cellbench.planning import estimate
     from cellbench.terminal.progress import duration, introduction
 
@@ -182,20 +203,26 @@ def _dry_run(plan: Plan) -> str:
     lines += [f"  {label}: {e.engine}{f' ({e.reason})' if e.reason else ''}" for label, e in plan.engines.items()]
     if plan.todo:
         seconds = estimate(plan.todo)
-        lines.append(f"About {duration(seconds)} of one core, by a short calibration. Nothing was run.")
+        lines.append(f"About {duration(seconds)} on one core, by a short calibration. Nothing was run.")
     return "\n".join(lines)
 
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results folders.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="One or more results folders.")],
     to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the report of several folders goes; default: A+B.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to write the report of several folders; default: a folder named A+B."),
     ] = None,
-    form: Annotated[str, typer.Option("--format", metavar="png|svg", help="The files in charts/.")] = "png",
-    open_page: Annotated[bool, typer.Option("--open", help="Open report.html in the browser.")] = False,
+    form: Annotated[
+        str, typer.Option("--format", metavar="png|svg", help="The format of the files in charts/.")
+    ] = "png",
+    open_page: Annotated[bool, typer.Option("--open", help="Open report.html in a browser.")] = False,
 ) -> None:
-    """Make the tables, the charts and the page again, also in the middle of a run; several folders in one report."""
+    """Write the tables, charts and page of results folders.
+
+    Several folders make one report. A run that is still going on can be reported too.
+    """
     from cellbench.report import publish
     from cellbench.results import Results, write
 
@@ -222,16 +249,19 @@ def report(
 @app.command()
 def merge(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The results folder to write.")],
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results of the parts.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="The results folders of the shards.")],
 ) -> None:
-    """Unite the results of shards; again, and in any order, it gives the same."""
+    """Merge the results of several shards.
+
+    The order does not matter, and merging again changes nothing.
+    """
     from cellbench.results import Results, write
     from cellbench.store.merge import merge as merge_folders
 
     merged = merge_folders(out, folders)
     show(str(Results(out, write(out))))
     for line in merged.unlike:
-        print(f"Replicas of one cell come from unlike machines: {line}", file=sys.stderr)
+        print(f"Replicas of one cell come from different kinds of machines: {line}", file=sys.stderr)
     missing = merged.counts.get("missing", 0) + merged.counts.get("failed (machine)", 0)
     print(f"{sum(merged.counts.values()):,} replicas planned, {missing:,} of them missing, in {out}", file=sys.stderr)
 
@@ -241,12 +271,16 @@ def verify(
     folder: Folder,
     sample: Annotated[int, typer.Option(min=1, help="How many replicas to train again.")] = 20,
     choice: Annotated[
-        int | None, typer.Option(metavar="N", help="Choose the same ones again; default: anew each time.")
+        int | None,
+        typer.Option(
+            metavar="N", help="Choose the same replicas as an earlier run with this number; default: others each time."
+        ),
     ] = None,
 ) -> int:
-    """Train randomly chosen replicas again and compare every number; exit 1 with the first difference.
+    """Train some replicas again and compare every number.
 
-    Runs the text of cells from files that is stored in DIR.
+    They are chosen at random. The first difference ends the command with exit status 1. Cells from files are run from
+    their text, as it is stored in DIR.
     """
     import secrets
 
@@ -263,7 +297,7 @@ def verify(
 
 @app.command()
 def status(folder: Folder) -> None:
-    """What is in a results folder, complete or not, with which versions, and the command to go on."""
+    """Show what a results folder holds, and how to go on."""
     from cellbench.environment import again
     from cellbench.store import Store
 
@@ -283,13 +317,14 @@ def status(folder: Folder) -> None:
 
 
 @app.command(name="list")
-def list_(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """The cells and tasks that are installed, and the plugins that are broken."""
+def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the installed cells and tasks, and broken plugins."""
     from cellbench.plugins import Entry, discover
 
     registry = discover()
 
     def facts(entry: Entry) -> dict[str, str]:
+        """Return what `--json` prints of a cell or a task."""
         names = ("name", "distribution", "version", "description", "reference")
         return {name: getattr(entry, name) for name in names}
 
@@ -313,8 +348,8 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fa
 
 
 @app.command()
-def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Versions, hardware and plugins, for bug reports."""
+def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show versions, hardware and plugins, for bug reports."""
     from cellbench.environment import describe
     from cellbench.plugins import discover
 
@@ -332,7 +367,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
 
 @app.command()
 def schema() -> None:
-    """The JSON schema of an experiment file, for editors."""
+    """Print the JSON schema of an experiment file, for editors."""
     from cellbench.experiment import schema as experiment_schema
 
     print(json.dumps(experiment_schema(), indent=2))
@@ -341,9 +376,12 @@ def schema() -> None:
 @app.command()
 def check(
     cell: Annotated[str, typer.Argument(metavar="CELL", help="A registered name, or FILE:CLASS.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
-    """Whether a cell is sound: one line a check; exit 0 or 1."""
+    """Check that a cell is sound.
+
+    Prints one line per check. The exit status is 1 if a law does not hold.
+    """
     from cellbench.conformance.report import check_cell
 
     return 0 if check_cell(cell, as_json=as_json) else 1
@@ -352,11 +390,14 @@ def check(
 @app.command()
 def new(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A cell; its package is ./cellbench-NAME.")
+        str | None,
+        typer.Argument(metavar="NAME", help="The name of the new cell; its package will be ./cellbench-NAME."),
     ] = None,
-    experiment: Annotated[Path | None, typer.Option(metavar="FILE", help="A commented experiment instead.")] = None,
+    experiment: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a commented experiment file instead.")
+    ] = None,
 ) -> None:
-    """Write a plugin package around a new cell, or an experiment file."""
+    """Write a plugin package for a new cell, or an experiment file."""
     from cellbench.scaffold import new_experiment, new_package
 
     if (name is None) == (experiment is None):
@@ -370,12 +411,17 @@ def new(
 
 @app.command()
 def build(
-    experiment: Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT]", help="As for `run`.")] = None,
-    cell: Annotated[list[str] | None, typer.Option(metavar="FILE:CLASS", help="As for `run`.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for `run`.")] = None,
-    isa: Annotated[str | None, typer.Option(metavar="NAME", help="For other nodes: avx512, avx2 or sse2.")] = None,
+    experiment: Annotated[Path | None, typer.Argument(metavar="EXPERIMENT", help="The same as for `run`.")] = None,
+    cell: Annotated[list[str] | None, typer.Option(metavar="FILE:CLASS", help="The same as for `run`.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="The same as for `run`.")] = None,
+    isa: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Compile for other machines: avx512, avx2 or sse2.")
+    ] = None,
 ) -> int:
-    """Compile an experiment's cells into the cache, for nodes without a compiler; exit 1 if one was refused."""
+    """Compile cells for machines without a compiler.
+
+    The cells of an experiment are compiled into the cache. The exit status is 1 if one is refused.
+    """
     from cellbench.running import build as build_experiment
 
     built = build_experiment(_load(experiment, cell or [], set_ or []), isa)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.browser import Browser, opened
+from tests.helpers.browser import Browser, opened
 
 IMAGES = Path(__file__).parent / "img"
 WIDE, NARROW = 1120, 390

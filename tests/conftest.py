@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import yaml
 
+# what helpers assert is explained as in tests
+pytest.register_assert_rewrite("tests.helpers")
+
+from tests.helpers.commands import TINY, Command, Ended  # noqa: E402  # rewritten first
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a background job of a shell without job control ignores Ctrl-C, and so would all that these tests start
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-TINY: dict[str, Any] = {
-    "name": "tiny",
-    "cells": ["rnn", "lstm"],
-    "engine": "reference",
-    "grid": {"bits": 4, "batch_size": 4, "hidden_size": 3},
-    "seeds": 2,
-    "learning_rate": [0.05],
-    "train": {"max_steps": 20},
-    "evaluate": {"every": 5, "examples": 32},
-    "final": {"examples": 20, "bits": [6], "difficulty": True},
-}
-"""An experiment of a second."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a command left: exit status, stdout, stderr."""
-
-    status: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Ended]
 
 
 @pytest.fixture(autouse=True)
@@ -90,28 +67,3 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
-
-
-def reseal(folder: Path) -> None:
-    """Give the replicas of a store that a test has changed by hand checksums that fit."""
-    from cellbench.store import NUMBERS, WHO, checksum
-
-    with sqlite3.connect(folder / "runs.sqlite") as db:
-        for number, *row in db.execute(f"SELECT id, {', '.join((*WHO, *NUMBERS))} FROM replica"):
-            curve = db.execute("SELECT * FROM curve WHERE replica = ? ORDER BY step", (number,))
-            evaluations = db.execute("SELECT * FROM evaluation WHERE replica = ? ORDER BY position", (number,))
-            numbers = row[len(WHO) :]
-            new = checksum.of(row[: len(WHO)], numbers, [r[1:] for r in curve], [r[1:] for r in evaluations])
-            db.execute("UPDATE replica SET checksum = ? WHERE id = ?", (new, number))
-
-
-def in_ci() -> bool:
-    """Whether a missing tool is a failure rather than a skip."""
-    return os.environ.get("CI") == "true"
-
-
-def missing(what: str) -> NoReturn:
-    """A tool is not on this machine: skip, but fail in CI."""
-    if in_ci():
-        pytest.fail(f"{what} is missing, and CI must have it")
-    pytest.skip(f"{what} is not installed")

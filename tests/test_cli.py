@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
 import cellbench
-from tests.conftest import Command
+from cellbench.cli import app
+from tests.helpers.commands import Command
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "--json"], ["--version"], ["run", "--help"]])
@@ -46,6 +49,18 @@ def test_public_names() -> None:
         assert getattr(cellbench, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         cellbench.nothing  # noqa: B018
+
+
+def test_help_is_made_of_sentences() -> None:
+    """Every command, argument and option is explained by sentences, whole in the list of commands too."""
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    for name, found in group.commands.items():
+        explained = [found.get_short_help_str(65), *(str(getattr(p, "help", "")) for p in found.params)]
+        for text in explained:
+            assert text[:1].isupper(), f"{name}: {text}"
+            assert text.endswith("."), f"{name}: {text}"
+            assert not text.endswith("..."), f"{name}: {text}"
 
 
 def test_python_dash_m() -> None:

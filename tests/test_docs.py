@@ -6,6 +6,7 @@ import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 from typer.main import get_command
@@ -14,8 +15,8 @@ from cellbench import hookspecs
 from cellbench.cli import app
 from cellbench.experiment.sections import Keys
 from cellbench.report.csv import CURVES, RUNS
+from cellbench.report.rows import HEADS
 from cellbench.store import VOLATILE
-from tests.test_run import WHEN
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -56,16 +57,6 @@ def test_every_column_is_explained() -> None:
         assert f"`{name}`" in text, name
 
 
-def test_every_row_of_what_happens_when_has_its_test() -> None:
-    """Each row of the key's table is a test of tests/test_run.py, and each of these tests a row."""
-    text = (ROOT / "docs/results.md").read_text()
-    table = text.split("| what happens | what is trained by the next run |")[1].split("\n\n")[0]
-    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ") and "---" not in line]
-    tests = (ROOT / "tests/test_run.py").read_text()
-    named = re.findall(r"def test_what_happens_(?:when|on|with)_(\w+)\(", tests)
-    assert set(rows) == set(WHEN) | {n.replace("_", " ") for n in named}
-
-
 def test_commands_in_the_documentation_exist() -> None:
     """Every `cellbench COMMAND --option` in a page is a command with that option."""
     known = get_command(app)
@@ -87,6 +78,28 @@ def test_hooks_are_documented_with_their_signature() -> None:
         assert f"`{hook}(register)`" in text
     for argument in ("name", "factory", "description", "reference", "defaults"):
         assert f"`{argument}`" in text
+
+
+def test_the_glossary_has_the_words() -> None:
+    """The words of tables, pages and commands each have an entry, and the README leads there."""
+    text = (ROOT / "docs/glossary.md").read_text()
+    entries = {
+        word.lower() for line in text.splitlines() if line[:2] == "- " for word in re.findall(r"\*\*(.+?)\*\*", line)
+    }
+    words = {
+        "replica", "point", "law", "tuned", "across", "right-censored", "restricted mean", "family", "baseline",
+        "budget", "size", "chunk", "engine", "shard", "key", "diverged", "failed", "missing",
+    }  # fmt: skip
+    engines = set(get_args(Keys.model_fields["engine"].annotation)) - {"auto"}
+    assert not (words | set(HEADS) | engines) - entries
+    assert "docs/glossary.md" in (ROOT / "README.md").read_text()
+
+
+def test_contributing_names_every_room() -> None:
+    """Each room of the house has its line under "Where code goes"."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for face in sorted((ROOT / "cellbench").glob("*/__init__.py")):
+        assert f"`{face.parent.name}/`" in text, face.parent.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -29,10 +29,10 @@ from cellbench.results import results
 from cellbench.running import run as run_experiment
 from cellbench.running.runner import PRELOAD
 from cellbench.store.schema import VERSION
-from tests.conftest import TINY, missing
-from tests.test_dask import scheduler, worker
-from tests.test_merge import go
-from tests.test_run import stored
+from tests.helpers.commands import TINY
+from tests.helpers.dask import scheduler, worker
+from tests.helpers.runs import go, stored
+from tests.helpers.tools import missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -116,7 +116,7 @@ def test_a_worker_process_is_killed() -> None:
             nonlocal seen
             seen += isinstance(event, Finished)
             if isinstance(event, Finished) and seen == 2 + 4 * moment:
-                os.kill(random.Random(moment).choice(list(executor._pool._processes)), signal.SIGKILL)
+                os.kill(random.Random(moment).choice(executor.workers()), signal.SIGKILL)
 
         try:
             found = go(FAST, f"out{moment}", executor=executor, on_event=kill)
@@ -134,13 +134,13 @@ def test_a_worker_process_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGSTOP of a worker: when its patience is over the chunk is tried elsewhere."""
     whole = go(FAST, "whole")
     executor, seen = Processes(2, PRELOAD), 0
-    monkeypatch.setattr(dispatch, "_patience", lambda chunk: 8.0 if seen >= 3 else 600.0)
+    monkeypatch.setattr(dispatch, "patience", lambda chunk: 8.0 if seen >= 3 else 600.0)
 
     def stop(event: object) -> None:
         nonlocal seen
         seen += isinstance(event, Finished)
         if isinstance(event, Finished) and seen == 3:
-            os.kill(next(iter(executor._pool._processes)), signal.SIGSTOP)
+            os.kill(executor.workers()[0], signal.SIGSTOP)
 
     try:
         found = go(FAST, "out", executor=executor, on_event=stop)
@@ -159,8 +159,8 @@ def test_a_dask_worker_is_killed() -> None:
         nonlocal seen, killed
         seen += isinstance(event, Finished)
         if isinstance(event, Finished) and seen in (3, 9):
-            workers = executor._client.run(os.getpid, on_error="ignore")
-            os.kill(next(iter(workers.values())), signal.SIGKILL)
+            worker = next(iter(executor.everywhere(os.getpid).values()))
+            os.kill(worker.result(timeout=60), signal.SIGKILL)
             killed += 1
 
     try:

@@ -28,8 +28,9 @@ from cellbench.results import results
 from cellbench.running import run as run_experiment
 from cellbench.running.verify import verify
 from cellbench.store.merge import merge
-from tests.conftest import TINY, Command, reseal
-from tests.test_run import MINE
+from tests.helpers.cells import MINE
+from tests.helpers.commands import TINY, Command
+from tests.helpers.runs import reseal
 
 MANY = int(os.environ.get("CELLBENCH_FUZZ", "10000"))
 REGISTRY = discover()
@@ -222,13 +223,7 @@ def found_with(registrations: list[dict[str, Any]]) -> plugins.Registry:
 
     point = SimpleNamespace(name="odd", value="odd", load=lambda: Plugin)
     distribution = SimpleNamespace(metadata={"Name": "cellbench-odd"}, version="1")
-    real = list(plugins._entry_points())
-    patch = pytest.MonkeyPatch()
-    patch.setattr(plugins, "_entry_points", lambda: [*real, (point, distribution)])
-    try:
-        return plugins.discover()
-    finally:
-        patch.undo()
+    return plugins.discover([*plugins.entry_points(), (point, distribution)])
 
 
 def fuzz_registrations(registrations: list[dict[str, Any]]) -> None:
@@ -261,7 +256,7 @@ def test_any_registration_a_thousand_times(registrations: list[dict[str, Any]]) 
     fuzz_registrations(registrations)
 
 
-def test_a_plugin_of_the_wrong_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_of_the_wrong_kind() -> None:
     """Hooks that raise, exit, or register after they returned: broken or ignored, and named."""
     from cellbench import hookimpl
 
@@ -275,10 +270,8 @@ def test_a_plugin_of_the_wrong_kind(monkeypatch: pytest.MonkeyPatch) -> None:
             raise SystemExit("a plugin must not end the program")
 
     point = SimpleNamespace(name="odd", value="odd", load=lambda: Exits)
-    real = list(plugins._entry_points())
     distribution = SimpleNamespace(metadata={"Name": "cellbench-odd"}, version="1")
-    monkeypatch.setattr(plugins, "_entry_points", lambda: [*real, (point, distribution)])
-    registry = plugins.discover()
+    registry = plugins.discover([*plugins.entry_points(), (point, distribution)])
     assert [b.distribution for b in registry.broken] == ["cellbench-odd"]
     assert "SystemExit: a plugin must not end the program" in str(registry.broken[0])
     assert importlib.metadata.version("cellbench")

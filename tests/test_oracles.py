@@ -13,7 +13,7 @@ from cellbench import run
 @pytest.mark.parametrize("engine", ["reference", "stack"])
 def test_an_exact_adder_is_exact_at_every_length_and_chain(engine: str) -> None:
     """An adder whose weights are set, put through the whole pipeline, scores 1.0 everywhere."""
-    shutil.copy(Path(__file__).parent / "cells_for_tests.py", "adder.py")
+    shutil.copy(Path(__file__).parent / "helpers" / "cells.py", "adder.py")
     experiment = {
         "name": "adder",
         "engine": engine,

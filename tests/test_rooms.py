@@ -1,8 +1,12 @@
-"""The house: imports go down the floors, a library is known to as few rooms as can be; read from the source."""
+"""The house: imports go down the floors, a library is known to as few rooms as can be; read from the source.
+
+And its tests: each room has a folder of them, they take helpers and nothing out of each other, and use doors.
+"""
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import importlib.util
 import re
@@ -15,6 +19,8 @@ import pytest
 import cellbench
 
 HOUSE = Path(cellbench.__file__).parent
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 
 FLOORS = (
     # an entry imports entries of lower floors only; "" is the package's own face, cellbench/__init__.py
@@ -66,6 +72,16 @@ EVERYWHERE = {"numpy"}
 
 def modules() -> list[Path]:
     return sorted(HOUSE.rglob("*.py"))
+
+
+def of_tests() -> list[Path]:
+    """Test files, helpers and fixtures; not what other versions wrote."""
+    return sorted(path for path in TESTS.rglob("*.py") if "stored" not in path.parts)
+
+
+def ours_beside() -> list[Path]:
+    """What is beside the package and uses it: tests, benchmarks, and the scripts of the documentation."""
+    return [*of_tests(), *sorted((ROOT / "benchmarks").glob("*.py")), *sorted((ROOT / "docs").glob("*.py"))]
 
 
 def name_of(path: Path) -> str:
@@ -145,11 +161,8 @@ TAKEN = re.compile(r"\bfrom (cellbench[A-Za-z0-9_.]*) import ([A-Za-z0-9_, ]+)")
 
 def test_strings_name_modules_that_are_there() -> None:
     """Preloads, lazy names, processes started with `-c`, mocks in tests: no type checker sees a module in a string."""
-    here = Path(__file__).parent
-    files = [*modules(), *here.rglob("*.py"), *(here.parent / "benchmarks").glob("*.py")]
-    files = [path for path in files if "stored" not in path.parts]
     named = set()
-    for path in files:
+    for path in [*modules(), *ours_beside()]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 named |= {(path.name, text) for text in DOTTED.findall(node.value)}
@@ -254,3 +267,127 @@ def test_nothing_outside_tasks_speaks_of_bits_to_add() -> None:
         words = [n.value for n in ast.walk(tree)
                  if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docs]  # fmt: skip
         assert not [w for w in words if w in ("bits", "carry", "carry_chain")], path
+
+
+CROSSING = {
+    # tests that belong to no room, and what they are about
+    "docs": "the pages, held against the package",
+    "faults": "what goes wrong with machines, done on purpose",
+    "fuzz": "texts, stores and plugins that nobody would write",
+    "oracles": "an adder whose weights are known, through a whole run",
+    "original": "the experiment that this project began with",
+    "readme_table": "a script of this repository, in plugins/",
+    "real_runs": "runs at the sizes that people use",
+    "rooms": "this",
+    "stored": "results that another version wrote",
+    "tutorial": "the tutorial, command by command",
+    "zoo": "the plugins' cells together",
+}
+NAMED_OTHERWISE = {
+    # tests in a room that bear the name of none of its modules, and why
+    "cells/test_cells.py": "the three built-in cells beside torch's layers",
+    "engines/lanes/test_cells.py": "cells unlike an LSTM, from trace to proof",
+    "engines/lanes/test_functions.py": "runtime/lanes.h, compiled alone",
+    "report/test_browser.py": "the page, in a browser",
+    "statistics/test_doctests.py": "the worked numbers of every module's docstrings",
+    "statistics/test_simulations.py": "the method's error rates",
+}
+
+
+def test_every_room_has_its_tests() -> None:
+    """A folder of tests for each room of the house, and none for what is no room."""
+    folders = {path.relative_to(TESTS).parts[0] for path in of_tests() if path.name.startswith("test_")}
+    folders -= {path.name for path in TESTS.glob("test_*.py")}
+    assert folders == {room.name for room in rooms() if room.parent == HOUSE}
+
+
+def test_a_test_is_named_after_its_module() -> None:
+    """tests/store/test_merge.py is about store/merge.py; what is named otherwise says why, and nothing else does."""
+    for path in of_tests():
+        if path.name.startswith("test_"):
+            place, subject = path.relative_to(TESTS), path.stem.removeprefix("test_")
+            top = place.parent == Path()
+            found = list((HOUSE.glob if top else (HOUSE / place.parent).rglob)(f"{subject}.py"))
+            excused = subject in CROSSING if top else place.as_posix() in NAMED_OTHERWISE
+            assert bool(found) != excused, f"{place}: no module {subject}, or a needless excuse"
+
+
+def test_excuses_are_of_tests_that_are_there() -> None:
+    """A test that is gone needs none."""
+    assert all((TESTS / f"test_{name}.py").exists() for name in CROSSING)
+    assert all((TESTS / name).exists() for name in NAMED_OTHERWISE)
+
+
+def taken_of_tests(path: Path) -> Iterator[str]:
+    """Modules under tests/ that a module imports, or names in a string, as processes that it starts do."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "tests":
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == "tests")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"\btests(?:\.[a-z_]+)+(?!\w|/)", node.value)
+
+
+def test_tests_take_nothing_out_of_each_other() -> None:
+    """What several need is in tests/helpers; a test may name itself, for a process that it starts."""
+    for path in ours_beside():
+        own = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        taken = {name for name in taken_of_tests(path) if not (name == own or name.startswith(f"{own}."))}
+        assert not [name for name in taken if re.search(r"\.(test_\w+|conftest)\b", name)], path
+
+
+PRIVATE = re.compile(r"_[a-z]\w*")
+DOTTED_PRIVATE = re.compile(r"\bcellbench(?:\.\w+)*\._[a-z]\w*")
+
+
+def private(text: str) -> Iterator[str]:
+    """Private names that a text reaches for: what begins with _ and is not its own object's.
+
+    As an attribute, an import, a dotted name in a string, or a name that is handed to setattr and its like; in the
+    programs too that a text hands to other processes as strings. Libraries' are left to their own judgement.
+    """
+    tree = ast.parse(text)
+    libraries = {
+        (alias.asname or alias.name).partition(".")[0]
+        for node in ast.walk(tree) if isinstance(node, ast.Import)
+        for alias in node.names if not alias.name.startswith("cellbench")
+    }  # fmt: skip
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and PRIVATE.fullmatch(node.attr):
+            whose = ast.unparse(node.value)
+            if whose not in ("self", "cls") and whose.partition(".")[0] not in libraries:
+                yield ast.unparse(node)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cellbench"):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if PRIVATE.fullmatch(alias.name))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2].endswith("attr"):
+            names = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            yield from (name for name in names if PRIVATE.fullmatch(name))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from DOTTED_PRIVATE.findall(node.value)
+            if "\n" in node.value:
+                with contextlib.suppress(SyntaxError, ValueError):
+                    yield from private(node.value)
+
+
+def test_private_names_stay_private() -> None:
+    """Tests and benchmarks use doors: what they need of a module has a public name, with a docstring."""
+    assert not {path.name: found for path in ours_beside() if (found := list(private(path.read_text())))}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import OURS\nOURS.store._rows", ["OURS.store._rows"]),
+        ("executor._pool._processes", ["executor._pool._processes", "executor._pool"]),
+        ("self.executor._pool", ["self.executor._pool"]),
+        ("from OURS.store import _rows, merge", ["OURS.store._rows"]),
+        ("patch.setattr(store, '_rows', 3)", ["_rows"]),
+        ("patch.setattr('OURS.store._rows', 3)", ["OURS.store._rows"]),
+        ("CODE = 'from OURS.store import x\\nx._rows'", ["x._rows"]),
+        ("import torch\ntorch._dynamo.reset()\nself._x = __name__ or f.__code__", []),
+    ],
+)
+def test_private_names_are_found(text: str, found: list[str]) -> None:
+    """In each of the ways that one can reach for one."""
+    assert list(private(text.replace("OURS", "cellbench"))) == [name.replace("OURS", "cellbench") for name in found]

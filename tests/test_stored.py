@@ -17,7 +17,7 @@ import pytest
 
 from cellbench.store import NUMBERS, VOLATILE
 from cellbench.store.schema import LATER, VERSION
-from tests.conftest import Command
+from tests.helpers.commands import Command
 
 THEN = tuple(name for name in NUMBERS if name not in LATER)
 """The columns of numbers that a replica had then."""

@@ -113,6 +113,11 @@ class Dask:
             self._count()
         return max(1, self._slots)
 
+    @property
+    def address(self) -> str:
+        """Where the scheduler listens."""
+        return str(self._client.scheduler_info()["address"])
+
     def _count(self) -> int:
         """Ask the scheduler how many workers there are, and remember when the last one was seen."""
         self._asked = time.monotonic()

@@ -68,7 +68,7 @@ def dispatch(chunks: Iterable[Chunk], executor: Executor, job: Callable[[Chunk],
                 broken = broken or not isinstance(error, WorkerDied)
                 yield from _again(chunk, "its worker died (killed, or crashed in native code)", suspects)
         # recover: a chunk far beyond its own time limit hangs in native code, and only ending its worker helps
-        late = {x: f for x, f in flying.items() if time.monotonic() - f.since > _patience(f.chunk)}
+        late = {x: f for x, f in flying.items() if time.monotonic() - f.since > patience(f.chunk)}
         lost = late
         if (broken or late) and executor.restart(list(late)):
             lost = dict(flying)  # the restart ended the other chunks in progress too
@@ -80,7 +80,7 @@ def dispatch(chunks: Iterable[Chunk], executor: Executor, job: Callable[[Chunk],
         executor.check()
 
 
-def _patience(chunk: Chunk) -> float:
+def patience(chunk: Chunk) -> float:
     """Return the seconds after which a chunk is given up: its own alarm cannot interrupt code outside Python."""
     return 1.2 * chunk.settings.train.timeout + 10
 

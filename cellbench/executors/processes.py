@@ -43,6 +43,10 @@ class Processes:
         for _ in range(self.slots):
             self._pool.submit(os.getpid)
 
+    def workers(self) -> list[int]:
+        """List the process ids of the workers that were started."""
+        return list(getattr(self._pool, "_processes", None) or {})
+
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
         """Run a function in a worker."""
         try:

@@ -122,18 +122,26 @@ class Registry:
 
 
 @dataclass
-class _Found:
+class _Offers:
     kind: str
     entries: list[Entry] = field(default_factory=list)
 
 
-def discover() -> Registry:
-    """Load every installed plugin and ask it what it provides. A plugin's fault never raises here."""
+Found = tuple[importlib.metadata.EntryPoint, importlib.metadata.Distribution]
+"""An entry point, and the distribution that has it."""
+
+
+def discover(found: Iterable[Found] | None = None) -> Registry:
+    """Load every installed plugin and ask it what it provides. A plugin's fault never raises here.
+
+    Args:
+        found: the entry points to load, in order; all that are installed if None.
+    """
     manager = pluggy.PluginManager("cellbench")
     manager.add_hookspecs(hookspecs)
-    found = {"cell": _Found("cell"), "task": _Found("task")}
+    offers = {"cell": _Offers("cell"), "task": _Offers("task")}
     broken: list[Broken] = []
-    for point, distribution in _entry_points():
+    for point, distribution in entry_points() if found is None else found:
         # each step that runs the plugin's own code has its own `try`, so that one broken plugin disables no other
         name, version = distribution.metadata["Name"] or "?", distribution.version or "?"
         try:
@@ -155,9 +163,9 @@ def discover() -> Registry:
             except _FAULTS as error:
                 broken.append(_broken(point, name, version, f"{hook} raised", error))
             else:
-                found[kind].entries.extend(offered)
-    cells, cell_clashes = _by_name(found["cell"])
-    tasks, task_clashes = _by_name(found["task"])
+                offers[kind].entries.extend(offered)
+    cells, cell_clashes = _by_name(offers["cell"])
+    tasks, task_clashes = _by_name(offers["task"])
     return Registry(cells, tasks, tuple(broken), (*cell_clashes, *task_clashes))
 
 
@@ -167,10 +175,10 @@ def registry() -> Registry:
     return discover()
 
 
-def _entry_points() -> Iterable[tuple[importlib.metadata.EntryPoint, importlib.metadata.Distribution]]:
+def entry_points() -> list[Found]:
     """List every entry point of the group with its distribution, built-ins first, each distribution once."""
     seen = set()
-    found = []
+    found: list[Found] = []
     for distribution in importlib.metadata.distributions():
         for point in distribution.entry_points.select(group=hookspecs.GROUP):
             # a distribution can be on the path twice, for example as an editable install and as its folder
@@ -215,12 +223,12 @@ def _ask(manager: pluggy.PluginManager, plugin: object, hook: str, distribution:
     return entries
 
 
-def _by_name(found: _Found) -> tuple[dict[str, Entry], list[Clash]]:
+def _by_name(offers: _Offers) -> tuple[dict[str, Entry], list[Clash]]:
     names: dict[str, list[Entry]] = {}
-    for entry in found.entries:
+    for entry in offers.entries:
         names.setdefault(entry.name, []).append(entry)
     clashes = [
-        Clash(found.kind, name, tuple(e.provider for e in entries))
+        Clash(offers.kind, name, tuple(e.provider for e in entries))
         for name, entries in names.items()
         if len(entries) > 1
     ]

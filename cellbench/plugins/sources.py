@@ -130,7 +130,10 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.texts = {s.module.removesuffix(".py").replace("/", "."): s for s in sources}
-        self.loaded: list[str] = []
+        # the packages that they lie in too, which need no text of their own
+        self.names = {
+            ".".join(parts[:n]) for parts in (t.split(".") for t in self.texts) for n in range(1, len(parts) + 1)
+        }
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
@@ -138,14 +141,13 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         for name, is_package in ((fullname, False), (f"{fullname}.__init__", True)):
             if name in self.texts:
                 return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
-        if any(name.startswith(f"{fullname}.") for name in self.texts):
+        if fullname in self.names:
             return importlib.machinery.ModuleSpec(fullname, None, is_package=True)  # a folder without __init__.py
         return None
 
     def exec_module(self, module: types.ModuleType) -> None:
         name = module.__name__
         source = self.texts.get(name) or self.texts[f"{name}.__init__"]
-        self.loaded.append(name)
         _execute(source, module)
 
 
@@ -159,14 +161,14 @@ def _execute(source: Source, module: types.ModuleType) -> None:
 
 @contextmanager
 def _importing(finder: _Finder) -> Iterator[None]:
-    shadowed = {name: sys.modules.pop(name) for name in list(sys.modules) if name in finder.texts}
+    shadowed = {name: sys.modules.pop(name) for name in list(sys.modules) if name in finder.names}
     sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
         # another version of the same file may be loaded next; the modules stay alive in the code that imported them
-        for name in finder.loaded:
+        for name in finder.names:
             sys.modules.pop(name, None)
         sys.modules.update(shadowed)
 

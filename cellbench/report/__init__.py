@@ -1,7 +1,7 @@
-"""Lays the summary out in each format; computes nothing.
+"""Lay the summary out in each format, and compute nothing.
 
-`report` is the whole and writes every file; `rows` holds numbers and tables as text, the same in each format; one
-file per format: `csv`, `tables`, `latex`, `page`, `charts`.
+`report` writes every file; `rows` turns numbers and tables into text, the same in each format; then there is one module
+per format: `csv`, `tables`, `latex`, `page`, `charts`.
 """
 
 from cellbench.report.report import FILES, Report, publish

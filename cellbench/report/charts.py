@@ -1,4 +1,4 @@
-"""Every chart, defined once: the page embeds the definition, the files in charts/ are drawn from it."""
+"""Define every chart once: the page embeds the definition, and the files in charts/ are drawn from it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from cellbench.summary import words
 from cellbench.summary.figures import ALL_POINTS, COSTS, PICKED, TUNED, Figures
 
 MOST_OFFSETS = 6
-"""Up to so many comparisons stand side by side in one row of the forest."""
+"""The most comparisons that share one row of the forest."""
 
 METRICS = (("sequence_accuracy", "sequence accuracy"), ("bit_accuracy", "bit accuracy"))
 _CLUSTERS = alt.Scale(paddingInner=0.4, paddingOuter=0.2)
-"""Cells side by side at one value, with room to the next value."""
+"""Puts cells side by side at one value, with a gap before the next value."""
 
 _INTERVAL = (("low", "from", ".3~r"), ("high", "to", ".3~r"))
 
 
 def all_figures(figures: Figures) -> list[Figure]:
-    """Every figure that has rows, in the page's order."""
-    with debug_mode(False):  # altair else validates each part as it is made, for seconds; the tests validate them
+    """Define every figure that has rows, in the page's order."""
+    with debug_mode(False):  # else altair spends seconds on validating each part; the tests validate them
         e = Encodings(figures)
         drawn = [_forest(figures, e), _curves(figures, e), _solved(figures, e), _rates(figures, e)]
         drawn += [*_accuracies(figures, e), _heat(figures), _cost(figures, e), _profile(figures, e)]
@@ -37,7 +37,7 @@ def all_figures(figures: Figures) -> list[Figure]:
 
 
 def _band(figures: Figures) -> float:
-    """How strong a band is: many, one over the other, would hide the lines."""
+    """Choose how strong a band is: many on top of each other would hide the lines."""
     return 0.14 if len(first_shown(figures)) <= 4 else 0.06
 
 
@@ -91,8 +91,8 @@ def _forest(figures: Figures, e: Encodings) -> Figure:
         "Ratio of steps, with 95 % intervals",
         f"Points: the ratio of typical steps (geometric means of steps to solved) to those of {design.against}; left "
         f"of 1 the cell needs fewer. Bars: 95 % intervals, Student's t over seeds, each seed averaged over the points "
-        f"first. The grey band holds ratios of {words.ratio(1 / m)} to {words.ratio(m)}, which the experiment sets as "
-        f"too near 1 to be of interest. ≥ and ≤ mark bounds: a cell that never solved counts as the whole budget.",
+        f"first. The grey band: ratios of {words.ratio(1 / m)} to {words.ratio(m)}, which the experiment calls too "
+        f"near 1 to be of interest. ≥ and ≤ mark bounds: a cell that never solved counts as the whole budget.",
         chart, frame, _comparison_controls(frame, row=not beside), height, rows=True, every_cell=not beside,
     )  # fmt: skip
 
@@ -125,11 +125,11 @@ def _curves(figures: Figures, e: Encodings) -> Figure:
     return Figure(
         "curves",
         "Learning curves",
-        "Lines: the median over seeds of what was measured on fresh examples while training. Bands: quartiles over "
-        "seeds, the middle half of what was seen; no interval of the median. A model that diverged counts as accuracy "
-        "0, one that stopped when it had solved keeps its last values. The picked rate is picked on all seeds. Dotted "
-        "lines on bit accuracy: the best predictors that see only the last few inputs, which is why bit accuracy "
-        "flatters.",
+        "Lines: the median over seeds, measured on fresh examples during training. Bands: quartiles over seeds (half "
+        "of the seeds are inside); they are no interval of the median. A model that diverged counts as accuracy 0; one "
+        "that stopped when it had solved keeps its last values. The rate picked at a point is picked on all seeds. "
+        "Dotted lines on bit accuracy: the best predictors that see only the last few inputs. They show how high bit "
+        "accuracy can be without adding.",
         chart, frame, (metrics, _points(figures, pooled=False), Control("rate", "learning rate", rates)),
         panels="point",
     )  # fmt: skip
@@ -193,7 +193,7 @@ def _rates(figures: Figures, e: Encodings) -> Figure:
         rate.mark_rule(strokeWidth=2).encode(
             x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", xOffset=e.offset, color=e.colour, opacity=e.faded(1),
             tooltip=shown),
-        unsure.mark_text(**beside, stroke=look.GROUND, strokeWidth=3).encode(  # a ground, where it lies on a line
+        unsure.mark_text(**beside, stroke=look.GROUND, strokeWidth=3).encode(  # a background, for crossing lines
             x=x, y=y, xOffset=e.offset, text=share, opacity=e.faded(1)),
         base(kind="rate", sure="yes").mark_point(filled=True, size=80, opacity=1).encode(
             x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
@@ -208,14 +208,14 @@ def _rates(figures: Figures, e: Encodings) -> Figure:
         "Learning rates",
         f"Large marks: typical steps of each learning rate; one that never solves counts as {design.max_steps}; "
         f"bars: 95 % intervals, Student's t over seeds. A hollow mark with a percentage is a rate at which only that "
-        f"share solved: fast, perhaps, but not to be relied on. Small dots, at a single point: each seed; small "
-        f"crosses: seeds that never solved.",
+        f"share solved: perhaps fast, but not reliable. At a single point, small dots are seeds, and small "
+        f"crosses seeds that never solved.",
         chart, frame, (_points(figures, pooled=True),),
     )  # fmt: skip
 
 
 def _accuracies(figures: Figures, e: Encodings) -> Iterator[Figure]:
-    """Beyond the trained length, by each of the task's parameters; then by its difficulty."""
+    """Yield the figures of accuracy by each of the task's parameters, then by its difficulty."""
     design = figures.design
     for by in dict.fromkeys(by for by in figures.summary.accuracy["by"] if by):
         frame = figures.accuracy(by)
@@ -242,14 +242,14 @@ def _accuracies(figures: Figures, e: Encodings) -> Iterator[Figure]:
             ("length" if own else "chain") if _only(figures, own) else f"{'length' if own else 'chain'}-{by}",
             f"Accuracy by {word}",
             f"Marks: the mean accuracy over seeds, {where}, at the tuned rate, on {design.final_examples} new examples "
-            f"each. Bars: 95 % intervals of the mean by Gaffke, which cannot say more than so many seeds can: even if "
-            f"all are perfect, the bar stays long. A model that diverged counts as accuracy 0.",
+            f"each. Bars: 95 % intervals of the mean by Gaffke; with few seeds they are long even if every seed is "
+            f"perfect. A model that diverged counts as accuracy 0.",
             chart, frame, (Control("metric", "shown", METRICS), Control("point", "points", points)),
         )  # fmt: skip
 
 
 def _only(figures: Figures, own: bool) -> bool:
-    """Whether one quantity alone is of this kind, so that its figure needs no name of its own."""
+    """Tell whether only one quantity is of this kind, so that the figure's name need not include it."""
     every = dict.fromkeys(by for by in figures.summary.accuracy["by"] if by)
     return sum((by in figures.design.axes) == own for by in every) == 1
 
@@ -312,11 +312,11 @@ def _cost(figures: Figures, e: Encodings) -> Figure:
     return Figure(
         "cost",
         "What a step costs, against speed",
-        "Marks: typical steps at the tuned rate, against the size of the cell or what a step of it costs; bars: 95 % "
+        "Marks: typical steps at the tuned rate, against the size of the cell or the cost of a step; bars: 95 % "
         "intervals, Student's t over seeds. Down and to the left is better. Multiply-adds are of the forward pass of "
-        "one example at one time step, readout included. Microseconds a step were measured while replicas trained side "
-        "by side on the machine named below, and say as much of the engine as of the cell. Over all points: geometric "
-        "means.",
+        "one example at one time step, readout included. Microseconds per step were measured while replicas trained "
+        "side by side on the machine named below, and depend on the engine as much as on the cell. Over all points: "
+        "geometric means.",
         layers(e, *parts), frame, (Control("measure", "cost", options), _points(figures, pooled=True)),
     )  # fmt: skip
 
@@ -339,9 +339,9 @@ def _profile(figures: Figures, e: Encodings) -> Figure:
     return Figure(
         "profile",
         "Performance profile",
-        f"Lines: the share of replicas, at the tuned rate and averaged over points, that solved within so many times "
-        f"the typical steps of {against} at that point. Higher is better; what never solves keeps a line below 100 %. "
-        f"Description only: no interval is drawn.",
+        f"Lines: the share of replicas, at the tuned rate and averaged over points, that solved within this multiple "
+        f"of the typical steps of {against} at that point. Higher is better; replicas that never solve keep a line "
+        f"below 100 %. Description only: no interval is drawn.",
         chart, figures.profile,
     )  # fmt: skip
 
@@ -361,21 +361,21 @@ def _tuning(figures: Figures, e: Encodings) -> Figure:
     return Figure(
         "tuning",
         "What tuning brings",
-        "Lines: typical steps to expect after trying so many of the learning rates, averaged over which ones; the "
-        "right end is the tuned number, the left end the average over the rates. Description only: no interval "
-        "is drawn.",
+        "Lines: typical steps to expect after trying this many of the learning rates, averaged over all choices of "
+        "them; the right end is the tuned number, the left end the average over the rates. Description only: no "
+        "interval is drawn.",
         chart, frame, (_points(figures, pooled=True),),
     )  # fmt: skip
 
 
 def write(figures: Figures, drawn: Sequence[Figure], folder: Path, pictures: Pictures, form: str = "png") -> list[Path]:
-    """Have every figure drawn as charts/<name>.png or .svg, and remove those of figures that are no more."""
+    """Draw every figure as charts/<name>.png or .svg, and remove the files of figures that no longer exist."""
     cells, found = first_shown(figures), {}
     for figure in drawn:
         spec = figure.static(cells)
         if spec is not None:
             found[folder / f"{figure.name}.{form}"] = spec
-    for path, spec in sorted(found.items(), key=lambda f: -len(f[1]["datasets"]["rows"])):  # those that take long first
+    for path, spec in sorted(found.items(), key=lambda f: -len(f[1]["datasets"]["rows"])):  # the slowest first
         pictures.draw(spec, path)
     for old in folder.glob(f"*.{form}"):
         if old not in found:

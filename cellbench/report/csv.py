@@ -1,4 +1,4 @@
-"""The CSV files: numbers in full, one meaning a column, empty for not reached."""
+"""Write the CSV files: numbers at full precision, one meaning per column, empty for not reached or not known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RUNS = (
     "final_step", "final_loss", "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine", "isa", "key",
     "seconds", "started", "finished", "host", "worker", "attempt",
 )  # fmt: skip
-"""The columns of runs.csv; `*axes` stands for the task's parameters."""
+"""The columns of runs.csv; the task's parameters take the place of `*axes`."""
 CURVES = (
     "label", "*axes", "batch_size", "size", "learning_rate", "seed", "step", "loss", "bit_accuracy",
     "sequence_accuracy",
@@ -23,12 +23,12 @@ CURVES = (
 
 
 def columns(names: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
-    """The names with the task's parameters in the place of `*axes`."""
+    """List the names, with the task's parameters in the place of `*axes`."""
     return [c for name in names for c in (parameters if name == "*axes" else (name,))]
 
 
 def select(frame: pd.DataFrame, names: tuple[str, ...], parameters: tuple[str, ...]) -> pd.DataFrame:
-    """Those columns; the frame itself, not a copy, if it has no others."""
+    """Select these columns; a frame that has exactly them is returned itself, not copied."""
     wanted = columns(names, parameters)
     return frame if list(frame.columns) == wanted else frame[wanted]
 
@@ -48,6 +48,7 @@ def write(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _harmless(value: object) -> object:
+    """Put an apostrophe before text that a spreadsheet would take for a formula."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return value

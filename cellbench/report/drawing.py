@@ -1,7 +1,7 @@
-"""Draws definitions as files, in processes of its own, while this one does other things.
+"""Draw definitions as files, in processes of their own, while this process goes on.
 
-vl-convert holds the interpreter's lock, so threads gain nothing. A process needs 0.7 s to be ready, and imports neither
-torch nor what the caller's own script is.
+vl-convert holds the interpreter's lock, so threads gain nothing. A process needs 0.7 s to be ready; it imports neither
+torch nor the caller's own script.
 """
 
 from __future__ import annotations
@@ -21,39 +21,43 @@ from cellbench.errors import StoreError
 from cellbench.report.files import write_bytes, write_text
 
 MOST = 4
-"""Processes that a report's ten figures can use: the largest takes a quarter of the time of all."""
+"""The most processes worth starting: the largest of a report's ten figures takes a quarter of the time of all."""
 
 _SERVE = "from cellbench.report.drawing import serve; serve()"
 
 
 class Pictures:
-    """Draws what it is handed, the first first; leaving the block waits for all of it.
+    """Draws definitions in the order in which they come; leaving the block waits until all are drawn.
 
     Args:
         processes: how many to use at most.
 
+    Attributes:
+        children: the processes that draw, while the block lasts.
+
     Raises:
-        StoreError: on leaving, a file could not be written, or a process ended before its time.
+        StoreError: on leaving, if a file could not be written or a process ended early.
     """
 
     def __init__(self, processes: int) -> None:
         self._count = max(1, min(processes, MOST))
         self._threads = ThreadPoolExecutor(self._count)
-        self._children: list[subprocess.Popen[str]] = []
+        self.children: list[subprocess.Popen[str]] = []
         self._idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
         self._drawn: list[Future[None]] = []
 
     def __enter__(self) -> Pictures:
-        self._children = [python(_SERVE) for _ in range(self._count)]
-        for child in self._children:
+        self.children = [python(_SERVE) for _ in range(self._count)]
+        for child in self.children:
             self._idle.put(child)
         return self
 
     def draw(self, definition: dict[str, Any], path: Path) -> None:
-        """Draw a definition of Vega-Lite as a .png or .svg, some time before the block is left."""
+        """Draw a Vega-Lite definition as a .png or .svg, at some time before the block is left."""
         self._drawn.append(self._threads.submit(self._hand_over, definition, path))
 
     def _hand_over(self, definition: dict[str, Any], path: Path) -> None:
+        """Send one definition to an idle process and wait for its reply; an empty reply means that it ended."""
         child = self._idle.get()
         assert child.stdin is not None
         assert child.stdout is not None
@@ -65,7 +69,8 @@ class Pictures:
             reply = ""
         self._idle.put(child)
         if not reply:
-            raise StoreError(f"{path} was not drawn: its process ended. Again: cellbench report {path.parent.parent}")
+            again = f"cellbench report {path.parent.parent}"
+            raise StoreError(f"{path} was not drawn: the process that drew it ended. Try again: {again}")
         said = json.loads(reply)
         if said:
             raise StoreError(said)
@@ -76,15 +81,15 @@ class Pictures:
                 for drawn in self._drawn:
                     drawn.result()
         finally:
-            for child in self._children:
+            for child in self.children:
                 child.kill()
             self._threads.shutdown(cancel_futures=True)
-            for child in self._children:
+            for child in self.children:
                 child.communicate()
 
 
 def python(code: str) -> subprocess.Popen[str]:
-    """A process that runs some Python, with pipes for its input and output; it imports what this one can import."""
+    """Start a process that runs some Python, with pipes for input and output and this process's import paths."""
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     return subprocess.Popen(
         [sys.executable, "-P", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -93,11 +98,11 @@ def python(code: str) -> subprocess.Popen[str]:
 
 
 def serve() -> None:
-    """What a process does: a line of JSON in, a file, a line of JSON out, until there are no more lines."""
+    """Draw what comes in, in a process of its own: per line of JSON one file, and one line of JSON in reply."""
     replies = _replies()
     import vl_convert
 
-    vl_convert.vegalite_to_svg({"mark": "point", "data": {"values": []}})  # loads vega, while there is time
+    vl_convert.vegalite_to_svg({"mark": "point", "data": {"values": []}})  # loads vega before the first figure comes
     for line in sys.stdin:
         path, definition = json.loads(line)
         said = ""
@@ -112,7 +117,7 @@ def serve() -> None:
 
 
 def bundle() -> None:
-    """What another does: the JavaScript of vega out, in one piece."""
+    """Print the JavaScript of vega in one piece, in a process of its own."""
     replies = _replies()
     import vl_convert
 
@@ -121,7 +126,7 @@ def bundle() -> None:
 
 
 def _replies() -> TextIO:
-    """Where such a process answers; what a library prints goes elsewhere."""
+    """Open the stream for replies, and send whatever a library prints to stderr instead."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller ends this one
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

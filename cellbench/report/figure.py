@@ -1,4 +1,4 @@
-"""What a figure is: a definition without data, its rows, the choices that select them; and the channels they share."""
+"""Define a figure (definition without data, rows, choices that select rows) and the channels that figures share."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from cellbench.report import palette as look
 from cellbench.summary.figures import Figures
 
 MOST_DRAWN = 8
-"""Cells drawn at once unless asked for: the baseline and the fastest others. There are as many colours."""
+"""The most cells drawn at first, the baseline and the fastest others; there are as many colours."""
 
 MOST_PANELS = 12
 
 CHOICE = "{choice}"
-"""In an axis's title: the text of the option chosen in the control named `measure` or `metric`."""
+"""Replaced, in an axis's title, by the text of the option chosen in the control named `measure` or `metric`."""
 
 
 @dataclass(frozen=True)
 class Control:
-    """A choice that selects the rows of a figure; the first option is chosen first."""
+    """A choice that selects the rows of a figure; the first option is chosen at first."""
 
     field: str
     label: str
@@ -36,7 +36,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: its definition without data, its rows, the choices, and what it says in words."""
+    """One figure: its definition without data, its rows, the choices, and its title and caption."""
 
     name: str
     title: str
@@ -46,20 +46,20 @@ class Figure:
     controls: tuple[Control, ...] = ()
     height: int = 300
     rows: bool = False
-    """Whether its height is that of its rows, on paper too."""
+    """Whether its height depends on its rows, in a file too."""
     panels: str = ""
-    """The control that a file on paper lays out as panels, one an option."""
+    """The control whose options become panels in a file, one per option."""
     every_cell: bool = False
     """Whether it shows all cells at once, however many."""
 
     @cached_property
     def _definition(self) -> dict[str, Any]:
-        # altair takes a while to write it out
+        # kept, because altair takes a while to write it out
         found: dict[str, Any] = self.chart.to_dict(validate=False)
         return found
 
     def spec(self) -> dict[str, Any]:
-        """The definition for the page: as wide as its container, with its data by name."""
+        """Return the definition for the page: as wide as its container, with its data by name."""
         spec = copy.deepcopy(self._definition)
         spec |= {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
         spec["config"] = look.config(static=False)
@@ -67,7 +67,7 @@ class Figure:
         return spec
 
     def chosen(self) -> pd.DataFrame:
-        """The rows that the first options choose, all panels among them."""
+        """Select the rows that the first options choose, for all panels."""
         frame = self.frame
         for control in self.controls:
             if control.field != self.panels:
@@ -75,10 +75,11 @@ class Figure:
         return frame
 
     def static(self, cells: Sequence[str]) -> dict[str, Any] | None:
-        """The definition for a file on paper, with its rows, of these cells; `None` where nothing is to be drawn."""
+        """Return the definition for a file, with the rows of these cells; `None` where there is nothing to draw."""
         frame = self.chosen()
         if "cell" in frame.columns and not self.every_cell:
             frame = frame[frame["cell"].isin([*cells, ""])]
+        # a page lets the reader choose a panel; a file shows them beside each other
         options = next((c.options for c in self.controls if c.field == self.panels), ())
         spec = copy.deepcopy(self._definition)
         if options:
@@ -90,6 +91,7 @@ class Figure:
             spec |= {"facet": facet, "columns": min(4, len(shown)), "spec": copy.deepcopy(panel)}
         else:
             spec |= {"width": 380, "height": self.height if self.rows else 230}
+        # what the first options choose is written below the title, since nobody can choose in a file
         said = [text for c in self.controls if c.field != self.panels for _, text in c.options[:1]]
         spec["title"] = {"text": self.title, "subtitle": ", ".join(said)} if said else self.title
         choice = next((c.options[0][1] for c in self.controls if c.field in ("metric", "measure")), "")
@@ -103,7 +105,7 @@ class Figure:
 
 
 def _still(spec: dict[str, Any]) -> dict[str, Any]:
-    """A definition for paper: nothing fades on a click, and the marks are left out that only a mouse finds."""
+    """Remove from a definition what only works on the page: fading on a click, and invisible marks for hovering."""
     if "spec" in spec:
         inner = _still(spec["spec"])
         return {key: inner if key == "spec" else value for key, value in spec.items() if key != "params"}
@@ -119,7 +121,7 @@ def _still(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def matching(frame: pd.DataFrame, name: str, value: str) -> pd.DataFrame:
-    """The rows with a value; rows that say nothing about it, such as reference lines, match every value."""
+    """Select the rows with a value; rows without any, such as reference lines, match every value."""
     column = frame[name]
     return frame[(column == value) | column.isna()]
 
@@ -144,14 +146,17 @@ def _settle(node: Any, choice: str, cells: Sequence[str] | None) -> None:
 
 
 def first_shown(figures: Figures) -> tuple[str, ...]:
-    """The cells drawn at first: all, or the baseline and the fastest others; in file order, the baseline first."""
+    """List the cells drawn at first: all, or the baseline and the fastest others; baseline first, then file order."""
     base, shown = figures.design.against, set(figures.order[:MOST_DRAWN])
     return (base, *(label for label in figures.design.labels if label in shown and label != base))
 
 
 def labels(figures: Figures) -> tuple[str, ...]:
-    """All cells in the order in which marks are given: the baseline first, so that it is always black, a circle and a
-    full line; then those drawn at first, so that no two of them share a colour."""
+    """List all cells in the order in which they get their marks.
+
+    The baseline is first, so that it is always black, a circle and a full line; then come the cells drawn at first, so
+    that no two of them share a colour.
+    """
     first = first_shown(figures)
     return (*first, *(label for label in figures.design.labels if label not in first))
 
@@ -178,13 +183,13 @@ class Encodings:
         self.offset = {"field": "cell", "type": "nominal", "sort": domain}
 
     def faded(self, strong: float, weak: float = 0.06) -> Any:
-        """Full where the cell is isolated or none is; else nearly gone."""
+        """Return an opacity: full where this cell is isolated or none is, else nearly invisible."""
         return alt.condition(self.click, alt.value(strong), alt.value(weak))
 
 
 def base(**fields: str) -> alt.Chart:
-    """A layer of the rows with these values; where there are none, `pruned` leaves it out."""
-    chart = alt.Chart()  # the data is the figure's, so that it can be laid out in panels
+    """Make a layer of the rows with these values; `pruned` leaves it out where there are none."""
+    chart = alt.Chart()  # the data belongs to the whole figure, so that it can be split into panels
     for name, value in fields.items():
         chart = chart.transform_filter(f"datum.{name} === '{value}'")
     return chart
@@ -194,19 +199,20 @@ _FILTER = re.compile(r"datum\.(\w+) === '(\w+)'")
 
 
 _PLACES = ("x", "x2", "y", "y2", "text")
-"""Channels without which a mark has no place, or nothing to say."""
+"""Channels without which a mark has no place or no text."""
 
 
 def pruned(spec: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
-    """Without the layers that no row has all the numbers for, of which vega would warn.
+    """Leave out each layer for which no row has all the numbers: vega would warn about it.
 
     The page's script does the same.
     """
-    if "spec" in spec:  # panels; their parameters stand outside
+    if "spec" in spec:  # panels: their parameters are outside `spec`
         inner = pruned({**spec["spec"], "params": spec.get("params", [])}, rows)
         return {**spec, "spec": {key: value for key, value in inner.items() if key != "params"}}
 
     def filled(layer: dict[str, Any]) -> bool:
+        """Tell whether some row passes the layer's filters and has all its numbers."""
         mask = pd.Series(True, index=rows.index)
         for transform in layer.get("transform", ()):
             found = _FILTER.fullmatch(str(transform.get("filter", "")))
@@ -217,30 +223,33 @@ def pruned(spec: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
             mask &= rows[field].notna()
         return bool(mask.any())
 
+    # a click on the legend acts through one layer; without it vega cannot draw the others
     kept = [layer for layer in spec["layer"] if filled(layer)]
     needed = {view for param in spec.get("params", ()) for view in param.get("views", ())}
     return {**spec, "layer": kept if needed <= {layer.get("name") for layer in kept} else []}
 
 
 def layers(encodings: Encodings, *parts: alt.Chart, main: int = -1) -> alt.LayerChart:
-    """A figure's layers; a click on the legend acts through the one at `main`, without which nothing is drawn."""
+    """Stack layers; a click on the legend acts through the one at `main`, without which nothing is drawn."""
     found = list(parts)
     found[main] = found[main].add_params(encodings.click)
     return stacked(*found)
 
 
 def stacked(*parts: alt.Chart) -> alt.LayerChart:
+    """Stack layers that share the figure's rows as their data."""
     chart = alt.layer(*parts, data=alt.NamedData("rows"))
     assert isinstance(chart, alt.LayerChart)
     return chart
 
 
 def title(channel: Any) -> str:
+    """Return a channel's title."""
     return str(channel._get("title"))
 
 
 def tips(*fields: tuple[str, str, str]) -> list[alt.Tooltip]:
-    """Tooltips from (field, title, format); a field without a format is text."""
+    """Make tooltips from (field, title, format); a field without a format is text."""
     return [
         alt.Tooltip(f"{name}:Q", title=title, format=form) if form else alt.Tooltip(f"{name}:N", title=title)
         for name, title, form in fields

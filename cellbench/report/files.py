@@ -1,4 +1,4 @@
-"""Writing a file so that a reader never sees half of it."""
+"""Write files so that a reader never sees half of one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cellbench.errors import StoreError
 
 @contextmanager
 def replaced(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
-    """Open a file beside `path` that takes its place when the block ends well.
+    """Open a file beside `path` that replaces it when the block ends without an error.
 
     Raises:
-        StoreError: it cannot be written.
+        StoreError: the file cannot be written.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -27,17 +27,17 @@ def replaced(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}. The results in runs.sqlite are whole.") from None
     finally:
-        with suppress(OSError):  # what stands in the folder's place is told above
+        with suppress(OSError):  # it was renamed, or could not be made: then the error above says so
             beside.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole text; see `replaced`."""
+    """Write a text as a whole file; see `replaced`."""
     with replaced(path) as file:
         file.write(text)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write whole bytes; see `replaced`."""
+    """Write bytes as a whole file; see `replaced`."""
     with replaced(path, binary=True) as file:
         file.write(content)

@@ -1,4 +1,4 @@
-"""summary.tex: the main tables, for a paper. Needs the package booktabs. Layout only."""
+"""Lay out summary.tex: the main tables, for a paper that uses the packages booktabs and textcomp."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LITERAL = {
 
 
 def escape(text: str) -> str:
-    """A string from a plugin as literal LaTeX.
+    """Escape a string from a plugin, so that LaTeX shows it literally.
 
     >>> escape("a_b & 50 %")
     'a\\\\_b \\\\& 50 \\\\%'
@@ -25,7 +25,7 @@ def escape(text: str) -> str:
 
 
 def latex(summary: Summary, design: Design) -> str:
-    """The main tables of summary.md, one `table` each: all points, by axis value, across the rates, single points."""
+    """Lay out the tables of summary.md, each a `table`: all points, by axis value, across the rates, single points."""
     main = Grid(f"{design.name}: {legend(design)}", tuple(HEADS[:BRIEF]), tuple(
         tuple(row[:BRIEF]) for row in overview(summary, design)
     ))  # fmt: skip
@@ -41,7 +41,7 @@ def latex(summary: Summary, design: Design) -> str:
 
 
 def _without(grid: Grid, head: str) -> Grid:
-    """A column too wide for a page left out."""
+    """Leave out a column that is too wide for a page."""
     at = grid.heads.index(head)
     return replace(
         grid,
@@ -68,5 +68,5 @@ def _one(grid: Grid) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    # a bracket that opens a cell after "\\\\" would be read as its argument
+    # a bracket or star at the start of a row would be read as an argument of the \\\\ before it
     return f"{{{escape(text)}}}" if text.startswith(("[", "*")) else escape(text)

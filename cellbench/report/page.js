@@ -1,11 +1,11 @@
 "use strict";
-// Draws the figures from the payload, follows the choices, sorts and filters the table. It computes no number.
+// Draws the figures from the payload, applies the reader's choices, sorts and filters the table. Computes no number.
 (() => {
   const page = JSON.parse(document.getElementById("payload").textContent);
   const $ = (selector, within = document) => within.querySelector(selector);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
-  // ---- frames: by column, text as runs of positions in a list ----
+  // ---- frames, decoded: see `frame` in payload.py ----
   function columnsOf(frame) {
     const columns = {};
     for (const [name, column] of Object.entries(frame.columns)) {
@@ -49,7 +49,7 @@
     if (node === null || typeof node !== "object") return node;
     const result = {};
     for (const [key, value] of Object.entries(node)) {
-      // labels are data: a cell may be called like a colour
+      // labels are data: a cell's name may look like a colour
       if (key === "domain" || key === "sort") result[key] = value;
       else if (key === "title" && typeof value === "string") result[key] = value.split(page.choice).join(title);
       else result[key] = adapted(value, title, narrow);
@@ -79,7 +79,7 @@
     if (place < 0) return "";
     return all(`figure#${CSS.escape(name)} select`)[place].selectedOptions[0].textContent;
   }
-  // whether any row has all the numbers that a layer needs; of an empty one vega would warn
+  // whether some row has all the numbers that a layer needs: vega would warn about an empty layer
   function belongs(layer, rows) {
     const wanted = (layer.transform ?? []).map(({ filter }) => /^datum\.(\w+) === '(\w+)'$/.exec(filter ?? "")).filter(Boolean);
     const fields = ["x", "x2", "y", "y2", "text"].map((channel) => layer.encoding[channel]?.field).filter(Boolean);
@@ -102,7 +102,7 @@
     const longest = Math.max(...listed().map((cell) => cell.length));
     const columns = Math.max(1, Math.floor(place.clientWidth / (44 + 6.5 * Math.min(longest, 30))));
     for (const layer of spec.layer) {
-      // on a phone long names leave room for what they name
+      // on a phone, long names must leave room for the marks
       const axis = layer.encoding.y?.axis;
       if (axis?.labelLimit) axis.labelLimit = Math.min(axis.labelLimit, 0.35 * place.clientWidth);
       for (const channel of Object.values(layer.encoding ?? {}))
@@ -110,7 +110,7 @@
     }
     const result = await vegaEmbed(place, spec, { renderer: "svg", actions: false, ast: false, tooltip: { theme: "custom" } });
     views[name] = result;
-    $("svg", place).setAttribute("aria-hidden", "true"); // the figure's words stand for it, not its marks one by one
+    $("svg", place).setAttribute("aria-hidden", "true"); // screen readers get the title and the caption, not every mark
     place.dataset.drawn = "yes";
   }
   let round = 0;
@@ -118,7 +118,7 @@
     const mine = ++round;
     for (const name of Object.keys(page.figures)) {
       await draw(name);
-      await new Promise((done) => setTimeout(done)); // let the reader scroll meanwhile
+      await new Promise((done) => setTimeout(done)); // so that the page can scroll in between
       if (mine !== round) return;
     }
     document.documentElement.dataset.drawn = "all";
@@ -207,7 +207,7 @@
       const way = table.up ? 1 : -1;
       rows.sort((a, b) => {
         const x = a[table.by], y = b[table.by];
-        if (x === null || y === null) return (x === null) - (y === null); // not known: always last
+        if (x === null || y === null) return (x === null) - (y === null); // unknown values are always last
         return way * (typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y), undefined, { numeric: true }));
       });
     }
@@ -251,7 +251,7 @@
     fillTable();
   }
 
-  // ---- at work ----
+  // ---- start ----
   themed();
   $("#theme").hidden = false;
   $("#table-controls").hidden = false;
@@ -308,7 +308,7 @@
   }
   let width = document.documentElement.clientWidth, waiting;
   window.addEventListener("resize", () => {
-    if (document.documentElement.clientWidth === width) return; // a phone's address bar
+    if (document.documentElement.clientWidth === width) return; // only the height changed: a phone's address bar moved
     width = document.documentElement.clientWidth;
     clearTimeout(waiting);
     waiting = setTimeout(drawAll, 150);

@@ -1,4 +1,4 @@
-"""report.html: one file that needs no network. Layout only: every number comes from the summary."""
+"""Lay out report.html, one file that needs no network. Every number comes from the summary."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _NOT_IN_TABLES = ("metric", "by", "value", "difference", "difference_low", "diff
 
 
 def html(figures: Figures, drawn: Sequence[Figure], experiment: Mapping[str, Any], failures: str) -> str:
-    """The whole page.
+    """Return the whole page.
 
     Args:
         figures: the numbers.
-        drawn: what `charts.all_figures` made of them.
+        drawn: the figures that `charts.all_figures` made of them.
         experiment: the store's experiment: resolved, facts, environment, command, started.
         failures: the text of failures.txt, empty if nothing failed.
     """
@@ -82,7 +82,7 @@ def _counted(figures: Figures) -> str:
 
 
 def answer(summary: Summary) -> str:
-    """The verdicts, one line of method and the versions, to be pasted elsewhere."""
+    """Write the verdicts, one line of method and the versions, for a reader to copy."""
     design = summary.design
     lines = [f"{v.cell}: {v.verdict}. {v.sentence}" for v in summary.verdicts]
     picked = "learning rate picked on other seeds, " if len(design.rates) > 1 else ""
@@ -95,9 +95,10 @@ def answer(summary: Summary) -> str:
 
 
 def _outcomes(summary: Summary) -> list[str]:
-    """What went wrong, a line a cell; empty if nothing did."""
+    """Write what failed or is missing, one line per cell; empty if nothing did."""
     said = {"failed": "failed in the cell's own code (counts as never solved)", "diverged": "diverged",
-            "machine": "lost to a machine's fault (missing here, tried again by the next run)",
+            "machine": "failed because a worker was killed, timed out or ran out of memory "
+                       "(missing here; the next run tries again)",
             "missing": "not run yet"}  # fmt: skip
     lines = []
     for row in summary.outcomes.to_dict("records"):
@@ -108,7 +109,7 @@ def _outcomes(summary: Summary) -> list[str]:
 
 
 def _described(figures: Figures, experiment: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What each cell is: its plugin's words, and its measured sizes."""
+    """Describe each cell: its plugin's description, and its measured sizes."""
     found = []
     for label in labels(figures):
         facts = experiment["facts"]["cells"].get(label, {})
@@ -127,7 +128,7 @@ def _described(figures: Figures, experiment: Mapping[str, Any]) -> list[dict[str
 
 
 def _payload(figures: Figures, drawn: Sequence[Figure]) -> dict[str, Any]:
-    """What the script needs: cells, figures, tables."""
+    """Collect what the script needs: cells, figures, tables."""
     steps = figures.summary.comparisons
     steps = steps[steps["metric"] == "steps"].drop(columns=list(_NOT_IN_TABLES))
     tables = [

@@ -1,4 +1,4 @@
-"""What the page carries: frames in little space, and the JavaScript of vega."""
+"""Make what the page embeds: frames in little space, and the JavaScript of vega."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIGITS = 4
 
 
 def frame(table: pd.DataFrame, digits: int | None = DIGITS) -> dict[str, Any]:
-    """A frame by columns: numbers rounded, the rest as runs of positions in a list of what occurs.
+    """Encode a frame by columns: numbers rounded, other columns as runs of positions in a list of their values.
 
     >>> frame(pd.DataFrame({"cell": ["a", "a", "b"], "x": [1.0, 0.123456, math.nan]}))
     {'length': 3, 'columns': {'cell': {'of': ['a', 'b'], 'runs': [0, 2, 1, 1]}, 'x': [1, 0.1235, None]}}
@@ -63,18 +63,18 @@ def _runs(column: pd.Series[Any]) -> dict[str, Any]:
 
 
 def script_safe(value: object) -> str:
-    """JSON that may stand inside a script element, whatever its strings hold."""
+    """Encode a value as JSON that is safe inside a script element, whatever its strings hold."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def vega() -> str:
-    """Vega, Vega-Lite and vega-embed as one script. Bundling takes seconds, so it is kept in the user's cache."""
+    """Return Vega, Vega-Lite and vega-embed as one script. Bundling takes seconds, so the user's cache keeps it."""
     version = metadata.version("vl-convert-python")  # it brings one version of vega, and uses its newest vega-lite
     kept = platformdirs.user_cache_path("cellbench") / "page" / f"vega-by-vl-convert-{version}.js"
     with suppress(OSError, UnicodeDecodeError):
         text = kept.read_text(encoding="utf-8")
-        if text.endswith(_END):  # else its writing was cut off
+        if text.endswith(_END):  # else writing it was interrupted
             return text
     text = _no_end_tags(_bundle()) + _END
     with suppress(OSError):
@@ -89,16 +89,16 @@ _END = "\n// whole\n"
 
 
 def _bundle() -> str:
-    """Made in a process of its own: this one would keep the hundred MiB that it takes."""
+    """Bundle vega in a process of its own: in this one the hundred MiB that it takes would stay in use."""
     process = python("from cellbench.report.drawing import bundle; bundle()")
     made, _ = process.communicate()
     if process.returncode or not made:
-        raise StoreError("report.html: the process that bundles vega ended. Is memory short? Run the command again")
+        raise StoreError("report.html: the process that bundles vega ended. Is memory short? Run the command again.")
     return made
 
 
 def _no_end_tags(text: str) -> str:
-    """A script without what would end its element early."""
+    """Escape what would end a script element early."""
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

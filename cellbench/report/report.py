@@ -1,4 +1,4 @@
-"""A report whole: everything that its files lay out, and the writing of each of them."""
+"""Write every file of a report."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Report:
     """Everything that the report's files lay out.
 
     Attributes:
-        runs: one row a planned replica.
-        curves: one row an evaluation of a learning curve.
+        runs: one row per planned replica.
+        curves: one row per evaluation of a learning curve.
         design, summary: what was planned, and every number derived.
         experiment: the store's last experiment: resolved, facts, environment.
         unplanned: outcomes in the store that this experiment does not plan.
@@ -42,7 +42,7 @@ class Report:
 
 
 def tables_of(found: Report, folder: Path) -> None:
-    """Write what needs no drawing: CSV, Markdown, LaTeX and failures.txt."""
+    """Write the files that need no drawing: CSV, Markdown, LaTeX and failures.txt."""
     parameters = found.parameters
     csv.write(csv.select(found.runs, csv.RUNS, parameters), folder / "runs.csv")
     csv.write(csv.select(found.curves, csv.CURVES, parameters), folder / "curves.csv")
@@ -60,7 +60,7 @@ def tables_of(found: Report, folder: Path) -> None:
 
 @contextmanager
 def draw(found: Report, folder: Path, processes: int, form: str = "png") -> Iterator[None]:
-    """Make report.html and the files in charts/; other processes draw while the block goes on."""
+    """Write report.html and the files in charts/; other processes draw while the block runs."""
     from cellbench.report.drawing import Pictures
 
     with Pictures(processes) as pictures:
@@ -79,11 +79,11 @@ def publish(found: Report, folder: Path, *, processes: int, charts: bool = True,
     """Write every file of a report.
 
     Args:
-        found: what is laid out.
+        found: the numbers and the plan.
         folder: where the files go.
-        processes: how many draw side by side.
-        charts: whether the page and the charts are wanted, which take most of the time.
-        form: of the files in charts/, `png` or `svg`.
+        processes: how many processes draw at the same time.
+        charts: whether to write the page and the charts, which take most of the time.
+        form: the format of the files in charts/, `png` or `svg`.
 
     Raises:
         StoreError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""How single numbers of the summary look in a table, the same in every format."""
+"""Turn the summary's numbers and tables into text, the same in every format."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from cellbench.summary.design import Value, axis_word, point_name, value_word
 
 
 def known(x: Any) -> bool:
+    """Tell whether an entry of a frame holds a value."""
     return not (x is None or x is pd.NA or (isinstance(x, float) and math.isnan(x)))
 
 
 def steps(x: float, tau: int) -> str:
-    """Steps to a whole number; the whole budget is a bound."""
+    """Write steps as a whole number, or as `> tau` where they reach the budget."""
     return f"> {tau}" if x >= tau * (1 - 1e-9) else f"{x:.0f}"
 
 
 def span(low: Any, high: Any, form: Callable[[Any], str]) -> str:
+    """Write an interval in brackets after a space; nothing where it is not known."""
     return f" [{form(low)}, {form(high)}]" if known(low) and known(high) else ""
 
 
 def ratio(row: Any) -> str:
+    """Write a ratio with its interval, marked where it is a bound."""
     if not known(row["ratio"]):
         return "–"
     bound = {"at least": "≥ ", "at most": "≤ "}.get(str(row["bound"]), "")
@@ -34,10 +37,12 @@ def ratio(row: Any) -> str:
 
 
 def share(row: Any) -> str:
+    """Write the solved share in percent."""
     return words.percent(row["solved"]) if known(row["solved"]) else "–"
 
 
 def typical(row: Any, tau: int) -> str:
+    """Write typical steps with their interval."""
     if not known(row["typical_steps"]):
         return "–"
     limits = span(row["typical_low"], row["typical_high"], lambda x: f"{x:.0f}")
@@ -45,20 +50,23 @@ def typical(row: Any, tau: int) -> str:
 
 
 def p_value(x: Any) -> str:
+    """Write a p-value without the letter p, for a column that has it in its head."""
     return words.p(x).removeprefix("p ") if known(x) else "–"
 
 
 def number(x: Any, form: str = ".2f") -> str:
+    """Write a number, or a dash where it is not known."""
     return format(x, form) if known(x) else "–"
 
 
 def steps_rows(summary: Summary, at: str = "tuned") -> pd.DataFrame:
+    """Select the comparisons of steps, `tuned` or `across`."""
     frame = summary.comparisons
     return frame[(frame["metric"] == "steps") & (frame["at"] == at)]
 
 
 def exact(summary: Summary) -> dict[str, str]:
-    """Mean sequence accuracy at the trained length, all points, by cell."""
+    """Write each cell's mean sequence accuracy at the trained length, over all points."""
     frame = summary.accuracy
     rows = frame[
         (frame["metric"] == "sequence_accuracy")
@@ -77,7 +85,7 @@ BRIEF = HEADS.index("verdict") + 1
 
 
 def overview(summary: Summary, design: Design) -> list[list[str]]:
-    """A row for each cell, as in `HEADS`."""
+    """Lay out one row per cell, with the columns of `HEADS`."""
     main = steps_rows(summary)
     main = main[(main["scope"] == "all") & (main["baseline"] == design.against)].set_index("cell")
     of_cell = exact(summary)
@@ -110,7 +118,7 @@ def overview(summary: Summary, design: Design) -> list[list[str]]:
 
 
 def legend(design: Design) -> str:
-    """What the columns of `overview` mean."""
+    """Explain the columns of `overview`."""
     return (
         f"ratio of steps: below 1 the cell needs fewer steps than {design.against}, with its 95 % interval; work: that "
         f"ratio in multiply-adds; exact: mean sequence accuracy at the trained length"
@@ -119,13 +127,13 @@ def legend(design: Design) -> str:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table.
+    """A table as text.
 
     Attributes:
-        title: what it shows.
-        heads: of the columns.
-        rows: texts, as long as `heads`.
-        foreign: the heads of columns that hold what a plugin or a file wrote, which each format must escape.
+        title: the text above it.
+        heads: the texts above its columns.
+        rows: one text per column.
+        foreign: the heads of columns with text from a plugin or a file, which each format must escape.
     """
 
     title: str
@@ -135,7 +143,7 @@ class Grid:
 
 
 def by_axis(summary: Summary, design: Design) -> Grid:
-    """The ratios for each value of each axis of the grid."""
+    """Lay out the ratios at each value of each axis of the grid."""
     frame = steps_rows(summary)
     rows = []
     for row in frame[~frame["scope"].isin(["all", "point"])].to_dict("records"):
@@ -150,7 +158,7 @@ def by_axis(summary: Summary, design: Design) -> Grid:
 
 
 def across(summary: Summary) -> Grid:
-    """The ratios averaged over the learning rates."""
+    """Lay out the ratios averaged over the learning rates."""
     frame = steps_rows(summary, "across")
     rows = tuple(
         (*_pair(row), str(row["seeds"]), str(row["points"]), ratio(row), p_value(row["p_holm"]), str(row["verdict"]))
@@ -161,7 +169,7 @@ def across(summary: Summary) -> Grid:
 
 
 def points(summary: Summary, design: Design) -> Grid:
-    """Each cell at each point: the tuned row."""
+    """Lay out each cell at each point, at the tuned rate."""
     tau, rows = design.max_steps, []
     for row in summary.cells[summary.cells["at"] == "tuned"].to_dict("records"):
         picked = (
@@ -185,7 +193,7 @@ def points(summary: Summary, design: Design) -> Grid:
 
 
 def ratios(summary: Summary, design: Design) -> Grid:
-    """The ratios at each point: description."""
+    """Lay out the ratios at each point, which only describe."""
     frame = steps_rows(summary)
     rows = []
     for row in frame[frame["scope"] == "point"].to_dict("records"):

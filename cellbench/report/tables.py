@@ -1,4 +1,4 @@
-"""summary.md, and the tables and verdicts on the terminal. Layout only: every number comes from the summary."""
+"""Lay out summary.md, failures.txt and the text on the terminal. Every number comes from the summary."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from cellbench.summary import Design, Summary, Verdict, words
 from cellbench.wording import printable
 
 WIDTH = 100
-"""Columns of the terminal's text."""
+"""The width of the text on the terminal, in columns."""
 
 _MOST_NOTES = 12
-"""More verdicts than this are printed without their notes; summary.md has them."""
+"""With more verdicts than this the terminal leaves out their notes, which are in summary.md."""
 
 _MOST_MISSING = 10
 
 
 def escape(text: str) -> str:
-    """A string from a plugin as literal Markdown, also inside a table.
+    """Escape a string from a plugin, so that Markdown shows it literally, also inside a table.
 
     >>> escape("a|b <i> _c_ d_e")
     'a\\\\|b &lt;i> \\\\_c\\\\_ d_e'
     """
     text = printable(text).replace("&", "&amp;")
-    # "p < 0.001" is no tag, and stays readable
+    # only what could open a tag is escaped, so that "p < 0.001" is readable as text too
     text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
     text = re.sub(r"([\\`*\[\]|~])", r"\\\1", text)
-    # an underscore within a word is literal already, and words such as hidden_size stay readable
+    # Markdown takes an underscore within a word literally, so words such as hidden_size are left readable
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 
@@ -40,7 +40,7 @@ _WIDTHS = [14, 6, 18, 19, 5, 5, 19]
 
 
 def terminal(summary: Summary, design: Design) -> str:
-    """The table of all cells, the verdicts and what is missing, at most 100 columns wide."""
+    """Lay out the table of all cells, the verdicts and what is missing, at most 100 columns wide."""
     counted = [
         words.count(len(design.labels), "cells"),
         words.count(len(summary.replicas.points), "points"),
@@ -66,13 +66,13 @@ def terminal(summary: Summary, design: Design) -> str:
 
 
 def wider(summary: Summary, design: Design) -> str:
-    """The command that tries more learning rates."""
+    """Write the command that tries more learning rates."""
     rates = ", ".join(words.number(rate) for rate in summary.wider_rates)
     return f"{printable(design.command)} --set learning_rate='[{rates}]'"
 
 
 def _own(verdict: Verdict, summary: Summary) -> list[str]:
-    """Its notes, without those that stand below the table as footnotes."""
+    """List a verdict's own notes, without those that are footnotes below the table."""
     return [note for note in verdict.notes if note not in summary.footnotes]
 
 
@@ -97,7 +97,7 @@ def _lost(summary: Summary) -> list[str]:
 
 
 def markdown(summary: Summary, design: Design) -> str:
-    """summary.md: verdicts, tables, notes, what is missing, how to read this."""
+    """Lay out summary.md: verdicts, tables, notes, what is missing, how to read this."""
     parts = [f"# {escape(design.name)}", *_verdicts(summary)]
     parts += _section(
         "All points, at the tuned learning rate", _all_points(summary, design), _starred(summary.footnotes)
@@ -199,7 +199,11 @@ def failures(runs: pd.DataFrame) -> str:
     failed = runs[runs["status"] == "failed"]
     parts = []
     for (label, cause, traceback), rows in failed.groupby(["label", "cause", "traceback"], sort=False):
-        who = "its own code; counts as never solved" if cause == "cell" else "the machine; missing, tried again"
-        head = f"{len(rows)} replica{'s' if len(rows) != 1 else ''} of {label} failed by {who}"
+        who = (
+            "in the cell's own code (counts as never solved)"
+            if cause == "cell"
+            else "because a worker was killed, timed out or ran out of memory (missing; the next run tries again)"
+        )
+        head = f"{words.count(len(rows), 'replicas')} of {label} failed {who}"
         parts.append((-len(rows), f"{head}\n{'-' * min(len(head), 100)}\n{str(traceback).rstrip()}\n"))
     return "\n".join(part for _, part in sorted(parts, key=lambda p: p[0]))

@@ -1,4 +1,4 @@
-"""Two cells, many points, many comparisons.
+"""Compare two cells over many points, and correct many comparisons.
 
 A comparison is an `Estimate` of the paired difference of log steps (cell minus baseline), pooled over grid points
 within each seed. Below 0, or a ratio below 1: the cell needs fewer steps.
@@ -31,7 +31,7 @@ _TIE = 1e-9
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of typical steps with all that is said about it. `nan` where fewer than 3 seeds allow no uncertainty."""
+    """A ratio of typical steps with its uncertainty, all of which is `nan` where there are fewer than 3 seeds."""
 
     ratio: float
     low: float
@@ -46,7 +46,7 @@ class Ratio:
 
 
 def ratio(difference: Estimate, of_interest: float = 1.25) -> Ratio:
-    """The ratio of typical steps: exp of the mean paired difference of log steps.
+    """Return the ratio of typical steps: exp of the mean paired difference of log steps.
 
     Args:
         difference: the cell's estimate minus the baseline's, of log steps.
@@ -75,33 +75,36 @@ def ratio(difference: Estimate, of_interest: float = 1.25) -> Ratio:
 
 
 def sooner(cell: Floats, baseline: Floats) -> Share:
-    """The share of seeds at which the cell needs fewer steps, ties half, with Wilson's interval. Description only.
+    """Return the share of seeds at which the cell needs fewer steps, with Wilson's interval; a tie counts as a half.
+
+    For description only: no verdict rests on it.
 
     Args:
-        cell: one number a seed, shape (seeds,).
+        cell: one number per seed, shape (seeds,).
         baseline: the same seeds, in the same order.
 
     >>> sooner(np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 2.0, 4.0, 3.0])).share
     0.625
     """
     less = cell - baseline
-    if not len(less):
+    if not len(less):  # no seed is complete for both cells
         return wilson(math.nan, 0)
     wins = (less < -_TIE).sum() + 0.5 * (np.abs(less) <= _TIE).sum()
     return wilson(float(wins) / len(less), len(less))
 
 
 def holm(p: Sequence[float] | Floats) -> Floats:
-    """Holm's correction (Holm 1979): controls the chance of any false rejection in the family, whatever the dependence.
+    """Correct p-values by Holm (1979), which bounds the chance of any false rejection in the family.
 
-    Sorted p, running maximum of (m - rank) · p, capped at 1. A `nan` leaves the family.
+    The p-values may depend on each other in any way. They are sorted, and each becomes the running maximum of
+    (m - rank) · p, at most 1, where rank counts from 0. A `nan` does not count towards m.
 
     >>> holm([0.01, 0.04, 0.03, 0.20])
     array([0.04, 0.09, 0.09, 0.2 ])
     """
     p = np.asarray(p, dtype=np.float64)
     corrected = np.full(p.shape, math.nan)
-    known = np.flatnonzero(~np.isnan(p))
+    known = np.flatnonzero(~np.isnan(p))  # a comparison that could not be made is no hypothesis of the family
     order = known[np.argsort(p[known], kind="stable")]
     steps = np.arange(len(order), 0, -1)
     corrected[order] = np.minimum(np.maximum.accumulate(steps * p[order]), 1.0)
@@ -109,7 +112,9 @@ def holm(p: Sequence[float] | Floats) -> Floats:
 
 
 class HolmBeside:
-    """Holm's corrected p of one hypothesis beside a fixed rest of its family, for many values of its p.
+    """Holm's corrected p of one hypothesis, for many values of its p, while the rest of its family stays fixed.
+
+    It sorts the rest once, where `holm` would sort the whole family anew for each of them.
 
     >>> rest = HolmBeside([0.01, 0.03, 0.20])
     >>> rest(0.04), holm([0.01, 0.04, 0.03, 0.20])[1]
@@ -125,13 +130,14 @@ class HolmBeside:
     def __call__(self, p: float) -> float:
         if math.isnan(p):
             return math.nan
+        # as in `holm`: its own step times p, and at least what the smaller p-values were raised to
         rank = int(np.searchsorted(self._rest, p))
         own = (len(self._rest) + 1 - rank) * p
         return float(min(1.0, max(own, self._before[rank - 1]) if rank else own))
 
 
 def without_one(points: Sequence[Estimate]) -> list[Estimate]:
-    """The pooled estimate with each single point left out; empty for a single point.
+    """Pool the estimates with each single point left out in turn; empty for a single point.
 
     >>> [e.centre for e in without_one([Estimate(c, np.zeros(3)) for c in (0.0, 1.0, 2.0)])]
     [1.5, 1.0, 0.5]
@@ -143,7 +149,7 @@ def without_one(points: Sequence[Estimate]) -> list[Estimate]:
 
 @dataclass(frozen=True)
 class AxisTest:
-    """Whether a ratio depends on an axis: the p that it differs between values, and that the order turns round."""
+    """Whether a ratio depends on an axis: p-values for "it differs between values" and for "the order is reversed"."""
 
     differ: float
     crossing: float
@@ -157,7 +163,7 @@ def axis(values: Sequence[Estimate]) -> AxisTest:
     unions, so the larger p of the two, times (values - 1) (Gail & Simon's question, by t). Assumes as `interval` does.
 
     Args:
-        values: one estimate a value of the axis, over the same settings of the other axes and the same seeds.
+        values: one estimate per value of the axis, over the same settings of the other axes and the same seeds.
 
     >>> rng = np.random.default_rng(0)
     >>> low, high = rng.normal(-0.4, 0.3, 10), rng.normal(0.7, 0.3, 10)
@@ -172,6 +178,7 @@ def axis(values: Sequence[Estimate]) -> AxisTest:
     centres = np.array([value.centre for value in values])
 
     def some(slower: bool) -> float:
+        """Return the least one-sided p over the values: is some value slower, or is some value faster?"""
         return float(np.where((centres > 0) == slower, two_sided / 2, 1 - two_sided / 2).min())
 
     pairs = [interval(a - b).p for a, b in combinations(values, 2)]
@@ -182,7 +189,9 @@ def axis(values: Sequence[Estimate]) -> AxisTest:
 
 
 def profile(steps: Floats, typical: float, factors: Floats, weights: Floats | None = None) -> Floats:
-    """One point's part of the performance profile: the share of replicas with T <= factor · typical. Chart only.
+    """Return one point's part of the performance profile: the share of replicas with T <= factor · typical.
+
+    For a chart only.
 
     Relative to the baseline's typical steps, not to the best cell's: that would change when a cell is added (Dolan &
     Moré 2002; Gould & Scott 2016). Replicas that never solve keep the curve below 1.

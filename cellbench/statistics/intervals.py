@@ -1,7 +1,7 @@
-"""Intervals and p-values from one number a seed.
+"""Intervals and p-values from one number per seed.
 
-Everything that is compared is a t interval over seeds of an `Estimate`: a centre, and one pseudo-value a seed whose
-spread says how sure the centre is. Shares get Wilson's interval, the mean of accuracies Gaffke's.
+Every comparison is a t interval over seeds of an `Estimate`: a centre, and one pseudo-value per seed, whose spread says
+how sure the centre is. Shares get Wilson's interval, means of accuracies Gaffke's.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ ZERO = 1e-9
 """Log ratios and spreads smaller than this are rounding."""
 
 MOST_SEEDS = 1000
-"""`seeds_needed` looks no further; beyond it the answer is `inf`."""
+"""The largest number of seeds that `seeds_needed` considers; beyond it the answer is `inf`."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A centre and its pseudo-values, one a seed, shape (seeds,).
+    """A centre and its pseudo-values, one per seed, shape (seeds,).
 
     For a plain mean the pseudo-values are the values themselves; for a statistic that looks at several seeds at once
     (a learning rate picked on other seeds) they are Tukey's, from leaving out one seed each (Miller 1974).
@@ -38,7 +38,7 @@ class Estimate:
     psi: Floats
 
     def __sub__(self, other: Estimate) -> Estimate:
-        """The paired difference; both hold the same seeds in the same order."""
+        """Subtract seed by seed; both hold the same seeds in the same order."""
         return Estimate(self.centre - other.centre, self.psi - other.psi)
 
     @property
@@ -47,12 +47,12 @@ class Estimate:
 
     @property
     def is_zero(self) -> bool:
-        """Every seed says exactly nothing: two cells gave the same numbers."""
+        """Whether the centre and all pseudo-values are 0: two cells gave the same numbers."""
         return abs(self.centre) < ZERO and bool(np.all(np.abs(self.psi) < ZERO))
 
 
 def mean(values: Floats) -> Estimate:
-    """The mean over seeds, values of shape (seeds,), as an `Estimate`.
+    """Average over seeds, values of shape (seeds,), as an `Estimate`.
 
     >>> mean(np.array([1.0, 3.0]))
     Estimate(centre=2.0, psi=array([1., 3.]))
@@ -61,7 +61,7 @@ def mean(values: Floats) -> Estimate:
 
 
 def pool(estimates: Sequence[Estimate]) -> Estimate:
-    """The average over grid points, within each seed first; each point weighs the same.
+    """Average over grid points, within each seed first; each point weighs the same.
 
     One seed's weights or data are lucky at several points at once, so (point, seed) pairs are not independent: treating
     them so rejects 25 % of true hypotheses at a correlation of 0.3.
@@ -89,12 +89,12 @@ UNKNOWN = Interval(math.nan, math.nan, math.nan, math.nan)
 
 
 def interval(estimate: Estimate, level: float = 0.95) -> Interval:
-    """Student's t interval and two-sided p of an estimate, from one p-value function, so they cannot disagree.
+    """Return Student's t interval and two-sided p of an estimate; they come from one function, so they agree.
 
     Estimator: centre ± t(n-1) · sd(psi) / √n. Assumes that seeds are independent and that the mean of the
     pseudo-values is near normal; by simulation it covers 93.5 to 96.4 % from 3 seeds on.
-    With no spread at all the p is 2^(1-n), the least that a sign-flip test of n seeds can reach. Fewer than 3 seeds
-    give `nan` throughout.
+    With no spread at all the p is 2^(1-n), the least that a sign-flip test of n seeds can reach. With fewer than 3
+    seeds every number is `nan`.
 
     >>> a = np.log([400, 500, 650, 300, 900, 550])
     >>> b = np.log([600, 550, 1000, 450, 2000, 700])
@@ -114,7 +114,7 @@ def interval(estimate: Estimate, level: float = 0.95) -> Interval:
 
 
 def p_equivalent(estimate: Estimate, log_bound: float) -> float:
-    """Two one-sided t tests (Schuirmann 1987): the p that |centre| is at least `log_bound`.
+    """Return the p that |centre| is at least `log_bound`, by two one-sided t tests (Schuirmann 1987).
 
     It is at most 0.05 exactly when the 90 % interval lies within ± `log_bound`.
 
@@ -133,12 +133,12 @@ def p_equivalent(estimate: Estimate, log_bound: float) -> float:
 
 @lru_cache
 def _reach(n: int) -> float:
-    # 5 % two-sided, found 4 times in 5
+    # the textbook formula for power: 5 % two-sided, found 4 times in 5, in units of the standard error
     return float(special.stdtrit(n - 1, 0.975) + special.stdtrit(n - 1, 0.8))
 
 
 def detectable(sd: float, n: int) -> float:
-    """The ratio that n seeds of this spread would find 4 times in 5 (two-sided 5 %, power 80 %).
+    """Return the ratio that n seeds of this spread would find 4 times in 5 (two-sided 5 %, power 80 %).
 
     >>> [round(detectable(0.25, n), 2) for n in (5, 10, 20, 30)]
     [1.52, 1.28, 1.18, 1.14]
@@ -152,9 +152,9 @@ def _reaches() -> Floats:
 
 
 def seeds_needed(sd: float, n: int, log_bound: float) -> float:
-    """The least number of seeds that finds a ratio of exp(log_bound) 4 times in 5; `inf` beyond 1000.
+    """Return the least number of seeds that finds a ratio of exp(log_bound) 4 times in 5; `inf` beyond 1000.
 
-    Plans with the upper 80 % limit of the sd, not the sd seen, which is as often too small as too large (Browne 1995).
+    It plans with the upper 80 % limit of the sd: the observed sd is as often too small as too large (Browne 1995).
     `nan` where there is no spread to plan with.
 
     >>> seeds_needed(0.23571, 6, np.log(1.25))
@@ -182,10 +182,10 @@ _Z = float(special.ndtri(0.975))
 
 
 def wilson(share: float, n: int) -> Share:
-    """Wilson's interval of a share of n seeds; the share need not be a whole count (a tuned row's is a mean).
+    """Return Wilson's interval of a share of n seeds; the share need not be a whole count (a tuned row's is a mean).
 
-    Estimator: the score interval. Taken for its width; its least coverage is 0.84 at 5 seeds (Brown, Cai & DasGupta
-    2001).
+    Estimator: the score interval, chosen because it is short; its least coverage is 0.84 at 5 seeds (Brown, Cai &
+    DasGupta 2001).
 
     >>> found = wilson(5 / 6, 6)
     >>> round(found.low, 4), round(found.high, 4)
@@ -204,7 +204,7 @@ def wilson(share: float, n: int) -> Share:
 
 
 def rarest_failure(n: int) -> float:
-    """Failures rarer than this go unseen in n seeds with a chance above 5 %: 1 - 0.05^(1/n).
+    """Return the rate of failure below which n seeds show none with a chance above 5 %: 1 - 0.05^(1/n).
 
     >>> round(rarest_failure(10), 2)
     0.26
@@ -225,7 +225,7 @@ def _dirichlet(n: int) -> Floats:
 
 
 def _product(rows: Floats, draws: Floats) -> Floats:
-    """`rows @ draws` in pieces: where cores are shared, waiting for BLAS's threads takes ten times as long."""
+    """Compute `rows @ draws` in pieces: where cores are shared, waiting for BLAS's threads takes ten times as long."""
     result = np.empty((len(rows), draws.shape[1]))
     piece = max(1, _SMALL // max(1, rows.size))
     for start in range(0, draws.shape[1], piece):
@@ -234,7 +234,7 @@ def _product(rows: Floats, draws: Floats) -> Floats:
 
 
 def gaffke(values: Floats) -> Floats:
-    """Gaffke's 95 % interval of means of numbers in [0, 1], shape (samples, seeds) -> (samples, 2).
+    """Return Gaffke's 95 % interval of means of numbers in [0, 1], shape (samples, seeds) -> (samples, 2).
 
     Estimator: a Bayesian bootstrap with one extra seed at the worst value for the low limit, at the best for the high
     one. Assumes nothing but the bounds; at a ceiling of 1.0, where t and the bootstrap cover 41 %, it covers 99 %
@@ -257,7 +257,7 @@ def gaffke(values: Floats) -> Floats:
 
 
 def _quantile(rows: Floats, q: float) -> Floats:
-    """`np.quantile(rows, q, axis=1)`, several times faster; puts the rows in another order."""
+    """Compute `np.quantile(rows, q, axis=1)` several times faster, reordering each row in place."""
     place = q * (rows.shape[1] - 1)
     k = math.floor(place)
     # one pivot and a scan of the shorter side: partitioning at k and k + 1 takes four times as long

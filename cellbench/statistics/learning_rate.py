@@ -1,8 +1,8 @@
-"""One number a seed when several learning rates were tried.
+"""One number per seed when several learning rates were tried.
 
-The best rate on the reported seeds flatters whoever has more near-equal rates: by simulation, false positives reach
-40 %. So the rate is picked on half of the seeds and reported on the other half, all ways round ("tuned"), and beside it
-stands the average over the whole range, where nothing is picked ("across").
+Reporting the rate that was best on the reported seeds favours the cell with more near-equal rates: by simulation, false
+positives reach 40 %. So the rate is picked on half of the seeds and reported on the other half, for all halvings
+("tuned"). The average over the whole range of rates, where nothing is picked, is given beside it ("across").
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ _TIE = 1e-9
 _MOST_EXHAUSTIVE = 10
 _SAMPLED = 200
 _AT_ONCE = 2_000_000
-"""Numbers of an array that is made on the way: 16 MB."""
+"""The most numbers in an intermediate array: 16 MB."""
 
 
 @lru_cache
 def halvings(n: int) -> Flags:
-    """The ways to halve n seeds, shape (halvings, seeds); true = the first half, of n // 2 seeds.
+    """List the ways to halve n seeds, shape (halvings, seeds); true = the first half, of n // 2 seeds.
 
-    All of them up to 10 seeds, else 200 drawn with a fixed seed. Each is used both ways round.
+    Up to 10 seeds these are all of them, beyond that 200 drawn with a fixed seed. Each is used in both directions: pick
+    on the first half and report on the second, and the reverse.
 
     >>> [halvings(n).shape for n in (4, 10, 20)]
     [(6, 4), (252, 10), (200, 20)]
@@ -47,7 +48,7 @@ def halvings(n: int) -> Flags:
 
 
 def preference(rates: Floats) -> Counts:
-    """The order in which ties are broken: nearest the middle of the range on a log scale, then the smaller.
+    """Order the rates for breaking ties: nearest the middle of the range on a log scale, then the smaller.
 
     >>> preference(np.array([0.001, 0.01, 0.1]))
     array([1, 0, 2])
@@ -58,7 +59,8 @@ def preference(rates: Floats) -> Counts:
 
 
 def _pick(means: Floats, hits: Floats | None, order: Counts) -> Counts:
-    """The rate that is picked by means of y and of accuracy: (..., rates) -> (...)."""
+    """Pick a rate from the means of y and of accuracy: (..., rates) -> (...)."""
+    # the least mean of y; among equal ones the best accuracy; among equal ones the first by `preference`
     fine = means <= means.min(-1, keepdims=True) + _TIE
     if hits is not None:
         hits = np.where(fine, hits, -np.inf)
@@ -68,14 +70,17 @@ def _pick(means: Floats, hits: Floats | None, order: Counts) -> Counts:
 
 
 def _both(inside: Floats, whole: Floats, first: Flags) -> Floats:
-    """Means over first, then second halves, of sums over the first (..., R, rates) and over all seeds (..., rates)."""
+    """Turn sums over first halves (..., R, rates) and over all seeds (..., rates) into means: (..., 2 R, rates).
+
+    The means over the first halves come first, those over the second halves after them.
+    """
     size = first[0].sum()
     outside = whole[..., None, :] - inside
     return np.concatenate([inside / size, outside / (first.shape[1] - size)], axis=-2)
 
 
 def _weights(y: Floats, accuracy: Floats | None, order: Counts) -> Floats:
-    """How often the half without a seed picked a rate: (seeds, rates) -> the same, rows summing to 1."""
+    """Count how often the half without a seed picked each rate: (seeds, rates) -> the same, rows summing to 1."""
     n, rates = y.shape
     if rates == 1:
         return np.ones_like(y)
@@ -92,7 +97,7 @@ def _weights(y: Floats, accuracy: Floats | None, order: Counts) -> Floats:
 
 
 def _left_out(y: Floats, accuracy: Floats | None, order: Counts) -> NDArray[np.uint8]:
-    """`Tuned.left_out`: y (seeds, rates)."""
+    """Compute `Tuned.left_out` from y (seeds, rates): the picks once more, with each seed left out in turn."""
     n, rates = y.shape
     found = np.zeros((n, n, rates), dtype=np.uint8)
     if n < 3 or rates == 1:
@@ -101,7 +106,8 @@ def _left_out(y: Floats, accuracy: Floats | None, order: Counts) -> NDArray[np.u
     places = first.T.astype(np.float64)[..., None]
 
     def means(x: Floats) -> Floats:
-        """(left out, 2 R, rates). A halving's places are the seeds before the one left out, and those after it."""
+        """Return the means of every half without each seed: (left out, 2 R, rates)."""
+        # halving places 0 to n - 2 are the seeds before the one left out, then those after it: two running sums
         inside = np.zeros((n, len(first), rates))
         np.cumsum(places * x[:-1, None], axis=0, out=inside[1:])
         inside[:-1] += np.cumsum((places * x[1:, None])[::-1], axis=0)[::-1]
@@ -116,6 +122,7 @@ def _left_out(y: Floats, accuracy: Floats | None, order: Counts) -> NDArray[np.u
     without = np.concatenate([~first, first]).astype(np.int16)
     changes = np.asarray(csr_array((signs, (rows, np.tile(half, 2))), shape=(n * rates, len(usual))) @ without)
     counts = np.eye(rates, dtype=np.int16)[usual].T @ without + changes.reshape(n, rates, n - 1)
+    # the counts are by place among the other seeds; put each at its seed, and leave the row of the seed itself 0
     seeds = np.arange(n)[:, None]
     others = np.arange(n - 1) + (np.arange(n - 1) >= seeds)
     found[seeds, others] = counts.swapaxes(1, 2)
@@ -124,13 +131,13 @@ def _left_out(y: Floats, accuracy: Floats | None, order: Counts) -> NDArray[np.u
 
 @dataclass(frozen=True)
 class Tuned:
-    """Which rate is picked, how surely, and the weights with which every metric of the tuned row is averaged."""
+    """The rate that is picked, how surely, and the weights that average every metric of the tuned row."""
 
     weights: Floats
     """(seeds, rates): how often the half without the seed picked the rate; rows sum to 1."""
     left_out: NDArray[np.uint8]
-    """(left out, seeds, rates): with all halvings redone without one seed, in how many of them (at most 252) the half
-    without a seed picked the rate; the row of the seed left out is 0."""
+    """(left out, seeds, rates): the same as counts, with all halvings (at most 252) redone without one seed; the row
+    of the seed left out is 0."""
     picked: int
     """The rate picked on all seeds."""
 
@@ -140,12 +147,12 @@ class Tuned:
         return float(self.weights[:, self.picked].mean())
 
     def values(self, metric: Floats) -> Floats:
-        """One number a seed: metric (seeds, rates, ...) -> (seeds, ...)."""
+        """Average a metric over the rates by the weights, one number per seed: (seeds, rates, ...) -> (seeds, ...)."""
         result: Floats = np.einsum("il,il...->i...", self.weights, metric)
         return result
 
     def estimate(self, metric: Floats) -> Estimate:
-        """The centre of a metric (seeds, rates) at the tuned rate, with its jackknife pseudo-values.
+        """Estimate a metric (seeds, rates) at the tuned rate: its centre, and its jackknife pseudo-values.
 
         Estimator: c = mean_i Σ_l w[i, l] · metric[i, l], the metric at a rate picked on n / 2 *other* seeds: what a
         user who tunes gets, not the metric at the truly best rate. psi_i = n · c - (n - 1) · c_without_i, with all
@@ -155,7 +162,7 @@ class Tuned:
         return Estimate(float(centres[0]), psi[:, 0])
 
     def estimates(self, metrics: Floats) -> tuple[Floats, Floats]:
-        """`estimate` for many metrics at once: (seeds, rates, metrics) -> centres (metrics,), psi (seeds, metrics)."""
+        """Estimate many metrics at once: (seeds, rates, metrics) -> centres (metrics,), psi (seeds, metrics)."""
         n = len(metrics)
         values = self.values(metrics)
         centre = values.mean(axis=0)
@@ -163,6 +170,7 @@ class Tuned:
             return centre, values
         if n < 3:  # without one seed there is no other half
             return centre, np.full_like(values, math.nan)
+        # the centre without each seed, then psi_i = n · c - (n - 1) · c_without_i
         without = np.empty_like(values)
         size = max(1, _AT_ONCE // self.left_out[0].size)
         for start in range(0, n, size):
@@ -203,10 +211,10 @@ def tuned(y: Floats, accuracy: Floats | None, rates: Floats) -> Tuned | None:
 
 
 def across(metric: Floats) -> Estimate:
-    """The average over the whole range of rates, nothing picked: (seeds, rates) -> an estimate over seeds.
+    """Average over the whole range of rates, nothing picked: (seeds, rates) -> an estimate over seeds.
 
-    Another question than `tuned` (the speed without tuning, over *these* rates), with less noise: a difference between
-    the two is no contradiction.
+    It answers another question than `tuned`, with less noise: how fast the cell is without tuning, over *these* rates.
+    A difference between the two is no contradiction.
 
     >>> across(np.array([[1.0, 3.0], [2.0, 4.0]]))
     Estimate(centre=2.5, psi=array([2., 3.]))
@@ -215,7 +223,7 @@ def across(metric: Floats) -> Estimate:
 
 
 def tuning_curve(y: Floats, accuracy: Floats | None, rates: Floats) -> Floats:
-    """The log steps to expect after trying k = 1, 2, ... learning rates, shape (rates,). For the chart only.
+    """Return the log steps to expect after trying k = 1, 2, ... learning rates, shape (rates,). For the chart only.
 
     Estimator: the mean of the tuned centre over all subsets of k rates (Dodge 2019). k = 1 is "across", k = all is
     "tuned".

@@ -2,7 +2,7 @@
 
 T is the number of steps to solved, `inf` for a replica that never solved within the budget tau. Every replica of an
 experiment is censored at the same tau, so Kaplan-Meier is the plain empirical distribution and the restricted mean is
-`mean(min(T, tau))`: no survival machinery is needed, and the tests prove it against lifelines.
+`mean(min(T, tau))`. No survival library is needed; the tests compare with lifelines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SLACK = 1e-12
 
 
 def log_steps(steps: Floats, tau: float) -> Floats:
-    """y = log(min(T, tau)), the number that is compared; any shape. `nan` (missing) stays `nan`.
+    """Return y = log(min(T, tau)), the number that is compared; any shape. `nan` (missing) stays `nan`.
 
     >>> log_steps(np.array([100.0, np.inf]), 2000).round(3)
     array([4.605, 7.601])
@@ -39,13 +39,13 @@ class Median:
 
 @lru_cache
 def _rank(n: int) -> int:
-    """The largest j with P(Binomial(n, 1/2) <= j - 1) <= 0.025; 0 when there is none (n < 6)."""
+    """Return the largest j with P(Binomial(n, 1/2) <= j - 1) <= 0.025; 0 when there is none (n < 6)."""
     below = special.bdtr(np.arange(n), n, 0.5)
     return int((below <= 0.025).sum())
 
 
 def median(steps: Floats, weights: Floats | None = None, seeds: int | None = None) -> Median:
-    """The Kaplan-Meier median, the least t with F(t) >= 1/2, and its order-statistic interval.
+    """Return the Kaplan-Meier median, the least t with F(t) >= 1/2, and its order-statistic interval.
 
     Estimator: the interval holds the j-th to the (n-j+1)-th order statistic, j from the binomial; for weights it
     holds the quantiles j/n and (n-j+1)/n of the weighted distribution. Assumes independent seeds and nothing else.
@@ -53,7 +53,7 @@ def median(steps: Floats, weights: Floats | None = None, seeds: int | None = Non
 
     Args:
         steps: T, any shape, `inf` for never.
-        weights: how much each counts, the same shape; equal if left out.
+        weights: how much each of `steps` counts, the same shape; equal if left out.
         seeds: the number of independent seeds; the number of `steps` if left out.
 
     >>> median(np.array([600, 550, 1000, 450, np.inf, 700]))
@@ -68,6 +68,7 @@ def median(steps: Floats, weights: Floats | None = None, seeds: int | None = Non
     t, below = t[order], np.cumsum(mass[order])
 
     def quantile(q: float) -> float:
+        """Return the least T at which the cumulated weight reaches q, up to rounding."""
         return float(t[min(int(np.searchsorted(below, q - _SLACK)), t.size - 1)])
 
     j = _rank(n)
@@ -77,7 +78,7 @@ def median(steps: Floats, weights: Floats | None = None, seeds: int | None = Non
 
 
 def reached(steps: Floats, at: Floats, weights: Floats | None = None) -> Floats:
-    """The empirical distribution F: the (weighted) share of replicas with T <= t, for each t of `at`.
+    """Evaluate the empirical distribution F: the (weighted) share of replicas with T <= t, for each t of `at`.
 
     Args:
         steps: T, any shape.
@@ -96,7 +97,7 @@ def reached(steps: Floats, at: Floats, weights: Floats | None = None) -> Floats:
 
 
 def solved(steps: Floats) -> Floats:
-    """1 where T was reached, 0 where it never was; any shape.
+    """Return 1 where T is finite (the replica solved), else 0; any shape.
 
     >>> solved(np.array([100.0, np.inf]))
     array([1., 0.])

@@ -16,9 +16,10 @@ FILE = "runs.sqlite"
 
 _BESIDE = ("-journal", "-wal", "-shm")
 
-_NETWORK = {
+NETWORK = {
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "afs", "9p", "fuse",
 }  # fmt: skip
+"""File systems that are reached over a network, as /proc/mounts names them."""
 
 
 def on_network(folder: Path) -> bool:
@@ -35,7 +36,7 @@ def on_network(folder: Path) -> bool:
             mount = fields[1].replace("\\040", " ")
             if (place == mount or place.startswith(mount.rstrip("/") + "/")) and len(mount) > longest:
                 longest, kind = len(mount), fields[2]
-    return kind.partition(".")[0] in _NETWORK
+    return kind.partition(".")[0] in NETWORK
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Every number that is published: from frames of replicas to small dataclasses and tables.
 
-`summary` is the whole; `selection` picks replicas and rates, `cells` describes each cell, `comparisons` two of them,
-`verdicts` says what follows, in `words`.
+`summary` makes everything; `selection` picks replicas and rates, `cells` describes each cell, `comparisons` compares
+two, `verdicts` states the result in fixed words.
 """
 
 from cellbench.summary.design import Design

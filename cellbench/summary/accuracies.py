@@ -1,4 +1,4 @@
-"""accuracy.csv, and the comparisons of accuracies: at the trained length, by length, by difficulty."""
+"""Describe and compare accuracies (accuracy.csv): at the trained length, by length, by difficulty."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NUMBERS = (
 """The columns after `metric`, `scope` and the axes."""
 
 LEAST_DIFFERENT = 6
-"""A paired t of fewer seeds that differ says nothing: at a ceiling most differences are exactly 0."""
+"""Fewer differing seeds than this get no interval: where both cells are near 1.0, most differences are exactly 0."""
 
 AT_SOLVED = "at the step where each solved: models stop at different steps and at the threshold"
 
@@ -35,7 +35,7 @@ Groups: TypeAlias = dict[Common, list[int]]
 
 @dataclass(frozen=True)
 class Scored:
-    """All metrics and evaluations of one cell at one point on some seeds, at the tuned rate."""
+    """The accuracies of one cell at one point on some seeds, at the tuned rate: all metrics and evaluations."""
 
     values: Floats
     """(seeds, metrics, keys)"""
@@ -57,7 +57,7 @@ class Scores:
         self._scored: dict[tuple[int, int, Seeds], Scored] = {}
 
     def seeds(self, cell: int, point: int) -> list[Seeds]:
-        """For each evaluation the seeds complete over all rates whose accuracy is known."""
+        """List, for each evaluation, the seeds that are complete over all rates and whose accuracy is known."""
         if (cell, point) not in self._seeds:
             known = self._known[cell, point]
             complete = self.replicas.complete(cell, point)
@@ -68,6 +68,7 @@ class Scores:
         return self._seeds[cell, point]
 
     def at(self, cell: int, point: int, seeds: Seeds) -> Scored:
+        """Score a cell at a point on these seeds, at the learning rate picked by steps; computed once."""
         key = (cell, point, seeds)
         if key not in self._scored:
             metric = self._stacked[cell, point][list(seeds)]
@@ -83,10 +84,11 @@ class Scores:
         return self._scored[key]
 
     def groups(self, cells: Sequence[int], points: Sequence[int]) -> Groups:
-        """For each evaluation the points where all the cells have it and the seeds they share there."""
+        """Group the evaluations by the points where all the cells have them and the seeds they share there."""
         alike: dict[tuple[tuple[Seeds, ...], ...], list[int]] = defaultdict(list)
         for k in range(len(self.replicas.keys)):
             alike[tuple(tuple(self.seeds(c, g)[k] for c in cells) for g in points)].append(k)
+        # the same rule as for steps: points that can be used together, seeds complete at all of them
         found: Groups = defaultdict(list)
         for seeds_at, keys in alike.items():
             shared = [
@@ -98,24 +100,27 @@ class Scores:
 
 
 def accuracies(scores: Scores, scopes: Sequence[Scope]) -> pd.DataFrame:
-    """The frame of accuracy.csv; empty (`nan`) means not known."""
+    """Return the frame of accuracy.csv; empty (`nan`) means not known."""
     replicas = scores.replicas
     design = replicas.design
     heads: list[tuple[Any, ...]] = []
     samples: list[Floats] = []
 
     def add(scope: Scope, label: str, at: str, rate: float, key: Key, metric: str, values: Floats) -> None:
+        """Note one row: its head now, its numbers from `values`, (seeds,), when all are described together."""
         heads.append((metric, scope.text, *(scope.fixed.get(a) for a in design.axes), label, at, rate, *key))
         samples.append(values)
 
     for c, label in enumerate(design.labels):
         for scope in scopes:
             for which, keys in scores.groups([c], scope.points).items():
+                # averaged over points within each seed, as steps are
                 pooled = np.mean([scores.at(c, g, which.seeds).values for g in which.points], axis=0)
                 for k in keys:
                     for m, metric in enumerate(METRICS):
                         if not np.isnan(pooled[:, m, k]).any():
                             add(scope, label, "tuned", math.nan, replicas.keys[k], metric, pooled[:, m, k])
+            # each rate by itself needs no complete seeds, and is given at single points alone
             if scope.kind == POINT:
                 for r, rate in enumerate(design.rates):
                     for k, key in enumerate(replicas.keys):
@@ -132,7 +137,7 @@ def accuracies(scores: Scores, scopes: Sequence[Scope]) -> pd.DataFrame:
 
 
 def _describe(samples: Sequence[Floats]) -> list[tuple[float, ...]]:
-    """Seeds, mean, Gaffke's limits, least, and the share of seeds at 0.99 with Wilson's, for each sample."""
+    """Describe each sample: seeds, mean, Gaffke's limits, least, share of seeds at 0.99 with Wilson's limits."""
     rows: list[tuple[float, ...]] = [()] * len(samples)
     by_size: dict[int, list[int]] = defaultdict(list)
     for i, x in enumerate(samples):
@@ -140,6 +145,7 @@ def _describe(samples: Sequence[Floats]) -> list[tuple[float, ...]]:
     for n, places in by_size.items():
         # many samples are all 1.0 or all 0.0: each distinct one is described once
         distinct, which = np.unique(np.sort([samples[i] for i in places], axis=1), axis=0, return_inverse=True)
+        # at 0.99 or above, up to rounding
         exact = (distinct >= 0.99 - 1e-12).mean(axis=1)
         limits, shares = np.full((2, len(distinct), 2), math.nan)
         if n >= LEAST_SEEDS:
@@ -153,7 +159,7 @@ def _describe(samples: Sequence[Floats]) -> list[tuple[float, ...]]:
 
 
 def comparisons(scores: Scores, scopes: Sequence[Scope], pairings: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Rows of comparisons.csv for accuracies; differences are in percentage points, Holm within each table."""
+    """Compare accuracies: rows of comparisons.csv, in percentage points, corrected by Holm within each table."""
     replicas = scores.replicas
     rows: list[dict[str, Any]] = []
     families: dict[tuple[str, str, str], list[int]] = defaultdict(list)
@@ -167,6 +173,7 @@ def comparisons(scores: Scores, scopes: Sequence[Scope], pairings: Sequence[tupl
                 psi = 100 * np.mean([x.psi - y.psi for x, y in zip(one, two, strict=True)], axis=0)
                 values = np.mean([x.values - y.values for x, y in zip(one, two, strict=True)], axis=0)
                 different = (np.abs(values) > 1e-9).sum(axis=0)
+                # one row per evaluation and metric; a family is one metric, one quantity, one kind of scope
                 for k in keys:
                     by, value = replicas.keys[k]
                     for m, metric in enumerate(METRICS):
@@ -187,6 +194,7 @@ def comparisons(scores: Scores, scopes: Sequence[Scope], pairings: Sequence[tupl
     for places in families.values():
         for i, p in zip(places, holm([rows[i]["p"] for i in places]), strict=True):
             rows[i]["p_holm"] = float(p)
+    # models that stop when they have solved are compared at unlike steps, which each row says
     note = AT_SOLVED if replicas.design.stop_when_solved else ""
     for row in rows:
         if row["verdict"] == "":
@@ -197,6 +205,7 @@ def comparisons(scores: Scores, scopes: Sequence[Scope], pairings: Sequence[tupl
 
 
 def _difference(scope: Scope, which: Common, estimate: Estimate, different: int) -> dict[str, Any]:
+    """Lay out a difference; `different` counts the seeds at which it is not 0. Its verdict may wait for Holm: empty."""
     n = estimate.seeds
     limits, verdict, note = UNKNOWN, "", ""
     if n < LEAST_SEEDS:

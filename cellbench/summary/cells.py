@@ -1,4 +1,4 @@
-"""summary.csv: each cell at each point, a row for each learning rate, then `tuned` and `across`."""
+"""Describe each cell at each point (summary.csv): one row per learning rate, then `tuned` and `across`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ NUMBERS = (
 """The columns after `cell` and the axes."""
 
 COARSE = 10
-"""A median under this many evaluations is known only coarsely."""
+"""A median reached before this many evaluations is marked as coarse."""
 
 
 def cells(replicas: Replicas) -> pd.DataFrame:
-    """The frame of summary.csv; empty (`nan`) means not reached or not known."""
+    """Return the frame of summary.csv; empty (`nan`) means not reached or not known."""
     rows: list[dict[str, Any]] = []
     for c, label in enumerate(replicas.design.labels):
         for g, point in enumerate(replicas.points):
@@ -37,8 +37,10 @@ def cells(replicas: Replicas) -> pd.DataFrame:
 
 
 def _rows(replicas: Replicas, c: int, g: int) -> list[dict[str, Any]]:
+    """Describe one cell at one point: at each rate, tuned, and across the rates."""
     design = replicas.design
     steps = replicas.steps[c, g]
+    # a single rate uses every seed that is known at it
     at_rate = []
     for r, rate in enumerate(design.rates):
         known = ~np.isnan(steps[:, r])
@@ -47,6 +49,7 @@ def _rows(replicas: Replicas, c: int, g: int) -> list[dict[str, Any]]:
         row["notes"] = "; ".join([*_missing(replicas, c, g, r), *row["notes"]])
         at_rate.append(row)
 
+    # a pick compares the rates, so only seeds that are complete over all of them count
     seeds = replicas.complete(c, g)
     pick = replicas.tuned(c, g, seeds)
     tuned: dict[str, Any] = {"seeds": len(seeds), "notes": []}
@@ -69,13 +72,14 @@ def _rows(replicas: Replicas, c: int, g: int) -> list[dict[str, Any]]:
 
 
 def _row(replicas: Replicas, steps: Floats, pick: Tuned | None) -> dict[str, Any]:
-    """The numbers of one row from T (seeds, rates): at the tuned rate, or at the only one."""
+    """Compute the numbers of one row from T (seeds, rates): at the tuned rate, or at the only one."""
     tau, n = replicas.design.max_steps, len(steps)
     row: dict[str, Any] = {"seeds": n, "notes": []}
     if n == 0:
         return row
 
     def values(metric: Floats) -> Floats:
+        """Return one number per seed: (seeds, rates) -> (seeds,)."""
         return pick.values(metric) if pick is not None else metric[:, 0]
 
     y = log_steps(steps, tau)
@@ -86,6 +90,7 @@ def _row(replicas: Replicas, steps: Floats, pick: Tuned | None) -> dict[str, Any
     middle = median(steps, None if pick is None else pick.weights, seeds=n)
     row |= _median(middle)
     restricted = mean(values(np.minimum(steps, tau)))
+    # the t interval of a restricted mean may leave the possible range: no solved step is before the first evaluation
     limits = interval(restricted)
     least = float(replicas.design.evaluation_steps[0])
     row |= {"mean_steps": restricted.centre}
@@ -95,6 +100,7 @@ def _row(replicas: Replicas, steps: Floats, pick: Tuned | None) -> dict[str, Any
 
 
 def _typical(speed: Estimate) -> dict[str, Any]:
+    """Turn log steps back into steps: a geometric mean with its interval."""
     limits = interval(speed)
     return {
         "typical_steps": math.exp(speed.centre),
@@ -105,6 +111,8 @@ def _typical(speed: Estimate) -> dict[str, Any]:
 
 
 def _median(found: Median) -> dict[str, Any]:
+    """Lay out a median; a limit that was not reached is empty."""
+
     def reached(t: float) -> float:
         return t if math.isfinite(t) else math.nan
 
@@ -116,6 +124,7 @@ def _median(found: Median) -> dict[str, Any]:
 
 
 def _coarse(replicas: Replicas, found: Median) -> list[str]:
+    """Note a median that falls on one of the first evaluations: the gap before it is large beside the steps."""
     at = replicas.design.evaluation_steps
     place = int(np.searchsorted(at, found.median))  # the median is one of the evaluations
     if not math.isfinite(found.median) or place + 1 >= COARSE:
@@ -125,7 +134,7 @@ def _coarse(replicas: Replicas, found: Median) -> list[str]:
 
 
 def _unreliable(at_rate: list[dict[str, Any]], picked: float) -> list[str]:
-    """The picked rate is the fastest; does one nearly as fast solve in more seeds, or at half the spread?"""
+    """Note a picked rate when one nearly as fast solves more often, or with less than half the spread."""
     chosen = next(row for row in at_rate if row["learning_rate"] == picked)
     found = []
     for row in at_rate:
@@ -139,7 +148,7 @@ def _unreliable(at_rate: list[dict[str, Any]], picked: float) -> list[str]:
 
 
 def _missing(replicas: Replicas, c: int, g: int, rate: int | None = None) -> list[str]:
-    """What a row lacks: replicas at one rate, or seeds complete over all rates."""
+    """Note what a row lacks: replicas at one rate, or seeds complete over all rates."""
     seeds = len(replicas.design.seeds)
     if (replicas.state[c, g] == NOT_PLANNED).all():
         return ["nothing was planned here"]
@@ -150,7 +159,7 @@ def _missing(replicas: Replicas, c: int, g: int, rate: int | None = None) -> lis
 
 
 def overview(replicas: Replicas) -> pd.DataFrame:
-    """Each cell over all points where it is complete, at the tuned rate: solved share and typical steps, pooled.
+    """Pool each cell over all points where it is complete, at the tuned rate: solved share and typical steps.
 
     Columns: cell, points, seeds, solved (mean over points), typical_steps and its limits (geometric mean over points),
     tuning_gain (typical steps across the rates over those at the tuned rate), ends (points where its rate is picked at
@@ -160,6 +169,7 @@ def overview(replicas: Replicas) -> pd.DataFrame:
     for c, label in enumerate(replicas.design.labels):
         found = common([(g, replicas.complete(c, g)) for g in range(len(replicas.points))])
         row: dict[str, Any] = {"cell": label, "points": len(found.points), "seeds": len(found.seeds), "end_rates": ""}
+        # the rate is picked at each point on the seeds that all points share
         picks = [replicas.tuned(c, g, found.seeds) for g in found.points]
         if found.seeds and all(pick is not None for pick in picks):
             chosen = list(zip(found.points, picks, strict=True))
@@ -175,6 +185,7 @@ def overview(replicas: Replicas) -> pd.DataFrame:
                 "ends": sum(not math.isnan(rate) for rate in ends),
                 "end_rates": ", ".join(words.number(rate) for rate in at_end),
             }
+        # sizes need no complete seeds: they are over all points at which the cell was measured
         for size in ("parameters", "multiply_adds"):
             known = replicas.size[size][c]
             known = known[~np.isnan(known)]

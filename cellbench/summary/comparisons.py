@@ -1,4 +1,4 @@
-"""The numbers of every comparison of steps: for all points, for each value of each axis, for each point."""
+"""Compare steps between two cells: over all points, at each value of each axis, at each point."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Scope:
 
     @property
     def text(self) -> str:
-        """As in the CSV files: `all`, `point`, or `<axis>=<value>`."""
+        """The scope as in the CSV files: `all`, `point`, or `<axis>=<value>`."""
         return self.kind if self.kind in (ALL, POINT) else f"{self.kind}={self.fixed[self.kind]}"
 
 
 def scopes(replicas: Replicas) -> list[Scope]:
-    """All points; each value of each axis that has two or more; each point."""
+    """List the scopes: all points; each value of each axis that has two or more; each point."""
     points, axes = replicas.points, replicas.design.axes
     found = [Scope(ALL, {}, tuple(range(len(points))))]
     for a, name in enumerate(axes):
@@ -49,28 +49,30 @@ def scopes(replicas: Replicas) -> list[Scope]:
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison of steps. What a family of comparisons adds is filled in by `corrected`."""
+    """One comparison of steps. `corrected` fills in what depends on the other comparisons of its family."""
 
     cell: str
     baseline: str
     at: str
     scope: Scope
     points: tuple[int, ...]
-    """The points averaged: both present, at least one of the two solved."""
+    """The points averaged: both cells present, at least one of the two solved."""
     uninformative: tuple[int, ...]
+    """Points where neither cell solved in any replica: counted, not averaged."""
     absent: tuple[int, ...]
+    """Points left out because they are not complete for both cells."""
     seeds: Seeds
     dropped: int
     """Seeds complete at some of the points, not at all."""
     each: tuple[Estimate, ...]
     """One difference of log steps for each of `points`."""
     numbers: Ratio | None
-    """`None` where no point or no seed is left, or no rate can be picked."""
+    """`None` where no point or no seed is left, or where no rate can be picked."""
     work: float
     """The ratio in multiply-adds."""
     sooner: Share
     mean_steps: float
-    """The ratio of restricted mean steps, geometric mean over points."""
+    """The ratio of restricted mean steps, as a geometric mean over points."""
     share: float
     share_baseline: float
     """The solved shares, averaged over points."""
@@ -85,42 +87,45 @@ class Row:
     comparisons: int = 0
     """The size of its family."""
     rests_on: tuple[int, ...] = ()
-    """Points whose leaving out changes the verdict."""
+    """Points without any one of which the verdict changes."""
     otherwise: str = ""
     """The verdict without the first of these."""
     without_low: float = math.nan
+    """The least ratio with one point left out; `without_high` is the greatest."""
     without_high: float = math.nan
 
     @property
     def pooled(self) -> Estimate | None:
+        """The difference of log steps, averaged over points within each seed."""
         return pool(self.each) if self.each and self.numbers is not None else None
 
     @property
     def bound(self) -> str:
-        """A cell that never solves counts as the budget: its ratio is a bound."""
+        """`at least` or `at most` where one cell never solved at some point, and counts as the whole budget there."""
         if self.never and not self.never_baseline:
             return "at least"
         return "at most" if self.never_baseline and not self.never else ""
 
     @property
     def identical(self) -> bool:
+        """Whether both cells gave the same numbers for every seed at every point."""
         return bool(self.each) and all(estimate.is_zero for estimate in self.each)
 
     @property
     def word(self) -> str:
-        """The verdict that its p-values alone give."""
+        """The verdict from the p-values alone."""
         if self.numbers is None:
             return "no difference shown"
         return direction(self.p_holm, self.p_equivalent_holm, self.numbers.ratio)
 
     @property
     def ends_matter(self) -> bool:
-        """Picked at an end of the range at more than a quarter of the points, by either cell."""
+        """Whether either cell's rate was picked at an end of the range at more than a quarter of the points."""
         return 4 * max(len(self.ends), len(self.ends_baseline)) > len(self.points)
 
 
 def direction(p_holm: float, p_equivalent_holm: float, ratio: float) -> str:
-    """The verdict's word from corrected p-values.
+    """Choose the verdict's word from corrected p-values.
 
     >>> direction(0.01, 0.9, 0.7), direction(0.01, 0.02, 1.1), direction(0.2, 0.01, 1.0), direction(0.2, 0.2, 0.8)
     ('faster', 'slightly slower', 'equivalent', 'no difference shown')
@@ -133,24 +138,32 @@ def direction(p_holm: float, p_equivalent_holm: float, ratio: float) -> str:
 
 
 def measure(replicas: Replicas, cell: str, baseline: str, at: str, scope: Scope) -> Row:
-    """One comparison, before any correction."""
+    """Compare two cells in one scope, before any correction.
+
+    Args:
+        at: `tuned` or `across`.
+    """
     design = replicas.design
     a, b = replicas.cell(cell), replicas.cell(baseline)
+    # a pair uses the seeds that are complete for both cells
     seeds_at = {g: tuple(sorted(set(replicas.complete(a, g)) & set(replicas.complete(b, g)))) for g in scope.points}
+    # where neither solves, both count as the budget: averaging such points in would draw the ratio towards 1
     uninformative = tuple(
         g for g in scope.points if seeds_at[g] and not replicas.solves(a, g) and not replicas.solves(b, g)
     )
     found = common([(g, seeds_at[g]) for g in scope.points if g not in uninformative])
     absent = tuple(g for g in scope.points if g not in found.points and g not in uninformative)
     points, seeds = found.points, found.seeds
+    # paired by seed: one difference of log steps per point
     each = tuple(replicas.speed(a, g, seeds, at) - replicas.speed(b, g, seeds, at) for g in points) if seeds else ()
     known = bool(each) and not math.isnan(each[0].centre)
 
     def each_seed(of: int) -> Floats:
-        # (points, 3, seeds): log steps, restricted steps, solved
+        """Return (points, 3, seeds): log steps, restricted steps, solved."""
         return np.stack([replicas.values(of, g, seeds, at) for g in points])
 
     def ends(of: int) -> tuple[float, ...]:
+        """List the rates that a cell picked at an end of the range."""
         if at != "tuned":
             return ()
         at_end = [replicas.at_end(of, g, seeds) for g in points]
@@ -162,6 +175,7 @@ def measure(replicas: Replicas, cell: str, baseline: str, at: str, scope: Scope)
     )  # fmt: skip
     if not known:
         return row
+    # the ratio and its uncertainty; then what only describes: work, seeds sooner, restricted means, solved shares
     numbers = ratio(pool(each), design.ratio_of_interest)
     adds = replicas.size["multiply_adds"]
     one, two = each_seed(a), each_seed(b)
@@ -183,7 +197,7 @@ def measure(replicas: Replicas, cell: str, baseline: str, at: str, scope: Scope)
 
 
 def corrected(rows: Sequence[Row], log_bound: float) -> list[Row]:
-    """One family: Holm over its rows, and what each row's verdict rests on."""
+    """Correct one family by Holm, and find the points that each row's verdict rests on."""
     p = np.array([row.numbers.p if row.numbers else math.nan for row in rows])
     p_near = np.array([row.numbers.p_equivalent if row.numbers else math.nan for row in rows])
     p_holm, near_holm = holm(p), holm(p_near)
@@ -191,17 +205,19 @@ def corrected(rows: Sequence[Row], log_bound: float) -> list[Row]:
     found = []
     for i, row in enumerate(rows):
         row = replace(row, p_holm=float(p_holm[i]), p_equivalent_holm=float(near_holm[i]), comparisons=size)
+        # the ratio with each point left out in turn
         left_out = without_one(row.each) if row.numbers else []
         if left_out:
             ratios = [math.exp(estimate.centre) for estimate in left_out]
             row = replace(row, without_low=min(ratios), without_high=max(ratios))
         rests, otherwise = [], ""
         if left_out:
-            # the same family, with this row's p changed
+            # the verdict with each point left out: the same family, with this row's p changed
             rest, rest_near = HolmBeside(np.delete(p, i)), HolmBeside(np.delete(p_near, i))
             for g, estimate in zip(row.points, left_out, strict=True):
                 one, near = rest(interval(estimate).p), rest_near(p_equivalent(estimate, log_bound))
                 word = direction(one, near, math.exp(estimate.centre))
+                # from faster to slightly faster is no change: it is the same claim
                 if word.removeprefix("slightly ") != row.word.removeprefix("slightly "):
                     rests.append(g)
                     otherwise = otherwise or word
@@ -218,32 +234,36 @@ class AxisRow:
     axis: str
     values: tuple[Value, ...]
     estimates: tuple[Estimate, ...]
-    """For each value, over the settings of the other axes that are present at all values."""
+    """One per value, over the settings of the other axes that are present at all values."""
     settings: int
+    """How many settings of the other axes those are."""
     test: AxisTest
     differ_holm: float = math.nan
 
     @property
     def differs(self) -> bool:
+        """Whether the ratio differs between values, after Holm."""
         return self.differ_holm <= 0.05
 
     @property
     def turns(self) -> bool:
-        """The order turns round; read only where the ratio differs after Holm."""
+        """Whether the order of the cells is reversed between values; asked only where the ratio differs after Holm."""
         return self.differs and self.test.crossing <= 0.05
 
 
 def axis_rows(replicas: Replicas, row: Row) -> list[AxisRow]:
-    """Test each axis of a comparison over all points; axes that cannot be compared are left out."""
+    """Test each axis of a comparison over all points; an axis is left out where no setting has all its values."""
     found: list[AxisRow] = []
     if row.numbers is None or len(row.seeds) < LEAST_SEEDS:
         return found
     for a, name in enumerate(replicas.design.axes):
+        # by setting of the other axes, the estimate at each value of this one
         at: dict[tuple[Value, ...], dict[Value, Estimate]] = {}
         for g, estimate in zip(row.points, row.each, strict=True):
             point = replicas.points[g]
             at.setdefault((*point[:a], *point[a + 1 :]), {})[point[a]] = estimate
         values = tuple(sorted({v for by_value in at.values() for v in by_value}, key=value_order))
+        # only settings present at all values, so that each value is averaged over the same settings
         whole = [by_value for by_value in at.values() if len(by_value) == len(values)]
         if len(values) < 2 or not whole:
             continue
@@ -253,7 +273,7 @@ def axis_rows(replicas: Replicas, row: Row) -> list[AxisRow]:
 
 
 def corrected_axes(rows: Iterable[AxisRow]) -> list[AxisRow]:
-    """The family of cells x axes: Holm over `differ`."""
+    """Correct `differ` by Holm over the family of all cells and axes."""
     rows = list(rows)
     p = holm([row.test.differ for row in rows])
     return [replace(row, differ_holm=float(x)) for row, x in zip(rows, p, strict=True)]

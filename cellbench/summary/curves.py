@@ -1,4 +1,4 @@
-"""The learning curves of all replicas, as a median and quartiles over seeds. Description only."""
+"""Summarise the learning curves of all replicas by median and quartiles over seeds. Description only."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CURVES = ("loss", "bit_accuracy", "sequence_accuracy")
 """The columns of curves.csv that are drawn."""
 
 MOST_STEPS = 40
-"""Evaluations drawn of one curve; of very many curves fewer, so that a page stays small."""
+"""Evaluations drawn per curve; `_FEWER` where there are more than `_MANY` curves, so that the page stays small."""
 
 _MANY, _FEWER = 600, 22
 
 
 def thinned(steps: Sequence[int], most: int) -> list[int]:
-    """Positions of at most `most` evaluations, even on a log scale, the first and the last among them.
+    """Choose the positions of at most `most` evaluations, even on a log scale, the first and the last among them.
 
     >>> thinned([5, 10, 15, 20, 40, 80, 160], 4)
     [0, 2, 4, 6]
@@ -33,15 +33,15 @@ def thinned(steps: Sequence[int], most: int) -> list[int]:
 
 
 def learning_curves(replicas: Replicas, curves: pd.DataFrame) -> pd.DataFrame:
-    """Median and quartiles over seeds of each metric at each drawn evaluation.
+    """Return median and quartiles over seeds of each metric at each drawn evaluation.
 
-    A replica that diverged, or failed in the cell's own code, has accuracy 0 and no finite loss from there on; one that
-    stopped because it had solved keeps its last values. One that is missing, or not that far yet, is left out; so is a
-    step that no replica has reached.
+    A replica that diverged, or failed in the cell's own code, has accuracy 0 and an infinite loss from there on; one
+    that stopped because it had solved keeps its last values. Missing replicas are left out, and so are steps that no
+    replica has reached.
 
     Args:
         replicas: all that was planned.
-        curves: label, the axes, learning_rate, seed, step and the metrics, one row an evaluation.
+        curves: label, the axes, learning_rate, seed, step and the metrics, one row per evaluation.
 
     Returns:
         cell, the axes, learning_rate, picked (whether it is the rate picked on all seeds), metric, step, middle, low,
@@ -54,9 +54,10 @@ def learning_curves(replicas: Replicas, curves: pd.DataFrame) -> pd.DataFrame:
     steps = np.array(design.evaluation_steps)[drawn]
     values, rate_picked = _arrays(replicas, curves), _picked(replicas)
     for m, metric in enumerate(CURVES):
-        # (cells, points, rates, evaluations, seeds)
+        # seeds last, to take quartiles over them: (cells, points, rates, evaluations, seeds)
         of_metric = np.moveaxis(values[m][..., drawn], 2, -1)
         low, middle, high, count = quartiles(of_metric)
+        # one row per evaluation that some replica has reached
         where = np.nonzero(count > 0)
         c, g, r, t = where
         frame = pd.DataFrame({"cell": np.array(design.labels, dtype=object)[c]})
@@ -73,7 +74,7 @@ def learning_curves(replicas: Replicas, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def _picked(replicas: Replicas) -> Codes:
-    """The position of the rate picked on all complete seeds, (cells, points); -1 where none can be."""
+    """Find the position of the rate picked on all complete seeds, (cells, points); -1 where none can be picked."""
     found = np.full(replicas.steps.shape[:2], -1, dtype=np.intp)
     for c, g in np.ndindex(*found.shape):
         seeds = replicas.complete(c, g)
@@ -84,12 +85,13 @@ def _picked(replicas: Replicas) -> Codes:
 
 
 def _arrays(replicas: Replicas, curves: pd.DataFrame) -> list[Floats]:
-    """(cells, points, seeds, rates, evaluations) for each of `CURVES`, filled to the end where it is known."""
+    """Lay each of `CURVES` out as (cells, points, seeds, rates, evaluations), filled to the end where that is known."""
     design, shape = replicas.design, (*replicas.steps.shape, len(replicas.design.evaluation_steps))
     place = _places(replicas, curves)
     at = pd.Index(design.evaluation_steps).get_indexer(pd.Index(curves["step"]))
     known = at >= 0
     place = (*(codes[known] for codes in place), at[known])
+    # after its last evaluation a dead replica has the worst value, a missing one none
     state = replicas.state[..., None]
     dead = np.isin(state, (DIVERGED, FAILED))
     gone = ~np.isin(state, (SOLVED, CENSORED, DIVERGED, FAILED))
@@ -103,6 +105,7 @@ def _arrays(replicas: Replicas, curves: pd.DataFrame) -> list[Floats]:
         worst = np.inf if metric == "loss" else 0.0
         # a number that is not finite is a model that diverged, solved before or not
         values[there & ~np.isfinite(values)] = worst
+        # after its last evaluation: what a solved replica had then, if it stopped there; else the worst value
         held = np.take_along_axis(values, _last(there), axis=-1)
         held = np.where(dead, worst, held) if design.stop_when_solved else np.full_like(held, worst)
         values = np.where(ended, np.broadcast_to(held, shape), values)
@@ -112,7 +115,7 @@ def _arrays(replicas: Replicas, curves: pd.DataFrame) -> list[Floats]:
 
 
 def _places(replicas: Replicas, frame: pd.DataFrame) -> tuple[Codes, ...]:
-    """The position of each row's cell, point, seed and rate."""
+    """Find the position of each row's cell, point, seed and rate."""
     design = replicas.design
     points: Codes = np.zeros(len(frame), dtype=np.intp)
     known: Codes = np.zeros(len(replicas.points), dtype=np.intp)
@@ -129,21 +132,21 @@ def _places(replicas: Replicas, frame: pd.DataFrame) -> tuple[Codes, ...]:
 
 
 def _last(there: Flags) -> Codes:
-    """The position of each replica's last evaluation, keeping the axis; 0 where there is none."""
+    """Find the position of each replica's last evaluation, keeping the axis; 0 where there is none."""
     last: Codes = (there.shape[-1] - 1 - there[..., ::-1].argmax(axis=-1))[..., None]
     return last
 
 
 def _ended(there: Flags) -> Flags:
-    """The evaluations after a replica's last one; all of them where it has none."""
+    """Mark the evaluations after a replica's last one; all of them where it has none."""
     after: Flags = np.arange(there.shape[-1]) > _last(there)
     return after | ~there.any(axis=-1, keepdims=True)
 
 
 def quartiles(values: Floats) -> tuple[Floats, Floats, Floats, Codes]:
-    """Lower quartile, median, upper quartile over the last axis, and how many values are known (not `nan`).
+    """Return lower quartile, median, upper quartile over the last axis, and how many values are known (not `nan`).
 
-    Linear between order statistics, as `numpy.quantile`; `inf` counts as larger than every number.
+    They are linear between order statistics, as `numpy.quantile` is; `inf` is larger than every number.
 
     >>> [x.tolist() for x in quartiles(np.array([[1.0, 3.0, np.inf, np.nan]]))]
     [[2.0], [3.0], [inf], [3]]

@@ -1,4 +1,4 @@
-"""What the reported experiment planned, as plain data, and the names of its points and axes in words."""
+"""Hold what the reported experiment planned, as plain data, and name its points and axes in words."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Value: TypeAlias = int | float | str
 """A value of an axis of the grid: a number, or a size such as `hidden 20`."""
 
 Point: TypeAlias = tuple[Value, ...]
-"""A grid point: one value an axis, in the order of `Design.axes`."""
+"""A grid point: one value per axis, in the order of `Design.axes`."""
 
 _SIZE_WORDS = {"hidden": "hidden_size", "budget": "parameter_budget"}
 
 
 @dataclass(frozen=True)
 class Design:
-    """What the reported experiment planned."""
+    """The plan of the reported experiment."""
 
     name: str
     task: str
@@ -28,7 +28,7 @@ class Design:
     baseline: str | None
     """The label asked for; `None`: lstm if present, else the first."""
     axes: tuple[str, ...]
-    """The point's columns in order, the task's parameters first, for example ("bits", "batch_size", "size")."""
+    """The columns that make a point, the task's parameters first, for example ("bits", "batch_size", "size")."""
     seeds: tuple[int, ...]
     learning_rates: tuple[float, ...]
     max_steps: int
@@ -45,7 +45,7 @@ class Design:
     optimizer: str = "adam"
     clip_norm: float | None = 1.0
     command: str = "cellbench run EXPERIMENT"
-    """What was typed, for the command that a report suggests."""
+    """The command that was typed, for the one that a report suggests."""
 
     def __post_init__(self) -> None:
         if not self.labels:
@@ -70,7 +70,7 @@ class Design:
         return tuple(sorted(set(self.learning_rates)))
 
     def pairings(self) -> list[tuple[str, str]]:
-        """(cell, baseline) of every comparison, in the order of the labels."""
+        """List (cell, baseline) of every comparison, in the order of the labels."""
         base = self.against
         found = [(label, base) for label in self.labels if label != base]
         if self.pairs == "all":
@@ -80,7 +80,7 @@ class Design:
 
 
 def plain(value: object) -> Value:
-    """A cell of a frame as a plain value: numpy's numbers become Python's, whole floats become ints.
+    """Convert an entry of a frame to a plain value: numpy's numbers become Python's, whole floats become ints.
 
     >>> plain(8.0), plain("hidden 20")
     (8, 'hidden 20')
@@ -96,7 +96,7 @@ def plain(value: object) -> Value:
 
 
 def value_order(value: Value) -> tuple[str, float, str]:
-    """A sorting key: numbers by size, `hidden 4` before `hidden 20`.
+    """Return a sorting key: numbers by size, `hidden 4` before `hidden 20`.
 
     >>> sorted(["hidden 20", "hidden 4"], key=value_order)
     ['hidden 4', 'hidden 20']
@@ -108,7 +108,7 @@ def value_order(value: Value) -> tuple[str, float, str]:
 
 
 def axis_word(axis: str, values: Sequence[Value]) -> str:
-    """The axis in words: `size` is called by the experiment's own key.
+    """Name an axis in words: `size` is called by the experiment's own key.
 
     >>> axis_word("size", ["hidden 4", "hidden 20"]), axis_word("bits", [8, 32])
     ('hidden_size', 'bits')
@@ -121,7 +121,7 @@ def axis_word(axis: str, values: Sequence[Value]) -> str:
 
 
 def value_word(axis: str, value: Value) -> str:
-    """The value in words, beside its axis's word.
+    """Write a value in words, beside its axis's word.
 
     >>> value_word("size", "hidden 20"), value_word("bits", 8)
     ('20', '8')
@@ -133,7 +133,7 @@ def value_word(axis: str, value: Value) -> str:
 
 
 def setting(axis: str, value: Value) -> str:
-    """One coordinate of a point in words.
+    """Write one coordinate of a point in words.
 
     >>> [setting("bits", 32), setting("batch_size", 16), setting("size", "hidden 20")]
     ['bits=32', 'batch 16', 'hidden 20']
@@ -144,7 +144,7 @@ def setting(axis: str, value: Value) -> str:
 
 
 def point_name(axes: Sequence[str], point: Point) -> str:
-    """A grid point in words.
+    """Name a grid point in words.
 
     >>> point_name(("bits", "batch_size", "size"), (32, 16, "hidden 20"))
     'bits=32, batch 16, hidden 20'

@@ -1,4 +1,4 @@
-"""One frame for each figure: the summary's numbers with their points in words. Nothing is drawn that is not here.
+"""Hold one frame per figure: the summary's numbers, with their points in words. No other number is drawn.
 
 In every frame `cell` is a label, `point` a grid point in words or "all points", and `kind` says which mark of the
 figure a row belongs to. Numbers that are not known are `nan`.
@@ -28,11 +28,11 @@ PICKED, TUNED = "picked", "tuned"
 
 COSTS = {
     "parameters": "parameters",
-    "multiply_adds": "multiply-adds a step",
+    "multiply_adds": "multiply-adds per step",
     "work": "multiply-adds to solved, one example",
-    "microseconds": "microseconds a step, as trained",
+    "microseconds": "microseconds per step, as trained",
 }
-"""What the cost figure may have on its axis, in words."""
+"""What the axis of the cost figure can show, in words."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Figures:
 
     Attributes:
         summary: the numbers.
-        runs, curves: one row a planned replica; one row an evaluation while it trained.
+        runs, raw_curves: one row per planned replica; one row per evaluation during training.
         references: accuracies of predictors that see only a window, by `<axis>=<value>` and name.
     """
 
@@ -101,7 +101,7 @@ class Figures:
         return _stacked(rows[[*columns, "name"]], self._ladder())
 
     def _ladder(self) -> pd.DataFrame:
-        """The window predictors' bit accuracy at each point."""
+        """Return the window predictors' bit accuracy at each point."""
         rows = [
             {"kind": "reference", "cell": "", "point": name, "metric": "bit_accuracy", "name": predictor, "middle": x}
             for name, point in zip(self.points, self.summary.replicas.points, strict=True)
@@ -113,6 +113,7 @@ class Figures:
     @cached_property
     def solved(self) -> pd.DataFrame:
         """The share solved over steps, at the steps where it changes; kind `censored` marks what the budget cut off."""
+        # each point, and the mean over points
         frame = self.summary.solved_over_steps.copy()
         frame["point"] = self._names(frame)
         frame["rate"] = np.where(frame["at"] == TUNED, TUNED, frame["learning_rate"].map(words.number))
@@ -121,11 +122,14 @@ class Figures:
         )
         rows = _stacked(pooled.assign(point=ALL_POINTS), frame.assign(points=1))
         rows["seeds"] = self._seeds(rows)
+        # a step function: only the steps at which it changes, its first and its last
         curve = ["cell", "point", "rate"]
         before, after = rows.groupby(curve, sort=False)["share"].shift(1), rows.groupby(curve, sort=False)["step"]
         first, last = rows["step"] == after.transform("min"), rows["step"] == after.transform("max")
         kept = rows[(rows["share"] != before) | first | last].assign(kind="curve")
+        # a mark where not all had solved when the budget ended
         ends = rows[last & (rows["share"] < 1 - 1e-9)].assign(kind="censored")
+        # Wilson's interval is of one share of seeds, not of a mean over points
         limits = [
             wilson(share, int(n)) if n >= LEAST_SEEDS and point != ALL_POINTS else None
             for share, n, point in zip(kept["share"], kept["seeds"], kept["point"], strict=True)
@@ -136,7 +140,7 @@ class Figures:
         return _stacked(kept, ends)[columns]
 
     def _seeds(self, rows: pd.DataFrame) -> list[int]:
-        """The seeds behind each row of the share solved; of all points, those at the point with the fewest."""
+        """Count the seeds behind each row of the share solved; over all points, those at the point with the fewest."""
         replicas, axes = self.summary.replicas, self.design.axes
         known = np.logical_not(np.isnan(replicas.steps)).sum(axis=2)
         found: dict[tuple[str, str, str], int] = {}
@@ -177,7 +181,7 @@ class Figures:
         return result.reindex(columns=[*columns, "sure"])
 
     def accuracy(self, by: str) -> pd.DataFrame:
-        """Accuracy beyond training by one quantity, over all points, by axis value and at each point."""
+        """Select the accuracies by one quantity, over all points, by axis value and at each point."""
         frame = self.summary.accuracy
         frame = frame[(frame["by"] == by) & (frame["at"] == TUNED)]
         rows = frame.to_dict("records")
@@ -194,6 +198,7 @@ class Figures:
         few = self.runs[["label", "parameters", "multiply_adds", "final_step", "seconds"]]
         sizes = _sizes(few.assign(point=self._names(self.runs)))
         each = tuned.merge(sizes, left_on=["cell", "point"], right_on=["label", "point"])
+        # over all points: geometric means, as for steps
         each["work"] = each["typical_steps"] * each["multiply_adds"]
         overview = self.summary.overview.assign(point=ALL_POINTS)
         for name in ("microseconds", "work"):
@@ -211,7 +216,7 @@ class Figures:
 
     @cached_property
     def tuning(self) -> pd.DataFrame:
-        """Typical steps to expect after trying so many learning rates."""
+        """Typical steps to expect after trying 1, 2, ... learning rates."""
         frame = self.summary.tuning_curve
         pooled = frame[list(self.design.axes)].isna().all(axis=1)
         names = [ALL_POINTS if p else self._name(row) for p, row in zip(pooled, frame.to_dict("records"), strict=True)]
@@ -219,7 +224,7 @@ class Figures:
 
     @cached_property
     def sizes(self) -> pd.DataFrame:
-        """What each cell is at each size: cell, size, hidden_size, parameters, state, multiply_adds."""
+        """Each cell's numbers at each size: cell, size, hidden_size, parameters, state, multiply_adds."""
         columns = ["label", "size", "hidden_size", "parameters", "state", "multiply_adds"]
         return self.runs[columns].dropna().drop_duplicates().rename(columns={"label": "cell"}).reset_index(drop=True)
 
@@ -231,7 +236,7 @@ class Figures:
         return list(zip(*(frame[axis] for axis in self.design.axes), strict=True))
 
     def _names(self, frame: pd.DataFrame) -> list[str]:
-        """The point of each row in words, each made once."""
+        """Name the point of each row in words, each made once."""
         known: dict[tuple[Any, ...], str] = {}
         for point in dict.fromkeys(self._points_of(frame)):
             known[point] = point_name(self.design.axes, point)
@@ -241,7 +246,7 @@ class Figures:
         return ", ".join(setting(axis, row[axis]) for axis in self.design.axes)
 
     def _scope(self, row: Mapping[Any, Any]) -> str:
-        """`all points`, or the axis's value in the words of the tables."""
+        """Name a scope: `all points`, or the axis's value in the words of the tables."""
         if row["scope"] == "all":
             return ALL_POINTS
         axis = next(a for a in self.design.axes if not pd.isna(row[a]))
@@ -249,12 +254,13 @@ class Figures:
 
 
 def _stacked(*frames: pd.DataFrame) -> pd.DataFrame:
-    """The frames one below the other; those without rows have no say in the columns' types."""
+    """Stack frames one below the other; those without rows do not count for the columns' types."""
     filled = [frame for frame in frames if len(frame)]
     return pd.concat(filled, ignore_index=True) if filled else frames[0]
 
 
 def _compared(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give rows of comparisons.csv the columns that charts draw; `sign` marks a ratio that is a bound."""
     names = {"ratio_low": "low", "ratio_high": "high", "points": "averaged"}
     columns = ["row", "point", "cell", "baseline", "at", "ratio", "low", "high", "work_ratio", "p_holm", "seeds",
                "averaged", "bound", "bounded", "sign", "verdict"]  # fmt: skip
@@ -264,10 +270,11 @@ def _compared(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pooled_rates(replicas: Replicas, c: int, label: str) -> list[dict[str, Any]]:
-    """One cell's rates over all its points, averaged within each seed first."""
+    """Average one cell's rates over all its points, within each seed first."""
     rows = []
     for r, rate in enumerate(replicas.design.rates):
         known = [np.flatnonzero(~np.isnan(replicas.steps[c, g, :, r])).tolist() for g in range(len(replicas.points))]
+        # as everywhere: the points that can be used together, and the seeds known at all of them
         found = common([(g, tuple(seeds)) for g, seeds in enumerate(known)])
         if not found.seeds:
             continue
@@ -282,7 +289,7 @@ def _pooled_rates(replicas: Replicas, c: int, label: str) -> list[dict[str, Any]
 
 
 def _sizes(runs: pd.DataFrame) -> pd.DataFrame:
-    """Sizes and the median microseconds a step of each cell at each point."""
+    """Return the sizes and the median microseconds per step of each cell at each point."""
     ran = runs["final_step"].astype("float64") > 0
     micros = 1e6 * runs["seconds"].astype("float64") / runs["final_step"].astype("float64").where(ran)
     frame = runs.assign(microseconds=micros)

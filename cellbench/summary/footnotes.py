@@ -1,4 +1,4 @@
-"""What the reader must know besides the numbers: what is missing, the footnotes, how to read the tables."""
+"""Write what a reader must know beside the numbers: what is missing, the footnotes, how to read the tables."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from cellbench.summary.selection import DIVERGED, FAILED, MISSING, NOT_PLANNED, 
 
 @dataclass(frozen=True)
 class Missing:
-    """Replicas of one cell at one point that no number here knows."""
+    """How many replicas of one cell at one point are missing from every number."""
 
     cell: str
     point: str
     planned: int
     not_run: int
     machine: int
-    """Failed by a machine's fault, or timed out; the next run tries them again."""
+    """How many failed because their worker crashed, or timed out; the next run tries them again."""
 
     @property
     def text(self) -> str:
@@ -39,7 +39,7 @@ class Missing:
 
 
 def missing(replicas: Replicas) -> tuple[Missing, ...]:
-    """By cell and point, where anything is missing."""
+    """List what is missing, by cell and point."""
     found = []
     for c, label in enumerate(replicas.design.labels):
         for g, point in enumerate(replicas.points):
@@ -52,7 +52,7 @@ def missing(replicas: Replicas) -> tuple[Missing, ...]:
 
 
 def outcomes(replicas: Replicas) -> pd.DataFrame:
-    """How many replicas of each cell ended how: cell, planned, then the states; each is in exactly one."""
+    """Count each cell's replicas by state: cell, planned, then the states; each replica is in exactly one."""
     rows = []
     for c, label in enumerate(replicas.design.labels):
         state = replicas.state[c]
@@ -61,7 +61,7 @@ def outcomes(replicas: Replicas) -> pd.DataFrame:
 
 
 def footnotes(replicas: Replicas, cells: pd.DataFrame, rows: Sequence[Row]) -> tuple[str, ...]:
-    """What holds for whole tables. `rows`: all comparisons of steps."""
+    """Write the notes that hold for whole tables. `rows`: all comparisons of steps."""
     design = replicas.design
     found = []
     if len(design.rates) > 1:
@@ -70,6 +70,7 @@ def footnotes(replicas: Replicas, cells: pd.DataFrame, rows: Sequence[Row]) -> t
             "round: what a user who tunes gets, not the speed at the truly best rate; across: the average over the "
             "rates tried, nothing picked. A difference between the two is no contradiction"
         )
+    # a share of 100 % hides rare failures: say how rare they must be
     tuned = cells[(cells["at"] == "tuned") & (cells["seeds"] >= LEAST_SEEDS)]
     all_solved = sorted(set(tuned.loc[tuned["solved"] >= 1 - 1e-12, "seeds"].astype(int)))
     found += [
@@ -85,7 +86,7 @@ def footnotes(replicas: Replicas, cells: pd.DataFrame, rows: Sequence[Row]) -> t
 
 
 def how_to_read(replicas: Replicas, rows: Sequence[Row]) -> str:
-    """A paragraph generated from what was really done, fit for a paper's appendix."""
+    """Write a paragraph from what was really done, for a paper's appendix."""
     design = replicas.design
     said = [_trained(replicas), _counted(design), _rates(design), _compared(design, rows)]
     if replicas.keys:
@@ -119,8 +120,8 @@ def _counted(design: Design) -> str:
     return (
         f"A replica has solved the task at {held} with {design.metric} at least {words.number(design.threshold)}; one "
         f"that never does, diverges, or fails in the cell's own code counts as {design.max_steps} steps in typical and "
-        f"mean steps, which draws ratios towards 1, and as unsolved in the solved share; what a machine lost is "
-        f"missing, by name."
+        f"mean steps, which draws ratios towards 1, and as unsolved in the solved share; one whose worker crashed or "
+        f"timed out is missing: it is listed, and left out of every number."
     )
 
 
@@ -128,8 +129,8 @@ def _rates(design: Design) -> str:
     if len(design.rates) == 1:
         return "One learning rate was tried, so nothing was picked."
     return (
-        "The learning rate is picked on half of the seeds and reported on the other half, all ways round (tuned); "
-        "beside it stands the average over all rates (across)."
+        "The learning rate is picked on half of the seeds and reported on the other half, averaged over the ways to "
+        "halve them (tuned); the average over all rates, nothing picked, is given beside it (across)."
     )
 
 
@@ -149,19 +150,20 @@ def _compared(design: Design, rows: Sequence[Row]) -> str:
 
 
 def wider_rates(design: Design, rows: Sequence[Row]) -> tuple[float, ...]:
-    """The learning rates to try next, where a verdict holds only within the rates tried; else empty."""
+    """Suggest the learning rates to try next, where a verdict holds only within the rates tried; else empty."""
     rates = design.rates
     if len(rates) < 2:
         return ()
     main = [row for row in rows if row.scope.kind == ALL and row.at == "tuned" and row.ends_matter and row.points]
     ends = {rate for row in main for rate in (*row.ends, *row.ends_baseline)}
+    # one step further at each end that was picked, as far as the last step in the range
     lower = _nice(rates[0] * rates[0] / rates[1]) if rates[0] in ends else None
     upper = _nice(rates[-1] * rates[-1] / rates[-2]) if rates[-1] in ends else None
     return tuple(rate for rate in (lower, *rates, upper) if rate is not None) if ends else ()
 
 
 def _nice(rate: float) -> float:
-    """The nearest of 1, 2, 3, 5 times a power of ten."""
+    """Round to the nearest of 1, 2, 3, 5 times a power of ten."""
     power = math.floor(math.log10(rate))
     near = [float(f"{digit}e{k}") for k in (power, power + 1) for digit in (1, 2, 3, 5)]
     return min(near, key=lambda candidate: abs(math.log(candidate / rate)))

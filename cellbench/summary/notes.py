@@ -1,4 +1,4 @@
-"""What must be said beside a verdict, most important first."""
+"""Write what must be said beside a verdict, most important first."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from cellbench.summary.verdicts import FEWEST_POINTS, WITHIN, Context, plain_wor
 
 
 def notes(row: Row, context: Context) -> tuple[str, ...]:
-    """The notes of one comparison, for a sentence or a cell of comparisons.csv."""
+    """Write the notes of one comparison, for below its verdict and for comparisons.csv."""
     verdict = plain_word(row, context)
     found: list[str] = []
     if row.numbers is not None:
         found += _work(row, context)
         found += _bounds(row)
         found += _axes(row, context)
+        # doubts are about a claim, and these make none
         if verdict not in ("identical", "too few seeds", "description"):
             found += _doubts(row, context, verdict)
         found += _ends(row, context)
@@ -148,7 +149,7 @@ def _ends(row: Row, context: Context) -> list[str]:
 
 
 def footnotes(row: Row) -> list[str]:
-    """What limits the intervals of one comparison; printed once below a table, and kept in each row's notes."""
+    """Write what limits the intervals of one comparison; printed once below a table, and kept in each row's notes."""
     n = len(row.seeds)
     if row.numbers is None or n < LEAST_SEEDS:
         return []
@@ -159,8 +160,9 @@ def footnotes(row: Row) -> list[str]:
             f"{name}: a learning rate that is late for 1 seed in 8 goes unseen in {words.percent(0.875**n)} of "
             f"experiments with {n} seeds; intervals at {name} then cover about {cover} %, not 95 %"
         )
+    # such a row makes no claim that could rest on the t distribution
     described = row.scope.kind != ALL and len(row.points) < FEWEST_POINTS
-    least = 2.0 ** (1 - n)  # of any assumption-free paired test of n seeds
+    least = 2.0 ** (1 - n)  # the smallest p of any assumption-free paired test of n seeds
     if row.word.endswith(("faster", "slower")) and row.numbers.p < least and not described:
         limit = "reach p = 0.05" if least > 0.05 else f"go below p = {least:.2g}"
         found.append(f"rests on the t distribution; no assumption-free test of {n} seeds can {limit}")

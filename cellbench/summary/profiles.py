@@ -1,4 +1,4 @@
-"""What the charts draw and the tables do not say. Description only; computed when it is asked for."""
+"""Compute what the charts draw and no table holds. Description only; computed when first used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FACTORS = np.exp(np.linspace(math.log(1 / 4), math.log(4), 97))
 
 
 def _present(replicas: Replicas) -> Iterator[tuple[dict[str, Any], int, int, Seeds]]:
-    """Each cell at each point with its complete seeds, where there are any and a rate can be picked."""
+    """Yield each cell at each point with its complete seeds, where there are any and a rate can be picked."""
     for c, label in enumerate(replicas.design.labels):
         for g, point in enumerate(replicas.points):
             seeds = replicas.complete(c, g)
@@ -28,10 +28,11 @@ def _present(replicas: Replicas) -> Iterator[tuple[dict[str, Any], int, int, See
 
 
 def solved_over_steps(replicas: Replicas) -> pd.DataFrame:
-    """The share solved by each evaluation: cell, the axes, at (`rate` or `tuned`), learning_rate, step, share."""
+    """Return the share solved by each step: cell, the axes, at (`rate` or `tuned`), learning_rate, step, share."""
     times = np.array(replicas.design.evaluation_steps, dtype=np.float64)
     heads: list[dict[str, Any]] = []
     shares: list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = []
+    # at each rate, over the seeds that are known at it
     for c, label in enumerate(replicas.design.labels):
         for g, point in enumerate(replicas.points):
             where = {"cell": label, **dict(zip(replicas.design.axes, point, strict=True))}
@@ -41,6 +42,7 @@ def solved_over_steps(replicas: Replicas) -> pd.DataFrame:
                 if len(steps):
                     heads.append({**where, "at": "rate", "learning_rate": rate})
                     shares.append(reached(steps, times))
+    # tuned: all rates, weighted by how often each was picked
     for where, c, g, seeds in _present(replicas):
         pick = replicas.tuned(c, g, seeds)
         if pick is not None:
@@ -54,10 +56,10 @@ def solved_over_steps(replicas: Replicas) -> pd.DataFrame:
 
 
 def performance_profile(replicas: Replicas) -> pd.DataFrame:
-    """The mean over points of the share solved within a factor of the baseline's typical steps, tuned.
+    """Return the share solved within a factor of the baseline's typical steps, tuned, as a mean over points.
 
     Columns: cell, factor, share, points (how many the mean is over). Points where the baseline is missing, or where
-    neither it nor the cell solved, are left out.
+    neither the baseline nor the cell solved, are left out, as in the comparisons.
     """
     design = replicas.design
     base = replicas.cell(design.against)
@@ -81,7 +83,7 @@ def performance_profile(replicas: Replicas) -> pd.DataFrame:
 
 
 def tuning_curves(replicas: Replicas) -> pd.DataFrame:
-    """Typical steps to expect after trying k learning rates: cell, the axes, tried, typical_steps.
+    """Return the typical steps to expect after trying k learning rates: cell, the axes, tried, typical_steps.
 
     Rows with empty axes are the geometric mean over the cell's points.
     """
@@ -102,7 +104,7 @@ def tuning_curves(replicas: Replicas) -> pd.DataFrame:
 
 
 def rate_profile(cells: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
-    """Each learning rate's typical steps with interval and solved share, from the summary's own rows."""
+    """Select each learning rate's typical steps with interval and solved share from the rows of summary.csv."""
     at_rate = cells[(cells["at"] == "rate") & (cells["seeds"] > 0)]
     columns = ["cell", *axes, "learning_rate", "typical_steps", "typical_low", "typical_high", "solved", "seeds"]
     return at_rate[columns].reset_index(drop=True)

@@ -1,8 +1,9 @@
-"""From frames to arrays: which replica counts as what. Every selection and exclusion is made here, once.
+"""Turn frames into arrays, and decide what each replica counts as. Every selection and exclusion is made here, once.
 
-- solved: T is its steps; censored, diverged, or failed in the cell's own code: T is `inf`, it never solved
-- failed by a machine's fault, timed out, or not run: missing, `nan`; its seed leaves what needs it, by name
-- diverged or failed replicas have accuracy 0; nothing is imputed
+- solved: T is its steps. Censored, diverged, or failed in the cell's own code: T is `inf`, it never solved
+- failed through the machine, timed out, or not run: missing, T is `nan`. Its seed is left out of every number that
+  would need it, and the report lists it
+- diverged replicas, and those that failed in the cell's own code, have accuracy 0; no other number is filled in
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from cellbench.statistics.survival import log_steps, solved
 from cellbench.summary.design import Design, Point, Value, plain, value_order
 
 METRICS = ("sequence_accuracy", "bit_accuracy")
-"""Sequence accuracy leads: bit accuracy flatters."""
+"""Sequence accuracy comes first: bit accuracy is high even for a cell that does not add."""
 
 STATES = ("solved", "censored", "diverged", "failed", "machine", "missing")
-"""What became of a replica: `failed` in the cell's own code, `machine`: failed by a machine's fault or timed out."""
+"""What became of a replica. `failed`: in the cell's own code; `machine`: its worker crashed, or it timed out."""
 
 SOLVED, CENSORED, DIVERGED, FAILED, ON_MACHINE, MISSING = range(len(STATES))
 NOT_PLANNED = -1
@@ -37,7 +38,7 @@ Seeds: TypeAlias = tuple[int, ...]
 """Positions in `Design.seeds`."""
 
 Key: TypeAlias = tuple[str, Value]
-"""What a model was evaluated on: (by, value); ("", nan) is the trained length."""
+"""What a model was evaluated on: (by, value); ("", nan) is the length it was trained at."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,10 @@ class Common:
 
 
 def common(seeds_at: Sequence[tuple[int, Seeds]]) -> Common:
-    """Seeds complete at all points kept. A point barely begun (under 3 seeds, where others have 3) is not kept.
+    """Keep the points that can be used together, and the seeds complete at all of them.
 
-    Without that, one point in progress would take the seeds of all others with it.
+    A point with fewer than 3 complete seeds is left out where others have 3 or more: a pooled number needs the same
+    seeds at every point, so one point still in progress would cost all others their seeds.
 
     >>> common([(0, (0, 1, 2, 3)), (1, (0, 1, 2)), (2, (0,)), (3, ())])
     Common(points=(0, 1), seeds=(0, 1, 2), dropped=1)
@@ -77,11 +79,11 @@ class Replicas:
     state: Counts
     """(cells, points, seeds, rates): position in `STATES`, or `NOT_PLANNED`."""
     steps: Floats
-    """(cells, points, seeds, rates): T; `inf` never, `nan` missing."""
+    """(cells, points, seeds, rates): T, steps to solved; `inf`: never, `nan`: missing."""
     tie_break: Floats
-    """The same: the final sequence accuracy at the trained length."""
+    """(cells, points, seeds, rates): the final sequence accuracy at the trained length, which breaks ties of rates."""
     scores: dict[str, Floats]
-    """By metric: (cells, points, seeds, rates, keys); `nan` not known."""
+    """By metric: (cells, points, seeds, rates, keys); `nan`: not known."""
     size: dict[str, Floats]
     """`multiply_adds`, `parameters`, `state`, `hidden_size`: (cells, points)."""
     _complete: dict[tuple[int, int], Seeds] = field(default_factory=dict, repr=False)
@@ -89,29 +91,30 @@ class Replicas:
     _values: dict[tuple[int, int, Seeds, str], Floats] = field(default_factory=dict, repr=False)
 
     def cell(self, label: str) -> int:
+        """Return the position of a cell on the first axis."""
         return self.design.labels.index(label)
 
     def complete(self, cell: int, point: int) -> Seeds:
-        """The seeds for which every learning rate is known."""
+        """Return the seeds for which every learning rate is known: only over those can rates be compared."""
         if (cell, point) not in self._complete:
             known = ~np.isnan(self.steps[cell, point]).any(axis=1)
             self._complete[cell, point] = tuple(np.flatnonzero(known).tolist())
         return self._complete[cell, point]
 
     def solves(self, cell: int, point: int) -> bool:
-        """At least one replica solved."""
+        """Tell whether at least one replica solved."""
         return bool(np.isfinite(self.steps[cell, point]).any())
 
     def seen(self, cell: int, point: int) -> bool:
-        """At least one replica is known."""
+        """Tell whether at least one replica is known."""
         return not bool(np.isnan(self.steps[cell, point]).all())
 
     def y(self, cell: int, point: int, seeds: Seeds) -> Floats:
-        """log steps, (seeds, rates)."""
+        """Return the log steps, (seeds, rates), unsolved ones at the budget."""
         return log_steps(self.steps[cell, point][list(seeds)], self.design.max_steps)
 
     def tuned(self, cell: int, point: int, seeds: Seeds) -> Tuned | None:
-        """The pick of the learning rate on these seeds, made once."""
+        """Pick the learning rate on these seeds; computed once."""
         key = (cell, point, seeds)
         if key not in self._tuned:
             hits = self.tie_break[cell, point][list(seeds)]
@@ -119,7 +122,7 @@ class Replicas:
         return self._tuned[key]
 
     def speed(self, cell: int, point: int, seeds: Seeds, at: str) -> Estimate:
-        """The estimate of log steps over these seeds, `tuned` or `across`."""
+        """Estimate the log steps over these seeds, `tuned` or `across`."""
         y = self.y(cell, point, seeds)
         if at == "across":
             return across(y)
@@ -127,7 +130,7 @@ class Replicas:
         return pick.estimate(y) if pick is not None else Estimate(math.nan, np.full(len(seeds), math.nan))
 
     def values(self, cell: int, point: int, seeds: Seeds, at: str) -> Floats:
-        """One number a seed of log steps, of restricted steps and of solved, `tuned` or `across`: (3, seeds)."""
+        """Return log steps, steps up to the budget and solved, one number per seed, `tuned` or `across`: (3, seeds)."""
         key = (cell, point, seeds, at)
         if key not in self._values:
             steps = self.steps[cell, point][list(seeds)]
@@ -141,7 +144,7 @@ class Replicas:
         return self._values[key]
 
     def at_end(self, cell: int, point: int, seeds: Seeds) -> float:
-        """The picked rate, if it is the least or greatest of several; else `nan`."""
+        """Return the picked rate if it is the least or greatest of several; else `nan`."""
         rates = self.design.rates
         pick = self.tuned(cell, point, seeds)
         if pick is None or len(rates) < 2 or pick.picked not in (0, len(rates) - 1):
@@ -150,6 +153,7 @@ class Replicas:
 
 
 def _codes(column: pd.Series[Any], values: Sequence[Any], what: str) -> Codes:
+    """Return the position of each entry in `values`; `what` names the column where one is not there."""
     codes: Codes = pd.Index(values).get_indexer(pd.Index(column))
     if (codes < 0).any():
         strange = sorted({repr(plain(found)) for found in column[codes < 0]})
@@ -158,9 +162,14 @@ def _codes(column: pd.Series[Any], values: Sequence[Any], what: str) -> Codes:
 
 
 def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Replicas:
-    """Arrays of all planned replicas; see `summarise` for the frames' columns."""
+    """Lay all planned replicas out as arrays; see `summarise` for the frames' columns.
+
+    Raises:
+        ValueError: nothing is planned, a value is not in the design, or two rows are one replica.
+    """
     if runs.empty:
         raise ValueError("runs: no replica is planned, there is nothing to report")
+    # the points that occur, each as one number in the grid of all values
     axes = design.axes
     values = [sorted((plain(v) for v in runs[axis].unique()), key=value_order) for axis in axes]
     shape = tuple(len(v) for v in values)
@@ -186,6 +195,7 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Rep
     if len(np.unique(np.ravel_multi_index(where, full))) != len(runs):
         raise ValueError("runs: two rows for one label, point, seed and learning rate")
 
+    # T by state: solved ones have steps, those that never solve are infinite, missing ones stay unknown
     codes = _states(runs)
     state = np.full(full, -1, dtype=np.int64)
     state[where] = codes
@@ -195,8 +205,10 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Rep
     never = np.isin(codes, (CENSORED, DIVERGED, FAILED))
     steps = np.full(full, math.nan)
     steps[where] = np.where(codes == SOLVED, reached, np.where(never, math.inf, math.nan))
+    # a rate whose accuracy is not known loses a tie
     ties = np.zeros(full)
     ties[where] = np.nan_to_num(runs["final_sequence_accuracy"].to_numpy(dtype=np.float64), nan=0.0)
+    # whose numbers were lost: accuracy 0, even for one that had solved before it diverged
     dead = np.zeros(full, dtype=bool)
     dead[where] = np.isin(codes, (DIVERGED, FAILED)) | runs["diverged_at"].notna().to_numpy()
 
@@ -212,6 +224,7 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Rep
 
 
 def _states(runs: pd.DataFrame) -> Counts:
+    """Read each row's state; a failure is the cell's only where its cause says so."""
     status = runs["status"].to_numpy()
     known = {"solved": SOLVED, "censored": CENSORED, "diverged": DIVERGED, "failed": ON_MACHINE, "missing": MISSING}
     strange = sorted(set(map(str, status)) - set(known))
@@ -223,7 +236,7 @@ def _states(runs: pd.DataFrame) -> Counts:
 
 
 def _keys(evaluations: pd.DataFrame, axes: Sequence[str]) -> tuple[tuple[Key, ...], Codes]:
-    """What was evaluated, in order (the trained length first, then by the axes), and which of them each row is."""
+    """List what was evaluated (the trained length first, then in the order of the axes), and each row's place there."""
     grouped = evaluations.groupby(["by", "value"], dropna=False, sort=False)
     codes = np.asarray(grouped.ngroup(), dtype=np.intp)
     firsts = np.unique(codes, return_index=True)[1]
@@ -250,6 +263,7 @@ def _scores(
     steps: Floats,
     dead: Flags,
 ) -> dict[str, Floats]:
+    """Lay the accuracies out by metric: (cells, points, seeds, rates, keys)."""
     known_at = np.zeros((full[1], len(keys)), dtype=bool)
     known_at[where[1], which] = True
     missing = np.isnan(steps)
@@ -261,6 +275,7 @@ def _scores(
         # one that diverged or failed may never have been evaluated: 0 wherever others were
         unseen = np.isnan(table) & dead[..., None] & known_at[None, :, None, None, :]
         table[unseen] = 0.0
+        # a missing replica has no accuracy in any number, like its steps
         table[missing] = math.nan
         scores[metric] = table
     return scores

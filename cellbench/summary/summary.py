@@ -1,4 +1,4 @@
-"""From the store's frames to every number that is published. Report code lays these out and computes nothing."""
+"""Turn the store's frames into every number that is published. Report code lays these out and computes nothing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Summary:
     how_to_read: str
     missing: tuple[Missing, ...]
     outcomes: pd.DataFrame
-    """How many replicas of each cell ended how."""
+    """For each cell, how many of its replicas ended in each state."""
     wider_rates: tuple[float, ...]
     """The learning rates to try next; empty where no verdict is limited by the rates tried."""
     replicas: Replicas = field(repr=False)
@@ -82,22 +82,26 @@ class Summary:
 
 
 def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Summary:
-    """Every published number of one experiment.
+    """Compute every published number of one experiment.
 
     Args:
         runs: one row for each planned replica: label, the axes, parameters, state, multiply_adds, hidden_size,
             learning_rate, seed, status, cause, steps_to_solved, final_sequence_accuracy, diverged_at; others are not
-            read. Status is solved, censored, diverged, failed or missing; failed with cause `cell` never solved,
-            failed otherwise is missing by name.
+            read. Status is solved, censored, diverged, failed or missing. Failed with cause `cell` counts as never
+            solved; failed for any other cause counts as missing, and is listed.
         evaluations: one row for each final evaluation: label, the axes, learning_rate, seed, by ("": at the trained
             length), value, bit_accuracy, sequence_accuracy.
         design: what was planned.
+
+    Raises:
+        ValueError: the frames hold something that the design does not plan, or one replica twice.
     """
     replicas = select(runs, evaluations, design)
     scopes = pairs.scopes(replicas)
     pairings = design.pairings()
     table = cells(replicas)
     rows = _measured(replicas, scopes, pairings)
+    # whether the ratio depends on an axis is asked once per pair, over all points at the tuned rate
     axes = pairs.corrected_axes(
         axis for row in rows if row.scope.kind == ALL and row.at == "tuned" for axis in pairs.axis_rows(replicas, row)
     )
@@ -123,11 +127,11 @@ def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> 
 
 
 def _measured(replicas: Replicas, scopes: Sequence[pairs.Scope], pairings: Sequence[tuple[str, str]]) -> list[Row]:
-    """All comparisons of steps, each corrected within its family."""
+    """Measure every comparison of steps, and correct each within its family."""
     families: dict[tuple[str, str], list[Row]] = {}
     for cell, baseline in pairings:
         for scope in scopes:
-            # the values of all axes are one family
+            # three families per choice of rate: all points; the values of all axes together; single points
             kind = scope.kind if scope.kind in (ALL, POINT) else "axis"
             for at in ("tuned", "across"):
                 families.setdefault((kind, at), []).append(pairs.measure(replicas, cell, baseline, at, scope))
@@ -138,7 +142,7 @@ def _measured(replicas: Replicas, scopes: Sequence[pairs.Scope], pairings: Seque
 def _compared(
     replicas: Replicas, rows: Sequence[Row], axes: Sequence[AxisRow]
 ) -> tuple[list[dict[str, Any]], tuple[Verdict, ...]]:
-    """The rows of comparisons.csv for steps, pair by pair, and the verdicts."""
+    """Lay out the rows of comparisons.csv for steps, pair by pair, and the verdicts."""
     by_place = {(row.cell, row.baseline, row.at, row.scope.text, row.scope.points): row for row in rows}
     found: list[dict[str, Any]] = []
     verdicts = []
@@ -147,7 +151,7 @@ def _compared(
         singles = tuple(row for row in of_pair if row.scope.kind == POINT and row.at == "tuned")
         of_axes = tuple(axis for axis in axes if (axis.cell, axis.baseline) == pairing)
         for row in of_pair:
-            main = row.scope.kind == ALL and row.at == "tuned"
+            main = row.scope.kind == ALL and row.at == "tuned"  # the one row per pair that gets a verdict
             across = by_place[(*pairing, "across", row.scope.text, row.scope.points)] if row.at == "tuned" else None
             context = Context(
                 replicas,
@@ -163,6 +167,7 @@ def _compared(
 
 
 def _record(row: Row, context: Context, said: Sequence[str]) -> dict[str, Any]:
+    """Turn a comparison into a row of comparisons.csv; what could not be computed is left out, and reads as empty."""
     numbers = row.numbers
     record: dict[str, Any] = {
         "metric": "steps",
@@ -194,14 +199,14 @@ def _record(row: Row, context: Context, said: Sequence[str]) -> dict[str, Any]:
         if row.at == "tuned":
             record |= {"ends": len(row.ends), "ends_baseline": len(row.ends_baseline)}
     if context.axes:
-        # the axis that turns the order round, else the one along which the ratio differs most surely
+        # the axis along which the order is reversed, else the one along which the ratio differs most surely
         shown = (turning(context) or sorted(context.axes, key=lambda axis: axis.differ_holm))[0]
         record |= {"differ_axis": shown.axis, "differ_p_holm": shown.differ_holm, "crossing_p": shown.test.crossing}
     return record | {"bound": row.bound, "verdict": word(row, context), "notes": "; ".join(said)}
 
 
 def _whole(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Whole numbers stay whole beside empty cells, so that CSV files say 8 and not 8.0."""
+    """Keep whole numbers whole beside empty cells, so that CSV files say 8 and not 8.0."""
     for column in columns:
         numbers = pd.to_numeric(frame[column], errors="coerce")
         known = numbers.dropna()

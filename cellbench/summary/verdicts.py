@@ -1,4 +1,4 @@
-"""The verdict of each comparison in fixed words, its sentence and its notes."""
+"""Give each comparison its verdict, in fixed words, and its sentence."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cellbench.summary.design import Design, axis_word, point_name, value_word
 from cellbench.summary.selection import Replicas
 
 FEWEST_POINTS = 3
-"""Rows over fewer points are description: at one point intervals cover 84 % in the worst case, from three on 95 %."""
+"""Rows over fewer points only describe: at one point intervals cover 84 % in the worst case, from three on 95 %."""
 
 WITHIN = " within the rates tried"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is published about one cell against one baseline, over all points at the tuned rate."""
+    """The verdict on one cell against one baseline, over all points at the tuned rate, as published."""
 
     cell: str
     baseline: str
@@ -31,7 +31,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Context:
-    """What the words of one row need besides the row."""
+    """What the words about one row depend on, beside the row itself."""
 
     replicas: Replicas
     axes: tuple[AxisRow, ...] = ()
@@ -46,16 +46,17 @@ class Context:
         return self.replicas.design
 
     def name(self, point: int) -> str:
+        """Name a grid point in words."""
         return point_name(self.design.axes, self.replicas.points[point])
 
 
 def turning(context: Context) -> list[AxisRow]:
-    """The axes along which the order turns round, the surest first."""
+    """List the axes along which the order of the cells is reversed, the surest first."""
     return sorted((a for a in context.axes if a.turns), key=lambda a: a.test.crossing)
 
 
 def word(row: Row, context: Context) -> str:
-    """The verdict's exact words."""
+    """Choose the verdict's exact words."""
     plain = plain_word(row, context)
     if plain in ("cannot tell", "too few seeds", "identical", "description") or not row.ends_matter:
         return plain
@@ -63,22 +64,26 @@ def word(row: Row, context: Context) -> str:
 
 
 def plain_word(row: Row, context: Context) -> str:
+    """Choose the verdict without regard to ends of the range; the first case that applies counts."""
+    # nothing to compare, then too little to compare with
     if row.uninformative and not row.points:
         return "cannot tell"
     if row.numbers is None or len(row.seeds) < LEAST_SEEDS:
         return "too few seeds"
     if row.identical:
         return "identical"
+    # one ratio over all points would hide that the order is reversed along an axis
     if row.scope.kind == ALL and row.at == "tuned" and turning(context):
         first = turning(context)[0]
         return f"depends on {axis_word(first.axis, first.values)}"
+    # intervals over so few points cover too little for a claim, unless they are all the points there are
     if row.scope.kind != ALL and len(row.points) < FEWEST_POINTS:
         return "description"
     return row.word
 
 
 def sentence(row: Row, context: Context) -> str:
-    """The verdict as a sentence, or two where a rate was picked at the end of the range."""
+    """Write the verdict as a sentence, or two where a rate was picked at the end of the range."""
     said = _sentence(row, context)
     return f"{said} {_edge(row, context)}" if word(row, context).endswith(WITHIN) else said
 
@@ -165,7 +170,7 @@ def _depends(row: Row, context: Context) -> str:
 
 
 def at_ends(ends: Sequence[float], design: Design) -> list[str]:
-    """Where one cell's rates were picked, for example `largest rate tried (0.3) at 3`."""
+    """Say where one cell's rates were picked, for example `largest rate tried (0.3) at 3`."""
     rates = {"largest": max(design.rates), "smallest": min(design.rates)}
     return [
         f"{name} rate tried ({words.number(rate)}) at {list(ends).count(rate)}"

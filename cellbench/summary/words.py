@@ -1,4 +1,4 @@
-"""Numbers in words, the same in every sentence and table."""
+"""Write numbers as text, the same in every sentence and table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def ratio(x: float) -> str:
-    """A ratio, with two decimals.
+    """Write a ratio, with two decimals where it is near 1.
 
     >>> ratio(0.6729), ratio(23.456), ratio(0.0123)
     ('0.67', '23.5', '0.012')
@@ -21,7 +21,7 @@ def ratio(x: float) -> str:
 
 
 def limit(x: float) -> str:
-    """A limit of a ratio: one more decimal where rounding would say 1.00 of what is clear of 1.
+    """Write a limit of a ratio, with a third decimal where two would show 1.00 for a limit that is not 1.
 
     >>> limit(0.9962), limit(1.0), limit(0.8)
     ('0.996', '1.00', '0.80')
@@ -31,7 +31,7 @@ def limit(x: float) -> str:
 
 
 def p(x: float) -> str:
-    """A p-value.
+    """Write a p-value.
 
     >>> p(0.0063), p(0.00004), p(0.31)
     ('p 0.006', 'p < 0.001', 'p 0.31')
@@ -42,7 +42,7 @@ def p(x: float) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """A number with its noun.
+    """Write a number with its noun, which loses its s for 1.
 
     >>> count(1, "point"), count(12, "points")
     ('1 point', '12 points')
@@ -52,7 +52,7 @@ def count(n: int, noun: str) -> str:
 
 
 def percent(x: float) -> str:
-    """A share.
+    """Write a share in percent.
 
     >>> percent(0.2589)
     '26 %'
@@ -61,7 +61,7 @@ def percent(x: float) -> str:
 
 
 def number(x: float) -> str:
-    """A learning rate or a threshold, shortest.
+    """Write a learning rate or a threshold in its shortest form.
 
     >>> number(0.003), number(1.0), number(0.99)
     ('0.003', '1', '0.99')
@@ -70,7 +70,7 @@ def number(x: float) -> str:
 
 
 def listing(items: list[str]) -> str:
-    """Items as English.
+    """Join items as in an English sentence.
 
     >>> listing(["a"]), listing(["a", "b", "c"])
     ('a', 'a, b and c')

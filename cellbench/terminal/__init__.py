@@ -1,1 +1,1 @@
-"""What people see while it runs, on stderr: `progress`, the time `remaining`, what any command prints (`output`)."""
+"""Show a run on stderr: `progress` is the display, `remaining` the time left; `output` prints what commands show."""

@@ -1,4 +1,4 @@
-"""What the commands leave on a terminal, whoever made what they show."""
+"""Print what a command shows, which may hold text from somebody else's store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NoReturn, TextIO
 
 
 def reader_is_gone() -> NoReturn:
-    """End as the signal would; what still waits to be written must not fail once more on the way."""
+    """End with the exit status of SIGPIPE, and throw away what is still to be written, which would fail once more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream is not None:
@@ -19,5 +19,5 @@ def reader_is_gone() -> NoReturn:
 
 
 def show(text: str, file: TextIO | None = None) -> None:
-    """Print what a terminal is only to show: a store that somebody else made could hold characters that steer it."""
+    """Print text with its control characters escaped: somebody else's store could hold some that act on a terminal."""
     print("".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text), file=file)

@@ -1,4 +1,4 @@
-"""What a run shows while it runs: a live display on a terminal, plain lines elsewhere. All of it goes to stderr."""
+"""Show the progress of a run on stderr: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
 
 _MOST_NAMED = 6
-"""A plain line names so many cells; of more it gives the sum."""
+"""The most cells that a plain line names; with more it gives their sum."""
 
 
 @dataclass
 class _Cell:
-    """What is known of one cell so far; `log_steps` sums log(min(T, budget))."""
+    """Counts of one cell so far; `log_steps` sums log(min(T, budget))."""
 
     total: int = 0
     done: int = 0
@@ -49,16 +49,17 @@ class _Cell:
 
     @property
     def under_way(self) -> bool:
+        """Whether some of its replicas are done, but not all."""
         return 0 < self.done < self.total
 
 
 @dataclass
 class Counts:
-    """Counts of a run under way.
+    """Counts of a run in progress.
 
     Attributes:
-        clock: seconds.
-        least_workers: how many there are at least; a cluster's others show as they finish something.
+        clock: returns the time in seconds.
+        least_workers: how many workers there are at least; on a cluster, others are noticed when they finish a chunk.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -75,7 +76,7 @@ class Counts:
         self.started = self.clock()
 
     def see(self, event: Event) -> None:
-        """Take in an event."""
+        """Update the counts by an event."""
         if isinstance(event, Plan):
             self._begin(event)
         if not isinstance(event, Finished):
@@ -97,6 +98,7 @@ class Counts:
                     cell.log_steps += math.log(outcome.steps_to_solved or self.max_steps)
 
     def _begin(self, plan: Plan) -> None:
+        """Count what is planned and what is done already, and start the clock."""
         self.max_steps = plan.experiment.settings.train.max_steps
         for p in plan.selected:
             cell = self.cells.setdefault(p.cell.label, _Cell())
@@ -115,18 +117,20 @@ class Counts:
 
     @property
     def done(self) -> int:
+        """Replicas done, those of earlier runs included."""
         return sum(cell.done for cell in self.cells.values())
 
     @property
     def total(self) -> int:
+        """Replicas planned."""
         return sum(cell.total for cell in self.cells.values())
 
     def left(self) -> float | None:
-        """Seconds left; None before anything is done."""
+        """Return the seconds left; None before anything is done."""
         return self._pace.left(self.elapsed)
 
     def line(self) -> str:
-        """Everything in one plain line."""
+        """Write everything in one plain line."""
         seen = {label: cell for label, cell in self.cells.items() if cell.seen}
         if len(seen) <= _MOST_NAMED:
             solved = ", ".join(f"{printable(label)} {c.solved}/{c.seen} solved" for label, c in seen.items())
@@ -136,17 +140,17 @@ class Counts:
         left = self.left()
         tail = f"; about {duration(left)} left" if left is not None and self.done < self.total else ""
         return (
-            f"{self.done:,}/{self.total:,} replicas, {self.rate():.1f} a second{f'; {solved}' if solved else ''}"
+            f"{self.done:,}/{self.total:,} replicas, {self.rate():.1f} per second{f'; {solved}' if solved else ''}"
             f"{f'; {failed:,} failed' if failed else ''}{tail}"
         )
 
     def rate(self) -> float:
-        """Replicas a second."""
+        """Return the replicas trained per second."""
         return self.trained / max(self.elapsed, 1e-9)
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Write a duration: `45 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -157,11 +161,11 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
-    """A callback for `run` that shows its events; the terminal is put back however the block ends.
+    """Give a callback for `run` that shows its events, and restore the terminal however the block ends.
 
     Args:
         quiet: show nothing.
-        workers: how many there are at least, for the time left.
+        workers: how many workers there are at least, for the time left.
     """
     state = Counts(least_workers=workers)
     console = Console(stderr=True)
@@ -196,7 +200,7 @@ def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
 
 
 def _few(labels: list[str]) -> str:
-    """All of a few labels, the first few of many."""
+    """List a few labels; of many, the first six and how many more."""
     return ", ".join(labels) if len(labels) <= 8 else f"{', '.join(labels[:6])} and {len(labels) - 6} more"
 
 
@@ -208,7 +212,7 @@ def said(event: Event) -> list[str]:
 
 
 def introduction(plan: Plan) -> list[str]:
-    """What is about to happen, in a few lines."""
+    """Say in a few lines what is about to be trained."""
     missing = sum(len(chunk.replicas) for chunk in plan.todo)
     lines = [
         f"{plan.experiment.name}: {plan.replicas:,} replicas, {plan.replicas_done:,} of them done, in {plan.folder}"
@@ -225,11 +229,11 @@ def introduction(plan: Plan) -> list[str]:
 
 @dataclass
 class Display:
-    """A line a cell, a bar, the time: laid out anew for the terminal's size each time it is shown."""
+    """One line per cell, a bar and the time, laid out for the terminal's size each time they are shown."""
 
     state: Counts
     widths: list[int] = field(default_factory=list)
-    """Of the lines that are shown."""
+    """The widths of the lines that are shown, in columns."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = list(self._lines(options))
@@ -241,10 +245,10 @@ class Display:
         if not state.cells:
             yield Text("planning ...", style="dim")
             return
-        room = max(1, options.size.height - 5)  # the head, the bar, the foot, and the line for what is not shown
+        room = max(1, options.size.height - 5)  # less the head, the bar, the foot, and the line for cells not shown
         labels = list(state.cells)
         if len(labels) > room:
-            # those under way first, then those to come
+            # cells in progress first, then those that have not begun
             labels.sort(key=lambda label: (not state.cells[label].under_way, state.cells[label].done > 0))
         yield from self._table(labels[:room], width)
         if len(labels) > room:
@@ -253,7 +257,7 @@ class Display:
         yield Text(self._foot(width), style="dim", no_wrap=True, overflow="ellipsis")
 
     def _table(self, labels: list[str], width: int) -> Iterator[Text]:
-        """The numbers whole, and as much of the labels as there is room for."""
+        """Yield the lines of the table: all of the numbers, and as much of the labels as fits."""
         wide = width >= 60
         rows = [["done", "solved", "typical steps so far" if wide else "steps"]]
         for label in labels:
@@ -275,7 +279,7 @@ class Display:
             yield Text(f"{set_cell_size(name, room)}{gap}{numbers}", style=style, no_wrap=True, overflow="crop")
 
     def _bar(self, width: int) -> Text:
-        """What is done as a thick line, the rest as a thin one, so that it needs no colour."""
+        """Draw what is done as a thick line and the rest as a thin one, so that no colour is needed."""
         full = width * self.state.done // max(1, self.state.total)
         return Text.assemble(("━" * full, "green"), ("─" * (width - full), "dim"), no_wrap=True, overflow="crop")
 
@@ -289,15 +293,16 @@ class Display:
             return f"about {duration(left)} left, {state.rate():.1f}/s"
         return (
             f"{duration(state.elapsed)} gone, about {duration(left)} left; {state.done:,} of {state.total:,} replicas, "
-            f"{state.rate():.1f} a second"
+            f"{state.rate():.1f} per second"
         )
 
 
 @dataclass(frozen=True)
 class _Rewrapped(RenderHook):
-    """Erases the rows that a display gained when its terminal became narrower and broke the lines anew.
+    """Erases the rows that a display gained when its terminal became narrower and broke its lines.
 
-    rich goes up by as many rows as it wrote lines. Its own hook, pushed after this one, does that first.
+    rich moves up by the number of lines it wrote; its own hook, pushed after this one, does that first. This hook moves
+    up by the rows that broken lines take beside that.
     """
 
     console: Console
@@ -306,10 +311,11 @@ class _Rewrapped(RenderHook):
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         if _KEEP_LINES & os.environ.keys() and "TMUX" not in os.environ:
             return renderables
+        # a line wider than the terminal is now takes more than one row
         more = sum(max(0, width - 1) // self.console.width for width in self.display.widths)
         up = ((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)) * more
         return [Control(*up), *renderables]
 
 
 _KEEP_LINES = {"XTERM_VERSION", "STY"}
-"""Set by the terminals that cut lines instead: xterm and screen."""
+"""Set by terminals that cut lines instead of breaking them: xterm and screen."""

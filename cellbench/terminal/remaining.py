@@ -1,4 +1,4 @@
-"""How many seconds are left, learnt from what the finished chunks took."""
+"""Estimate how many seconds are left, from what the finished chunks took."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from scipy.optimize import nnls
 from cellbench.records import Chunk
 
 Place = tuple[str, int, str]
-"""A cell, its hidden size and its point: replicas there take alike."""
+"""A cell, its hidden size and its point: replicas of one place take about the same time."""
 
 _VECTOR = 8
-"""The shortest batch that a chunk's guessed cost counts."""
+"""The guessed cost of a chunk counts a smaller batch as one of this size."""
 
 
 def features(chunk: Chunk) -> NDArray[np.float64]:
-    """What a chunk's seconds are made of: training by its guessed cost, a share a replica, evaluation by its sizes."""
+    """Return what a chunk's seconds consist of: training by its guessed cost, a share per replica, and evaluation."""
     width = max(chunk.point.batch_size, _VECTOR)
     return np.array([chunk.cost, float(len(chunk.replicas)), chunk.cost / width])
 
 
 _MANY = 20
-"""With more chunks waiting for each worker, it does not matter who takes which."""
+"""With more chunks per worker than this waiting, which worker takes which does not matter."""
 
 
 class Pace:
-    """Seconds left.
+    """Estimates the seconds left.
 
-    Where replicas of the same cell, size and point are done, their mean counts. Elsewhere a fit over all that is done:
-    seconds = a · guessed cost + b · replicas + c · evaluation, none below 0, then scaled to the seconds really taken.
-    Guessed costs alone are wrong by a factor of ten for the smallest cells, which come last.
+    Where replicas of the same cell, size and point are done, their mean is used. Elsewhere it is a fit over everything
+    done: seconds = a · guessed cost + b · replicas + c · evaluation, with a, b, c at least 0, then scaled to the
+    seconds really taken. Guessed costs alone are wrong by a factor of ten for the smallest cells, which come last.
 
-    Chunks begin in the order of the plan, each when another ends, so what is under way is known, and since when.
+    Chunks begin in the order of the plan, each when another ends, so it is known which are in progress, and since when.
     Times are seconds since the plan.
 
     Args:
-        workers: how many chunks are worked on side by side, as far as is known at the start.
+        workers: how many chunks are trained at the same time, as far as is known at the start.
     """
 
     def __init__(self, workers: int = 1) -> None:
@@ -53,14 +53,14 @@ class Pace:
         self._begun: dict[str, tuple[Chunk, float]] = {}
 
     def plan(self, chunks: Sequence[Chunk]) -> None:
-        """These are to be done, in this order, from now on."""
+        """Take in the chunks to be done, in this order, from now on."""
         for chunk in chunks:
             self._ahead[_place(chunk)] = self._ahead.get(_place(chunk), np.zeros(3)) + features(chunk)
             self._waiting[_name(chunk)] = chunk
         self._begin(0.0)
 
     def finish(self, chunk: Chunk, seconds: float, at: float) -> None:
-        """A chunk is done; it took so many seconds of a worker."""
+        """Take in that a chunk is done, which took this many seconds of a worker."""
         place, row = _place(chunk), features(chunk)
         self._ahead[place] = np.maximum(self._ahead.get(place, row) - row, 0.0)
         self._waiting.pop(_name(chunk), None)
@@ -73,23 +73,26 @@ class Pace:
         self._begin(at)
 
     def _begin(self, at: float) -> None:
+        """Assume that idle workers begin the next chunks now."""
         for name in list(islice(self._waiting, max(0, self.workers - len(self._begun)))):
             self._begun[name] = (self._waiting.pop(name), at)
 
     def left(self, at: float) -> float | None:
-        """Seconds left; None before anything is done."""
+        """Return the seconds left; None before anything is done."""
         if not self._rows or at <= 0:
             return None
         rows, seconds = np.array(self._rows), np.array(self._seconds)
-        # each feature to one scale: where few chunks are done, and several features explain them, the cost comes first
+        # scale each feature to length 1, so that the cost is fitted first while few chunks are done
         scales = np.linalg.norm(rows, axis=0)
         weights = nnls(rows / scales, seconds)[0] / scales
         scale = seconds.sum() / float((rows @ weights).sum())
 
         def expected(place: Place, row: NDArray[np.float64]) -> float:
+            """Return the seconds that work at a place takes: by its own replicas if any are done, else by the fit."""
             replicas, taken = self._done.get(place, (0.0, 0.0))
             return taken / replicas * float(row[1]) if replicas else scale * float(row @ weights)
 
+        # work ahead, and of the chunks in progress what is still to do: at least a tenth, since none has ended
         spent, rests = float(seconds.sum()), []
         ahead = sum(expected(place, row) for place, row in self._ahead.items())
         for chunk, since in self._begun.values():
@@ -97,11 +100,11 @@ class Pace:
             rests.append(max(whole - (at - since), 0.1 * whole))
             ahead, spent = ahead - whole + rests[-1], spent + at - since
         workers = max(self.workers, len(rests))
-        # less than 1 where they wait for work, or where there are fewer than was thought
+        # the share of their time that workers train: below 1 where they wait, or where there are fewer than assumed
         busy = min(1.0, spent / at / workers)
         if len(self._waiting) > _MANY * workers:
             return ahead / workers / busy
-        # the last chunks end one after the other: whoever is free first takes the next
+        # near the end, play it through: the worker that is free first takes the next chunk
         free = rests + [0.0] * (workers - len(rests))
         heapify(free)
         for chunk in self._waiting.values():

@@ -90,13 +90,20 @@ class Recent:
 
     Args:
         most: bytes to hold.
+
+    Attributes:
+        held: bytes of what it holds.
     """
 
     def __init__(self, most: int) -> None:
-        self._most, self._held = most, 0
+        self._most, self.held = most, 0
         self._entries: OrderedDict[Hashable, Arrays] = OrderedDict()
         """In the order of their last use, the latest at the end."""
         self._lock = threading.Lock()
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Tell whether the arrays of this key are kept."""
+        return key in self._entries
 
     def get(self, key: Hashable, make: Callable[[], Arrays]) -> Arrays:
         """Return the arrays of a key: kept ones, or new ones from `make`, which are kept if they have room at all."""
@@ -109,9 +116,9 @@ class Recent:
         with self._lock:
             if key not in self._entries and _size(made) <= self._most:
                 self._entries[key] = made
-                self._held += _size(made)
-            while self._held > self._most:
-                self._held -= _size(self._entries.popitem(last=False)[1])
+                self.held += _size(made)
+            while self.held > self._most:
+                self.held -= _size(self._entries.popitem(last=False)[1])
         return made
 
 

@@ -21,6 +21,17 @@ from cellbench.training.loop import train
 from cellbench.training.timeout import limit
 
 
+def ready(chunk: Chunk) -> tuple[Blueprint, Engine]:
+    """Make the chunk's model and its engine ready to train; the last 64 are kept for the chunks to come.
+
+    Raises:
+        CellError: the cell cannot be made.
+        Refused: the engine cannot carry it.
+    """
+    settings, how = chunk.settings, chunk.settings.train
+    return _made(chunk.cell, chunk.hidden_size, settings.task, chunk.engine, how.optimizer, how.clip_norm)
+
+
 @lru_cache(maxsize=64)
 def _made(
     cell: CellSpec, hidden_size: int, task: str, engine: str, optimizer: str, clip_norm: float | None
@@ -57,15 +68,7 @@ def _attempt(chunk: Chunk) -> list[Outcome]:
     """Train a chunk. If a cell fails, train its replicas one by one, so that the others are not lost with it."""
     try:
         with limit(chunk.settings.train.timeout, _attempt.__code__), contained():
-            train_settings = chunk.settings.train
-            blueprint, engine = _made(
-                chunk.cell,
-                chunk.hidden_size,
-                chunk.settings.task,
-                chunk.engine,
-                train_settings.optimizer,
-                train_settings.clip_norm,
-            )
+            blueprint, engine = ready(chunk)
             return list(train(chunk, task_of(chunk.settings.task), engine, blueprint))
     except Timeout:
         said = f"timed out: the chunk took more than {chunk.settings.train.timeout:g} s (train.timeout)"

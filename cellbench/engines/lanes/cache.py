@@ -8,6 +8,7 @@ object is loaded only if its bytes have that hash, and only from a folder that n
 from __future__ import annotations
 
 import atexit
+import functools
 import hashlib
 import json
 import os
@@ -150,17 +151,16 @@ def is_private(folder: Path) -> bool:
     return True
 
 
-_temporary: Cache | None = None
-
-
 def temporary_cache() -> Cache | None:
     """Open a private cache that lasts as long as the process, for when the user's cannot be written to."""
-    global _temporary
-    if _temporary is None:
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="cellbench-"))
-        except OSError:
-            return None
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        _temporary = Cache(folder)
-    return _temporary
+    try:
+        return _temporary(tempfile.gettempdir())
+    except OSError:
+        return None
+
+
+@functools.lru_cache
+def _temporary(within: str) -> Cache:
+    folder = Path(tempfile.mkdtemp(prefix="cellbench-", dir=within))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Cache(folder)

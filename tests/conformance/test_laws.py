@@ -1,0 +1,101 @@
+"""Each check passes on sound cells, and fails on a cell made to fail it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from torch import nn
+
+from cellbench.cells.gru import gru
+from cellbench.cells.lstm import lstm
+from cellbench.cells.rnn import rnn
+from cellbench.conformance import LAWS, OBSERVATIONS, Check, Subject, checks
+from tests.helpers.broken_cells import (
+    CannotBePickled,
+    ChangesNesting,
+    ClaimsAnotherOutput,
+    CountsItsCalls,
+    DrawsByItself,
+    DropsUnits,
+    Explodes,
+    ForgetsItsInitialState,
+    Grows,
+    HalfPrecisionState,
+    HasADeadWeight,
+    HasAnUnusedWeight,
+    HasAWrongGradient,
+    IsFloat32Only,
+    KnowsTheBatchSize,
+    MixesSequences,
+    NoInitialState,
+    Raises,
+    RemembersByItself,
+    ReturnsOneTensor,
+    SharesWeightsWithItsCopies,
+    Sound,
+    StartsByBatchSize,
+    StateHasNoBatch,
+    SubtractsTheBatchMean,
+    WritesIntoItsState,
+)
+
+BROKEN: list[tuple[str, type[nn.Module], str]] = [
+    ("is-made", NoInitialState, r"has no initial_state\(batch_size\)"),
+    ("is-made", Raises, "raised RuntimeError: not today"),
+    ("is-made", ReturnsOneTensor, r"forward returned Tensor, not \(output, state\)"),
+    ("shapes", ClaimsAnotherOutput, r"the output has shape \(1, 8\), not \(1, 7\)"),
+    ("shapes", HalfPrecisionState, "holds torch.float16"),
+    ("shapes", StateHasNoBatch, r"initial_state\(1\) holds a tensor of shape \(8,\)"),
+    ("state-keeps-its-shape", ChangesNesting, "step 1 at batch 1 turns a state nested"),
+    ("state-keeps-its-shape", Grows, r"turns a state of shape \(1, 8\) into \(1, 16\)"),
+    ("remembers-only-in-the-state", RemembersByItself, "twice, gives two answers"),
+    ("remembers-only-in-the-state", DropsUnits, "twice, gives two answers"),
+    ("remembers-only-in-the-state", MixesSequences, "taken in turns give other answers"),
+    ("changes-nothing-in-place", WritesIntoItsState, "changes the state in place"),
+    ("changes-nothing-in-place", CountsItsCalls, "changes the cell in place"),
+    ("examples-are-independent", SubtractsTheBatchMean, "changes when the other examples do"),
+    ("batch-size-does-not-matter", KnowsTheBatchSize, "in a batch of 7 differ by up to"),
+    ("gradients-reach-every-parameter", HasAnUnusedWeight, "no gradient reaches spare"),
+    ("gradients-reach-every-parameter", HasADeadWeight, "the gradient is 0 at spare"),
+    ("gradients-agree-with-differences", HasAWrongGradient, "the gradient is .*, and off by"),
+    ("finite-after-1000-steps", Explodes, r"is not finite by step \d+"),
+    ("weights-follow-the-stream", DrawsByItself, "linear.bias differs between two cells made from one stream"),
+    ("pickles-and-copies", CannotBePickled, "(?i)pickle"),
+    ("pickles-and-copies", SharesWeightsWithItsCopies, "a deep copy of the cell shares its weights"),
+    ("initial-state-can-be-learnt", ForgetsItsInitialState, "no gradient reaches the initial state"),
+    ("initial-state-can-be-learnt", StartsByBatchSize, r"initial_state\(3\) is not initial_state\(1\) three times"),
+    ("engines", ReturnsOneTensor, "not even the reference engine carries it: raised"),
+    ("sizes", Raises, "not today"),
+    ("initialisation", NoInitialState, "has no initial_state"),
+    ("learns-addition", ReturnsOneTensor, "not even the reference engine carries it"),
+]
+BY_NAME: dict[str, Check] = {check.name: check for check in checks}
+
+
+@pytest.mark.parametrize(("name", "cell", "says"), BROKEN, ids=[f"{n}-{c.__name__}" for n, c, _ in BROKEN])
+def test_fails_on_a_cell_made_to_fail_it(name: str, cell: type[nn.Module], says: str) -> None:
+    result = BY_NAME[name](Subject(cell))
+    assert result.status == "fail"
+    assert not result.ok
+    assert re.search(says, result.message), result.message
+    assert "\n" not in result.message
+
+
+def test_every_check_is_shown_to_fail() -> None:
+    assert {name for name, _, _ in BROKEN} == set(BY_NAME)
+    assert len(BY_NAME) == len(checks) == len(LAWS) + len(OBSERVATIONS)
+
+
+@pytest.mark.parametrize("check", LAWS, ids=str)
+@pytest.mark.parametrize("factory", [rnn, lstm, gru, Sound], ids=lambda f: f.__name__)
+def test_sound_cells_keep_the_laws(factory: Any, check: Check) -> None:
+    result = check(Subject(factory))
+    assert result.status == "pass", result.message
+
+
+def test_a_cell_of_float32_alone_skips_the_differences() -> None:
+    result = BY_NAME["gradients-agree-with-differences"](Subject(IsFloat32Only))
+    assert (result.status, result.ok) == ("skip", True)
+    assert "float32" in result.message

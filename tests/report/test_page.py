@@ -1,0 +1,218 @@
+"""The page as a file: what it carries, what it says, that it reaches out to nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cellbench.errors import StoreError
+from cellbench.report import Report, charts, page
+from cellbench.report import payload as embed
+from cellbench.report.drawing import python
+from cellbench.summary.figures import Figures
+from tests.helpers.frames import lognormal
+from tests.helpers.reports import report
+
+
+class Reader(HTMLParser):
+    """The page's text, ids, figures and whatever an attribute would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.ids, self.loads, self.scripts, self.inside = "", [], [], {}, ""
+        self.figures: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        if found.get("id"):
+            self.ids.append(found["id"])
+        if tag == "figure":
+            self.figures.append(str(found["id"]))
+        self.loads += [v for k, v in attributes if k in ("src", "href", "data", "action") and v and v[0] != "#"]
+        self.inside = (found.get("id") or tag) if tag in ("script", "style") else ""
+        if tag in ("script", "style"):
+            self.scripts[self.inside] = self.scripts.get(self.inside, "")
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.scripts[self.inside] += data
+        else:
+            self.text += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+
+def read(found: Report, failures: str = "") -> Reader:
+    figures = Figures(found.summary, found.runs, found.curves, found.experiment["facts"]["reference_accuracies"])
+    reader = Reader()
+    reader.feed(page.html(figures, charts.all_figures(figures), found.experiment, failures))
+    reader.text = re.sub(r"\s+", " ", reader.text)
+    return reader
+
+
+@pytest.fixture(autouse=True)
+def _no_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vega itself is no part of these tests, and takes seconds to bundle."""
+    monkeypatch.setattr(embed, "vega", lambda: "'vega'")
+
+
+@pytest.fixture(scope="module")
+def made() -> Report:
+    return report()
+
+
+@pytest.fixture(scope="module")
+def reader(made: Report) -> Reader:
+    with pytest.MonkeyPatch().context() as patch:
+        patch.setattr(embed, "vega", lambda: "'vega'")
+        return read(made)
+
+
+def test_it_loads_nothing(reader: Reader) -> None:
+    """No attribute names anything outside the page, and its policy forbids what a script might ask for."""
+    assert reader.loads == ["data:,"]
+    assert len(reader.ids) == len(set(reader.ids))
+
+
+def test_figures_in_order(reader: Reader) -> None:
+    """Each figure has its id, title and caption."""
+    assert reader.figures == ["forest", "curves", "solved", "rates", "length", "chain", "heat", "cost", "profile",
+                              "tuning"]  # fmt: skip
+    assert "95 % intervals, Student's t over seeds" in reader.text
+    for anchor in ("answer", "table", "reading", "described", "experiment"):
+        assert anchor in reader.ids
+
+
+def test_verdicts_to_copy(made: Report, reader: Reader) -> None:
+    """The block holds each verdict, one line of method and the versions."""
+    block = page.answer(made.summary)
+    lines = block.splitlines()
+    assert len(lines) == len(made.summary.verdicts) + 2
+    for verdict, line in zip(made.summary.verdicts, lines, strict=False):
+        assert line == f"{verdict.cell}: {verdict.verdict}. {verdict.sentence}"
+    assert lines[-2].startswith("Method: invented_task; ratio of typical steps")
+    assert lines[-1] == "Versions: cellbench 0.1.0."
+    assert re.sub(r"\s+", " ", block) in reader.text
+
+
+def test_failures_come_first() -> None:
+    """What did not end well stands above the answer, with its traceback; where all is well there is no such part."""
+
+    def steps(label: str, point: tuple[Any, ...], rate: float, seed: int) -> float:
+        return math.nan if label == "gru" and seed == 0 else 100.0
+
+    reader = read(report(("lstm", "gru"), steps), "12 replicas of gru failed\nTraceback ... <b>boom</b>")
+    assert reader.ids.index("failures") < reader.ids.index("answer")
+    assert "gru: 12 not run yet, of 120 replicas" in reader.text
+    assert "<b>boom</b>" in reader.text
+    assert "failures" not in read(report(("lstm", "gru"), lambda *a: 100.0)).ids
+
+
+def test_strings_cannot_break_out() -> None:
+    """A label that ends a script element, and one that is markup, are text everywhere."""
+    labels = ["lstm", "</script><script>alert(1)</script>", "<!--"]
+    found = report(labels, lognormal(dict.fromkeys(labels, 300.0)), learning_rates=(0.01,))
+    reader = read(found)
+    payload = json.loads(reader.scripts["payload"])
+    assert payload["cells"] == labels
+    assert list(reader.scripts) == ["style", "payload", "script"]
+    assert "</script><script>alert(1)</script>" in reader.text
+
+
+def column(found: Any) -> list[Any]:
+    """A column as the page's script reads it."""
+    if isinstance(found, list):
+        return found
+    values: list[Any] = []
+    for code, count in zip(found["runs"][::2], found["runs"][1::2], strict=True):
+        values += [found["of"][code]] * count
+    return values
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["a", "a", "b", "a"], ["a", "a", "b", "a"]),
+        ([1.0, math.nan, 0.1234567, 1e20, -2.0], [1, None, 0.1235, 1e20, -2]),
+        ([None, "a", None], [None, "a", None]),
+        ([True, False, False], [True, False, False]),
+        ([math.nan, math.nan], [None, None]),
+        ([math.inf, 1.5], [None, 1.5]),
+        ([0.03] * 9 + [math.nan] * 2 + [math.inf] * 4 + [2.0] * 9, [0.03] * 9 + [None] * 6 + [2] * 9),
+        ([], []),
+    ],
+    ids=["text", "numbers", "missing text", "flags", "nothing known", "infinite", "runs of numbers", "empty"],
+)
+def test_frames_come_back(values: list[Any], expected: list[Any]) -> None:
+    """What is embedded is what the script reads, numbers to four digits."""
+    found = embed.frame(pd.DataFrame({"x": values}))
+    assert found["length"] == len(values)
+    assert column(json.loads(embed.script_safe(found))["columns"]["x"]) == expected
+
+
+def test_whole_numbers_with_gaps() -> None:
+    """Int64 columns keep their gaps."""
+    found = embed.frame(pd.DataFrame({"x": pd.array([1, None, 3], dtype="Int64")}))
+    assert column(found["columns"]["x"]) == [1, None, 3]
+
+
+def test_numbers_are_the_summarys(made: Report, reader: Reader) -> None:
+    """The table that the page carries holds summary.csv in full; the forest holds comparisons.csv's ratios."""
+    payload = json.loads(reader.scripts["payload"])
+    columns = {name: column(found) for name, found in payload["tables"]["summary"]["rows"]["columns"].items()}
+    cells = made.summary.cells
+    for name in ("typical_steps", "solved_low", "median_high"):
+        shown = np.array([math.nan if x is None else x for x in columns[name]], dtype=float)
+        np.testing.assert_array_equal(shown, cells[name].to_numpy(dtype=float))
+    forest = {name: column(found) for name, found in payload["figures"]["forest"]["rows"]["columns"].items()}
+    steps = made.summary.comparisons.query("metric == 'steps' and scope != 'point'")
+    assert forest["ratio"] == pytest.approx(steps["ratio"].tolist(), rel=1e-3)
+
+
+def test_one_cell_alone() -> None:
+    """Nothing is compared, and the page says so; figures of comparisons are left out."""
+    reader = read(report(("lstm",)))
+    assert "One cell alone: nothing is compared." in reader.text
+    assert "forest" not in reader.figures
+    assert "curves" in reader.figures
+
+
+@pytest.mark.slow
+def test_the_bundle_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundling is done once a version; a file cut off in writing is made again; no cache is no error."""
+    monkeypatch.undo()
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path)
+    first = embed.vega()
+    assert "</script" not in first
+    assert "vegaEmbed" in first
+    (kept,) = (tmp_path / "page").iterdir()
+    was = kept.stat().st_ino  # a file made again is another file
+    assert embed.vega() == first
+    assert kept.stat().st_ino == was
+    kept.write_text(kept.read_text()[:5])
+    assert embed.vega() == first
+    assert kept.read_text() == first
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: kept)  # a file: no folder can be made in it
+    assert embed.vega() == first
+    assert "vl_convert" not in sys.modules  # it takes a hundred MiB of the process that bundles
+
+
+def test_a_bundle_that_was_cut_off_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that bundles is killed while it answers: said, and the next report bundles again."""
+    monkeypatch.undo()
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path)
+    killed = "import os; os.write(1, b'x' * 5000); os.kill(os.getpid(), 9)"
+    monkeypatch.setattr(embed, "python", lambda code: python(killed))
+    with pytest.raises(StoreError, match="the process that bundles vega ended"):
+        embed.vega()
+    assert not list(tmp_path.rglob("*.js"))

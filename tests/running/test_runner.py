@@ -1,0 +1,343 @@
+"""The main job, on tiny experiments: what is trained when, what is stored, what fails and how."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import cellbench
+from cellbench.running import run as run_experiment
+from cellbench.store import VOLATILE
+from cellbench.store.schema import OLDEST, VERSION
+from tests.helpers.cells import FAILING, MINE, MISTAKE
+from tests.helpers.commands import TINY, Command
+from tests.helpers.runs import exports, reseal, trained
+
+ALL = {("rnn", 0), ("rnn", 1), ("lstm", 0), ("lstm", 1)}
+WHEN: dict[str, tuple[dict[str, Any], set[tuple[str, int]]]] = {
+    # the row of docs/results.md: changed keys, and what is trained then
+    "the same again": ({}, set()),
+    "a new label": ({"cells": [{"name": "rnn", "label": "elman"}, "lstm"]}, set()),
+    "a cell dropped": ({"cells": ["lstm"]}, set()),
+    "a cell added": ({"cells": ["rnn", "lstm", "gru"]}, {("gru", 0), ("gru", 1)}),
+    "a seed added": ({"seeds": 3}, {("rnn", 2), ("lstm", 2)}),
+    "a learning rate added": ({"learning_rate": [0.05, 0.2]}, ALL),
+    "a grid value added": ({"grid": {"bits": [4, 5], "batch_size": 4, "hidden_size": 3}}, ALL),
+    "a larger max_steps": ({"train": {"max_steps": 25}}, ALL),
+    "another option": ({"cells": ["rnn", {"name": "lstm", "options": {"forget_bias": 1}}]}, {("lstm", 0), ("lstm", 1)}),
+    "another baseline, report or timeout": (
+        {"baseline": "rnn", "report": {"ratio_of_interest": 2}, "train": {"max_steps": 20, "timeout": 60}},
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("row", list(WHEN))
+def test_what_happens_when(row: str) -> None:
+    """After a change, exactly the replicas that the change concerns are trained."""
+    assert set(trained(TINY)) == ALL
+    keys, expected = WHEN[row]
+    got = trained({**TINY, **keys})
+    assert set(got) == expected
+    assert len(got) == len(set(got)) == len(expected)
+
+
+def test_what_happens_when_a_label_stands_for_the_same() -> None:
+    """Two labels for one cell share its replicas: trained once, shown twice, and told to be identical."""
+    twice = {**TINY, "cells": ["lstm", {"name": "lstm", "label": "again"}]}
+    assert trained(twice) == [("lstm", 0), ("lstm", 1)]
+    runs = cellbench.load("out").runs
+    first, second = (
+        runs[runs.label == label].drop(columns="label").reset_index(drop=True) for label in ("lstm", "again")
+    )
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_what_happens_when_a_cell_file_is_edited() -> None:
+    """An edited file, or an edited module beside it, trains that cell alone; even a comment counts."""
+    Path("mycell.py").write_text("import helper\n" + MINE)
+    Path("helper.py").write_text("X = 1\n")
+    tiny = {**TINY, "cells": ["rnn", {"name": "mine", "factory": "./mycell.py:Mine"}]}
+    assert set(trained(tiny)) == {("rnn", 0), ("rnn", 1), ("mine", 0), ("mine", 1)}
+    assert trained(tiny) == []
+    Path("mycell.py").write_text("import helper\n" + MINE + "# a comment\n")
+    assert set(trained(tiny)) == {("mine", 0), ("mine", 1)}
+    Path("helper.py").write_text("X = 2\n")
+    assert set(trained(tiny)) == {("mine", 0), ("mine", 1)}
+    Path("unrelated.py").write_text("X = 2\n")
+    assert trained(tiny) == []
+
+
+def test_what_happens_on_an_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version trains nothing; another numbers_version trains everything."""
+    trained(TINY)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "99.0")
+    assert trained(TINY) == []
+    monkeypatch.setattr("cellbench.records.key.ReplicaKey.__init__.__defaults__", (2,))
+    assert set(trained(TINY)) == ALL
+
+
+@pytest.mark.parametrize(("version", "age"), [(OLDEST - 1, "an older"), (VERSION + 1, "a newer")])
+def test_what_happens_with_another_schema(version: int, age: str, command: Command, write: Callable[..., Path]) -> None:
+    """A store of a schema that is not read is refused, and named; --fresh keeps it beside."""
+    assert command("run", write(), "--workers", 1).status == 0
+    with sqlite3.connect("results/tiny/runs.sqlite") as db:
+        db.execute(f"PRAGMA user_version = {version}")
+    again = command("run", write(), "--workers", 1)
+    assert (again.status, f"was written by {age} cellbench (schema {version}" in again.err) == (2, True)
+    assert command("run", write(), "--workers", 1, "--fresh").status == 0
+    with sqlite3.connect("results/tiny/runs-1.sqlite") as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (version,)
+
+
+def test_what_happens_with_another_engine(command: Command, write: Callable[..., Path]) -> None:
+    """Stored results of one engine are not gone on with another in silence: exit 2 and the two ways out."""
+    assert command("run", write(), "--workers", 1).status == 0
+    again = command("run", write(seeds=3), "--workers", 1, "--set", "engine=stack")
+    assert again.status == 2
+    assert "--set engine=reference" in again.err
+    assert "--fresh" in again.err
+    assert command("run", write(seeds=3), "--workers", 1).status == 0
+    fresh = command("run", write(seeds=3), "--workers", 1, "--set", "engine=stack", "--fresh")
+    assert fresh.status == 0
+    assert set(cellbench.load("results/tiny").runs.engine) == {"stack"}
+    assert Path("results/tiny/runs-1.sqlite").exists()
+
+
+def test_what_happens_on_another_machine() -> None:
+    """Results of another instruction set stay; the column says which."""
+    trained(TINY)
+    with sqlite3.connect("out/runs.sqlite") as db:
+        db.execute("UPDATE replica SET isa = 'vax', compiler = 'other'")
+    reseal(Path("out"))
+    assert trained(TINY) == []
+    assert set(cellbench.load("out").runs.isa) == {"vax"}
+
+
+def test_every_row_of_what_happens_when_has_its_test() -> None:
+    """Each row of the table in docs/results.md is a test of this file, and each of these tests a row."""
+    text = (Path(__file__).parents[2] / "docs/results.md").read_text()
+    table = text.split("| what happens | what is trained by the next run |")[1].split("\n\n")[0]
+    rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ") and "---" not in line]
+    named = re.findall(r"def test_what_happens_(?:when|on|with)_(\w+)\(", Path(__file__).read_text())
+    assert set(rows) == set(WHEN) | {n.replace("_", " ") for n in named}
+
+
+def test_every_planned_replica_has_one_row(command: Command, write: Callable[..., Path]) -> None:
+    """runs.csv has a row a planned replica, also for those that were left out with --only."""
+    assert command("run", write(), "--workers", 1, "--only", "cell=rnn,seed=0").status == 0
+    runs = cellbench.load("results/tiny").runs
+    assert len(runs) == 4
+    assert list(runs.status).count("missing") == 3
+    said = command("status", "results/tiny").out
+    assert "4 replicas planned, 1 done" in said
+    assert "Not complete." in said
+    assert command("run", write(), "--workers", 1).status == 0
+    assert "Complete." in command("status", "results/tiny").out
+
+
+def test_one_worker_is_two_workers() -> None:
+    """The exports are the same from one process and from two, whatever ended first."""
+    grid = {"bits": [4, 5], "batch_size": 4, "hidden_size": 3}
+    run_experiment({**TINY, "grid": grid, "engine": "stack"}, "one")
+    run_experiment({**TINY, "grid": grid, "engine": "stack"}, "two", workers=2)
+    assert exports(Path("one")) == exports(Path("two"))
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_curves_and_outcomes_fit_together(stop: bool) -> None:
+    """Steps to solved can be read off the stored curve by the rule, and a censored replica never counts as solved."""
+    settings = {
+        **TINY, "cells": ["rnn"], "seeds": 4, "grid": {"bits": 4, "batch_size": 16, "hidden_size": 8},
+        "learning_rate": [0.003, 0.1], "train": {"max_steps": 200, "stop_when_solved": stop}, "engine": "stack",
+        "solved": {"threshold": 0.95},
+    }  # fmt: skip
+    results = run_experiment(settings, "out")
+    runs, curves = results.runs, results.curves
+    assert {"solved", "censored"} <= set(runs.status)
+    for run in runs.itertuples():
+        curve = curves[(curves.seed == run.seed) & (curves.learning_rate == run.learning_rate)]
+        above = (curve.sequence_accuracy >= 0.95).to_numpy()
+        steps = curve.step.to_numpy()
+        hits = [s for s, a, b in zip(steps, above, above[1:], strict=False) if a and b]
+        if run.status == "solved":
+            assert run.steps_to_solved == hits[0]
+            assert run.examples_to_solved == 16 * hits[0]
+            assert run.target_bits_to_solved == 4 * 16 * hits[0]
+            assert run.final_step == (steps[list(steps).index(hits[0]) + 1] if stop else 200)
+        else:
+            assert run.status == "censored"
+            assert not hits
+            assert pd.isna(run.steps_to_solved)
+            assert run.final_step == 200
+        assert steps[-1] == run.final_step
+
+
+def test_a_diverged_replica_is_recorded() -> None:
+    """Learning rate 1e6: diverged, accuracies 0, and the neighbours' numbers are those without it."""
+    both = run_experiment({**TINY, "learning_rate": [0.05, 1e6], "engine": "stack"}, "both").runs
+    alone = run_experiment({**TINY, "engine": "stack"}, "alone").runs
+    lost = both[both.learning_rate == 1e6]
+    assert set(lost.status) == {"diverged"}
+    assert (lost.diverged_at > 0).all()
+    assert set(lost.final_sequence_accuracy) == {0.0}
+    kept = both[both.learning_rate == 0.05].reset_index(drop=True)
+    names = [c for c in kept.columns if c not in VOLATILE]
+    pd.testing.assert_frame_equal(kept[names], alone[names])
+
+
+def test_a_cell_that_raises(command: Command, write: Callable[..., Path]) -> None:
+    """Its replicas are failed by the cell, the traceback is kept once, the rest goes on, exit 1; failures count."""
+    Path("bad.py").write_text(FAILING)
+    path = write(cells=["rnn", {"name": "bad", "factory": "./bad.py:Failing"}], baseline="rnn")
+    ended = command("run", path, "--workers", 1)
+    assert ended.status == 1
+    assert "Traceback" not in ended.err
+    assert "2 replicas failed: results/tiny/failures.txt" in ended.err
+    runs = cellbench.load("results/tiny").runs
+    assert set(runs[runs.label == "bad"].status) == {"failed"}
+    assert set(runs[runs.label == "bad"].cause) == {"cell"}
+    assert set(runs[runs.label == "rnn"].status) == {"censored"}
+    text = Path("results/tiny/failures.txt").read_text()
+    assert text.count("the author's own mistake") >= 1
+    assert text.count("2 replicas of bad failed") == 1
+    assert MISTAKE in text, "the author's line is shown"
+
+
+def test_a_second_run_at_the_same_time_is_refused(command: Command, write: Callable[..., Path]) -> None:
+    """While a run holds the folder, another is told so and ends with 2."""
+    from cellbench.store import locked
+
+    with locked(Path("results/tiny")):
+        ended = command("run", write(), "--workers", 1)
+    assert ended.status == 2
+    assert "in use by another cellbench run" in ended.err
+
+
+def test_an_unvmappable_cell_trains_by_reference(command: Command, write: Callable[..., Path]) -> None:
+    """`engine: auto` takes what carries the cell, and the run says which and why."""
+    shutil.copy(Path(__file__).parents[1] / "helpers" / "cells.py", "odd.py")
+    for name, why in (("Branching", "data-dependent"), ("Item", ".item()")):
+        path = write(f"{name}.yaml", name=name, engine="auto", cells=[{"name": "odd", "factory": f"./odd.py:{name}"}])
+        ended = command("run", path, "--workers", 1)
+        assert ended.status == 0
+        assert "odd by reference" in ended.err
+        assert "not stack: vmap" in ended.err, why
+        assert set(cellbench.load(f"results/{name}").runs.engine) == {"reference"}
+
+
+def test_cell_option(command: Command, write: Callable[..., Path]) -> None:
+    """`--cell` joins the experiment under a name of its own; edited and run again, it alone is trained."""
+    Path("mycell.py").write_text(MINE)
+    first = command("run", write(), "--workers", 1, "--cell", "./mycell.py:Mine")
+    assert first.status == 0
+    assert "tiny+Mine: 6 replicas, 0 of them done" in first.err
+    Path("mycell.py").write_text(MINE.replace('"tanh"', '"relu"'))
+    again = command("run", write(), "--workers", 1, "--cell", "./mycell.py:Mine")
+    assert "tiny+Mine: 6 replicas, 4 of them done" in again.err
+    assert "Mine" in again.out
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("mycell.py", "must be FILE:CLASS"),
+        ("./nothere.py:Mine", "no such file"),
+        ("./mycell.py:Other", "has no class or function 'Other'. It defines: Real"),
+        ("./broken.py:Mine", "broken.py line 1: importing it raised SyntaxError"),
+    ],
+)
+def test_cell_option_faults(option: str, said: str, command: Command, write: Callable[..., Path]) -> None:
+    """A cell file that cannot be used is a fault, not a traceback."""
+    Path("mycell.py").write_text("class Real: ...\n")
+    Path("broken.py").write_text("def (\n")
+    ended = command("run", write(), "--cell", option)
+    assert (ended.status, said in ended.err) == (2, True), ended.err
+
+
+def test_a_finished_run_trains_nothing(command: Command, write: Callable[..., Path]) -> None:
+    """Running again says that there is nothing to train, and prints the same answer; so does `report`."""
+    first = command("run", write(), "--workers", 1)
+    before = exports(Path("results/tiny"))
+    again = command("run", write(), "--workers", 1)
+    assert "Nothing to train: every replica is done." in again.err
+    assert again.out == first.out
+    assert command("report", "results/tiny").status == 0
+    assert exports(Path("results/tiny")) == before
+
+
+def test_dry_run(command: Command, write: Callable[..., Path]) -> None:
+    """What would be done: points, replicas, engines, a time; and nothing is written."""
+    ended = command("run", write(engine="auto"), "--dry-run")
+    assert ended.status == 0
+    assert "tiny: 4 replicas, 0 of them done" in ended.out
+    assert "Points: 1. Cells: 2." in ended.out
+    assert re.search(r"rnn: (lanes|stack)", ended.out)
+    assert re.search(r"About \d+ s on one core", ended.out)
+    assert not Path("results").exists()
+
+
+def test_shards_are_parts() -> None:
+    """Each replica belongs to exactly one of three shards."""
+    parts = [trained({**TINY, "seeds": 4}, f"s{i}", shard=(i, 3)) for i in (1, 2, 3)]
+    assert sorted(p for part in parts for p in part) == sorted((c, s) for c in ("rnn", "lstm") for s in range(4))
+    assert all(parts)
+
+
+def test_quiet_and_no_control_characters(command: Command, write: Callable[..., Path]) -> None:
+    """Not on a terminal there are no control characters; --quiet says nothing but the result; it fits 100 columns."""
+    ended = command("run", write(), "--workers", 1)
+    assert "\x1b" not in ended.out + ended.err
+    assert max(map(len, ended.out.splitlines())) <= 100
+    assert command("run", write(name="q"), "--workers", 1, "--quiet").err == ""
+
+
+BROKEN = {
+    "factory": 'def Bad(input_size, hidden_size):\n    raise ValueError("no weights today")\n',
+    "first step": MINE.replace("def Mine", "def Good") + "\n\nclass Bad(nn.Module):\n"
+    "    def __init__(self, input_size, hidden_size):\n"
+    "        super().__init__()\n        self.hidden_size = hidden_size\n"
+    "    def initial_state(self, batch_size):\n        import torch\n        return torch.zeros(batch_size, 3)\n"
+    '    def forward(self, x, state):\n        raise ValueError("no weights today")\n',
+    "no module": "def Bad(input_size, hidden_size):\n    return 3\n",
+}
+
+
+@pytest.mark.parametrize("where", list(BROKEN))
+@pytest.mark.parametrize("size", ["hidden_size", "parameter_budget"])
+def test_a_cell_that_cannot_start_stops_no_other(
+    where: str, size: str, command: Command, write: Callable[..., Path]
+) -> None:
+    """Broken in the factory or in its first step, a cell's replicas are failed with its traceback; the rest goes on."""
+    Path("bad.py").write_text(BROKEN[where])
+    grid = {"bits": 4, "batch_size": 4, size: 60}
+    path = write(cells=["rnn", {"name": "bad", "factory": "./bad.py:Bad"}], baseline="rnn", grid=grid, engine="auto")
+    ended = command("run", path, "--workers", 1)
+    assert ended.status == 1, ended.err
+    assert "Traceback" not in ended.err
+    runs = cellbench.load("results/tiny").runs
+    assert set(runs[runs.label == "bad"].status) == {"failed"}
+    assert set(runs[runs.label == "bad"].cause) == {"cell"}
+    assert runs[runs.label == "bad"].parameters.isna().all(), "what cannot be made cannot be measured"
+    written = Path("results/tiny/runs.csv").read_text()
+    assert not re.search(r"rnn,rnn,4,4,[^,]*,\d+,\d+\.0,", written), "counts stay whole"
+    assert "failed" not in set(runs[runs.label == "rnn"].status)
+    failures = Path("results/tiny/failures.txt").read_text()
+    assert "bad.py" in failures
+    assert ("no weights today" in failures) or where == "no module"
+    assert "bad cannot start" in ended.err
+
+
+def test_an_option_that_the_factory_does_not_take(command: Command, write: Callable[..., Path]) -> None:
+    """An option of no use is bad input, found before anything is run."""
+    ended = command("run", write(cells=[{"name": "lstm", "options": {"forget_bais": 1}}]), "--workers", 1)
+    assert ended.status == 2
+    assert "cells[0].options: lstm takes no option 'forget_bais'. Did you mean forget_bias?" in ended.err
+    assert not Path("results").exists()
