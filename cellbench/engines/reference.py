@@ -13,14 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cellbench.engines.engine import Advanced, Engine, Refused, Scores
+from cellbench.engines.engine import USUAL_BATCHES, Advanced, Engine, Refused, Scores
 from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
 from cellbench.engines.optimizers import Optimizer
 from cellbench.model import Blueprint, Model, loss
 from cellbench.task import Floats
 
 
-def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None) -> Engine:
+def prepare(
+    blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, batch_sizes: Sequence[int] = USUAL_BATCHES
+) -> Engine:
     """Make the reference engine ready for one model; see `cellbench.engines.engine`.
 
     Raises:
@@ -35,6 +37,11 @@ def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | No
     if logits.shape != (2, 3, blueprint.output_size):
         raise Refused(f"logits have shape {tuple(logits.shape)}, not (time, batch, {blueprint.output_size})")
     return ReferenceEngine(optimizer, clip_norm)
+
+
+def together(batch_size: int) -> int:
+    """Count the replicas that are trained at a time: one, at every batch size."""
+    return 1
 
 
 class ReferenceEngine:

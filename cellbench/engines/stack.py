@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
-from cellbench.engines.engine import Advanced, Engine, Refused, Scores, first_line
+from cellbench.engines.engine import USUAL_BATCHES, Advanced, Engine, Refused, Scores, first_line
 from cellbench.engines.fused import spelt_out
 from cellbench.engines.on_torch import compiler, instruction_set, scores_of
 from cellbench.engines.optimizers import Optimizer, Slots, clip
@@ -25,7 +25,14 @@ from cellbench.task import Floats
 WIDTH = 32
 
 
-def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None) -> Engine:
+def together(batch_size: int) -> int:
+    """Count the replicas that are trained at a time: the same at every batch size."""
+    return WIDTH
+
+
+def prepare(
+    blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, batch_sizes: Sequence[int] = USUAL_BATCHES
+) -> Engine:
     """Make the stack engine ready for one model; see `cellbench.engines.engine`.
 
     Raises:

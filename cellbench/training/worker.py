@@ -29,16 +29,17 @@ def ready(chunk: Chunk) -> tuple[Blueprint, Engine]:
         Refused: the engine cannot carry it.
     """
     settings, how = chunk.settings, chunk.settings.train
-    return _made(chunk.cell, chunk.hidden_size, settings.task, chunk.engine, how.optimizer, how.clip_norm)
+    batch_size = chunk.point.batch_size
+    return _made(chunk.cell, chunk.hidden_size, settings.task, chunk.engine, how.optimizer, how.clip_norm, batch_size)
 
 
 @lru_cache(maxsize=64)
 def _made(
-    cell: CellSpec, hidden_size: int, task: str, engine: str, optimizer: str, clip_norm: float | None
+    cell: CellSpec, hidden_size: int, task: str, engine: str, optimizer: str, clip_norm: float | None, batch_size: int
 ) -> tuple[Blueprint, Engine]:
     """Make the blueprint and the engine that many chunks share; the arguments are the key of the cache."""
     blueprint = blueprint_of(cell, hidden_size, task_of(task))
-    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm)
+    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm, (batch_size,))
 
 
 def work(chunk: Chunk) -> list[Outcome]:

@@ -6,6 +6,6 @@ compiled. If it is not there, `graph.trace` makes two graphs of it, `code.lower`
 checks it against autograd, and `engine` trains with it. The C++ headers are in `runtime`.
 """
 
-from cellbench.engines.lanes.engine import build_ahead, prepare
+from cellbench.engines.lanes.engine import build_ahead, prepare, together
 
-__all__ = ["build_ahead", "prepare"]
+__all__ = ["build_ahead", "prepare", "together"]

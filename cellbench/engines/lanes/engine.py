@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import Advanced, Engine, Refused, RefusedOnce, Scores, first_line
+from cellbench.engines.engine import USUAL_BATCHES, Advanced, Engine, Refused, RefusedOnce, Scores, first_line
 from cellbench.engines.lanes import build, cache
 from cellbench.engines.lanes.cache import Cache, CacheEntry
 from cellbench.engines.lanes.graph.tape import tape
 from cellbench.engines.lanes.program import Program, Rows, Rule, aligned
 from cellbench.engines.lanes.proof import prove
-from cellbench.engines.lanes.units import EVALUATION, Unit, training
+from cellbench.engines.lanes.units import EVALUATION, Unit, sharing, training
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellbenchError
 from cellbench.model import Blueprint, Model
@@ -29,8 +29,6 @@ if TYPE_CHECKING:  # what lowers imports what traces, and that takes long
 WIDTH = 64
 """Replicas in a chunk. Any number is as fast; with more, more share a seed's data; with fewer, a killed worker loses
 less."""
-USUAL = (16,)
-"""The batch size that a cell is compiled for if nobody says which."""
 _CONSTANTS = {
     "adam": (0, ("beta1", "beta2", "eps")),
     "adamw": (1, ("beta1", "beta2", "eps", "weight_decay")),
@@ -138,6 +136,7 @@ class Programs:
     Args:
         blueprint: the model's structure.
         isa_name: the instruction set, if not the one of `build.chosen_isa`.
+        replicas: how many share a vector, if not as many as `units.sharing` says.
 
     Attributes:
         isa: the instruction set.
@@ -146,9 +145,10 @@ class Programs:
         Refused: the engine cannot carry the cell.
     """
 
-    def __init__(self, blueprint: Blueprint, isa_name: str | None = None) -> None:
+    def __init__(self, blueprint: Blueprint, isa_name: str | None = None, replicas: int | None = None) -> None:
         self.isa = build.chosen_isa(isa_name)
         self._blueprint = blueprint
+        self._replicas = replicas
         self._what = _identity(blueprint, self.isa)
         self._lowered: Lowered | None = None
         self._seconds = 0.0
@@ -156,7 +156,7 @@ class Programs:
 
     def training(self, batch_size: int) -> Unit:
         """Choose the unit that trains batches of this size."""
-        return training(batch_size, self.isa.name)
+        return training(batch_size, self.isa.name, self._replicas)
 
     def of(self, unit: Unit) -> Program:
         """Get the program of a unit.
@@ -298,13 +298,19 @@ def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+def together(batch_size: int) -> int:
+    """Count the replicas that are trained at a time on this machine: those that share a vector."""
+    return sharing(batch_size, build.chosen_isa().name)
+
+
 def prepare(
     blueprint: Blueprint,
     *,
     optimizer: Optimizer,
     clip_norm: float | None,
-    batch_sizes: Sequence[int] = USUAL,
+    batch_sizes: Sequence[int] = USUAL_BATCHES,
     isa: str | None = None,
+    replicas: int | None = None,
 ) -> Engine:
     """Make the lanes engine ready for one model: from the cache in milliseconds, or built in a second or two.
 
@@ -313,17 +319,18 @@ def prepare(
         optimizer, clip_norm: how it is trained; one compiled program serves all optimizers.
         batch_sizes: those that it will be trained at. Another one is made ready when it comes.
         isa: an instruction set other than this processor's widest (or that of CELLBENCH_ISA).
+        replicas: how many share a vector, in place of as many as fill it; 1 to compare with.
 
     Raises:
         Refused: the engine cannot carry the cell here; the message is the reason in one line.
     """
-    programs = Programs(blueprint, isa)
+    programs = Programs(blueprint, isa, replicas)
     for unit in _units(programs, batch_sizes):
         programs.of(unit)
     return LaneEngine(programs, optimizer, clip_norm)
 
 
-def build_ahead(blueprint: Blueprint, *, batch_sizes: Sequence[int] = USUAL, isa: str | None = None) -> str:
+def build_ahead(blueprint: Blueprint, *, batch_sizes: Sequence[int] = USUAL_BATCHES, isa: str | None = None) -> str:
     """Compile a cell into the cache, for this processor or for another one.
 
     Returns:

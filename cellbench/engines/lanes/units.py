@@ -41,13 +41,19 @@ EVALUATION = Unit("evaluate", ("evaluate.h",), 1, False, (5, 37))
 """It has two vectors side by side, whatever the number of examples."""
 
 
-def training(batch_size: int, isa: str) -> Unit:
-    """Choose the unit that trains batches of this size, for an instruction set."""
+def training(batch_size: int, isa: str, replicas: int | None = None) -> Unit:
+    """Choose the unit that trains batches of this size.
+
+    Args:
+        batch_size: of the batches.
+        isa: the instruction set.
+        replicas: how many share a vector, if not as many as `sharing` says.
+    """
     lanes = _LANES[isa]
     if batch_size > lanes:
         # for every number of lanes, one of the two batches ends in a single vector, and one uses two side by side
         return Unit("train-wide", ("train.h", "train_wide.h"), 1, True, (5, 19))
-    replicas = sharing(batch_size, isa)
+    replicas = replicas or sharing(batch_size, isa)
     return Unit(f"train-{replicas}", ("train.h",), replicas, True, (2, max(2, lanes // replicas)))
 
 
