@@ -1,0 +1,29 @@
+"""The arguments that several commands share, and the experiment that they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cellbench.experiment import Experiment
+
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, such as results/default.")]
+
+
+def load(experiment: Path | None, cells: list[str], overrides: list[str]) -> Experiment:
+    """Load an experiment file, or the default one."""
+    from importlib import resources
+
+    from cellbench import experiment as experiments
+    from cellbench.plugins import discover
+
+    source = (
+        experiment
+        if experiment is not None
+        else Path(str(resources.files("cellbench.experiment").joinpath("default.yaml")))
+    )
+    return experiments.load(source, discover(), overrides=overrides, extra_cells=cells)

@@ -1,0 +1,20 @@
+"""`cellbench check`: is a cell sound?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def check(
+    cell: Annotated[str, typer.Argument(metavar="CELL", help="A registered name, or FILE:CLASS.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> int:
+    """Check that a cell is sound.
+
+    Prints one line per check. The exit status is 1 if a law does not hold.
+    """
+    from cellbench.conformance.report import check_cell
+
+    return 0 if check_cell(cell, as_json=as_json) else 1

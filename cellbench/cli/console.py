@@ -1,0 +1,95 @@
+"""Define the program: its commands, its exit statuses. Results go to stdout, everything else to stderr.
+
+Nothing heavy is imported at the top of a command's file, so that `--help` and `list` are quick.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+import cellbench
+from cellbench.cli.build import build
+from cellbench.cli.check import check
+from cellbench.cli.info import info
+from cellbench.cli.list import list_
+from cellbench.cli.merge import merge
+from cellbench.cli.new import new
+from cellbench.cli.report import report
+from cellbench.cli.run import run
+from cellbench.cli.schema import schema
+from cellbench.cli.status import status
+from cellbench.cli.verify import verify
+from cellbench.errors import CellbenchError
+from cellbench.terminal.output import reader_is_gone, show
+
+app = typer.Typer(
+    help="Does my recurrent cell beat LSTM? A fair, fast benchmark of recurrent cells on binary addition.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(run)
+app.command()(report)
+app.command()(merge)
+app.command()(verify)
+app.command()(status)
+app.command(name="list")(list_)
+app.command()(info)
+app.command()(schema)
+app.command()(check)
+app.command()(new)
+app.command()(build)
+
+
+def main() -> None:
+    """Run the console script: each kind of error has its exit status, and bad input shows no traceback."""
+    try:
+        status = app(prog_name="cellbench", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except CellbenchError as error:
+        show(str(error), file=sys.stderr)
+        raise SystemExit(error.exit_status) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        reader_is_gone()
+    except MemoryError as error:
+        print(f"not enough memory{f': {error}' if str(error) else ''}; what was trained is kept", file=sys.stderr)
+        raise SystemExit(2) from None
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # click turns a broken pipe into an exit
+            reader_is_gone()
+        # cellbench itself never gets here: a plugin called sys.exit, and that must not look like success
+        traceback.print_exc()
+        print(f"a plugin's code called sys.exit({error.code}); the traceback above shows where", file=sys.stderr)
+        raise SystemExit(1) from None
+    except Exception as error:
+        # click's usage errors, which reach us with standalone_mode off, can print themselves
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            raise SystemExit(error.exit_code) from None
+        raise
+    raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def _version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        print(f"cellbench {cellbench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass

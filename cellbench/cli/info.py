@@ -1,0 +1,25 @@
+"""`cellbench info`: versions, hardware and plugins, for bug reports."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show versions, hardware and plugins, for bug reports."""
+    from cellbench.environment import describe
+    from cellbench.plugins import discover
+
+    facts = describe(discover())
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
+        elif isinstance(value, list):
+            value = "; ".join(value) or "none"
+        print(f"{name}: {value}")

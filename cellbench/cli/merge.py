@@ -1,0 +1,30 @@
+"""`cellbench merge`: the results of several shards as one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cellbench.terminal.output import show
+
+
+def merge(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The results folder to write.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR", help="The results folders of the shards.")],
+) -> None:
+    """Merge the results of several shards.
+
+    The order does not matter, and merging again changes nothing.
+    """
+    from cellbench.results import Results, write
+    from cellbench.store.merge import merge as merge_folders
+
+    merged = merge_folders(out, folders)
+    show(str(Results(out, write(out))))
+    for line in merged.unlike:
+        print(f"Replicas of one cell come from different kinds of machines: {line}", file=sys.stderr)
+    missing = merged.counts.get("missing", 0) + merged.counts.get("failed (machine)", 0)
+    print(f"{sum(merged.counts.values()):,} replicas planned, {missing:,} of them missing, in {out}", file=sys.stderr)

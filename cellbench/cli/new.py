@@ -1,0 +1,31 @@
+"""`cellbench new`: a plugin package for a new cell, or an experiment file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cellbench.errors import CellbenchError
+
+
+def new(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="The name of the new cell; its package will be ./cellbench-NAME."),
+    ] = None,
+    experiment: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a commented experiment file instead.")
+    ] = None,
+) -> None:
+    """Write a plugin package for a new cell, or an experiment file."""
+    from cellbench.scaffold import new_experiment, new_package
+
+    if (name is None) == (experiment is None):
+        raise CellbenchError("give a name, `cellbench new mycell`, or a file, `cellbench new --experiment mine.yaml`")
+    if name is not None:
+        folder = new_package(name, Path())
+        print(f"Wrote {folder}. Next:\n  pip install -e {folder} && cellbench check {name}")
+    elif experiment is not None:
+        print(f"Wrote {new_experiment(experiment)}. Next:\n  cellbench run {experiment} --dry-run")

@@ -1,0 +1,124 @@
+"""`cellbench run`: train what is missing, then write the report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cellbench.cli.arguments import load
+from cellbench.errors import CellbenchError, Interrupted
+from cellbench.terminal.output import show
+
+if TYPE_CHECKING:
+    from cellbench.planning import Plan
+
+
+def run(
+    experiment: Annotated[
+        Path | None,
+        typer.Argument(metavar="EXPERIMENT", help="An experiment file (YAML); without one, the default experiment."),
+    ] = None,
+    cell: Annotated[
+        list[str] | None, typer.Option(metavar="FILE:CLASS", help="Add a cell of your own, such as ./mycell.py:MyCell.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a key of the experiment, such as train.max_steps=500."
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE,...", help="Train only a part, such as cell=gru,seed=0,bits=8."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many worker processes train; default: the cores this process may use."),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(metavar="local|dask", help="Train on this machine or on a Dask cluster.")
+    ] = "local",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Dask scheduler: its address, such as tcp://node1:8786, or its file; default: one started here.",
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Train the I-th of N parts of the experiment.")
+    ] = None,
+    results: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the results folders.")] = Path(
+        "results"
+    ),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be trained and how long it may take, and stop.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Set the stored results aside and start again from nothing.")
+    ] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Train, but write no report.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> int:
+    """Train what is missing, then write the report.
+
+    After an interruption, the same command goes on where it stopped.
+    """
+    from cellbench import environment, planning
+    from cellbench.running import run as run_experiment
+
+    if executor not in ("local", "dask"):
+        raise CellbenchError(f"--executor {executor}: must be local or dask")
+    if scheduler is not None and executor != "dask":
+        raise CellbenchError(f"--scheduler {scheduler}: goes with --executor dask")
+    loaded = load(experiment, cell or [], set_ or [])
+    part, number = planning.only(loaded, only or []), planning.shard(shard)
+    folder = results / loaded.name
+    if dry_run:
+        print(_dry_run(planning.prepare(loaded, folder, only=part, shard=number, fresh=fresh)))
+        return 0
+    from cellbench.terminal.progress import shown
+
+    workers = workers or environment.usable_cores()
+    try:
+        with shown(quiet, 1 if scheduler else workers) as on_event:
+            found = run_experiment(
+                loaded,
+                folder,
+                executor=executor,  # type: ignore[arg-type]
+                scheduler=scheduler,
+                workers=workers,
+                only=part,
+                shard=number,
+                fresh=fresh,
+                report=not no_report,
+                on_event=on_event,
+            )
+    except Interrupted as error:
+        raise Interrupted(f"{error}. To go on:\n  {environment.resume()}") from None
+    if not no_report:
+        if found.answer is not None and not quiet:
+            print(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
+        show(str(found))
+        print(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
+    if found.failed:
+        print(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _dry_run(plan: Plan) -> str:
+    """Write what would be trained, by which engines, and how long it may take."""
+    from cellbench.planning import estimate
+    from cellbench.terminal.progress import duration, introduction
+
+    lines = introduction(plan)
+    lines.append(f"Points: {len({p.point for p in plan.selected})}. Cells: {len(plan.experiment.cells)}.")
+    lines += [f"  {label}: {e.engine}{f' ({e.reason})' if e.reason else ''}" for label, e in plan.engines.items()]
+    if plan.todo:
+        seconds = estimate(plan.todo)
+        lines.append(f"About {duration(seconds)} on one core, by a short calibration. Nothing was run.")
+    return "\n".join(lines)
