@@ -85,10 +85,11 @@ INLINE void product(V *y, Start start, Terms... terms) {
 // are as many as `example_sums` takes at a time.
 enum : int { OUTER_COLUMNS = 4 };
 constexpr int outer_rows_for(int columns) {
-  return columns == 3 ? (LANES == 16 ? 5 : 2) : (LANES == 16 ? 16 : 8) / columns;
+  return columns == 3 && LANES < 16 ? 2 : (LANES == 16 ? 16 : 8) / columns;
 }
-constexpr int outer_columns_for(int K) {  // blocks of equal size
-  const int blocks = (K + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
+constexpr int outer_columns_for(int N, int K) {  // blocks of equal size; few rows leave room for more columns
+  const int most = N == 1 ? (LANES == 16 ? 16 : 8) : N == 2 ? (LANES == 16 ? 8 : 4) : OUTER_COLUMNS;
+  const int blocks = (K + most - 1) / most;
   return (K + blocks - 1) / blocks;
 }
 
@@ -144,7 +145,7 @@ INLINE void outer_columns(W *g, const V *d, long dt, const V *x, long xt, long T
 // g[n * GR + k * GC] += sum over time and lanes of d[t * dt + n * DS] * x[t * xt + k * XS], n < N, k < K
 template <int N, int K, long GR, long GC, long DS, long XS, class V, class W>
 INLINE void outer(W *g, const V *d, long dt, const V *x, long xt, long T) {
-  constexpr int C = outer_columns_for(K), rest = K % C;
+  constexpr int C = outer_columns_for(N, K), rest = K % C;
   for (int k = 0; k + C <= K; k += C) outer_columns<N, C, GR, GC, DS, XS>(g + k * GC, d, dt, x + k * XS, xt, T);
   if constexpr (rest > 0)
     outer_columns<N, rest, GR, GC, DS, XS>(g + (K - rest) * GC, d, dt, x + (K - rest) * XS, xt, T);

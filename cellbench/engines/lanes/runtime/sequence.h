@@ -28,12 +28,17 @@ template <class V> struct Sequence {
   }
   long floats() const { return (float *)end - (float *)h; }
 };
+// How far Adam's moments have grown at a step: they begin at 0 (Kingma & Ba 2015, section 3).
+struct Growth {
+  double first, second_root;
+};
 // The scratch memory of training: gradients, derived tensors, data in lanes, and one sequence. The data are those of a
 // whole block of steps, for all replicas of a seed; or those of one step, if several replicas share a vector. These have
 // their weights and slots here, too, side by side.
 struct ToTrain {
   Numbers *g, *gu, *u, *sums, *p, *slots, *drawn;
-  vf *x, *y, *acc, *work, *end;
+  vf *x, *y, *acc, *work;
+  Growth *growth, *end;
   ToTrain(float *start, long steps, long slot_row, long T, long B) {
     const long kept = PACK == 1 ? steps : 1;
     Numbers *next = (Numbers *)start;
@@ -49,7 +54,8 @@ struct ToTrain {
     y = x + kept * vectors_of(B) * T * INPUTS;
     acc = y + kept * vectors_of(B) * T * OUTPUTS;
     work = acc + padded(SUMS);
-    end = work + Sequence<vf>(nullptr, T).floats() / LANES * (B > EXAMPLES ? 2 : 1);
+    growth = (Growth *)(work + Sequence<vf>(nullptr, T).floats() / LANES * (B > EXAMPLES ? 2 : 1));
+    end = growth + steps;
   }
 };
 // Numbers below 2^-126 count as 0 as long as this lives: the machine takes a hundred times as long for them, and moments of
@@ -111,10 +117,13 @@ static Numbers sequence(const Numbers *p, const vf *X, const vf *Y, long T, long
   for (long t = 0; t < T; t++)
     forward<V, M>(p, m.u, x + t * INPUTS, q.h + t * STATES, q.h + (t + 1) * STATES, q.r + t * RESIDUALS, q.z + t * OUTPUTS,
                   q.tmp);
-  for (long i = 0; i < T * OUTPUTS; i++) {
-    loss += cross_entropy(q.z[i], y[i]) * w;
-    q.dz[i] = (vsigmoid(q.z[i]) - y[i]) * w;
-  }
+  in_step<V>(T * OUTPUTS, [&](auto count, long i) INLINED {
+    constexpr int K = count.value;
+    Some<V, K> z = some<K, 1>(q.z + i), right = some<K, 1>(y + i), weight = some<K, 0>(&w);
+    Some<V, K> t = exp_negative(-vabs(z)), lost = cross_entropy(z, right, t) * weight;
+    put<K, 1>(q.dz + i, cross_entropy_gradient(z, right, t) * weight);
+    for (int k = 0; k < K * sides<V>; k++) side(loss, k % sides<V>) += side(lost, k);
+  });
   // backward through time; the gradients by the state after and the state before take turns in two buffers
   V *after = q.ds, *before = q.ds + STATES;
   for (long i = 0; i < STATES; i++) after[i] = S(0.f);

@@ -102,10 +102,17 @@ enum : int { IN_STEP = LANES == 16 ? 4 : 2 };
 template <int K> struct Count {
   enum : int { value = K };
 };
-// f(count, i): for the `count` elements from i on, until N are done.
+template <class V> constexpr int elements_in_step = sides<V> < IN_STEP ? IN_STEP / sides<V> : 1;
+// f(count, i): for the `count` elements from i on, until all are done.
 template <class V, int N, class F> INLINE void in_step(F f) {
-  constexpr int K = IN_STEP * (int)sizeof(vf) / (int)sizeof(V) > 1 ? IN_STEP * (int)sizeof(vf) / (int)sizeof(V) : 1;
+  constexpr int K = elements_in_step<V>;
   for (int i = 0; i + K <= N; i += K) f(Count<K>{}, i);
-  if constexpr (K > 1)
+  if constexpr (N % K > 0)
     for (int i = N / K * K; i < N; i++) f(Count<1>{}, i);
+}
+template <class V, class F> INLINE void in_step(long n, F f) {
+  constexpr int K = elements_in_step<V>;
+  long i = 0;
+  for (; i + K <= n; i += K) f(Count<K>{}, i);
+  for (; i < n; i++) f(Count<1>{}, i);
 }

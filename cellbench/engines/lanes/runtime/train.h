@@ -73,7 +73,7 @@ INLINE vf reciprocal(vf d) {
 // The rules of torch.optim, with constants in the order in which engine.py passes them.
 struct Rule {
   Optimizer kind;
-  double step;  // counted from 1
+  Growth growth;
   const double *rates;  // of the replicas
   const float *scales;  // of their gradients, by clipping
   const double *constants;
@@ -91,9 +91,8 @@ static void update(Numbers *weights, Numbers *slots, const Numbers *gradient, co
   const vf scale = each([&](long r) { return rule.scales[r]; }), rate = each([&](long r) { return rule.rates[r]; });
   if (rule.kind == ADAM || rule.kind == ADAMW) {
     // beta1, beta2, eps, weight decay
-    const double grown = 1 - pow(c[0], rule.step);
-    const vf size = each([&](long r) { return rule.rates[r] / grown; });
-    const float root = (float)(1 / sqrt(1 - pow(c[1], rule.step)));
+    const vf size = each([&](long r) { return rule.rates[r] / rule.growth.first; });
+    const float root = (float)(1 / rule.growth.second_root);
     const float m = (float)(1 - c[0]), b2 = (float)c[1], v = (float)(1 - c[1]), eps = (float)c[2];
     const vf kept = each([&](long r) { return rule.kind == ADAMW ? 1 - rule.rates[r] * c[3] : 1.; });
     for (long i = 0; i < VECTORS; i++) {
@@ -156,6 +155,11 @@ extern "C" void train(long steps, long T, long B, const float *x, long x_seed, c
   NothingTiny mode;
   const long packed = vectors_of(B) * T;
   ToTrain m(scratch, steps, slot_row, T, B);
+  if (kind == ADAM || kind == ADAMW)
+    for (long s = 0; s < steps; s++) {
+      const double step = (double)(done + s + 1);
+      m.growth[s] = {1 - pow(constants[0], step), sqrt(1 - pow(constants[1], step))};
+    }
   for (long first = 0; first < count; first += PACK) {
     Group group;
     double group_rates[PACK];
@@ -215,7 +219,7 @@ extern "C" void train(long steps, long T, long B, const float *x, long x_seed, c
           if (scales[r] > 1.f) scales[r] = 1.f;
         }
       }
-      if (any) update(m.p, m.slots, m.g, {(Optimizer)kind, (double)(done + s + 1), group_rates, scales, constants});
+      if (any) update(m.p, m.slots, m.g, {(Optimizer)kind, m.growth[s], group_rates, scales, constants});
     }
     if (any) leave([&](long r) { return group.alive[r]; });
   }
