@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import math
 import re
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 from typer.main import get_command
 
+import cellbench
 from cellbench import hookspecs
 from cellbench.cli import app
 from cellbench.experiment.sections import Keys
@@ -81,7 +83,7 @@ def test_commands_in_the_documentation_exist() -> None:
     """Every `cellbench COMMAND --option` in a page is a command with that option."""
     known = get_command(app)
     for page in PAGES:
-        commands = "run|report|status|list|info|schema|check|new|build|verify|merge"
+        commands = "run|report|status|list|info|schema|check|new|build|verify|merge|show"
         for line in re.findall(rf"cellbench ((?:{commands})\b[^`\n]*)", page.read_text()):
             name = line.split()[0]
             assert name in known.commands, f"{page.name}: cellbench {name}"  # type: ignore[attr-defined]
@@ -120,6 +122,41 @@ def test_contributing_names_every_room() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     for face in sorted((ROOT / "cellbench").glob("*/__init__.py")):
         assert f"`{face.parent.name}/`" in text, face.parent.name
+
+
+class _Alike(doctest.OutputChecker):
+    """Compares outputs with all numbers alike, and any width of columns: numbers depend on the machine."""
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        def alike(text: str) -> str:
+            return " ".join(re.sub(r"\d[\d,.]*", "#", re.sub(r"-{3,}", "---", text)).split())
+
+        flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        return super().check_output(alike(want.replace("<BLANKLINE>", "")), alike(got), flags)
+
+
+def test_the_session_in_python_runs() -> None:
+    """docs/python.md, line by line in one session: each prints what the page shows, but for the numbers."""
+    text = (ROOT / "docs/python.md").read_text()
+    session = doctest.DocTestParser().get_doctest(
+        "\n".join(re.findall(r"```pycon\n(.*?)```", text, re.S)), {}, "python.md", "docs/python.md", 0
+    )
+    said: list[str] = []
+    runner = doctest.DocTestRunner(_Alike(), optionflags=doctest.ELLIPSIS)
+    runner.run(session, out=said.append)
+    assert session.examples
+    assert not runner.failures, "".join(said)
+
+
+def test_public_names_are_found_and_explained() -> None:
+    """`dir` and completion show every public name and no module of the house; help and the page name each."""
+    shown = {name for name in dir(cellbench) if not name.startswith("_")}
+    assert shown == set(cellbench.__all__)
+    assert all(getattr(cellbench, name).__doc__ for name in shown)
+    page = (ROOT / "docs/python.md").read_text()
+    for name in shown - {"State", "CellbenchError"}:
+        assert re.search(rf"^    {name} ", cellbench.__doc__ or "", re.M), name
+        assert f"`{name}`" in page, name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -31,16 +31,32 @@ def ready(chunk: Chunk) -> tuple[Blueprint, Engine]:
     """
     settings, how = chunk.settings, chunk.settings.train
     steps = longest(task_of(settings.task), settings, [chunk.point.parameters])
-    return _made(chunk.cell, chunk.hidden_size, settings.task, chunk.engine, how.optimizer, how.clip_norm, steps)
+    return _made(
+        chunk.cell,
+        chunk.hidden_size,
+        settings.task,
+        chunk.engine,
+        how.optimizer,
+        how.clip_norm,
+        chunk.point.batch_size,
+        steps,
+    )
 
 
 @lru_cache(maxsize=64)
 def _made(
-    cell: CellSpec, hidden_size: int, task: str, engine: str, optimizer: str, clip_norm: float | None, steps: int
+    cell: CellSpec,
+    hidden_size: int,
+    task: str,
+    engine: str,
+    optimizer: str,
+    clip_norm: float | None,
+    batch_size: int,
+    steps: int,
 ) -> tuple[Blueprint, Engine]:
     """Make the blueprint and the engine that many chunks share; the arguments are the key of the cache."""
     blueprint = blueprint_of(cell, hidden_size, task_of(task))
-    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm, steps)
+    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm, (batch_size,), steps)
 
 
 def work(chunk: Chunk) -> list[Outcome]:

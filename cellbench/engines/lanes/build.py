@@ -124,11 +124,6 @@ def engine_text() -> str:
     return found.hexdigest()
 
 
-def program_texts(generated: str) -> tuple[str, ...]:
-    """Wrap a generated program as translation units, which are compiled at the same time."""
-    return tuple(f'#include "wide.h"\n{generated}#include "{driver}"\n' for driver in ("train.h", "evaluate.h"))
-
-
 def compile_program(texts: Sequence[str], compiler: Compiler, isa: Isa, folder: Path) -> bytes:
     """Compile translation units to a shared object, and return its bytes.
 
