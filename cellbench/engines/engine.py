@@ -19,10 +19,6 @@ from numpy.typing import NDArray
 from cellbench.model import Model
 from cellbench.task import Floats
 
-VERSIONS = {"lanes": 1, "stack": 1, "reference": 1}
-"""The version of each engine's numbers, stored with each replica; raised when replicas that it trains get others."""
-
-
 LONGEST = 100
 """Time steps of the longest sequence for which an engine is made ready, unless it is told of a longer one."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ def laid_out(stored: Frames) -> Report:
     """Compute every number of a report."""
     design = _design(stored.experiment, stored.runs)
     summary = summarise(stored.runs, stored.evaluations, design)
+    doubts = (f"{label}: {said}" for label, said in stored.doubts)
+    summary = replace(summary, footnotes=(*doubts, *summary.footnotes))
     return Report(stored.runs, stored.curves, design, summary, stored.experiment, stored.unplanned)
 
 

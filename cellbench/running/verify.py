@@ -17,7 +17,19 @@ from typing import Any
 from cellbench import environment
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.plugins import Registry, discover, sources
-from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Point, Replica, Settings, Source, Train
+from cellbench.records import (
+    NUMBERS_VERSION,
+    VERSIONS,
+    CellSpec,
+    Chunk,
+    Outcome,
+    Point,
+    Replica,
+    Settings,
+    Source,
+    Train,
+    wrongs,
+)
 from cellbench.running.code import Code, is_from_file, of_cells
 from cellbench.store import Store
 from cellbench.store.replica import StoredReplica, finished
@@ -141,9 +153,9 @@ def verify(
     for stored, again in prepared:
         outcome = again.train()
         # bit for bit only where nothing differs that the last bits depend on
-        exact = not again.unlike and all(
-            getattr(outcome, name) == getattr(stored.outcome, name)
-            for name in ("engine", "engine_version", "isa", "compiler")
+        wrong = again.wrong()
+        exact = not (again.unlike or wrong) and all(
+            getattr(outcome, name) == getattr(stored.outcome, name) for name in ("engine", "isa", "compiler")
         )
         if not exact:
             line = _elsewhere(stored.outcome, outcome)
@@ -156,10 +168,11 @@ def verify(
         found.evaluations += len(outcome.evaluations)
         if not exact:
             found.worst = max(found.worst, _worst(stored.outcome, outcome))
-        difference = next(_differences(stored.outcome, outcome, exact), None)
+        differences = _differences(stored.outcome, outcome, exact)
+        difference = next(differences, ("in how it was trained", "a run trains it again") if wrong else None)
         if difference is not None:
             found.at, what = difference
-            found.difference = f"{stored.place}: {what}"
+            found.difference = f"{stored.place}: {what}{f' ({wrong})' if wrong else ''}"
             break
     return found
 
@@ -271,6 +284,23 @@ class _Again:
         if tuple(s.sha256 for s in installed) != tuple(shas):
             self.unlike.append(f"the {kind} {name}: the installed text ({entry.provider}) is not that of the results")
         return installed
+
+    def wrong(self) -> str:
+        """Say what the version of the engine that trained it was wrong about; empty if nothing."""
+        then, chunk = self._stored.outcome, self._chunk
+        if then.engine_version >= VERSIONS.get(then.engine, 0):
+            return ""
+        from cellbench.model import blueprint_of, task_of
+        from cellbench.planning.judging import traits_among
+        from cellbench.training.data import longest
+
+        task = task_of(chunk.settings.task)
+        steps = longest(task, chunk.settings, [chunk.point.parameters])
+        try:
+            traits = traits_among([blueprint_of(chunk.cell, chunk.hidden_size, task)], steps, [then.engine])
+        except Exception:
+            return ""  # its code raises, which the comparison tells
+        return wrongs(then.engine, then.engine_version, traits)
 
     def train(self) -> Outcome:
         """Train it again, by another engine if the stored one does not work here."""
