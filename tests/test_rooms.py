@@ -29,9 +29,9 @@ FLOORS = (
     ("hookspecs", "report"),
     ("plugins", "cells", "tasks"),
     ("environment", "experiment", "model", "scaffold"),
-    ("engines", "results"),
+    ("engines",),
     ("training",),
-    ("planning", "executors", "conformance"),
+    ("planning", "executors", "conformance", "results"),
     ("running",),
     ("terminal", ""),
     ("cli",),
@@ -193,21 +193,21 @@ def resolves(dotted: str) -> bool:
 
 DOORS = {
     # beside what its face offers, the modules of a room that other rooms import
-    "engines": {"lanes", "lanes.build", "on_torch", "reference", "optimizers"},
+    "engines": {"lanes", "history", "lanes.build", "on_torch", "reference", "optimizers"},
     "executors": {"dispatch", "dask", "private"},
-    "model": {"sizes"},
+    "model": {"sizes", "weights"},
     "plugins": {"sources"},
     "conformance": {"report"},
     "running": {"code", "verify"},
-    "results": {"seal", "several"},
-    "store": {"frames", "merge", "replica"},
+    "results": {"pick", "seal", "several"},
+    "store": {"earlier", "frames", "merge", "replica", "weights"},
     "cells": {"lstm"},
     "tasks": {"binary_addition"},
     "report": {"csv", "files", "tables"},
     "statistics": {"arrays", "comparison", "intervals", "learning_rate", "survival"},
     "summary": {"design", "figures", "words"},
     "terminal": {"output", "progress"},
-    "training": {"data", "fingerprint", "loop", "single", "worker"},
+    "training": {"again", "data", "fingerprint", "loop", "single", "worker"},
 }
 
 
@@ -283,6 +283,7 @@ CROSSING = {
     "stored": "results that another version wrote",
     "tutorial": "the tutorial, command by command",
     "zoo": "the plugins' cells together",
+    "smoke": "what every environment must pass, from the command line to the page",
 }
 NAMED_OTHERWISE = {
     # tests in a room that bear the name of none of its modules, and why

@@ -21,6 +21,7 @@ from cellbench.cli.new import new
 from cellbench.cli.report import report
 from cellbench.cli.run import run
 from cellbench.cli.schema import schema
+from cellbench.cli.show import show as show_examples
 from cellbench.cli.status import status
 from cellbench.cli.verify import verify
 from cellbench.errors import CellbenchError
@@ -37,6 +38,7 @@ app.command()(run)
 app.command()(report)
 app.command()(merge)
 app.command()(verify)
+app.command(name="show")(show_examples)
 app.command()(status)
 app.command(name="list")(list_)
 app.command()(info)

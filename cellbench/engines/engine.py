@@ -108,6 +108,9 @@ class Replicas(Protocol):
     def parameters(self) -> list[dict[str, Floats]]:
         """Copy each replica's parameters, by the names of `Model.named_parameters`."""
 
+    def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
+        """Copy the tensors of some replicas by path: parameters, and whatever else may differ from a new model's."""
+
 
 class Engine(Protocol):
     """An engine made ready for one model: one cell, its options, one hidden size, one optimizer.

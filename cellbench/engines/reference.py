@@ -18,6 +18,7 @@ from cellbench.engines.on_torch import compiler, instruction_set, parameters_of,
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
 from cellbench.model import Blueprint, Model, evaluating, generators_kept, loss, seeded, set_generators, traits_of
+from cellbench.model.weights import tensors_of
 from cellbench.task import Floats
 
 
@@ -162,3 +163,7 @@ class ReferenceReplicas:
     def parameters(self) -> list[dict[str, Floats]]:
         """Copy each replica's parameters, by name."""
         return [parameters_of(replica.model) for replica in self._replicas]
+
+    def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
+        """Copy the tensors of some replicas by path."""
+        return [tensors_of(self._replicas[row].model) for row in rows]

@@ -351,3 +351,9 @@ class StackReplicas:
             own = {path: tensors[i] for path, tensors in self._own.items()}
             found.append({n: p.detach().numpy().copy() for n, p in self._stacked.parameters(row, own).items()})
         return found
+
+    def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
+        """Copy the tensors of some replicas by path."""
+        found = self.parameters()
+        own = [{path: t[row].detach().numpy().copy() for path, t in self._own.items()} for row in rows]
+        return [{**others, **found[row]} for row, others in zip(rows, own, strict=True)]

@@ -1,7 +1,7 @@
 """The model that is trained: a cell, its initial state and the readout.
 
 `model` runs it, `blueprint` makes it from a cell's name or text, `sizes` measures it, `traits` finds out what an engine
-must know of it before it trains it, by way of all that it holds, `contents`.
+must know of it before it trains it, by way of all that it holds, `contents`; `weights` writes and reads what it learnt.
 """
 
 from cellbench.model.blueprint import Blueprint, blueprint_of, double_precision, task_of

@@ -101,6 +101,7 @@ class Blueprint:
                 f"{self.origin}: making its initial state and readout raised {type(error).__name__}: {error}"
             ) from error
         model.stream = ("noise", *own)
+        model.input_size = self.input_size
         return model
 
     def _measured_features(self) -> int:

@@ -90,7 +90,7 @@ class Contents:
         own = vars(module)
         for name, value in list(own.items()):
             # the name of a model's random numbers is its seed's, and nothing that the cell holds
-            if name not in _MACHINERY and (path, name) != ("", "stream"):
+            if name not in _MACHINERY and (path, name) not in (("", "stream"), ("", "input_size")):
                 self._look(f"{prefix}{name}", value, functools.partial(own.__setitem__, name))
         for table in _HOOKS:
             # their keys are numbers that count up in the process

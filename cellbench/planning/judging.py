@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cellbench.engines import Refused
-from cellbench.engines.lanes import refuse_memory
+from cellbench.engines.history import traits_among
 from cellbench.experiment import Experiment
-from cellbench.model import Blueprint, Traits, blueprint_of, seeded, traits_of
-from cellbench.plugins import contained
-from cellbench.records import RIGHT_SINCE, VERSIONS, Planned, wrongs
+from cellbench.model import blueprint_of
+from cellbench.records import VERSIONS, Planned, wrongs
 from cellbench.store.earlier import Earlier
 from cellbench.training.data import longest
 
@@ -56,31 +54,3 @@ def judge(experiment: Experiment, planned: Sequence[Planned], earlier: Mapping[s
             else:
                 found.right[key] = VERSIONS[one.engine]
     return found
-
-
-def traits_among(blueprints: Sequence[Blueprint], steps: int, engines: Iterable[str]) -> list[str]:
-    """Measure which of the traits that engines were ever wrong about a cell has.
-
-    Args:
-        blueprints: the cell at its hidden sizes.
-        steps: time steps of the longest sequence that was trained or evaluated.
-        engines: that trained it.
-
-    Returns:
-        Names in `cellbench.records.RIGHT_SINCE`.
-
-    Raises:
-        Exception: whatever making or running the cell raises.
-    """
-    united = Traits()
-    with contained():
-        for blueprint in blueprints:
-            united |= traits_of(blueprint)
-        names = [name for name in RIGHT_SINCE if getattr(united, name, None)]
-        if "lanes" in engines and not names:
-            try:
-                with seeded("memory"):
-                    refuse_memory(blueprints[-1].build("lanes", 0), blueprints[-1].input_size, steps)
-            except Refused:
-                names.append("memory")
-    return names

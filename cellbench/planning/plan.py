@@ -180,5 +180,10 @@ def chunks(
         for start in range(0, len(missing), width):
             replicas = tuple(missing[start : start + width])
             cost = seconds * len(replicas)
-            cut.append(Chunk(p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost))
+            cut.append(
+                Chunk(
+                    p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost,
+                    keep_weights=experiment.keys.keep == "weights",
+                )
+            )  # fmt: skip
     return sorted(cut, key=lambda chunk: -chunk.cost)

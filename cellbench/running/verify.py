@@ -16,24 +16,13 @@ from typing import Any
 
 from cellbench import environment
 from cellbench.errors import CellbenchError, StoreError
-from cellbench.plugins import Registry, discover, sources
-from cellbench.records import (
-    NUMBERS_VERSION,
-    VERSIONS,
-    CellSpec,
-    Chunk,
-    Outcome,
-    Point,
-    Replica,
-    Settings,
-    Source,
-    Train,
-    wrongs,
-)
-from cellbench.running.code import Code, is_from_file, of_cells
+from cellbench.plugins import discover
+from cellbench.records import Outcome, Source
+from cellbench.running.code import Code, of_cells
 from cellbench.store import Store
 from cellbench.store.replica import StoredReplica, finished
 from cellbench.store.replica import outcome as stored_outcome
+from cellbench.training.again import Again
 from cellbench.wording import short
 
 MOST = 10**6
@@ -136,7 +125,7 @@ def verify(
             if problem:
                 found.difference = f"{stored.place}: {problem}"
                 break
-            prepared.append((stored, _Again(stored, experiment["resolved"], texts, registry)))
+            prepared.append((stored, Again(stored, experiment["resolved"], texts, registry)))
     found.environment += sorted({line for _, again in prepared for line in again.unlike})
     for line in found.environment:
         on_line(line)
@@ -236,86 +225,6 @@ def _altered(stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[
         if texts[sha].sha256 != sha:
             return f"the stored text of {texts[sha].module} is not the one that it was trained with ({sha[:12]})"
     return ""
-
-
-class _Again:
-    """A stored replica, ready to be trained again.
-
-    Attributes:
-        unlike: what makes it a different replica here, one line each.
-    """
-
-    def __init__(
-        self, stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[str, Source], registry: Registry
-    ) -> None:
-        key = stored.key()
-        self.unlike: list[str] = []
-        self._stored = stored
-        if key.numbers_version != NUMBERS_VERSION:
-            self.unlike.append(f"numbers_version: {key.numbers_version} then, {NUMBERS_VERSION} now")
-        self._registered("task", key.task, key.task_sources, registry)
-        kept = tuple(texts[sha] for sha in key.cell_sources)
-        from_file = is_from_file(stored.label, resolved)
-        if not from_file:
-            kept = self._registered("cell", key.cell, key.cell_sources, registry)
-        cell = CellSpec(
-            stored.label,
-            key.cell,
-            key.factory,
-            key.options,
-            key.learn_initial_state,
-            key.readout_hidden,
-            kept,
-            from_file,
-        )
-        train = Train(key.max_steps, key.optimizer, key.clip_norm, key.stop_when_solved, resolved["train"]["timeout"])
-        self._chunk = Chunk(
-            cell,
-            Point(key.parameters, key.batch_size, key.size),
-            stored.hidden_size,
-            Settings(key.task, train, key.evaluate, key.solved, key.final),
-            stored.outcome.engine,
-            (Replica(stored.outcome.key, key.seed, key.learning_rate),),
-        )
-
-    def _registered(self, kind: str, name: str, shas: Sequence[str], registry: Registry) -> tuple[Source, ...]:
-        entry = registry.find(kind, name)
-        installed = sources.of_entry(entry)
-        if tuple(s.sha256 for s in installed) != tuple(shas):
-            self.unlike.append(f"the {kind} {name}: the installed text ({entry.provider}) is not that of the results")
-        return installed
-
-    def wrong(self) -> str:
-        """Say what the version of the engine that trained it was wrong about; empty if nothing."""
-        then, chunk = self._stored.outcome, self._chunk
-        if then.engine_version >= VERSIONS.get(then.engine, 0):
-            return ""
-        from cellbench.model import blueprint_of, task_of
-        from cellbench.planning.judging import traits_among
-        from cellbench.training.data import longest
-
-        task = task_of(chunk.settings.task)
-        steps = longest(task, chunk.settings, [chunk.point.parameters])
-        try:
-            traits = traits_among([blueprint_of(chunk.cell, chunk.hidden_size, task)], steps, [then.engine])
-        except Exception:
-            return ""  # its code raises, which the comparison tells
-        return wrongs(then.engine, then.engine_version, traits)
-
-    def train(self) -> Outcome:
-        """Train it again, by another engine if the stored one does not work here."""
-        from dataclasses import replace
-
-        from cellbench.training.worker import work
-
-        order = [self._chunk.engine, *(e for e in ("stack", "reference") if e != self._chunk.engine)]
-        for engine in order:
-            (outcome,) = work(replace(self._chunk, engine=engine))
-            if not outcome.traceback.startswith("the engine "):
-                break
-        if outcome.cause == "machine":
-            raise CellbenchError(f"{self._stored.place} could not be trained here: {outcome.traceback.strip()}")
-        return outcome
 
 
 def _close(a: float | None, b: float | None, tolerance: float) -> bool:

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cellbench.errors import StoreError
+from cellbench.store import weights
 from cellbench.store.folder import FILE, beside, fold, locked
 from cellbench.store.guard import is_there
 from cellbench.store.replica import place
@@ -87,6 +88,7 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
             (workshop / FILE).replace(out / FILE)
             for part in beside(out / FILE):
                 part.unlink()
+            weights.gather(out, (folder for folder in inputs.values() if folder.resolve() != out.resolve()))
     return Merged(counts, unlike)
 
 

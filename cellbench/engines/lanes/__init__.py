@@ -9,6 +9,5 @@ autograd, and `engine` trains with it. The C++ headers are in `runtime`.
 
 from cellbench.engines.lanes.cache import described
 from cellbench.engines.lanes.engine import build_ahead, prepare
-from cellbench.engines.lanes.graph.steady import refuse_memory
 
-__all__ = ["build_ahead", "described", "prepare", "refuse_memory"]
+__all__ = ["build_ahead", "described", "prepare"]

@@ -135,6 +135,11 @@ class LaneReplicas:
             for row in self._replicas.weights
         ]
 
+    def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
+        """Copy the tensors of some replicas by path; beside parameters, a program has constants alone."""
+        found = self.parameters()
+        return [dict(found[row]) for row in rows]
+
 
 def _block(array: Floats) -> Floats:
     return np.ascontiguousarray(array, dtype=np.float32)
