@@ -6,10 +6,10 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cellbench.engines.engine import USUAL_BATCHES, Engine, Refused
+from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Engine, Refused
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
-from cellbench.model import Blueprint
+from cellbench.model import Blueprint, generators_kept
 from cellbench.plugins import contained
 from cellbench.wording import described
 
@@ -48,14 +48,18 @@ def prepare(
     optimizer: Optimizer,
     clip_norm: float | None,
     batch_sizes: Sequence[int] = USUAL_BATCHES,
+    longest: int = LONGEST,
 ) -> Engine:
-    """Make the named engine ready for one model.
+    """Make the named engine ready for one model, at these batch sizes and on sequences of up to `longest` steps.
 
     Raises:
         Refused: the engine cannot carry the cell.
     """
     module = importlib.import_module(f"cellbench.engines.{name}")
-    engine: Engine = module.prepare(blueprint, optimizer=optimizer, clip_norm=clip_norm, batch_sizes=batch_sizes)
+    with generators_kept():
+        engine: Engine = module.prepare(
+            blueprint, optimizer=optimizer, clip_norm=clip_norm, batch_sizes=batch_sizes, longest=longest
+        )
     return engine
 
 
@@ -65,6 +69,7 @@ def choose(
     optimizer: Optimizer,
     clip_norm: float | None,
     batch_sizes: Sequence[int] = USUAL_BATCHES,
+    longest: int = LONGEST,
 ) -> Choice:
     """Choose one engine for a cell at all its hidden sizes, so that two engines never train one cell.
 
@@ -72,6 +77,7 @@ def choose(
         wanted: `auto`, or an engine's name.
         blueprints: one per hidden size.
         optimizer, clip_norm, batch_sizes: of the experiment.
+        longest: time steps of the longest sequence that is trained or evaluated.
 
     Raises:
         CellError: the engine asked for refuses, or none can carry the cell.
@@ -83,7 +89,7 @@ def choose(
         try:
             with contained():
                 for blueprint in blueprints:
-                    prepare(name, blueprint, optimizer, clip_norm, batch_sizes)
+                    prepare(name, blueprint, optimizer, clip_norm, batch_sizes, longest)
         except Refused as refusal:
             reasons.append(f"not {name}: {refusal}")
             continue

@@ -17,6 +17,7 @@ from cellbench.planning.grid import lay_out
 from cellbench.planning.part import deal, select
 from cellbench.records import CellSpec, Chunk, Planned
 from cellbench.store import Store
+from cellbench.training.data import longest
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def _choose(
         return Choice("reference", f"{cell.label} cannot start: {broken}")
     blueprints = [blueprint_of(cell, h, experiment.task) for h in hidden_sizes]
     batch_sizes = sorted({p.point.batch_size for p in mine})
-    choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm, batch_sizes)
+    steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in mine))
+    choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm, batch_sizes, steps)
     if before is not None and before != choice.engine and any(key in done for key in keys):
         why = f" ({choice.reason})" if choice.reason else ""
         raise StoreError(
@@ -178,5 +180,10 @@ def chunks(
         for start in range(0, len(missing), width):
             replicas = tuple(missing[start : start + width])
             cost = seconds * len(replicas)
-            cut.append(Chunk(p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost))
+            cut.append(
+                Chunk(
+                    p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost,
+                    keep_weights=experiment.keys.keep == "weights",
+                )
+            )  # fmt: skip
     return sorted(cut, key=lambda chunk: -chunk.cost)

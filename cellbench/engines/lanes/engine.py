@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import USUAL_BATCHES, Advanced, Engine, Refused, RefusedOnce, Scores, first_line
+from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, RefusedOnce, Scores, Trained
 from cellbench.engines.lanes import build, cache
 from cellbench.engines.lanes.cache import Cache, CacheEntry
-from cellbench.engines.lanes.graph.tape import tape
+from cellbench.engines.lanes.graph.script import unoptimised
+from cellbench.engines.lanes.graph.steady import refuse_memory
+from cellbench.engines.lanes.identity import identity, short
 from cellbench.engines.lanes.program import Program, Rows, Rule, aligned
 from cellbench.engines.lanes.proof import prove
 from cellbench.engines.lanes.units import EVALUATION, Unit, sharing, training
 from cellbench.engines.optimizers import Optimizer
-from cellbench.errors import CellbenchError
 from cellbench.model import Blueprint, Model
 from cellbench.task import Floats
 
@@ -44,6 +45,7 @@ class LaneEngine:
     name = "lanes"
     width = WIDTH
     padded = 1
+    owns_models = False
 
     def __init__(self, programs: Programs, optimizer: Optimizer, clip_norm: float | None) -> None:
         self.programs = programs
@@ -55,15 +57,25 @@ class LaneEngine:
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> LaneReplicas:
         """Start replicas at the weights of `models`, each with its learning rate."""
-        program = self.programs.of(EVALUATION)
-        entry = program.entry
-        weights = aligned(len(models), entry.row)
-        for row, model in zip(weights, models, strict=True):
-            row[:] = program.row_of(model)
-        slots = aligned(len(models), self._slots * entry.trained_row)
-        rates = np.array(learning_rates, dtype=np.float64)
+        row_of = self.programs.of(EVALUATION).row_of
         shapes = [(name, tuple(p.shape)) for name, p in models[0].named_parameters()] if models else []
-        return LaneReplicas(self.programs, Rows(self._rule, weights, slots, rates), shapes)
+        return self._replicas([row_of(model) for model in models], learning_rates, shapes)
+
+    def resume(self, trained: Sequence[Trained]) -> LaneReplicas:
+        """Take trained replicas back, to evaluate them."""
+        rows = [row for row in trained if isinstance(row, np.ndarray)]
+        assert len(rows) == len(trained)
+        return self._replicas(rows, [0.0] * len(rows), [])
+
+    def _replicas(
+        self, rows: Sequence[Floats], rates: Sequence[float], shapes: Sequence[tuple[str, tuple[int, ...]]]
+    ) -> LaneReplicas:
+        entry = self.programs.of(EVALUATION).entry
+        weights = aligned(len(rows), entry.row)
+        for place, row in zip(weights, rows, strict=True):
+            place[:] = row
+        slots = aligned(len(rows), self._slots * entry.trained_row)
+        return LaneReplicas(self.programs, Rows(self._rule, weights, slots, np.array(rates, dtype=np.float64)), shapes)
 
 
 class LaneReplicas:
@@ -112,6 +124,10 @@ class LaneReplicas:
         self._replicas = self._replicas.keep(chosen)
         self._dead = self._dead[chosen]
 
+    def trained(self, rows: Sequence[int]) -> list[Trained]:
+        """Copy some replicas, each as a row of all its tensors."""
+        return [self._replicas.weights[row].copy() for row in rows]
+
     def parameters(self) -> list[dict[str, Floats]]:
         """Copy each replica's parameters, by name."""
         entry = self._programs.of(EVALUATION).entry
@@ -125,6 +141,11 @@ class LaneReplicas:
             for row in self._replicas.weights
         ]
 
+    def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
+        """Copy the tensors of some replicas by path; beside parameters, a program has constants alone."""
+        found = self.parameters()
+        return [dict(found[row]) for row in rows]
+
 
 def _block(array: Floats) -> Floats:
     return np.ascontiguousarray(array, dtype=np.float32)
@@ -137,6 +158,7 @@ class Programs:
         blueprint: the model's structure.
         isa_name: the instruction set, if not the one of `build.chosen_isa`.
         replicas: how many share a vector, if not as many as `units.sharing` says.
+        longest: time steps of the longest sequence that is trained or evaluated.
 
     Attributes:
         isa: the instruction set.
@@ -145,12 +167,18 @@ class Programs:
         Refused: the engine cannot carry the cell.
     """
 
-    def __init__(self, blueprint: Blueprint, isa_name: str | None = None, replicas: int | None = None) -> None:
+    def __init__(
+        self, blueprint: Blueprint, isa_name: str | None = None, replicas: int | None = None, longest: int = LONGEST
+    ) -> None:
         self.isa = build.chosen_isa(isa_name)
         self._blueprint = blueprint
         self._replicas = replicas
-        self._what = _identity(blueprint, self.isa)
+        self._longest = longest
+        self._model = blueprint.build("lanes", 0)
+        with unoptimised(self._model):
+            self._what = identity(blueprint, self.isa)
         self._lowered: Lowered | None = None
+        self._steady = False
         self._seconds = 0.0
         self._ready: dict[Unit, Program] = {}
 
@@ -177,17 +205,22 @@ class Programs:
         Raises:
             Refused: the engine cannot carry the cell, or nothing can be built on this machine.
         """
+        with unoptimised(self._model):
+            return self._made(unit)
+
+    def _made(self, unit: Unit) -> Program | None:
         compiler = build.find_compiler()
         what = f"{self._what}-{unit.name}"
-        name = None if compiler is None else f"{what}-{_short(' '.join((compiler.version, *compiler.flags(self.isa))))}"
+        name = None if compiler is None else f"{what}-{short(' '.join((compiler.version, *compiler.flags(self.isa))))}"
         # look for it: under its full key, or by whichever compiler it was built, if there is none here
         user = cache.user_cache()
         for place in (user, cache.temporary_cache() if user is None else None):
             entry = None if place is None else place.find(name) if name else place.find_any(f"{what}-")
             if place is not None and entry is not None:
-                return self._loaded(place, name, entry, unit)
+                return self._loaded(place, name, self._checked(place, name, entry), unit)
         if compiler is None or name is None:
-            raise Refused("no C++ compiler: install g++ or clang++, or `pip install ziglang`, to be ten times faster")
+            raise Refused(_without_compiler(user))
+        self._refuse_memory()
         # build it: in the user's folder, or in a temporary one if that has no room
         problem = "no folder to build in"
         for place in (user, cache.temporary_cache()):
@@ -198,6 +231,29 @@ class Programs:
             except OSError as error:
                 problem = f"no room to build in ({error})"
         raise Refused(problem)
+
+    def _refuse_memory(self) -> None:
+        """Look at every step of the longest sequence: once, for all units.
+
+        Raises:
+            Refused: they are not alike.
+        """
+        if not self._steady:
+            refuse_memory(self._blueprint.build("lanes", 0), self._blueprint.input_size, self._longest)
+            self._steady = True
+
+    def _checked(self, place: Cache, name: str | None, entry: CacheEntry) -> CacheEntry:
+        """Check the steps of the longest sequence, if an entry was only checked for shorter ones.
+
+        Raises:
+            Refused: they are not alike. It is not stored: shorter sequences may be.
+        """
+        if entry.refused is not None or entry.steps >= self._longest:
+            return entry
+        self._refuse_memory()
+        entry = replace(entry, steps=self._longest)
+        _remember(place, name, entry)
+        return entry
 
     def _built(self, place: Cache, name: str, compiler: build.Compiler, unit: Unit) -> CacheEntry:
         """Trace, lower and compile a unit, and store the entry; a refusal is stored, too."""
@@ -222,6 +278,7 @@ class Programs:
             frozen=tuple(lowered.frozen),
             row=lowered.row,
             trained_row=lowered.trained_row,
+            steps=self._longest,
             seconds=(self._seconds, time.perf_counter() - begun),
         )
         place.store(name, entry, shared_object)
@@ -264,25 +321,15 @@ class Programs:
         return program
 
 
-def _identity(blueprint: Blueprint, isa: build.Isa) -> str:
-    """Hash everything that a compiled cell depends on, except the compiler.
-
-    Raises:
-        Refused: running the cell raises, or other weights or another batch size run other operations.
-    """
-    tapes = []
-    # two models with other weights and other data must record the same tape
-    for seed in (0, 1):
-        try:
-            model = blueprint.build("lanes", seed)
-            tapes.append((tape(model, blueprint.input_size, batch=1), tape(model, blueprint.input_size, batch=3)))
-        except (Refused, CellbenchError):
-            raise
-        except Exception as error:
-            raise Refused(f"running the cell raised {first_line(error)}") from error
-    if tapes[0] != tapes[1]:
-        raise Refused("the operations it runs depend on its weights or on the data")
-    return _short(repr((build.engine_text(), tapes[0], blueprint.input_size, str(isa))))
+def _without_compiler(user: Cache | None) -> str:
+    """Say what to do where nothing can be compiled."""
+    old = ""
+    if user is not None and user.older():
+        old = (
+            f"; what {user.folder} holds is of an older format than {cache.FORMAT}: `cellbench build` on a machine "
+            "with a compiler fills it anew"
+        )
+    return f"no C++ compiler: install g++ or clang++, or `pip install ziglang`, to be ten times faster{old}"
 
 
 def _remember(place: Cache, name: str | None, entry: CacheEntry) -> None:
@@ -292,10 +339,6 @@ def _remember(place: Cache, name: str | None, entry: CacheEntry) -> None:
             place.store(name, entry)
         except OSError:
             return
-
-
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def together(batch_size: int) -> int:
@@ -309,6 +352,7 @@ def prepare(
     optimizer: Optimizer,
     clip_norm: float | None,
     batch_sizes: Sequence[int] = USUAL_BATCHES,
+    longest: int = LONGEST,
     isa: str | None = None,
     replicas: int | None = None,
 ) -> Engine:
@@ -318,20 +362,27 @@ def prepare(
         blueprint: the model's structure.
         optimizer, clip_norm: how it is trained; one compiled program serves all optimizers.
         batch_sizes: those that it will be trained at. Another one is made ready when it comes.
+        longest: time steps of the longest sequence that is trained or evaluated.
         isa: an instruction set other than this processor's widest (or that of CELLBENCH_ISA).
         replicas: how many share a vector, in place of as many as fill it; 1 to compare with.
 
     Raises:
         Refused: the engine cannot carry the cell here; the message is the reason in one line.
     """
-    programs = Programs(blueprint, isa, replicas)
+    programs = Programs(blueprint, isa, replicas, longest)
     for unit in _units(programs, batch_sizes):
         programs.of(unit)
     return LaneEngine(programs, optimizer, clip_norm)
 
 
-def build_ahead(blueprint: Blueprint, *, batch_sizes: Sequence[int] = USUAL_BATCHES, isa: str | None = None) -> str:
-    """Compile a cell into the cache, for this processor or for another one.
+def build_ahead(
+    blueprint: Blueprint,
+    *,
+    batch_sizes: Sequence[int] = USUAL_BATCHES,
+    isa: str | None = None,
+    longest: int = LONGEST,
+) -> str:
+    """Compile a cell into the cache, for this processor or for another one; see `prepare`.
 
     Returns:
         The instruction set, and whether the programs were proved or will be where they run.
@@ -339,7 +390,7 @@ def build_ahead(blueprint: Blueprint, *, batch_sizes: Sequence[int] = USUAL_BATC
     Raises:
         Refused: the cell cannot be compiled; the message is the reason in one line.
     """
-    programs = Programs(blueprint, isa)
+    programs = Programs(blueprint, isa, longest=longest)
     made = [programs.made(unit) for unit in _units(programs, batch_sizes)]
     return f"{programs.isa}, {'to be proved where it runs' if None in made else 'proved'}"
 

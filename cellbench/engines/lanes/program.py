@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.engines.engine import Advanced, Scores
+from cellbench.engines.lanes import cache
 from cellbench.engines.lanes.cache import CacheEntry
 from cellbench.engines.lanes.graph.tensors import tensors_of
 from cellbench.engines.lanes.units import Unit
@@ -83,18 +84,47 @@ def _load(content: bytes, digest: str) -> ctypes.CDLL:
     The file in the cache might be cut short while it is mapped, or be on a disk that forbids execution.
     """
     if digest not in _loaded:
-        if hasattr(os, "memfd_create"):
-            # never closed: the loader knows an object by its path, and another file must not get the same number
-            descriptor = os.memfd_create("cellbench")
-            os.write(descriptor, content)
-            _loaded[digest] = ctypes.CDLL(f"/proc/self/fd/{descriptor}")
-        else:
-            folder = Path(tempfile.mkdtemp(prefix="cellbench-"))
+        _loaded[digest] = _from_memory(content) or _from_disk(content, digest)
+    return _loaded[digest]
+
+
+def _from_memory(content: bytes) -> ctypes.CDLL | None:
+    """Load from a file without a name; None where the system has none, has no /proc, or forbids to run them."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    try:
+        # never closed: the loader knows an object by its path, and another file must not get the same number
+        descriptor = os.memfd_create("cellbench")
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return None
+
+
+def _from_disk(content: bytes, digest: str) -> ctypes.CDLL:
+    """Load from a private folder among the temporary files, or beside the cache if those may not be run.
+
+    Raises:
+        OSError: neither can be written to and run.
+    """
+    problem = OSError("no folder to load from")
+    user = cache.user_cache()
+    for within in (tempfile.gettempdir(), None if user is None else user.folder):
+        if within is None:
+            continue
+        folder = None
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=".load-", dir=within))
             path = folder / f"{digest}.so"
             path.write_bytes(content)
-            _loaded[digest] = ctypes.CDLL(str(path))
-            shutil.rmtree(folder, ignore_errors=True)
-    return _loaded[digest]
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            problem = error
+        finally:
+            if folder is not None:  # a system that cannot remove a file in use leaves it
+                shutil.rmtree(folder, ignore_errors=True)
+    raise problem
 
 
 _own = threading.local()
