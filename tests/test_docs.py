@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import doctest
 import importlib.util
+import math
 import re
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
+import numpy as np
+import pandas as pd
 import pytest
 from typer.main import get_command
 
@@ -16,6 +19,7 @@ import cellbench
 from cellbench import hookspecs
 from cellbench.cli import app
 from cellbench.experiment.sections import Keys
+from cellbench.report import csv
 from cellbench.report.csv import CURVES, RUNS
 from cellbench.report.rows import HEADS
 from cellbench.store import VOLATILE
@@ -57,6 +61,22 @@ def test_every_column_is_explained() -> None:
     text = (ROOT / "docs/results.md").read_text()
     for name in {*RUNS, *CURVES, *VOLATILE} - {"*axes"}:
         assert f"`{name}`" in text, name
+
+
+def test_the_lines_that_read_a_csv_file_are_exact() -> None:
+    """The results page's own lines give every number as Python reads it, and a cell labelled NA stays a text."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/results.md").read_text(), re.DOTALL)
+    code = next(block for block in blocks if "read_csv" in block)
+    values = np.random.default_rng(0).random(3000) * 10.0 ** np.arange(-12, 18).repeat(100)
+    written = pd.DataFrame({"label": ["NA", "null", "lstm"] * 1000, "final_loss": values})
+    written.loc[7, "final_loss"] = math.nan
+    csv.write(written, Path("runs.csv"))
+    made: dict[str, pd.DataFrame] = {}
+    exec(code.replace("results/default/runs.csv", "runs.csv"), made)
+    rows = [line.split(",") for line in Path("runs.csv").read_text().splitlines()[1:]]
+    assert made["runs"]["label"].tolist() == [label for label, _ in rows]
+    assert made["runs"]["final_loss"].isna().sum() == 1
+    assert made["runs"]["final_loss"].dropna().tolist() == [float(text) for _, text in rows if text]
 
 
 def test_commands_in_the_documentation_exist() -> None:

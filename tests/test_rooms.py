@@ -24,7 +24,7 @@ ROOT = TESTS.parent
 
 FLOORS = (
     # an entry imports entries of lower floors only; "" is the package's own face, cellbench/__init__.py
-    ("errors", "wording", "records", "streams", "statistics", "cell"),
+    ("errors", "wording", "records", "streams", "statistics", "cell", "caches", "compiler"),
     ("task", "store", "summary"),
     ("hookspecs", "report"),
     ("plugins", "cells", "tasks"),
@@ -41,8 +41,9 @@ FLOORS = (
 NARROWER = {
     # entries that import fewer of ours than their floor allows
     "errors": set(), "wording": set(), "records": set(), "streams": set(), "statistics": set(), "cell": set(),
+    "caches": set(), "compiler": set(),
     "summary": {"statistics", "wording"},
-    "report": {"summary", "errors", "wording"},
+    "report": {"summary", "errors", "wording", "caches"},
     "store": {"records", "errors", "wording"},
     "executors": {"errors", "records", "training", "wording"},
 }  # fmt: skip
@@ -56,7 +57,7 @@ LIBRARIES = {
     "jinja2": {"report"},
     "markupsafe": {"report"},
     "pandas": {"store.frames", "summary", "report", "results"},
-    "platformdirs": {"engines", "report"},
+    "platformdirs": {"caches"},
     "pluggy": {"hookspecs", "plugins"},
     "pydantic": {"experiment"},
     "pydantic_core": {"experiment"},
@@ -285,6 +286,8 @@ CROSSING = {
     "stored": "results that another version wrote",
     "tutorial": "the tutorial, command by command",
     "zoo": "the plugins' cells together",
+    "machines": "machines that lack something, or have little of it",
+    "smoke": "what every environment must pass, from the command line to the page",
 }
 NAMED_OTHERWISE = {
     # tests in a room that bear the name of none of its modules, and why

@@ -252,9 +252,13 @@ def build(experiment: Experiment, isa: str | None = None) -> list[tuple[str, boo
     for cell in experiment.cells:
         for hidden in sorted({p.fit.hidden_size for p in planned if p.cell == cell}):
             what = f"{cell.label}, hidden size {hidden}"
+            mine = [p for p in planned if p.cell == cell and p.fit.hidden_size == hidden]
+            batch_sizes = sorted({p.point.batch_size for p in mine})
             try:
                 blueprint = blueprint_of(cell, hidden, experiment.task)
-                lines.append((f"{what}: {build_ahead(blueprint, isa=isa, longest=steps)}", True))
+                lines.append(
+                    (f"{what}: {build_ahead(blueprint, batch_sizes=batch_sizes, isa=isa, longest=steps)}", True)
+                )
             except Refused as refusal:
                 lines.append((f"{what}: not built: {refusal}", False))
     return lines

@@ -85,9 +85,10 @@ def _order(parameters: list[str]) -> list[str]:
 
 def _typed(part: pd.DataFrame) -> pd.DataFrame:
     """Set the columns' types, which must not depend on what is missing in these rows."""
-    part["status"] = part["status"].fillna("missing")
+    # a column without any text would stay of objects, where pandas 3 has a type for texts
+    part["status"] = part["status"].fillna("missing").astype(str)
     for name in ("cause", "engine", "isa", "compiler", "traceback", "host", "worker", "started", "finished"):
-        part[name] = part[name].fillna("")
+        part[name] = part[name].fillna("").astype(str)
     for name in _WHOLE:
         part[name] = part[name].astype("Int64")
     for name, default in LATER.items():
