@@ -109,6 +109,17 @@ class Checks:
         }
         factory = keys.get("factory")
         try:
+            captured = self.document.captured.get(path)
+            if captured is not None and factory == captured.factory:
+                sources.load(captured.sources, captured.name)  # only to see that it loads; workers load it again
+                return CellSpec(
+                    factory=captured.factory,
+                    options=pairs(options.items()),
+                    sources=captured.sources,
+                    from_file=True,
+                    provider="this session",
+                    **common,
+                )
             if isinstance(factory, str):
                 file, colon, attribute = factory.rpartition(":")
                 if not colon or not file or not attribute.isidentifier():

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cellbench.environment import again, usable_cores
 from cellbench.errors import StoreError
-from cellbench.report import Report, csv, publish, tables
+from cellbench.report import Report, csv, inline, publish, tables
 from cellbench.results.pick import pick
 from cellbench.store import Store
 from cellbench.store.frames import Frames, read
@@ -190,6 +190,10 @@ class Results:
         missing = counts.get("missing", 0) + counts.get("failed (machine)", 0)
         lost = f"{missing:,} missing" if missing else "none missing"
         return f"<Results of {name} in {self.folder}: {sum(counts.values()):,} replicas, {lost}>"
+
+    def _repr_html_(self) -> str:
+        """Show verdicts, table and ratios in a notebook."""
+        return inline.html(self.report)
 
     def __str__(self) -> str:
         return self.answer if self.answer is not None else tables.terminal(self.report.summary, self.report.design)

@@ -54,7 +54,8 @@ def run(
     shard: tuple[int, int] | None = None,
     fresh: bool = False,
     report: bool | Mapping[str, Any] = True,
-    on_event: OnEvent = lambda event: None,
+    on_event: OnEvent | None = None,
+    quiet: bool = False,
     **keys: Any,
 ) -> Results:
     """Train the replicas that have no result yet, store them, and write the report.
@@ -71,7 +72,9 @@ def run(
         shard: the shard to train, as `(number, of)`.
         fresh: set stored results aside and start anew.
         report: whether to write the report; or the keys of the experiment's section `report`, and it is written.
-        on_event: called with notices and the plan, then once per chunk.
+        on_event: called with notices and the plan, then once per chunk. Without it, `cellbench.run` shows the
+            progress: a bar in a notebook and on a terminal, a line every ten seconds elsewhere.
+        quiet: show no progress.
         **keys: the keys of an experiment file: cells, grid, seeds, learning_rate, train and so on (docs/experiment.md).
             They change those of `experiment`; of a section, such as `train`, only the keys that are given. Without an
             experiment, `cells` and `grid` must be given, and `name` is `notebook`.
@@ -91,7 +94,8 @@ def run(
     with interruptible() as interrupts, ExitStack() as stack:
 
         def see(event: Event) -> None:
-            on_event(event)
+            if on_event is not None:
+                on_event(event)
             interrupts.check()
 
         # before planning, so that workers import torch in the meantime
