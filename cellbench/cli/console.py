@@ -21,10 +21,11 @@ from cellbench.cli.new import new
 from cellbench.cli.report import report
 from cellbench.cli.run import run
 from cellbench.cli.schema import schema
+from cellbench.cli.show import show as show_examples
 from cellbench.cli.status import status
 from cellbench.cli.verify import verify
 from cellbench.errors import CellbenchError
-from cellbench.terminal.output import reader_is_gone, show
+from cellbench.terminal.output import any_encoding, reader_is_gone, show
 
 app = typer.Typer(
     help="Does my recurrent cell beat LSTM? A fair, fast benchmark of recurrent cells on binary addition.",
@@ -37,6 +38,7 @@ app.command()(run)
 app.command()(report)
 app.command()(merge)
 app.command()(verify)
+app.command(name="show")(show_examples)
 app.command()(status)
 app.command(name="list")(list_)
 app.command()(info)
@@ -48,6 +50,7 @@ app.command()(build)
 
 def main() -> None:
     """Run the console script: each kind of error has its exit status, and bad input shows no traceback."""
+    any_encoding()
     try:
         status = app(prog_name="cellbench", standalone_mode=False)
         if sys.stdout is not None:
@@ -56,19 +59,19 @@ def main() -> None:
         show(str(error), file=sys.stderr)
         raise SystemExit(error.exit_status) from None
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        show("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
         reader_is_gone()
     except MemoryError as error:
-        print(f"not enough memory{f': {error}' if str(error) else ''}; what was trained is kept", file=sys.stderr)
+        show(f"not enough memory{f': {error}' if str(error) else ''}; what was trained is kept", file=sys.stderr)
         raise SystemExit(2) from None
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # click turns a broken pipe into an exit
             reader_is_gone()
         # cellbench itself never gets here: a plugin called sys.exit, and that must not look like success
         traceback.print_exc()
-        print(f"a plugin's code called sys.exit({error.code}); the traceback above shows where", file=sys.stderr)
+        show(f"a plugin's code called sys.exit({error.code}); the traceback above shows where", file=sys.stderr)
         raise SystemExit(1) from None
     except Exception as error:
         # click's usage errors, which reach us with standalone_mode off, can print themselves
@@ -82,7 +85,7 @@ def main() -> None:
 def _version(wanted: bool) -> None:
     """Print the version and end."""
     if wanted:
-        print(f"cellbench {cellbench.__version__}")
+        show(f"cellbench {cellbench.__version__}")
         raise typer.Exit
 
 

@@ -78,7 +78,7 @@ def run(
     part, number = planning.only(loaded, only or []), planning.shard(shard)
     folder = results / loaded.name
     if dry_run:
-        print(_dry_run(planning.prepare(loaded, folder, only=part, shard=number, fresh=fresh)))
+        show(_dry_run(planning.prepare(loaded, folder, only=part, shard=number, fresh=fresh)))
         return 0
     from cellbench.terminal.progress import shown
 
@@ -101,18 +101,18 @@ def run(
         raise Interrupted(f"{error}. To go on:\n  {environment.resume()}") from None
     if not no_report:
         if found.answer is not None and not quiet:
-            print(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
+            show(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
         show(str(found))
-        print(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
+        show(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
     if found.failed:
-        print(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
+        show(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
         return 1
     return 0
 
 
 def _dry_run(plan: Plan) -> str:
     """Write what would be trained, by which engines, and how long it may take."""
-    from cellbench.planning import estimate
+    from cellbench.planning import estimate, kept_bytes
     from cellbench.terminal.progress import duration, introduction
 
     lines = introduction(plan)
@@ -121,4 +121,7 @@ def _dry_run(plan: Plan) -> str:
     if plan.todo:
         seconds = estimate(plan.todo)
         lines.append(f"About {duration(seconds)} on one core, by a short calibration. Nothing was run.")
+        if kept := kept_bytes(plan.todo):
+            size = f"{kept / 1e6:,.1f} MB" if kept >= 1e5 else f"{kept / 1e3:,.0f} kB"
+            lines.append(f"The weights that are kept take about {size}.")
     return "\n".join(lines)

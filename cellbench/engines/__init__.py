@@ -3,8 +3,8 @@
 `engine` is the contract; `reference`, `stack` and `lanes` keep it; `choice` takes the fastest that can carry a cell.
 """
 
-from cellbench.engines.choice import Choice, choose, fastest_first, prepare
-from cellbench.engines.engine import VERSIONS, Advanced, Engine, Refused, RefusedOnce, Replicas, Scores
+from cellbench.engines.choice import Choice, choose, fastest_first, prepare, together
+from cellbench.engines.engine import VERSIONS, Advanced, Engine, Refused, RefusedOnce, Replicas, Scores, Trained
 from cellbench.engines.optimizers import OPTIMIZERS, Optimizer
 
 __all__ = [
@@ -18,7 +18,9 @@ __all__ = [
     "RefusedOnce",
     "Replicas",
     "Scores",
+    "Trained",
     "choose",
     "fastest_first",
     "prepare",
+    "together",
 ]

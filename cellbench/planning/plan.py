@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cellbench.engines import OPTIMIZERS, Choice, choose
+from cellbench.engines import OPTIMIZERS, Choice, choose, together
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.experiment import Experiment
 from cellbench.planning.cost import Guess
@@ -16,6 +17,7 @@ from cellbench.planning.grid import lay_out
 from cellbench.planning.part import deal, select
 from cellbench.records import CellSpec, Chunk, Planned
 from cellbench.store import Store
+from cellbench.training.data import longest
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,9 @@ def _choose(
     if broken:
         return Choice("reference", f"{cell.label} cannot start: {broken}")
     blueprints = [blueprint_of(cell, h, experiment.task) for h in hidden_sizes]
-    choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm)
+    batch_sizes = sorted({p.point.batch_size for p in mine})
+    steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in mine))
+    choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm, batch_sizes, steps)
     if before is not None and before != choice.engine and any(key in done for key in keys):
         why = f" ({choice.reason})" if choice.reason else ""
         raise StoreError(
@@ -131,6 +135,27 @@ def _choose(
 
 CHUNK_SECONDS = 4.0
 """Seconds that a chunk should take: long compared with handing it out, short compared with a whole run."""
+
+
+_MOST = {"lanes": 256, "stack": 32, "reference": 8}
+"""Replicas that a chunk may hold."""
+
+
+def _width(seconds: float, rates: int, group: int, most: int) -> int:
+    """Choose how many replicas a chunk should hold.
+
+    Args:
+        seconds: that one replica takes.
+        rates: learning rates; whole seeds share their data.
+        group: replicas that the engine trains at a time; fewer take as long, so a chunk holds whole groups.
+        most: replicas that it may hold.
+    """
+    affordable = min(int(CHUNK_SECONDS / seconds), most)
+    whole = math.lcm(rates, group)
+    if whole <= affordable:
+        return affordable // whole * whole
+    # no whole seeds and groups together: a group is a matter of speed, a seed one of drawing its data twice
+    return max(1, affordable // group) * group if group > 1 else min(rates, most)
 
 
 def chunks(
@@ -150,12 +175,15 @@ def chunks(
             continue
         engine = engines[p.cell.label].engine
         seconds = guess.seconds(p, engine)
-        # whole seeds, so that learning rates share their data
-        rates = len(experiment.learning_rates)
-        width = max(1, int(CHUNK_SECONDS / seconds / rates)) * rates
-        width = min(width, 256) if engine == "lanes" else 32 if engine == "stack" else max(1, min(width, 8))
+        group = together(engine, p.point.batch_size)
+        width = _width(seconds, len(experiment.learning_rates), group, _MOST[engine])
         for start in range(0, len(missing), width):
             replicas = tuple(missing[start : start + width])
             cost = seconds * len(replicas)
-            cut.append(Chunk(p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost))
+            cut.append(
+                Chunk(
+                    p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost,
+                    keep_weights=experiment.keys.keep == "weights",
+                )
+            )  # fmt: skip
     return sorted(cut, key=lambda chunk: -chunk.cost)

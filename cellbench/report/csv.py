@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
 
 from cellbench.report.files import replaced
+from cellbench.wording import escaped
 
 RUNS = (
     "label", "cell", "*axes", "batch_size", "size", "hidden_size", "parameters", "state", "multiply_adds",
     "learning_rate", "seed", "status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved",
-    "final_step", "final_loss", "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine", "isa", "key",
-    "seconds", "started", "finished", "host", "worker", "attempt",
+    "final_step", "final_loss", "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine",
+    "engine_version", "isa", "key", "seconds", "started", "finished", "host", "worker", "attempt",
 )  # fmt: skip
 """The columns of runs.csv; the task's parameters take the place of `*axes`."""
 CURVES = (
@@ -47,8 +49,16 @@ def write(frame: pd.DataFrame, path: Path) -> None:
         safe.to_csv(file, index=False, lineterminator="\n", na_rep="")
 
 
+_FORMULA = re.compile(r"(^|[;\t\r\n])(?=[\s\"]*[=+\-@＝＋－＠])")
+"""Where a cell may begin that a spreadsheet takes for a formula.
+
+Where commas are decimal, it takes semicolons for what separates cells, and reads quotes within a line literally.
+"""
+
+
 def _harmless(value: object) -> object:
-    """Put an apostrophe before text that a spreadsheet would take for a formula."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
+    """Put an apostrophe before text that a spreadsheet would take for a formula; escape what acts on a terminal."""
+    if not isinstance(value, str):
+        return value
+    harmless = _FORMULA.sub(r"\1'", escaped(value))
+    return value if harmless == value else harmless
