@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cellbench.errors import ExperimentError, Fault
-from cellbench.experiment.checks import Checks
+from cellbench.experiment.checks import MOST_SEEDS, Checks
 from cellbench.experiment.document import Document, Path_, key, override, read
 from cellbench.experiment.faults import fault
 from cellbench.experiment.given import document_of, join
@@ -19,6 +19,7 @@ from cellbench.experiment.sections import Keys
 from cellbench.plugins import Registry, sources
 from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train
 from cellbench.task import Task
+from cellbench.wording import cut
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def resolve(
     cells = checks.cells()
     checks.grid(task)
     final = checks.final(task)
-    checks.distinct("seeds", keys.seeds if keys else [])
+    checks.distinct("seeds", keys.seeds if keys else [], MOST_SEEDS)
     checks.distinct("learning_rate", keys.learning_rate if keys else [])
     if keys is not None:
         checks.amount(keys)
@@ -210,9 +211,9 @@ def _sorted(faults: Sequence[Fault]) -> list[Fault]:
 
 def _join(document: Document, cell: str, faults: list[Fault]) -> None:
     """Add `--cell FILE:CLASS` to the experiment's cells, and to its name."""
-    place = f"--cell {cell}"
+    place = cut(f"--cell {cell}")
     file, colon, attribute = cell.rpartition(":")
-    if not colon or not file or not attribute.isidentifier():
+    if not colon or not file or "\0" in file or not attribute.isidentifier():
         faults.append(Fault(place, "", "must be FILE:CLASS, for example ./mycell.py:MyCell"))
         return
     cells = document.data.setdefault("cells", [])
