@@ -278,6 +278,7 @@ CROSSING = {
     "docs": "the pages, held against the package",
     "faults": "what goes wrong with machines, done on purpose",
     "fuzz": "texts, stores and plugins that nobody would write",
+    "fuzz_folders": "folders that no friend would send",
     "oracles": "an adder whose weights are known, through a whole run",
     "original": "the experiment that this project began with",
     "readme_table": "a script of this repository, in plugins/",
