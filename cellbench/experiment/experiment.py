@@ -16,7 +16,7 @@ from cellbench.experiment.document import Document, Path_, key, override, read
 from cellbench.experiment.faults import fault
 from cellbench.experiment.given import document_of, join
 from cellbench.experiment.sections import Keys
-from cellbench.plugins import Registry, sources
+from cellbench.plugins import Registry, changed_by, sources
 from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train
 from cellbench.task import Task
 from cellbench.wording import cut
@@ -83,7 +83,7 @@ class Experiment:
                 found = self.task.reference_accuracies({**others, name: value})
                 if found:
                     references[f"{name}={value}"] = dict(found)
-        described = {}
+        described: dict[str, dict[str, Any]] = {}
         for cell in self.cells:
             entry = registry.cells.get(cell.name) if not cell.from_file else None
             described[cell.label] = {
@@ -93,6 +93,8 @@ class Experiment:
                 "reference": entry.reference if entry else "",
                 "options": dict(cell.options),
             }
+            if changed := changed_by(cell.factory, *([entry.distribution] if entry else [])):
+                described[cell.label]["changed"] = changed
         return {
             "axes": names,
             "difficulty": self.task.difficulty,

@@ -24,6 +24,7 @@ from cellbench import hookspecs
 from cellbench.errors import PluginError
 from cellbench.plugins import factories
 from cellbench.plugins.factories import Called
+from cellbench.plugins.surroundings import kept
 from cellbench.wording import described, short
 
 _FAULTS = (Exception, SystemExit)
@@ -166,7 +167,8 @@ def discover(found: Iterable[Found] | None = None) -> Registry:
         # each step that runs the plugin's own code has its own `try`, so that one broken plugin disables no other
         name, version = distribution.metadata["Name"] or "?", distribution.version or "?"
         try:
-            plugin = point.load()
+            with kept(name):
+                plugin = point.load()
         except _FAULTS as error:
             broken.append(_broken(point, name, version, "import failed", error))
             continue
@@ -180,7 +182,8 @@ def discover(found: Iterable[Found] | None = None) -> Registry:
             continue
         for kind, hook in (("cell", "register_cells"), ("task", "register_tasks")):
             try:
-                offered = _ask(manager, plugin, hook, name, version)
+                with kept(name):
+                    offered = _ask(manager, plugin, hook, name, version)
             except _FAULTS as error:
                 broken.append(_broken(point, name, version, f"{hook} raised", error))
             else:
@@ -273,9 +276,10 @@ def load_factory(entry: Entry) -> Callable[..., Any]:
         return entry.factory
     module, _, attribute = entry.factory.partition(":")
     try:
-        target: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            target = getattr(target, part)
+        with kept(entry.factory):
+            target: Any = importlib.import_module(module)
+            for part in attribute.split("."):
+                target = getattr(target, part)
     except _FAULTS as error:
         raise PluginError(
             f"{entry.name} (from {entry.provider}): its factory {entry.factory!r} cannot be imported: "
