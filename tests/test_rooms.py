@@ -196,14 +196,14 @@ def resolves(dotted: str) -> bool:
 
 DOORS = {
     # beside what its face offers, the modules of a room that other rooms import
-    "engines": {"lanes", "lanes.build", "on_torch", "reference", "optimizers"},
+    "engines": {"lanes", "history", "lanes.build", "on_torch", "reference", "optimizers"},
     "executors": {"dispatch", "dask", "private"},
     "model": {"sizes", "weights"},
     "plugins": {"captured", "sources"},
     "conformance": {"report"},
     "running": {"code", "verify"},
     "results": {"pick", "seal", "several"},
-    "store": {"frames", "merge", "replica", "weights"},
+    "store": {"earlier", "frames", "merge", "replica", "weights"},
     "cells": {"lstm"},
     "tasks": {"binary_addition"},
     "report": {"csv", "files", "inline", "tables"},

@@ -17,12 +17,10 @@ from cellbench.wording import described
 def fastest_first(hidden_size: int) -> tuple[str, ...]:
     """List the engines by their speed on a CPU, fastest first, for a cell whose largest hidden size is this.
 
-    As `benchmarks/engines.py --sizes` measured (numbers in docs/engines.md), lanes leads up to 512 units, where the
-    library's matrix products catch up. A stack of 32 replicas is faster than one replica at a time up to 128 units.
+    As `benchmarks/engines.py --sizes` measured (numbers in docs/engines.md), lanes leads at every size up to 768 units.
+    A stack of 32 replicas is faster than one replica at a time up to 128 units.
     """
-    if hidden_size <= 128:
-        return ("lanes", "stack", "reference")
-    return ("lanes", "reference", "stack") if hidden_size <= 512 else ("reference", "lanes", "stack")
+    return ("lanes", "stack", "reference") if hidden_size <= 128 else ("lanes", "reference", "stack")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cellbench.engines import OPTIMIZERS, Choice, choose, together
@@ -14,9 +15,10 @@ from cellbench.errors import CellbenchError, StoreError
 from cellbench.experiment import Experiment
 from cellbench.planning.cost import Guess
 from cellbench.planning.grid import lay_out
+from cellbench.planning.judging import Judged, judge
 from cellbench.planning.part import deal, select
 from cellbench.records import CellSpec, Chunk, Planned
-from cellbench.store import Store
+from cellbench.store import Store, earlier
 from cellbench.training.data import longest
 
 
@@ -30,6 +32,8 @@ class Plan:
         selected: the part asked for with `--only` or `--shard`; else the same.
         engines: each label's engine, and why.
         done: keys that need no training.
+        judged: what was found out about stored replicas that earlier versions of the engines trained.
+        wrong: those that count as not done, with the reason, by key; found now or by an earlier run.
         todo: the chunks to train.
     """
 
@@ -40,11 +44,24 @@ class Plan:
     engines: Mapping[str, Choice]
     done: frozenset[str]
     todo: list[Chunk]
+    judged: Judged = field(default_factory=Judged)
+    wrong: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def replicas(self) -> int:
         """The number of replicas in the selected part; a key that two labels share counts for both."""
         return sum(len(p.replicas) for p in self.selected)
+
+    @property
+    def again(self) -> list[str]:
+        """Say which stored replicas count as not done, one line per cell and reason."""
+        counts = Counter((p.cell.label, self.wrong[r.key]) for p in self.planned for r in p.replicas
+                         if r.key in self.wrong)  # fmt: skip
+        return [
+            f"{n:,} stored {'replica' if n == 1 else 'replicas'} of {label} {'counts' if n == 1 else 'count'} as not "
+            f"done: {why}"
+            for (label, why), n in counts.items()
+        ]
 
     @property
     def replicas_done(self) -> int:
@@ -83,13 +100,17 @@ def prepare(
         selected = deal(selected, *shard)
     done: frozenset[str] = frozenset()
     stored: dict[str, str] = {}
+    judged, known_wrong = Judged(), dict[str, str]()
     if not fresh and (folder / "runs.sqlite").exists():
         with Store(folder, write=False) as store:
             done, stored = frozenset(store.done()), store.stored_engines()
+            before, known_wrong = earlier.unjudged(store), earlier.wrong(store)
+        judged = judge(experiment, planned, before)
+        done -= judged.wrong.keys()
     # over the whole plan, not the selected part, so that every part of it gets the same engines
     engines = {cell.label: _choose(experiment, cell, planned, done, stored) for cell in experiment.cells}
     todo = chunks(experiment, selected, engines, done)
-    return Plan(experiment, folder, planned, selected, engines, done, todo)
+    return Plan(experiment, folder, planned, selected, engines, done, todo, judged, {**known_wrong, **judged.wrong})
 
 
 def _only_text(only: Mapping[str, Sequence[str]]) -> str:

@@ -1,7 +1,7 @@
 """The records that travel between grid, workers and store: frozen dataclasses that import nothing of ours.
 
 `settings` is what an experiment asks for, `key` the contract between results and code, `replicas` what is to be
-trained, `outcome` what became of it.
+trained, `outcome` what became of it, `versions` what earlier versions of the engines trained wrongly.
 """
 
 from cellbench.records.key import NUMBERS_VERSION, ReplicaKey, family_of
@@ -22,10 +22,13 @@ from cellbench.records.settings import (
     pairs,
     sha256_of,
 )
+from cellbench.records.versions import RIGHT_SINCE, VERSIONS, failed_wrongly, wrongs
 
 __all__ = [
     "MOST_EVALUATIONS",
     "NUMBERS_VERSION",
+    "RIGHT_SINCE",
+    "VERSIONS",
     "Cause",
     "CellSpec",
     "Chunk",
@@ -46,7 +49,9 @@ __all__ = [
     "Status",
     "Train",
     "Value",
+    "failed_wrongly",
     "family_of",
     "pairs",
     "sha256_of",
+    "wrongs",
 ]

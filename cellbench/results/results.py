@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ def laid_out(stored: Frames) -> Report:
     """Compute every number of a report."""
     design = _design(stored.experiment, stored.runs)
     summary = summarise(stored.runs, stored.evaluations, design)
+    doubts = (f"{label}: {said}" for label, said in stored.doubts)
+    summary = replace(summary, footnotes=(*doubts, *summary.footnotes))
     return Report(stored.runs, stored.curves, design, summary, stored.experiment, stored.unplanned)
 
 

@@ -22,7 +22,7 @@ from cellbench.plugins import Registry, discover
 from cellbench.records import CellSpec, Chunk
 from cellbench.results import seal
 from cellbench.running.interrupts import interruptible
-from cellbench.store import Store, locked, set_aside, weights
+from cellbench.store import Store, earlier, locked, set_aside, weights
 from cellbench.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -197,6 +197,7 @@ def _record(store: Store, plan: Plan, facts: Mapping[str, Any]) -> None:
         texts=texts,
     )
     choices = {cell: plan.engines[cell.label] for cell in experiment.cells}
+    earlier.judge(store, plan.judged.right, plan.judged.wrong)
     store.set_engines({cell_digest(cell): (choice.engine, choice.reason) for cell, choice in choices.items()})
 
 

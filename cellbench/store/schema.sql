@@ -110,3 +110,7 @@ CREATE TABLE evaluation (
 
 -- version 3: which version of an engine trained a replica.
 ALTER TABLE replica ADD COLUMN engine_version INTEGER;  -- raised when an engine's numbers change; NULL: 1
+
+-- version 5: what is known today of replicas that earlier versions of the engines trained.
+ALTER TABLE replica ADD COLUMN right_as INTEGER;  -- the version of its engine that would give the same numbers; NULL: its own
+ALTER TABLE replica ADD COLUMN wrong TEXT;  -- why it counts as not done, though it is stored; NULL: it does not

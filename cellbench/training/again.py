@@ -10,14 +10,27 @@ from typing import Any
 import numpy as np
 
 from cellbench.engines import Refused
+from cellbench.engines.history import traits_among
 from cellbench.errors import CellbenchError, CellError
 from cellbench.model import Model, blueprint_of, generators_kept, set_generators, task_of
 from cellbench.model.weights import fill
 from cellbench.plugins import Registry, contained, sources
-from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Point, Replica, Settings, Source, Train
+from cellbench.records import (
+    NUMBERS_VERSION,
+    VERSIONS,
+    CellSpec,
+    Chunk,
+    Outcome,
+    Point,
+    Replica,
+    Settings,
+    Source,
+    Train,
+    wrongs,
+)
 from cellbench.store.replica import StoredReplica
 from cellbench.task import Floats, Task
-from cellbench.training.data import EvaluationData
+from cellbench.training.data import EvaluationData, longest
 from cellbench.training.loop import fit, initial_models
 from cellbench.training.worker import ready, work
 
@@ -87,6 +100,19 @@ class Again:
     def _engines(self) -> list[str]:
         """List the stored engine, then those that may stand in for it here."""
         return [self.chunk.engine, *(e for e in ("stack", "reference") if e != self.chunk.engine)]
+
+    def wrong(self) -> str:
+        """Say what the version of the engine that trained it was wrong about; empty if nothing."""
+        then = self._stored.outcome
+        if then.engine_version >= VERSIONS.get(then.engine, 0):
+            return ""
+        steps = longest(self.task, self.chunk.settings, [self.chunk.point.parameters])
+        try:
+            blueprint = blueprint_of(self.chunk.cell, self.chunk.hidden_size, self.task)
+            traits = traits_among([blueprint], steps, [then.engine])
+        except Exception:
+            return ""  # its code raises, which the comparison tells
+        return wrongs(then.engine, then.engine_version, traits)
 
     def train(self) -> Outcome:
         """Train it again, by another engine if the stored one does not work here."""

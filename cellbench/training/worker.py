@@ -12,11 +12,11 @@ from functools import lru_cache
 
 import torch
 
-from cellbench.engines import OPTIMIZERS, VERSIONS, Engine, Refused, prepare
+from cellbench.engines import OPTIMIZERS, Engine, Refused, prepare
 from cellbench.errors import CellError
 from cellbench.model import Blueprint, blueprint_of, task_of
 from cellbench.plugins import Timeout, contained
-from cellbench.records import CellSpec, Chunk, Outcome
+from cellbench.records import VERSIONS, CellSpec, Chunk, Outcome
 from cellbench.training.data import longest
 from cellbench.training.loop import train
 from cellbench.training.timeout import limit
