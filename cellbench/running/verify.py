@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from cellbench import environment
-from cellbench.engines import VERSIONS
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.plugins import discover
-from cellbench.records import Outcome, Source
+from cellbench.records import VERSIONS, Outcome, Source
 from cellbench.running.code import Code, of_cells
 from cellbench.store import Store
 from cellbench.store.replica import StoredReplica, finished
