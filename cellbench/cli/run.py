@@ -60,6 +60,9 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Set the stored results aside and start again from nothing.")
     ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Train cells that break a law all the same, and give them verdicts.")
+    ] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Train, but write no report.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> int:
@@ -68,6 +71,7 @@ def run(
     After an interruption, the same command goes on where it stopped.
     """
     from cellbench import environment, planning
+    from cellbench.running import plan as plan_experiment
     from cellbench.running import run as run_experiment
 
     if executor not in ("local", "dask"):
@@ -78,7 +82,7 @@ def run(
     part, number = planning.only(loaded, only or []), planning.shard(shard)
     folder = results / loaded.name
     if dry_run:
-        print(_dry_run(planning.prepare(loaded, folder, only=part, shard=number, fresh=fresh)))
+        print(_dry_run(plan_experiment(loaded, folder, only=part, shard=number, fresh=fresh, trust=trust)))
         return 0
     from cellbench.terminal.progress import shown
 
@@ -94,6 +98,7 @@ def run(
                 only=part,
                 shard=number,
                 fresh=fresh,
+                trust=trust,
                 report=not no_report,
                 on_event=on_event,
             )

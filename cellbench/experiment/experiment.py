@@ -36,6 +36,7 @@ class Experiment:
         batch_sizes, sizes: the rest of the grid; sizes are `("hidden", 20)` or `("budget", 2000)`.
         seeds, learning_rates: in file order.
         document: gives the places of faults that are found later.
+        added: the labels of the cells that the command line added.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Experiment:
     seeds: tuple[int, ...]
     learning_rates: tuple[float, ...]
     document: Document
+    added: tuple[str, ...] = ()
 
     def fault(self, path: Path_, message: str) -> ExperimentError:
         """Make an error that names the place of a key."""
@@ -194,6 +196,7 @@ def resolve(
         seeds=tuple(keys.seeds),
         learning_rates=tuple(keys.learning_rate),
         document=document,
+        added=tuple(cell.label for cell in cells[len(cells) - len(extra_cells) :]),
     )
 
 

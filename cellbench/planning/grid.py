@@ -25,14 +25,19 @@ def points(experiment: Experiment) -> list[Point]:
     ]
 
 
-def lay_out(experiment: Experiment) -> list[Planned]:
+def lay_out(experiment: Experiment, say: Callable[[str], object] = lambda text: None) -> list[Planned]:
     """Plan every cell at every point: measure its sizes, and give each replica its key.
+
+    Args:
+        experiment: whose cells and grid are meant.
+        say: called with a line before each cell.
 
     Raises:
         ExperimentError: no hidden size fits a parameter budget, or a cell is given an option that it does not take.
     """
     out = []
-    for cell in experiment.cells:
+    for number, cell in enumerate(experiment.cells, 1):
+        say(f"measuring {number} of {len(experiment.cells)}: {cell.label}")
         fits = {f"{kind} {number}": _fit(experiment, cell, kind, number) for kind, number in experiment.sizes}
         for point in points(experiment):
             key = _key(experiment, cell, point)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cellbench.engines import OPTIMIZERS, Choice, choose
@@ -58,6 +56,8 @@ def prepare(
     only: Mapping[str, Sequence[str]] | None = None,
     shard: tuple[int, int] | None = None,
     fresh: bool = False,
+    ask: Callable[[Sequence[CellSpec]], object] = lambda cells: None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> Plan:
     """Plan a run: measure sizes, choose engines, leave out what is done already. Writes nothing.
 
@@ -66,12 +66,15 @@ def prepare(
         planned: the whole plan, if it was made before.
         only, shard: the part to train.
         fresh: plan as if nothing were stored.
+        ask: called with the cells of which something is to be trained, before engines are made for them; what it
+            raises ends the plan.
+        say: called with a line before each cell whose engine is made.
 
     Raises:
         CellbenchError: a cell cannot be made, no size fits a budget, an engine refuses a cell, or stored results do not
             fit.
     """
-    planned = planned if planned is not None else lay_out(experiment)
+    planned = planned if planned is not None else lay_out(experiment, say)
     selected = planned
     if only:
         selected = select(selected, only)
@@ -84,21 +87,19 @@ def prepare(
     if not fresh and (folder / "runs.sqlite").exists():
         with Store(folder, write=False) as store:
             done, stored = frozenset(store.done()), store.stored_engines()
+    open_cells = {p.cell.label for p in selected if any(r.key not in done for r in p.replicas)}
+    ask([cell for cell in experiment.cells if cell.label in open_cells])
     # over the whole plan, not the selected part, so that every part of it gets the same engines
-    engines = {cell.label: _choose(experiment, cell, planned, done, stored) for cell in experiment.cells}
+    engines = {}
+    for number, cell in enumerate(experiment.cells, 1):
+        say(f"compiling {number} of {len(experiment.cells)}: {cell.label} (kept for next time)")
+        engines[cell.label] = _choose(experiment, cell, planned, done, stored)
     todo = chunks(experiment, selected, engines, done)
     return Plan(experiment, folder, planned, selected, engines, done, todo)
 
 
 def _only_text(only: Mapping[str, Sequence[str]]) -> str:
     return ",".join(f"{k}={v}" for k, values in only.items() for v in values)
-
-
-def cell_digest(cell: CellSpec) -> str:
-    """Hash everything that defines a cell, except its label."""
-    facts = {k: v for k, v in asdict(cell).items() if k not in ("label", "provider", "sources")}
-    text = json.dumps([facts, [s.sha256 for s in cell.sources]], sort_keys=True, default=repr)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _choose(
@@ -111,7 +112,7 @@ def _choose(
     train = experiment.settings.train
     hidden_sizes = sorted({p.fit.hidden_size for p in mine})
     keys = [r.key for p in mine for r in p.replicas]
-    before = stored.get(cell_digest(cell))
+    before = stored.get(cell.digest)
     if before is not None and experiment.engine in ("auto", before) and all(key in done for key in keys):
         return Choice(before, "trained already")
     broken = next((p.fit.broken for p in mine if p.fit.broken), "")

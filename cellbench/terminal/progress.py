@@ -20,12 +20,15 @@ from rich.text import Text
 
 from cellbench.executors.dispatch import Finished
 from cellbench.planning import Plan
-from cellbench.running import Event, Notice, OnEvent
+from cellbench.running import Event, Notice, OnEvent, Stage
 from cellbench.terminal.remaining import Pace
 from cellbench.wording import printable
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
+
+STAGE_EVERY = 2.0
+"""Seconds between plain lines before anything is trained."""
 
 _MOST_NAMED = 6
 """The most cells that a plain line names; with more it gives their sum."""
@@ -60,12 +63,14 @@ class Counts:
     Attributes:
         clock: returns the time in seconds.
         least_workers: how many workers there are at least; on a cluster, others are noticed when they finish a chunk.
+        stage: what is being done before anything is trained.
     """
 
     clock: Callable[[], float] = time.monotonic
     least_workers: int = 1
     max_steps: int = 1
     cells: dict[str, _Cell] = field(default_factory=dict)
+    stage: str = "reading the experiment"
     trained: int = 0
     started: float = field(init=False)
     _pace: Pace = field(default_factory=Pace)
@@ -77,6 +82,8 @@ class Counts:
 
     def see(self, event: Event) -> None:
         """Update the counts by an event."""
+        if isinstance(event, Stage):
+            self.stage = printable(event.text)
         if isinstance(event, Plan):
             self._begin(event)
         if not isinstance(event, Finished):
@@ -190,6 +197,10 @@ def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
             state.see(event)
             if lines := said(event):
                 print("\n".join(lines), file=sys.stderr, flush=True)
+            elif isinstance(event, Stage):
+                if time.monotonic() - last >= STAGE_EVERY:
+                    last = time.monotonic()
+                    print(f"{state.stage} ...", file=sys.stderr, flush=True)
             elif time.monotonic() - last >= PLAIN_EVERY:
                 last = time.monotonic()
                 print(state.line(), file=sys.stderr, flush=True)
@@ -243,7 +254,7 @@ class Display:
     def _lines(self, options: ConsoleOptions) -> Iterator[Text]:
         state, width = self.state, options.max_width
         if not state.cells:
-            yield Text("planning ...", style="dim")
+            yield Text(f"{state.stage} ...", style="dim", no_wrap=True, overflow="ellipsis")
             return
         room = max(1, options.size.height - 5)  # less the head, the bar, the foot, and the line for cells not shown
         labels = list(state.cells)

@@ -31,6 +31,7 @@ from cellbench.planning import Plan, lay_out
 from cellbench.planning.plan import chunks as cut
 from cellbench.plugins import discover
 from cellbench.records import CellSpec, Chunk, Fit, Outcome, Planned
+from cellbench.running import Stage
 from cellbench.terminal.progress import Counts, Display, duration, introduction
 from tests.helpers.tools import missing
 
@@ -205,8 +206,12 @@ def test_more_cells_than_lines(state: Counts) -> None:
 
 
 def test_before_the_plan() -> None:
-    """While cells are compiled and measured there is something to see."""
-    assert screen(Counts(), 40) == ["planning ..."]
+    """While cells are measured, asked and compiled, the screen says which."""
+    counts = Counts()
+    assert screen(counts, 40) == ["reading the experiment ..."]
+    for text in ("checking 4 of 55: mut1", "compiling 12 of 55: lem (kept for next time)"):
+        counts.see(Stage(text))
+        assert screen(counts, 60) == [f"{text} ..."]
 
 
 def test_the_plain_line(state: Counts) -> None:
