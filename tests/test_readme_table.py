@@ -38,7 +38,8 @@ def test_a_row_of_the_table_says_how_soon_it_solved() -> None:
         sizes=Result("note", "", {"cell": {"parameters": 1234, "state": 16, "multiply_adds": 900}}),
         learns_addition=Result("note", "", {"steps_to_solved": {0.01: 300, 0.1: 90, 0.3: None}}),
     )
-    expected = f"| mine | {len(LAWS)} of {len(LAWS)} | stack, reference | 1,234 | 16 | 900 | 2 of 5 rates, soonest at step 90 |"
+    laws = f"{len(LAWS)} of {len(LAWS)}"
+    expected = f"| mine | {laws} | stack, reference | 1,234 | 16 | 900 | 2 of 5 rates, soonest at step 90 |"
     assert table.row("mine", Findings(Subject(rnn), found)) == expected
 
 

@@ -207,7 +207,7 @@ DOORS = {
     "statistics": {"arrays", "comparison", "intervals", "learning_rate", "survival"},
     "summary": {"design", "figures", "words"},
     "terminal": {"output", "progress"},
-    "training": {"fingerprint", "loop", "single", "worker"},
+    "training": {"fingerprint", "loop", "single", "timeout", "worker"},
 }
 
 

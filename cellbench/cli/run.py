@@ -111,8 +111,9 @@ def run(
         print(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
     if found.failed:
         print(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
-        return 1
-    return 0
+    for label in found.diverged:
+        show(f"{label} diverged, or failed, in every replica", file=sys.stderr)
+    return 1 if found.failed or found.diverged else 0
 
 
 def _dry_run(plan: Plan) -> str:

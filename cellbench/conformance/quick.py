@@ -9,7 +9,7 @@ import importlib.metadata
 import inspect
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from cellbench.conformance.laws import LAWS
 from cellbench.conformance.subject import Broken, Check, Subject, leaves, step
 from cellbench.errors import CellbenchError
 from cellbench.model import Blueprint, blueprint_of, loss
-from cellbench.plugins import Place, contained, place_of
+from cellbench.plugins import Place, Timeout, contained, place_of
 from cellbench.records import STEP, Answer, CellSpec, Law, Source
 from cellbench.task import Task
+from cellbench.training.timeout import limit
 from cellbench.wording import described, one_line
 
 QUICK: tuple[Check, ...] = tuple(check for check in LAWS if check.quick)
@@ -74,24 +75,34 @@ def versions() -> tuple[str, str]:
     return torch.__version__, importlib.metadata.version("cellbench")
 
 
-def ask(cell: CellSpec, task: Task, hidden_sizes: Sequence[int]) -> list[Answer]:
+def ask(cell: CellSpec, task: Task, hidden_sizes: Sequence[int], seconds: float = 60.0) -> list[Answer]:
     """Ask a cell for a step at each hidden size, smallest first, then the quick laws at the smallest.
 
-    Where the cell cannot take a finite step at some size, no other law is asked.
+    Where the cell cannot take a finite step at some size, no other law is asked; nor is one when the time is over.
+
+    Args:
+        cell, task: whose first steps are taken.
+        hidden_sizes: of the cell.
+        seconds: how long all of it may take.
     """
-    sizes = sorted(set(hidden_sizes))
-    with _one_thread():
-        found = [_step(cell, task, size) for size in sizes]
-        if any(answer.status != "pass" for answer in found):
-            return found
+    found: list[Answer] = []
+    with suppress(Timeout), limit(seconds, ask.__code__), _one_thread():
+        for answer in _answers(cell, task, sorted(set(hidden_sizes))):
+            found.append(answer)
+    return found
+
+
+def _answers(cell: CellSpec, task: Task, sizes: Sequence[int]) -> Iterator[Answer]:
+    steps = [_step(cell, task, size) for size in sizes]
+    yield from steps
+    if all(answer.status == "pass" for answer in steps):
         factory = blueprint_of(cell, sizes[0], task).factory
         subject = Subject(factory, dict(cell.options), cell.label, task.input_size, sizes[0])
         for check in QUICK:
             result = check(subject)
             status = result.status if result.status in ("fail", "skip") else "pass"
             message = result.message if status != "pass" else ""
-            found.append(_answer(check.name, sizes[0], status, message, _where(cell, result.place)))
-    return found
+            yield _answer(check.name, sizes[0], status, message, _where(cell, result.place))
 
 
 def _step(cell: CellSpec, task: Task, hidden_size: int) -> Answer:

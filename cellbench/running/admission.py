@@ -56,7 +56,8 @@ class Admission:
         missing = [cell for cell in cells if not _answered(known.get(cell.digest, ()), sizes[cell])]
         for number, cell in enumerate(missing, 1):
             self.say(f"checking {number} of {len(missing)}: {cell.label}")
-            self.answers[cell.digest] = quick.ask(cell, self.experiment.task, sizes[cell])
+            seconds = min(60.0, self.experiment.settings.train.timeout)
+            self.answers[cell.digest] = quick.ask(cell, self.experiment.task, sizes[cell], seconds)
         everything = {**known, **self.answers}
         _refuse(self.experiment, {cell: everything[cell.digest] for cell in cells}, self.trust)
 

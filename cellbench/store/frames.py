@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cellbench.records import Answer
+from cellbench.store.answers import given
 from cellbench.store.schema import LATER, OUTCOME, VOLATILE
 from cellbench.store.store import Store
 
@@ -130,6 +132,7 @@ class Frames:
         runs: one row per planned replica.
         evaluations: one row per final evaluation.
         curves: one row per evaluation of a learning curve; no rows if they were not asked for.
+        answers: what cells answered to laws, by the cell's digest.
         unplanned: how many stored outcomes this experiment does not plan.
     """
 
@@ -138,6 +141,7 @@ class Frames:
     evaluations: pd.DataFrame
     curves: pd.DataFrame
     unplanned: int
+    answers: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
 
 
 def read(folder: Path, *, curves: bool = True) -> Frames:
@@ -149,7 +153,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     with Store(folder, write=False) as store:
         store.check()
         experiment, unplanned = store.experiment(), store.unplanned()
-        planned, scores = runs(store), evaluations(store)
+        planned, scores, answers = runs(store), evaluations(store), given(store)
         points = curve_rows(store) if curves else None
     parameters = tuple(experiment["facts"]["axes"])
     point = ["label", *parameters, "batch_size", "size", "learning_rate", "seed"]
@@ -160,7 +164,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     if numeric.notna().sum() == scores["value"].notna().sum():
         scores["value"] = numeric
     wide = pd.DataFrame(columns=[*point, *CURVE]) if points is None else _beside(who, points)
-    return Frames(experiment, planned, scores, wide, unplanned)
+    return Frames(experiment, planned, scores, wide, unplanned, answers)
 
 
 def _beside(who: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

@@ -430,6 +430,19 @@ class Store:
             query = "SELECT count(*) FROM replica WHERE key NOT IN (SELECT key FROM plan)"
             return int(self.db.execute(query).fetchone()[0])
 
+    def never_finite(self) -> tuple[str, ...]:
+        """List the labels of the cells all of whose planned replicas that ended had diverged, or failed by themselves.
+
+        At least one of them diverged.
+        """
+        query = (
+            "SELECT p.label FROM plan p JOIN replica r ON r.key = p.key WHERE r.cause != 'machine' GROUP BY p.label "
+            "HAVING sum(r.status = 'diverged') > 0 AND sum(r.status NOT IN ('diverged', 'failed')) = 0 "
+            "ORDER BY min(p.position)"
+        )
+        with self.reading():
+            return tuple(label for (label,) in self.db.execute(query))
+
     def counts(self) -> dict[str, int]:
         """Count the planned replicas by status; those without an outcome are `missing`."""
         query = (

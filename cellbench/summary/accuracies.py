@@ -15,6 +15,7 @@ from cellbench.statistics.arrays import Flags, Floats
 from cellbench.statistics.comparison import holm
 from cellbench.statistics.intervals import LEAST_SEEDS, UNKNOWN, Estimate, gaffke, interval, wilson
 from cellbench.summary.comparisons import ALL, POINT, Scope
+from cellbench.summary.fates import fate
 from cellbench.summary.selection import METRICS, Common, Key, Replicas, Seeds, common
 from cellbench.summary.verdicts import FEWEST_POINTS
 
@@ -191,6 +192,11 @@ def comparisons(scores: Scores, scopes: Sequence[Scope], pairings: Sequence[tupl
                         }
                         head |= {"at": "tuned", "by": by, "value": value, "points": len(which.points)}
                         rows.append(head | _difference(scope, which, estimate, int(different[m, k])))
+    # a cell that could not learn, or breaks a law, belongs to no family
+    for row in rows:
+        fates = fate(replicas, row["cell"]), fate(replicas, row["baseline"])
+        if any(fates):
+            row["verdict"], row["p"] = fates[0] or "cannot tell", math.nan
     for places in families.values():
         for i, p in zip(places, holm([rows[i]["p"] for i in places]), strict=True):
             rows[i]["p_holm"] = float(p)

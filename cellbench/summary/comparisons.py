@@ -12,6 +12,7 @@ from cellbench.statistics.arrays import Floats
 from cellbench.statistics.comparison import AxisTest, HolmBeside, Ratio, axis, holm, ratio, sooner, without_one
 from cellbench.statistics.intervals import LEAST_SEEDS, Estimate, Share, interval, p_equivalent, pool
 from cellbench.summary.design import Value, value_order
+from cellbench.summary.fates import fate
 from cellbench.summary.selection import Replicas, Seeds, common
 
 ALL, POINT = "all", "point"
@@ -93,6 +94,8 @@ class Row:
     without_low: float = math.nan
     """The least ratio with one point left out; `without_high` is the greatest."""
     without_high: float = math.nan
+    apart: bool = False
+    """Whether the cell or the baseline failed, diverged or broke a law: such a row belongs to no family."""
 
     @property
     def pooled(self) -> Estimate | None:
@@ -173,7 +176,10 @@ def measure(replicas: Replicas, cell: str, baseline: str, at: str, scope: Scope)
         cell, baseline, at, scope, points, uninformative, absent, seeds, found.dropped, each, None,
         math.nan, Share(math.nan, math.nan, math.nan), math.nan, math.nan, math.nan,
     )  # fmt: skip
-    if not known:
+    fates = {fate(replicas, cell), fate(replicas, baseline)}
+    row = replace(row, apart=fates != {""})
+    # a cell that raised or was not finite throughout has no speed, and one that breaks a law has none to compare
+    if not known or fates & {"failed", "diverged"}:
         return row
     # the ratio and its uncertainty; then what only describes: work, seeds sooner, restricted means, solved shares
     numbers = ratio(pool(each), design.ratio_of_interest)
@@ -198,8 +204,8 @@ def measure(replicas: Replicas, cell: str, baseline: str, at: str, scope: Scope)
 
 def corrected(rows: Sequence[Row], log_bound: float) -> list[Row]:
     """Correct one family by Holm, and find the points that each row's verdict rests on."""
-    p = np.array([row.numbers.p if row.numbers else math.nan for row in rows])
-    p_near = np.array([row.numbers.p_equivalent if row.numbers else math.nan for row in rows])
+    p = np.array([row.numbers.p if row.numbers and not row.apart else math.nan for row in rows])
+    p_near = np.array([row.numbers.p_equivalent if row.numbers and not row.apart else math.nan for row in rows])
     p_holm, near_holm = holm(p), holm(p_near)
     size = int((~np.isnan(p)).sum())
     found = []
@@ -211,7 +217,7 @@ def corrected(rows: Sequence[Row], log_bound: float) -> list[Row]:
             ratios = [math.exp(estimate.centre) for estimate in left_out]
             row = replace(row, without_low=min(ratios), without_high=max(ratios))
         rests, otherwise = [], ""
-        if left_out:
+        if left_out and not row.apart:
             # the verdict with each point left out: the same family, with this row's p changed
             rest, rest_near = HolmBeside(np.delete(p, i)), HolmBeside(np.delete(p_near, i))
             for g, estimate in zip(row.points, left_out, strict=True):
@@ -254,7 +260,7 @@ class AxisRow:
 def axis_rows(replicas: Replicas, row: Row) -> list[AxisRow]:
     """Test each axis of a comparison over all points; an axis is left out where no setting has all its values."""
     found: list[AxisRow] = []
-    if row.numbers is None or len(row.seeds) < LEAST_SEEDS:
+    if row.numbers is None or row.apart or len(row.seeds) < LEAST_SEEDS:
         return found
     for a, name in enumerate(replicas.design.axes):
         # by setting of the other axes, the estimate at each value of this one

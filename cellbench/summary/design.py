@@ -46,6 +46,10 @@ class Design:
     clip_norm: float | None = 1.0
     command: str = "cellbench run EXPERIMENT"
     """The command that was typed, for the one that a report suggests."""
+    broken_laws: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By label: the laws that a cell breaks, in words, and how."""
+    trusted: bool = False
+    """Whether cells that break a law get the usual verdicts."""
 
     def __post_init__(self) -> None:
         if not self.labels:

@@ -106,7 +106,7 @@ _OURS = re.compile(r"/cellbench/(?!cells/|tasks/)|/(?:torch|numpy)/|/python3\.\d
 def failure(traceback: str) -> str:
     """Tell a stored traceback in a few words: the error, and the line of the cell's own code that it came through.
 
-    >>> failure('mine\\nTraceback (most recent call last):\\n  File "<mine.py 0123>", line 7, in forward\\n    x\\nKeyError: 1')
+    >>> failure('Traceback (most recent call last):\\n  File "<mine.py 0123>", line 7, in f\\n    x\\nKeyError: 1')
     'KeyError: 1 (mine.py, line 7)'
     """
     # of errors that caused each other, Python writes the first one first

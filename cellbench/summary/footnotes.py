@@ -154,7 +154,11 @@ def wider_rates(design: Design, rows: Sequence[Row]) -> tuple[float, ...]:
     rates = design.rates
     if len(rates) < 2:
         return ()
-    main = [row for row in rows if row.scope.kind == ALL and row.at == "tuned" and row.ends_matter and row.points]
+    main = [
+        row
+        for row in rows
+        if row.scope.kind == ALL and row.at == "tuned" and row.ends_matter and row.points and not row.apart
+    ]
     ends = {rate for row in main for rate in (*row.ends, *row.ends_baseline)}
     # one step further at each end that was picked, as far as the last step in the range
     lower = _nice(rates[0] * rates[0] / rates[1]) if rates[0] in ends else None

@@ -8,7 +8,7 @@ from cellbench.statistics.intervals import LEAST_SEEDS
 from cellbench.summary import words
 from cellbench.summary.comparisons import ALL, AxisRow, Row
 from cellbench.summary.design import axis_word, value_word
-from cellbench.summary.verdicts import FEWEST_POINTS, WITHIN, Context, plain_word, turning, word
+from cellbench.summary.verdicts import FEWEST_POINTS, NO_CLAIM, WITHIN, Context, plain_word, turning, word
 
 
 def notes(row: Row, context: Context) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ def notes(row: Row, context: Context) -> tuple[str, ...]:
         found += _bounds(row)
         found += _axes(row, context)
         # doubts are about a claim, and these make none
-        if verdict not in ("identical", "too few seeds", "description"):
+        if verdict not in NO_CLAIM:
             found += _doubts(row, context, verdict)
         found += _ends(row, context)
         found += footnotes(row)
@@ -137,7 +137,7 @@ def _left_out(row: Row, context: Context) -> list[str]:
 
 
 def _ends(row: Row, context: Context) -> list[str]:
-    if word(row, context).endswith(WITHIN):
+    if WITHIN in word(row, context):
         return []  # the sentence says it
     total = words.count(len(row.points), "points")
     return [

@@ -86,6 +86,10 @@ class Replicas:
     """By metric: (cells, points, seeds, rates, keys); `nan`: not known."""
     size: dict[str, Floats]
     """`multiply_adds`, `parameters`, `state`, `hidden_size`: (cells, points)."""
+    diverged_at: Floats
+    """(cells, points, seeds, rates): the step at which a replica diverged; `nan` for one that did not."""
+    tracebacks: dict[str, tuple[str, ...]]
+    """By label: one for each replica that failed in the cell's own code."""
     _complete: dict[tuple[int, int], Seeds] = field(default_factory=dict, repr=False)
     _tuned: dict[tuple[int, int, Seeds], Tuned | None] = field(default_factory=dict, repr=False)
     _values: dict[tuple[int, int, Seeds, str], Floats] = field(default_factory=dict, repr=False)
@@ -208,6 +212,8 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Rep
     # a rate whose accuracy is not known loses a tie
     ties = np.zeros(full)
     ties[where] = np.nan_to_num(runs["final_sequence_accuracy"].to_numpy(dtype=np.float64), nan=0.0)
+    diverged_at = np.full(full, math.nan)
+    diverged_at[where] = runs["diverged_at"].to_numpy(dtype=np.float64)
     # whose numbers were lost: accuracy 0, even for one that had solved before it diverged
     dead = np.zeros(full, dtype=bool)
     dead[where] = np.isin(codes, (DIVERGED, FAILED)) | runs["diverged_at"].notna().to_numpy()
@@ -220,7 +226,15 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Rep
         sizes[column][where[0][known], where[1][known]] = measured[known]
     keys, which = _keys(evaluations, axes)
     scores = _scores(evaluations, keys, which, place(evaluations), full, steps, dead)
-    return Replicas(design, points, keys, state, steps, ties, scores, sizes)
+    return Replicas(design, points, keys, state, steps, ties, scores, sizes, diverged_at, _tracebacks(runs, codes))
+
+
+def _tracebacks(runs: pd.DataFrame, codes: Counts) -> dict[str, tuple[str, ...]]:
+    """Collect what the cell's own code raised, by label; a frame need not have tracebacks."""
+    if "traceback" not in runs.columns:
+        return {}
+    failed = runs.loc[codes == FAILED, ["label", "traceback"]]
+    return {str(label): tuple(map(str, rows["traceback"])) for label, rows in failed.groupby("label", sort=False)}
 
 
 def _states(runs: pd.DataFrame) -> Counts:

@@ -10,12 +10,16 @@ from cellbench.statistics.intervals import LEAST_SEEDS, interval
 from cellbench.summary import words
 from cellbench.summary.comparisons import ALL, AxisRow, Row
 from cellbench.summary.design import Design, axis_word, point_name, value_word
+from cellbench.summary.fates import DESPITE, FATED, breaks, fate, partly, why
 from cellbench.summary.selection import Replicas
 
 FEWEST_POINTS = 3
 """Rows over fewer points only describe: at one point intervals cover 84 % in the worst case, from three on 95 %."""
 
 WITHIN = " within the rates tried"
+
+NO_CLAIM = (*FATED, "cannot tell", "too few seeds", "identical", "description")
+"""Verdicts that say nothing about speed, so that no doubt about it is added to them."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,20 @@ def turning(context: Context) -> list[AxisRow]:
 def word(row: Row, context: Context) -> str:
     """Choose the verdict's exact words."""
     plain = plain_word(row, context)
-    if plain in ("cannot tell", "too few seeds", "identical", "description") or not row.ends_matter:
+    if plain in NO_CLAIM:
         return plain
-    return plain + WITHIN
+    within = WITHIN if row.ends_matter else ""
+    broken = any(breaks(context.replicas, label) for label in (row.cell, row.baseline))
+    return f"{plain}{within}{DESPITE if broken else ''}"
 
 
 def plain_word(row: Row, context: Context) -> str:
     """Choose the verdict without regard to ends of the range; the first case that applies counts."""
+    # a cell, or its baseline, that could not learn has no speed
+    if found := fate(context.replicas, row.cell):
+        return found
+    if fate(context.replicas, row.baseline):
+        return "cannot tell"
     # nothing to compare, then too little to compare with
     if row.uninformative and not row.points:
         return "cannot tell"
@@ -83,14 +94,22 @@ def plain_word(row: Row, context: Context) -> str:
 
 
 def sentence(row: Row, context: Context) -> str:
-    """Write the verdict as a sentence, or two where a rate was picked at the end of the range."""
-    said = _sentence(row, context)
-    return f"{said} {_edge(row, context)}" if word(row, context).endswith(WITHIN) else said
+    """Write the verdict in sentences: what it says, what failed or diverged, and rates at the end of the range."""
+    parts = [_sentence(row, context)]
+    if not row.apart:
+        parts += [partly(context.replicas, label) for label in (row.cell, row.baseline)]
+        parts += [_edge(row, context)] if WITHIN in word(row, context) else []
+        parts += [_despite(context.replicas, label) for label in (row.cell, row.baseline)]
+    return " ".join(filter(None, parts))
 
 
 def _sentence(row: Row, context: Context) -> str:
     design, verdict = context.design, plain_word(row, context)
     cell, base = row.cell, row.baseline
+    if verdict in FATED:
+        return f"{why(context.replicas, cell)}{_described(row, verdict)}"
+    if row.apart:
+        return f"{why(context.replicas, base)} Nothing can be compared with it."
     if verdict == "cannot tell":
         within = f"within {design.max_steps} steps"
         return f"Neither {cell} nor {base} solved the task {within}; their speeds cannot be compared."
@@ -127,6 +146,22 @@ def _sentence(row: Row, context: Context) -> str:
     if verdict.startswith("slightly"):
         small = f", a difference smaller than the {words.number(design.ratio_of_interest)} set as of interest"
     return f"{_needs(row)}{small}."
+
+
+def _despite(replicas: Replicas, label: str) -> str:
+    return why(replicas, label) if breaks(replicas, label) else ""
+
+
+def _described(row: Row, verdict: str) -> str:
+    """Give the ratio of a cell that breaks a law as a description, and say how to get a verdict."""
+    if verdict != "broken law" or row.numbers is None:
+        return ""
+    numbers = row.numbers
+    limits = "" if math.isnan(numbers.low) else f" (95 % {_span(numbers.low, numbers.high)})"
+    return (
+        f" As a description: {row.bound}{' ' if row.bound else ''}{words.ratio(numbers.ratio)} times the steps of "
+        f"{row.baseline}{limits}; `--trust` makes it a verdict."
+    )
 
 
 def _span(low: float, high: float) -> str:

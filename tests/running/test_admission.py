@@ -60,8 +60,8 @@ def stored(folder: str) -> list[tuple[Any, ...]]:
     """The stored answers: law, hidden size, status, message, place, and the text of the law."""
     with closing(sqlite3.connect(Path(folder) / "runs.sqlite")) as db:
         return db.execute(
-            "SELECT law, hidden_size, a.status, message, place, s.text FROM answer a JOIN source s ON s.sha256 = a.text "
-            "ORDER BY law, hidden_size"
+            "SELECT law, hidden_size, a.status, message, place, s.text FROM answer a "
+            "JOIN source s ON s.sha256 = a.text ORDER BY law, hidden_size"
         ).fetchall()
 
 
@@ -178,6 +178,22 @@ def test_asked_once(
     monkeypatch.setattr("torch.__version__", "99.0")
     assert asked(seeds=5) == ["checking 1 of 2: rnn", "checking 2 of 2: Mine"]
     assert asked(seeds=5) == []
+
+
+def test_a_cell_that_hangs(
+    mine: Callable[[str], None], write: Callable[..., Path], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking takes no longer than a chunk may; what was not answered is asked the next time, and training decides."""
+    mine(
+        SOUND.replace(
+            "        h = torch", "        [__import__('time').sleep(0.01) for _ in range(900)]\n        h = torch"
+        )
+    )
+    words = ["run", write(train={"max_steps": 5, "timeout": 1.0}, seeds=1), "--cell", "mine.py:Mine", "--workers", 1]
+    ended = command(*words, "--only", "cell=Mine")
+    assert ended.status == 1
+    assert "1 failed" in command("status", "results/tiny+Mine").out.replace("failed (machine): 1", "1 failed")
+    assert stored("results/tiny+Mine") == []
 
 
 def test_two_new_cells(mine: Callable[[str], None], write: Callable[..., Path], command: Command) -> None:
