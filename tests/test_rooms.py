@@ -184,8 +184,8 @@ def resolves(dotted: str) -> bool:
             value = importlib.import_module(".".join(parts[:length]))
             for part in parts[length:]:
                 if not hasattr(value, part):
-                    # a dataclass's field, or the name of a file: `cellbench.yaml`
-                    return part in getattr(value, "__dataclass_fields__", {}) or length == 1
+                    # a dataclass's field without a default
+                    return part in getattr(value, "__dataclass_fields__", {})
                 value = getattr(value, part)
             return True
     return False

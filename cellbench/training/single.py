@@ -65,6 +65,7 @@ def train(
             the contract, or training diverged.
 
     Example:
+        >>> import torch
         >>> trained = train("rnn", hidden_size=3, steps=10, bits=4)
         >>> tuple(trained.model(torch.zeros(7, 5, 2)).shape)
         (7, 5, 1)
