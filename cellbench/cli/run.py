@@ -22,7 +22,11 @@ def run(
         typer.Argument(metavar="EXPERIMENT", help="An experiment file (YAML); without one, the default experiment."),
     ] = None,
     cell: Annotated[
-        list[str] | None, typer.Option(metavar="FILE:CLASS", help="Add a cell of your own, such as ./mycell.py:MyCell.")
+        list[str] | None,
+        typer.Option(
+            metavar="CELL",
+            help="Add a cell: a name or FILE:CLASS, perhaps with label and options: mycell.py:MyCell,label=v2,size=3.",
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,

@@ -66,13 +66,15 @@ class Checks:
             if not isinstance(keys, Mapping) or not isinstance(keys.get("name"), str):
                 continue  # pydantic says what is wrong with its shape
             path: Path_ = ("cells", i)
+            place = self.document.place(path)
             label = keys.get("label") or keys["name"]
             if not isinstance(label, str):
                 continue
             if not label.isprintable():
                 self.add((*path, "label"), f"the label {short(label)} holds characters that cannot be printed")
             if label in labels:
-                self.add(path, f"the label {label!r} is used twice; give one of the cells another `label`")
+                how = f"another `label`{', as in --cell CELL,label=v2' if place.startswith('--cell ') else ''}"
+                self.add(path, f"the label {label!r} is used twice; give one of the cells {how}")
             labels[label] = path
             spec = self._spec(label, keys, path)
             if spec is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from cellbench.errors import ExperimentError, Fault
 from cellbench.experiment.checks import Checks
 from cellbench.experiment.document import Document, Path_, key, override, parse, read
 from cellbench.experiment.faults import fault
+from cellbench.experiment.given import Given, joined_name, labels_of
+from cellbench.experiment.given import read as read_given
 from cellbench.experiment.sections import Keys
 from cellbench.plugins import Registry, sources
 from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train
@@ -37,6 +39,7 @@ class Experiment:
         seeds, learning_rates: in file order.
         document: gives the places of faults that are found later.
         added: the labels of the cells that the command line added.
+        base: the name without what the command line added to it: folders whose names begin so belong together.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Experiment:
     learning_rates: tuple[float, ...]
     document: Document
     added: tuple[str, ...] = ()
+    base: str = ""
 
     def fault(self, path: Path_, message: str) -> ExperimentError:
         """Make an error that names the place of a key."""
@@ -108,6 +112,7 @@ def load(
     *,
     overrides: Sequence[str] = (),
     extra_cells: Sequence[str] = (),
+    versus: Sequence[str] = (),
 ) -> Experiment:
     """Read and validate an experiment.
 
@@ -115,7 +120,10 @@ def load(
         source: a file, or the keys themselves.
         registry: the plugins.
         overrides: `a.b=c`, as `--set` takes them.
-        extra_cells: `file.py:Class`, as `--cell` takes them, relative to the working directory.
+        extra_cells: `NAME` or `file.py:Class`, perhaps with a label and options, as `--cell` takes them; files are
+            relative to the working directory.
+        versus: two cells in place of the experiment's, as `extra_cells` or by the labels that the experiment gives; the
+            first is the baseline.
 
     Raises:
         ExperimentError: with every fault.
@@ -127,7 +135,7 @@ def load(
         document.places = dict.fromkeys(document.places, "<experiment>")
     else:
         document, folder = read(Path(source)), Path(source).parent
-    return resolve(document, folder, registry, overrides=overrides, extra_cells=extra_cells)
+    return resolve(document, folder, registry, overrides=overrides, extra_cells=extra_cells, versus=versus)
 
 
 def resolve(
@@ -137,6 +145,7 @@ def resolve(
     *,
     overrides: Sequence[str] = (),
     extra_cells: Sequence[str] = (),
+    versus: Sequence[str] = (),
 ) -> Experiment:
     """Validate a document; see `load`."""
     faults: list[Fault] = []
@@ -149,8 +158,8 @@ def resolve(
     if not isinstance(document.data, dict):
         faults.append(Fault(document.name, "", "has no keys; an experiment is a mapping with name, cells and grid"))
         raise ExperimentError(faults)
-    for cell in extra_cells:
-        _join(document, cell, faults)
+    base = document.data.get("name")
+    added = _versus(document, versus, faults) if versus else _join(document, extra_cells, faults)
     # pydantic checks the shape of every section
     keys: Keys | None = None
     try:
@@ -196,7 +205,8 @@ def resolve(
         seeds=tuple(keys.seeds),
         learning_rates=tuple(keys.learning_rate),
         document=document,
-        added=tuple(cell.label for cell in cells[len(cells) - len(extra_cells) :]),
+        added=tuple(added),
+        base=base if isinstance(base, str) else keys.name,
     )
 
 
@@ -210,16 +220,53 @@ def _sorted(faults: Sequence[Fault]) -> list[Fault]:
     return sorted(dict.fromkeys(faults), key=line)
 
 
-def _join(document: Document, cell: str, faults: list[Fault]) -> None:
-    """Add `--cell FILE:CLASS` to the experiment's cells, and to its name."""
-    place = f"--cell {cell}"
-    file, colon, attribute = cell.rpartition(":")
-    if not colon or not file or not attribute.isidentifier():
-        faults.append(Fault(place, "", "must be FILE:CLASS, for example ./mycell.py:MyCell"))
-        return
-    cells = document.data.setdefault("cells", [])
-    if isinstance(cells, list):
-        document.places[("cells", len(cells))] = place
-        cells.append({"name": attribute, "factory": f"{Path(file).resolve()}:{attribute}"})
+def _join(document: Document, added: Sequence[str], faults: list[Fault]) -> list[str]:
+    """Add cells that the command line gives to the experiment's cells, and to its name; return their labels."""
+    labels = []
+    for given in _given(added, "--cell", faults):
+        cells = document.data.setdefault("cells", [])
+        if isinstance(cells, list):
+            document.places[("cells", len(cells))] = f"--cell {given.text}"
+            cells.append(given.keys())
+        labels.append(given.label or given.name)
+    if labels and isinstance(document.data.get("name"), str):
+        document.data["name"] = joined_name(document.data["name"], labels)
+    return labels
+
+
+def _versus(document: Document, two: Sequence[str], faults: list[Fault]) -> list[str]:
+    """Put two cells in place of the experiment's, the first as its baseline; return the labels of new ones."""
+    cells = document.data.get("cells")
+    own = {
+        str(cell.get("label") or cell.get("name")) if isinstance(cell, dict) else str(cell): cell
+        for cell in (cells if isinstance(cells, list) else [])
+    }
+    found = _given(two, "compare", faults, own)
+    if len(found) != len(two):
+        return []
+    if found[0].keys() == found[1].keys():
+        faults.append(Fault(f"compare {' '.join(two)}", "", "names one cell twice; give two different ones"))
+    labels = labels_of(found)
+    for path in [path for path in document.places if path[:1] in (("cells",), ("baseline",))]:
+        del document.places[path]
+    for i, given in enumerate(found):
+        document.places[("cells", i)] = f"compare {given.text}"
+    document.data["cells"] = [
+        own[given.text] if given.text in own else {**given.keys(), "label": label}
+        for given, label in zip(found, labels, strict=True)
+    ]
+    document.data["baseline"] = labels[0]
     if isinstance(document.data.get("name"), str):
-        document.data["name"] += f"+{attribute}"
+        document.data["name"] = joined_name(document.data["name"], labels, "-vs-")
+    return [label for given, label in zip(found, labels, strict=True) if given.text not in own]
+
+
+def _given(texts: Sequence[str], option: str, faults: list[Fault], known: Iterable[str] = ()) -> list[Given]:
+    """Read cells from the command line; those that cannot be read are left out, with a fault."""
+    found = []
+    for text in texts:
+        try:
+            found.append(Given(text, text, text) if text in known else read_given(text, option))
+        except ExperimentError as error:
+            faults.extend(error.faults)
+    return found

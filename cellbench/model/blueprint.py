@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ from cellbench.model.model import Model
 from cellbench.plugins import contained, load_factory, registry, sources
 from cellbench.records import CellSpec
 from cellbench.task import Task
+from cellbench.wording import did_you_mean
 
 
 @contextmanager
@@ -111,6 +113,22 @@ class Blueprint:
             raise CellError(
                 f"{self.origin}: making its initial state and readout raised {type(error).__name__}: {error}"
             ) from error
+
+
+def refused_option(factory: Callable[..., Any], options: Iterable[str]) -> str:
+    """Say which option a factory's signature does not take, and what it takes; empty if it takes all."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return ""
+    taken = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        return ""
+    for name in options:
+        if name not in taken[2:]:
+            known = did_you_mean(name, taken[2:]) if taken[2:] else "It takes none."
+            return f"takes no option {name!r}. {known}"
+    return ""
 
 
 def _frozen(value: Any) -> streams.Axis:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cellbench.engines import OPTIMIZERS, Choice, choose
@@ -12,6 +12,7 @@ from cellbench.experiment import Experiment
 from cellbench.planning.cost import Guess
 from cellbench.planning.grid import lay_out
 from cellbench.planning.part import deal, select
+from cellbench.planning.reuse import Alike, Neighbours, Reused
 from cellbench.records import CellSpec, Chunk, Planned
 from cellbench.store import Store
 
@@ -25,8 +26,10 @@ class Plan:
         planned: everything that the experiment plans.
         selected: the part asked for with `--only` or `--shard`; else the same.
         engines: each label's engine, and why.
-        done: keys that need no training.
+        done: keys that need no training, those that are reused included.
         todo: the chunks to train.
+        reused: what is copied from other folders of the experiment before anything is trained.
+        passed_over: the folders among these that cannot be read, one line each.
     """
 
     experiment: Experiment
@@ -36,6 +39,8 @@ class Plan:
     engines: Mapping[str, Choice]
     done: frozenset[str]
     todo: list[Chunk]
+    reused: tuple[Reused, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
     @property
     def replicas(self) -> int:
@@ -87,15 +92,37 @@ def prepare(
     if not fresh and (folder / "runs.sqlite").exists():
         with Store(folder, write=False) as store:
             done, stored = frozenset(store.done()), store.stored_engines()
-    open_cells = {p.cell.label for p in selected if any(r.key not in done for r in p.replicas)}
-    ask([cell for cell in experiment.cells if cell.label in open_cells])
-    # over the whole plan, not the selected part, so that every part of it gets the same engines
-    engines = {}
-    for number, cell in enumerate(experiment.cells, 1):
-        say(f"compiling {number} of {len(experiment.cells)}: {cell.label} (kept for next time)")
+    labels = [cell.label for cell in experiment.cells]
+    engines: dict[str, Choice] = {}
+
+    def choose_for(cell: CellSpec) -> None:
+        say(f"compiling {labels.index(cell.label) + 1} of {len(labels)}: {cell.label} (kept for next time)")
+        # over the whole plan, not the selected part, so that every part of it gets the same engines
         engines[cell.label] = _choose(experiment, cell, planned, done, stored)
+
+    missing = _missing(selected, done) if not fresh else []
+    neighbours = Neighbours(folder, experiment.base, missing)
+    # cells that were trained there are not asked first whether they can be
+    for cell in experiment.cells:
+        if cell.label in neighbours.cells:
+            choose_for(cell)
+    reused = neighbours.taken(Alike(experiment, engines))
+    done = done.union(*(found.keys for found in reused))
+    open_cells = {p.cell.label for p in _missing(selected, done)}
+    ask([cell for cell in experiment.cells if cell.label in open_cells])
+    for cell in experiment.cells:
+        if cell.label not in engines:
+            choose_for(cell)
+    engines = {label: engines[label] for label in labels}
     todo = chunks(experiment, selected, engines, done)
-    return Plan(experiment, folder, planned, selected, engines, done, todo)
+    passed_over = tuple(neighbours.passed_over)
+    return Plan(experiment, folder, planned, selected, engines, done, todo, reused, passed_over)
+
+
+def _missing(selected: Sequence[Planned], done: frozenset[str]) -> list[Planned]:
+    """Select what is to be trained, without the replicas that need no training."""
+    cut = (replace(p, replicas=tuple(r for r in p.replicas if r.key not in done)) for p in selected)
+    return [p for p in cut if p.replicas]
 
 
 def _only_text(only: Mapping[str, Sequence[str]]) -> str:

@@ -24,6 +24,7 @@ from cellbench.running.admission import Admission
 from cellbench.running.interrupts import interruptible
 from cellbench.store import Store, locked, set_aside
 from cellbench.store.answers import keep as keep_answers
+from cellbench.store.neighbours import take
 
 if TYPE_CHECKING:
     from cellbench.results import Results
@@ -115,7 +116,8 @@ def run(
         }
         # if nothing is to be trained and nothing has changed, the report that is there is the answer
         asked = seal.request(facts, planned) if report else ""
-        if report and not fresh and not plan.todo and (answer := seal.answer(where, asked)) is not None:
+        nothing = not plan.todo and not plan.reused
+        if report and not fresh and nothing and (answer := seal.answer(where, asked)) is not None:
             see(plan)
             return _results(where, answer=answer)
         # a cluster whose workers would compute other numbers is refused here, before anything is written
@@ -126,15 +128,17 @@ def run(
             if store.upgraded is not None:
                 see(Notice(f"{store.path} was upgraded to this version's schema; {store.upgraded} keeps it as it was."))
             _record(store, plan, facts)
+            for found in plan.reused:
+                take(store, found.folder, found.planned)
             keep_answers(store, admission.answers)
             see(plan)
             _keep(store, plan, dispatch(plan.todo, executor, job), see)
         # a large plan takes as much memory as its report: free it, and end the workers, before the report is made
         stack.close()
         del plan, planned, job, admission
-        found = _reported(where, asked) if report else _results(where)
+        results = _reported(where, asked) if report else _results(where)
         interrupts.check()
-        return found
+        return results
 
 
 def plan(

@@ -226,7 +226,9 @@ def introduction(plan: Plan) -> list[str]:
     """Say in a few lines what is about to be trained."""
     missing = sum(len(chunk.replicas) for chunk in plan.todo)
     lines = [
-        f"{plan.experiment.name}: {plan.replicas:,} replicas, {plan.replicas_done:,} of them done, in {plan.folder}"
+        f"{plan.experiment.name}: {plan.replicas:,} replicas, {plan.replicas_done:,} of them done, in {plan.folder}",
+        *(f"{len(r.keys):,} of these are copied from {r.folder}: {_few(r.labels)}" for r in plan.reused),
+        *plan.passed_over,
     ]
     if not missing:
         return [*lines, "Nothing to train: every replica is done."]
