@@ -195,7 +195,7 @@ DOORS = {
     # beside what its face offers, the modules of a room that other rooms import
     "engines": {"lanes", "lanes.build", "on_torch", "reference", "optimizers"},
     "executors": {"dispatch", "dask"},
-    "experiment": {"given"},
+    "experiment": {"argument"},
     "model": {"sizes"},
     "plugins": {"sources"},
     "conformance": {"quick", "report"},

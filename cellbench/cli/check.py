@@ -21,7 +21,7 @@ def check(
     Prints one line per check. The exit status is 1 if a law does not hold.
     """
     from cellbench.conformance.report import check_cell
-    from cellbench.experiment.given import read
+    from cellbench.experiment.argument import read
 
     given = read(cell, "check")
     return 0 if check_cell(given.cell, options=given.options, label=given.label, as_json=as_json) else 1

@@ -14,8 +14,8 @@ from cellbench.errors import ExperimentError, Fault
 from cellbench.experiment.checks import Checks
 from cellbench.experiment.document import Document, Path_, key, override, parse, read
 from cellbench.experiment.faults import fault
-from cellbench.experiment.given import Given, joined_name, labels_of
-from cellbench.experiment.given import read as read_given
+from cellbench.experiment.argument import Given, joined_name, labels_of
+from cellbench.experiment.argument import read as read_given
 from cellbench.experiment.sections import Keys
 from cellbench.plugins import Registry, sources
 from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train

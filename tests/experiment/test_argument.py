@@ -10,7 +10,7 @@ import pytest
 
 from cellbench.errors import ExperimentError
 from cellbench.experiment import load
-from cellbench.experiment.given import joined_name, read
+from cellbench.experiment.argument import joined_name, read
 from cellbench.plugins import discover
 from tests.helpers.cells import MINE
 from tests.helpers.commands import TINY, Command
