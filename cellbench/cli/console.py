@@ -14,6 +14,7 @@ import typer
 import cellbench
 from cellbench.cli.build import build
 from cellbench.cli.check import check
+from cellbench.cli.compare import compare
 from cellbench.cli.info import info
 from cellbench.cli.list import list_
 from cellbench.cli.merge import merge
@@ -21,6 +22,7 @@ from cellbench.cli.new import new
 from cellbench.cli.report import report
 from cellbench.cli.run import run
 from cellbench.cli.schema import schema
+from cellbench.cli.show import show as show_examples
 from cellbench.cli.status import status
 from cellbench.cli.verify import verify
 from cellbench.errors import CellbenchError
@@ -34,9 +36,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(run)
+app.command()(compare)
 app.command()(report)
 app.command()(merge)
 app.command()(verify)
+app.command(name="show")(show_examples)
 app.command()(status)
 app.command(name="list")(list_)
 app.command()(info)
@@ -56,19 +60,19 @@ def main() -> None:
         show(str(error), file=sys.stderr)
         raise SystemExit(error.exit_status) from None
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        show("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
         reader_is_gone()
     except MemoryError as error:
-        print(f"not enough memory{f': {error}' if str(error) else ''}; what was trained is kept", file=sys.stderr)
+        show(f"not enough memory{f': {error}' if str(error) else ''}; what was trained is kept", file=sys.stderr)
         raise SystemExit(2) from None
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # click turns a broken pipe into an exit
             reader_is_gone()
         # cellbench itself never gets here: a plugin called sys.exit, and that must not look like success
         traceback.print_exc()
-        print(f"a plugin's code called sys.exit({error.code}); the traceback above shows where", file=sys.stderr)
+        show(f"a plugin's code called sys.exit({error.code}); the traceback above shows where", file=sys.stderr)
         raise SystemExit(1) from None
     except Exception as error:
         # click's usage errors, which reach us with standalone_mode off, can print themselves
@@ -82,7 +86,7 @@ def main() -> None:
 def _version(wanted: bool) -> None:
     """Print the version and end."""
     if wanted:
-        print(f"cellbench {cellbench.__version__}")
+        show(f"cellbench {cellbench.__version__}")
         raise typer.Exit
 
 

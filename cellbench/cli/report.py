@@ -43,7 +43,7 @@ def report(
         publish(found, folder, processes=usable_cores(), form=form)
     show(str(Results(folder, found)))
     page = folder / "report.html"
-    print(f"Page: {page}")
+    show(f"Page: {page}")
     if open_page:
         import webbrowser
 

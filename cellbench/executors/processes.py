@@ -8,8 +8,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection
+import types
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ class Processes:
     def warm(self) -> None:
         """Start the server and the workers now, so that they import while this process goes on."""
         for _ in range(self.slots):
-            self._pool.submit(os.getpid)
+            self.submit(os.getpid)
 
     def workers(self) -> list[int]:
         """List the process ids of the workers that were started."""
@@ -50,7 +52,8 @@ class Processes:
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
         """Run a function in a worker."""
         try:
-            return self._pool.submit(function, *args)
+            with _without_main():
+                return self._pool.submit(function, *args)
         except BrokenExecutor as error:
             future: Future[T] = Future()
             future.set_exception(error)
@@ -76,6 +79,26 @@ class Processes:
             process.kill()
         for process in processes:
             process.join(5)
+
+
+_hiding = threading.Lock()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the user's program within this block, so that a worker that starts in it does not run it once more.
+
+    multiprocessing imports the main module in each new process, for functions that are defined there. A worker needs
+    none of them: cells are made from their text or from plugins. And a script without `if __name__ == "__main__":`
+    would start its run again in every worker.
+    """
+    with _hiding:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _start_worker() -> None:

@@ -165,6 +165,9 @@ class Keys(_Section):
     final: FinalKeys = Field(default_factory=lambda: FinalKeys())
     report: ReportKeys = Field(default_factory=lambda: ReportKeys())
     readout: ReadoutKeys | None = Field(None, description="one more layer before the readout of every cell")
+    keep: Literal["weights"] | None = Field(
+        None, description="weights: the trained weights of each replica are kept too, in the folder `weights`"
+    )
 
 
 def schema() -> dict[str, Any]:

@@ -4,9 +4,9 @@
 for, `cost` estimates how long training takes.
 """
 
-from cellbench.planning.cost import estimate
+from cellbench.planning.cost import estimate, kept_bytes
 from cellbench.planning.grid import lay_out
 from cellbench.planning.part import only, shard
 from cellbench.planning.plan import Plan, prepare
 
-__all__ = ["Plan", "estimate", "lay_out", "only", "prepare", "shard"]
+__all__ = ["Plan", "estimate", "kept_bytes", "lay_out", "only", "prepare", "shard"]

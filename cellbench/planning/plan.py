@@ -15,6 +15,7 @@ from cellbench.planning.part import deal, select
 from cellbench.planning.reuse import Alike, Neighbours, Reused
 from cellbench.records import CellSpec, Chunk, Planned
 from cellbench.store import Store
+from cellbench.training.data import longest
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,8 @@ def _choose(
     if broken:
         return Choice("reference", f"{cell.label} cannot start: {broken}")
     blueprints = [blueprint_of(cell, h, experiment.task) for h in hidden_sizes]
-    choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm)
+    steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in mine))
+    choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm, steps)
     if before is not None and before != choice.engine and any(key in done for key in keys):
         why = f" ({choice.reason})" if choice.reason else ""
         raise StoreError(
@@ -185,5 +187,10 @@ def chunks(
         for start in range(0, len(missing), width):
             replicas = tuple(missing[start : start + width])
             cost = seconds * len(replicas)
-            cut.append(Chunk(p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost))
+            cut.append(
+                Chunk(
+                    p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost,
+                    keep_weights=experiment.keys.keep == "weights",
+                )
+            )  # fmt: skip
     return sorted(cut, key=lambda chunk: -chunk.cost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from altair.utils.schemapi import debug_mode
 from cellbench.report import palette as look
 from cellbench.report.drawing import Pictures
 from cellbench.report.figure import CHOICE, Control, Encodings, Figure, base, first_shown, layers, stacked, tips, title
+from cellbench.report.files import remove
 from cellbench.summary import words
 from cellbench.summary.figures import ALL_POINTS, COSTS, PICKED, TUNED, Figures
 
@@ -20,6 +22,8 @@ MOST_OFFSETS = 6
 """The most comparisons that share one row of the forest."""
 
 METRICS = (("sequence_accuracy", "sequence accuracy"), ("bit_accuracy", "bit accuracy"))
+_NAME = re.compile(r"forest|curves|solved|rates|heat|cost|profile|tuning|(length|chain)(-.+)?", re.DOTALL)
+"""The names of figures; those of accuracies may end with what they are by."""
 _CLUSTERS = alt.Scale(paddingInner=0.4, paddingOuter=0.2)
 """Puts cells side by side at one value, with a gap before the next value."""
 
@@ -369,7 +373,10 @@ def _tuning(figures: Figures, e: Encodings) -> Figure:
 
 
 def write(figures: Figures, drawn: Sequence[Figure], folder: Path, pictures: Pictures, form: str = "png") -> list[Path]:
-    """Draw every figure as charts/<name>.png or .svg, and remove the files of figures that no longer exist."""
+    """Draw every figure as charts/<name>.png or .svg, and remove the files of figures that no longer exist.
+
+    Other files of the folder stay: they may be the reader's own.
+    """
     cells, found = first_shown(figures), {}
     for figure in drawn:
         spec = figure.static(cells)
@@ -378,6 +385,6 @@ def write(figures: Figures, drawn: Sequence[Figure], folder: Path, pictures: Pic
     for path, spec in sorted(found.items(), key=lambda f: -len(f[1]["datasets"]["rows"])):  # the slowest first
         pictures.draw(spec, path)
     for old in folder.glob(f"*.{form}"):
-        if old not in found:
-            old.unlink()
+        if old not in found and _NAME.fullmatch(old.stem) and not old.is_dir():
+            remove(old)
     return list(found)

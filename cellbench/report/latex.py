@@ -51,7 +51,7 @@ def _without(grid: Grid, head: str) -> Grid:
 
 
 def _one(grid: Grid) -> list[str]:
-    columns = "".join("l" if head in grid.foreign | {"verdict"} else "r" for head in grid.heads)
+    columns = "".join("l" if head in grid.foreign else "r" for head in grid.heads)
     return [
         "",
         r"\begin{table}",

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from cellbench.report import csv, latex, tables
-from cellbench.report.files import write_text
+from cellbench.report.files import refuse_link, remove, write_text
 from cellbench.report.tables import failures
 from cellbench.summary import Design, Summary
 
@@ -55,12 +55,13 @@ def tables_of(found: Report, folder: Path) -> None:
     if said:
         write_text(folder / "failures.txt", said)
     else:
-        (folder / "failures.txt").unlink(missing_ok=True)
+        remove(folder / "failures.txt")
 
 
 @contextmanager
 def draw(found: Report, folder: Path, processes: int, form: str = "png") -> Iterator[None]:
     """Write report.html and the files in charts/; other processes draw while the block runs."""
+    refuse_link(folder / "charts")
     from cellbench.report.drawing import Pictures
 
     with Pictures(processes) as pictures:

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from cellbench.report.rows import BRIEF, HEADS, Grid, across, by_axis, legend, overview, points, ratios, span
 from cellbench.summary import Design, Summary, Verdict, words
-from cellbench.wording import printable
+from cellbench.wording import escaped, printable
 
 WIDTH = 100
 """The width of the text on the terminal, in columns."""
@@ -120,7 +120,7 @@ def _section(title: str, *bodies: str) -> list[str]:
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     rows = [list(row) for row in rows]
-    return tabulate(rows, list(heads), tablefmt="github", disable_numparse=True) if rows else ""
+    return tabulate(rows, [*map(escape, heads)], tablefmt="github", disable_numparse=True) if rows else ""
 
 
 def _grid(grid: Grid) -> str:
@@ -206,4 +206,5 @@ def failures(runs: pd.DataFrame) -> str:
         )
         head = f"{words.count(len(rows), 'replicas')} of {label} failed {who}"
         parts.append((-len(rows), f"{head}\n{'-' * min(len(head), 100)}\n{str(traceback).rstrip()}\n"))
-    return "\n".join(part for _, part in sorted(parts, key=lambda p: p[0]))
+    # people show this file on a terminal
+    return escaped("\n".join(part for _, part in sorted(parts, key=lambda p: p[0])))

@@ -1,8 +1,8 @@
 """`cellbench verify`: train some stored replicas again, and compare every number.
 
 The store holds what is needed: each replica's key, the experiment, the text of cells from files. Cells of plugins must
-be installed; if their text is not that of the results, verify says so. Nothing is unpickled, but the stored text of a
-cell from a file is run, as `run` ran it.
+be installed; if their text is not that of the results, verify says so. Nothing is unpickled. The stored text of a cell
+from a file is run, as `run` ran it, only after the caller has allowed it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,17 @@ from typing import Any
 
 from cellbench import environment
 from cellbench.errors import CellbenchError, StoreError
-from cellbench.plugins import Registry, discover, sources
-from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Point, Replica, Settings, Source, Train
+from cellbench.plugins import discover
+from cellbench.records import Outcome, Source
+from cellbench.running.code import Code, of_cells
 from cellbench.store import Store
 from cellbench.store.replica import StoredReplica, finished
 from cellbench.store.replica import outcome as stored_outcome
+from cellbench.training.again import Again
+from cellbench.wording import short
+
+MOST = 10**6
+"""The most units, parameters and examples per step that an experiment file may ask for."""
 
 EARLY_STEPS = 50
 EARLY_TOLERANCE = 1e-3
@@ -79,10 +85,15 @@ class Verified:
 
 
 OnLine = Callable[[str], None]
+Allow = Callable[[Sequence[Code]], bool]
 
 
 def verify(
-    folder: Path, sample: int = 20, chosen_by: int | None = None, on_line: OnLine = lambda line: None
+    folder: Path,
+    sample: int = 20,
+    chosen_by: int | None = None,
+    on_line: OnLine = lambda line: None,
+    allow: Allow = lambda code: False,
 ) -> Verified:
     """Train a random sample again, up to the first difference.
 
@@ -91,9 +102,11 @@ def verify(
         sample: how many replicas to train again.
         chosen_by: the seed of the choice; None chooses differently each time.
         on_line: called with each difference of the environment, most of them before anything is trained.
+        allow: called with the code of the chosen cells before any of it is run; says whether texts of cells from files
+            may be run. By default they may not.
 
     Raises:
-        CellbenchError: the folder holds no results, or a cell that they need is not installed.
+        CellbenchError: the folder holds no results, a cell that they need is not installed, or a text may not be run.
     """
     registry = discover()
     with Store(folder, write=False) as store:
@@ -112,12 +125,20 @@ def verify(
             if problem:
                 found.difference = f"{stored.place}: {problem}"
                 break
-            prepared.append((stored, _Again(stored, experiment["resolved"], texts, registry)))
+            prepared.append((stored, Again(stored, experiment["resolved"], texts, registry)))
     found.environment += sorted({line for _, again in prepared for line in again.unlike})
     for line in found.environment:
         on_line(line)
     if found.difference:
         return found
+    with store.reading():
+        cells = [(stored.label, stored.key()) for stored in replicas]
+        code = of_cells(cells, experiment["resolved"], texts, registry)
+    if not allow(code) and any(one.texts for one in code):
+        raise CellbenchError(
+            f"Nothing was run: {folder} holds the code of cells from files, and verify would run it. Read it with "
+            f"`cellbench verify {folder} --sources OUT`, and go on with --run-code if you would run it yourself."
+        )
     for stored, again in prepared:
         outcome = again.train()
         # bit for bit only where nothing differs that the last bits depend on
@@ -184,7 +205,12 @@ def _altered(stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[
     }  # fmt: skip
     for name, value in wanted.items():
         if getattr(key, name) != value:
-            return f"its key has {name} {getattr(key, name)!r}, its row or the experiment {value!r}"
+            return f"its key has {name} {short(getattr(key, name))}, its row or the experiment {short(value)}"
+    kind, _, size = stored.size.partition(" ")
+    if not 1 <= stored.hidden_size <= int(size) <= MOST or (kind == "hidden" and stored.hidden_size != int(size)):
+        return f"its row has hidden_size {stored.hidden_size}, which is not of the size {stored.size!r}"
+    if not 1 <= stored.batch_size <= MOST:
+        return f"its row has batch_size {stored.batch_size}"
     sections = (("evaluate", key.evaluate), ("solved", key.solved))
     for section, values in sections:
         for name, value in vars(values).items():
@@ -198,72 +224,6 @@ def _altered(stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[
         if texts[sha].sha256 != sha:
             return f"the stored text of {texts[sha].module} is not the one that it was trained with ({sha[:12]})"
     return ""
-
-
-class _Again:
-    """A stored replica, ready to be trained again.
-
-    Attributes:
-        unlike: what makes it a different replica here, one line each.
-    """
-
-    def __init__(
-        self, stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[str, Source], registry: Registry
-    ) -> None:
-        key = stored.key()
-        self.unlike: list[str] = []
-        self._stored = stored
-        if key.numbers_version != NUMBERS_VERSION:
-            self.unlike.append(f"numbers_version: {key.numbers_version} then, {NUMBERS_VERSION} now")
-        self._registered("task", key.task, key.task_sources, registry)
-        kept = tuple(texts[sha] for sha in key.cell_sources)
-        from_file = any(
-            isinstance(cell, dict) and cell.get("factory") and stored.label == (cell.get("label") or cell["name"])
-            for cell in resolved["cells"]
-        )
-        if not from_file:
-            kept = self._registered("cell", key.cell, key.cell_sources, registry)
-        cell = CellSpec(
-            stored.label,
-            key.cell,
-            key.factory,
-            key.options,
-            key.learn_initial_state,
-            key.readout_hidden,
-            kept,
-            from_file,
-        )
-        train = Train(key.max_steps, key.optimizer, key.clip_norm, key.stop_when_solved, resolved["train"]["timeout"])
-        self._chunk = Chunk(
-            cell,
-            Point(key.parameters, key.batch_size, key.size),
-            stored.hidden_size,
-            Settings(key.task, train, key.evaluate, key.solved, key.final),
-            stored.outcome.engine,
-            (Replica(stored.outcome.key, key.seed, key.learning_rate),),
-        )
-
-    def _registered(self, kind: str, name: str, shas: Sequence[str], registry: Registry) -> tuple[Source, ...]:
-        entry = registry.find(kind, name)
-        installed = sources.of_entry(entry)
-        if tuple(s.sha256 for s in installed) != tuple(shas):
-            self.unlike.append(f"the {kind} {name}: the installed text ({entry.provider}) is not that of the results")
-        return installed
-
-    def train(self) -> Outcome:
-        """Train it again, by another engine if the stored one does not work here."""
-        from dataclasses import replace
-
-        from cellbench.training.worker import work
-
-        order = [self._chunk.engine, *(e for e in ("stack", "reference") if e != self._chunk.engine)]
-        for engine in order:
-            (outcome,) = work(replace(self._chunk, engine=engine))
-            if not outcome.traceback.startswith("the engine "):
-                break
-        if outcome.cause == "machine":
-            raise CellbenchError(f"{self._stored.place} could not be trained here: {outcome.traceback.strip()}")
-        return outcome
 
 
 def _close(a: float | None, b: float | None, tolerance: float) -> bool:

@@ -74,7 +74,7 @@ def test_baselines_are_copied(mine: None, command: Command, write: Callable[...,
     assert {key: after[key] for key in before} == before, "to the bit, and with the hour at which they were trained"
     assert command(*words, "--results", "elsewhere").err.count("copied") == 0
     assert exports(Path("results/tiny+Mine")) == exports(Path("elsewhere/tiny+Mine"))
-    verified = command("verify", "results/tiny+Mine", "--sample", 6)
+    verified = command("verify", "results/tiny+Mine", "--sample", 6, "--run-code")
     assert (verified.status, "Trained 6 of 6 replicas again" in verified.out) == (0, True)
     assert "bit for bit.\nNo difference." in verified.out
     # the other way too, from every folder that has some; and nothing is left to be trained

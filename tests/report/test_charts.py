@@ -155,12 +155,15 @@ def test_axes_are_labelled(figures: Figures, drawn: dict[str, Figure]) -> None:
 
 @pytest.mark.charts
 def test_files_are_drawn_at_300_dpi(figures: Figures, drawn: dict[str, Figure], tmp_path: Path) -> None:
-    """A PNG for each figure, wide enough for a column of a paper; what is no figure any more goes."""
+    """A PNG for each figure, wide enough for a column of a paper; a figure of an earlier report goes, and no other."""
     (tmp_path / "charts").mkdir()
-    (tmp_path / "charts" / "gone.png").write_bytes(b"")
+    for name in ("tuning.png", "length-gone.png", "mine.png", "profile.txt"):
+        (tmp_path / "charts" / name).write_bytes(b"")
+    (tmp_path / "charts" / "cost.png").mkdir()
     with Pictures(2) as pictures:
         paths = charts.write(figures, [drawn["forest"], drawn["curves"]], tmp_path / "charts", pictures)
-    assert sorted(p.name for p in (tmp_path / "charts").iterdir()) == ["curves.png", "forest.png"]
+    left = sorted(p.name for p in (tmp_path / "charts").iterdir())
+    assert left == ["cost.png", "curves.png", "forest.png", "mine.png", "profile.txt"]
     for path in paths:
         content = path.read_bytes()
         width, height = struct.unpack(">II", content[16:24])

@@ -260,10 +260,9 @@ def test_a_cell_added_changes_no_other_cells_numbers():
     steps = lognormal({"lstm": 500, "gru": 400, "rnn": 700})
     one, two = summary_of(small, steps), summary_of(large, steps)
     columns = ["ratio", "ratio_low", "ratio_high", "p", "sooner", "sd", "difference", "difference_low"]
-    both = two.comparisons[two.comparisons["cell"] == "gru"].reset_index(drop=True)
-    alone = one.comparisons
-    for frame in (both, alone):
-        frame.sort_values(["metric", "scope", "by", "at", *small.axes], inplace=True, ignore_index=True)
+    order = ["metric", "scope", "by", "at", *small.axes]
+    both = two.comparisons[two.comparisons["cell"] == "gru"].sort_values(order, ignore_index=True)
+    alone = one.comparisons.sort_values(order, ignore_index=True)
     pd.testing.assert_frame_equal(alone[columns], both[columns], check_exact=True)
     for frame in ("cells", "accuracy"):
         mine, theirs = getattr(one, frame), getattr(two, frame)
