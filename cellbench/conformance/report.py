@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -51,6 +52,10 @@ class Findings:
     def __repr__(self) -> str:
         broken = [line(check, result) for check, result in self.found if not result.ok]
         return "\n".join([f"<{self.verdict}>", *broken])
+
+    def _repr_html_(self) -> str:
+        """Show every check in a notebook."""
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def json(self) -> str:
         """Write all findings as JSON, for programs."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cellbench.engines import OPTIMIZERS, VERSIONS, Choice, prepare
+from cellbench.engines import OPTIMIZERS, Choice, prepare
 from cellbench.errors import StoreError
 from cellbench.experiment import Experiment
+from cellbench.planning.judging import judge
 from cellbench.plugins import contained
-from cellbench.records import CellSpec, Planned
+from cellbench.records import VERSIONS, CellSpec, Planned
+from cellbench.store.earlier import Earlier
 from cellbench.store.neighbours import Arithmetic, beside, offered
 from cellbench.wording import one_line
+
+_SAME_BITS = ("stack", "reference")
+"""Engines whose versions differ only for cells that an earlier one was wrong about; those of lanes round otherwise."""
 
 
 @dataclass(frozen=True)
@@ -37,27 +42,43 @@ class Neighbours:
     """What the other folders of an experiment hold of what is to be trained.
 
     Args:
-        folder: the experiment's own.
-        name: the experiment's, as its file has it.
+        experiment: to be run.
+        folder: its own.
         wanted: what is to be trained.
 
     Attributes:
         passed_over: the folders that cannot be read, one line each.
+        right: the version of its engine that would give the same bits, by the key of each replica that an earlier one
+            trained.
     """
 
-    def __init__(self, folder: Path, name: str, wanted: Iterable[Planned]) -> None:
+    def __init__(self, experiment: Experiment, folder: Path, wanted: Sequence[Planned]) -> None:
         self.passed_over: list[str] = []
+        self.right: dict[str, int] = {}
         self._wanted = {r.key: p for p in wanted for r in p.replicas}
         self._offers: list[tuple[Path, dict[str, Arithmetic]]] = []
         open_ = set(self._wanted)
-        for other in beside(folder, name) if open_ else ():
+        for other in beside(folder, experiment.base) if open_ else ():
             try:
                 found = offered(other, _parts(self._wanted, open_))
             except StoreError as error:
                 self.passed_over.append(f"{other} was passed over: {one_line(error, 160)}")
                 continue
             if found:
-                self._offers.append((other, found))
+                self._offers.append((other, self._today(experiment, wanted, found)))
+
+    def _today(
+        self, experiment: Experiment, wanted: Sequence[Planned], found: Mapping[str, Arithmetic]
+    ) -> dict[str, Arithmetic]:
+        """Give replicas today's version where an earlier one gave the same bits, as is found out about their cells."""
+        before = {
+            key: Earlier(engine, version, "")
+            for key, (engine, version, _, _) in found.items()
+            if engine in _SAME_BITS and version < VERSIONS[engine]
+        }
+        right = judge(experiment, wanted, before).right if before else {}
+        self.right |= right
+        return {key: (how[0], right.get(key, how[1]), *how[2:]) for key, how in found.items()}
 
     @property
     def cells(self) -> set[str]:

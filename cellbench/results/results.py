@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 from cellbench.environment import again, usable_cores
 from cellbench.errors import StoreError
 from cellbench.records import Answer
-from cellbench.report import Report, csv, publish, tables
+from cellbench.report import Report, csv, inline, publish, tables
 from cellbench.results.pick import pick
 from cellbench.store import Store
 from cellbench.store.frames import Frames, read
@@ -28,6 +29,8 @@ def laid_out(stored: Frames) -> Report:
     """Compute every number of a report."""
     design = _design(stored.experiment, stored.runs, stored.answers)
     summary = summarise(stored.runs, stored.evaluations, design)
+    doubts = (f"{label}: {said}" for label, said in stored.doubts)
+    summary = replace(summary, footnotes=(*doubts, *summary.footnotes))
     return Report(stored.runs, stored.curves, design, summary, stored.experiment, stored.unplanned)
 
 
@@ -214,6 +217,10 @@ class Results:
         missing = counts.get("missing", 0) + counts.get("failed (machine)", 0)
         lost = f"{missing:,} missing" if missing else "none missing"
         return f"<Results of {name} in {self.folder}: {sum(counts.values()):,} replicas, {lost}>"
+
+    def _repr_html_(self) -> str:
+        """Show verdicts, table and ratios in a notebook."""
+        return inline.html(self.report)
 
     def __str__(self) -> str:
         return self.answer if self.answer is not None else tables.terminal(self.report.summary, self.report.design)

@@ -23,7 +23,7 @@ from cellbench.records import CellSpec, Chunk
 from cellbench.results import seal
 from cellbench.running.admission import Admission
 from cellbench.running.interrupts import interruptible
-from cellbench.store import Store, locked, set_aside, weights
+from cellbench.store import Store, earlier, locked, set_aside, weights
 from cellbench.store.answers import keep as keep_answers
 from cellbench.store.neighbours import take
 from cellbench.wording import did_you_mean
@@ -65,7 +65,8 @@ def run(
     fresh: bool = False,
     trust: bool = False,
     report: bool | Mapping[str, Any] = True,
-    on_event: OnEvent = lambda event: None,
+    on_event: OnEvent | None = None,
+    quiet: bool = False,
     **keys: Any,
 ) -> Results:
     """Train the replicas that have no result yet, store them, and write the report.
@@ -83,7 +84,9 @@ def run(
         fresh: set stored results aside and start anew.
         trust: train cells that break a law all the same, and give them the usual verdicts.
         report: whether to write the report; or the keys of the experiment's section `report`, and it is written.
-        on_event: called with stages, notices and the plan, then once per chunk.
+        on_event: called with stages, notices and the plan, then once per chunk. Without it, `cellbench.run` shows the
+            progress: a bar in a notebook and on a terminal, a line every ten seconds elsewhere.
+        quiet: show no progress.
         **keys: the keys of an experiment file: cells, grid, seeds, learning_rate, train and so on (docs/experiment.md).
             They change those of `experiment`; of a section, such as `train`, only the keys that are given. Without an
             experiment, `cells` and `grid` must be given, and `name` is `notebook`.
@@ -103,7 +106,8 @@ def run(
     with interruptible() as interrupts, ExitStack() as stack:
 
         def see(event: Event) -> None:
-            on_event(event)
+            if on_event is not None:
+                on_event(event)
             interrupts.check()
 
         def say(text: str) -> None:
@@ -139,11 +143,11 @@ def run(
         with Store(where, write=True) as store:
             if store.upgraded is not None:
                 see(Notice(f"{store.path} was upgraded to this version's schema; {store.upgraded} keeps it as it was."))
-            _record(store, plan, facts)
             for found in plan.reused:
                 take(store, found.folder, found.planned)
                 if experiment.keys.keep == "weights":
                     weights.gather(where, [found.folder], found.keys)
+            _record(store, plan, facts)
             keep_answers(store, admission.answers)
             see(plan)
             _keep(store, plan, dispatch(plan.todo, executor, job), see)
@@ -247,6 +251,7 @@ def _record(store: Store, plan: Plan, facts: Mapping[str, Any]) -> None:
         texts=texts,
     )
     choices = {cell: plan.engines[cell.label] for cell in experiment.cells}
+    earlier.judge(store, plan.judged.right, plan.judged.wrong)
     store.set_engines({cell.digest: (choice.engine, choice.reason) for cell, choice in choices.items()})
 
 
@@ -302,9 +307,13 @@ def build(experiment: Experiment, isa: str | None = None) -> list[tuple[str, boo
     for cell in experiment.cells:
         for hidden in sorted({p.fit.hidden_size for p in planned if p.cell == cell}):
             what = f"{cell.label}, hidden size {hidden}"
+            mine = [p for p in planned if p.cell == cell and p.fit.hidden_size == hidden]
+            batch_sizes = sorted({p.point.batch_size for p in mine})
             try:
                 blueprint = blueprint_of(cell, hidden, experiment.task)
-                lines.append((f"{what}: {build_ahead(blueprint, isa=isa, longest=steps)}", True))
+                lines.append(
+                    (f"{what}: {build_ahead(blueprint, batch_sizes=batch_sizes, isa=isa, longest=steps)}", True)
+                )
             except Refused as refusal:
                 lines.append((f"{what}: not built: {refusal}", False))
     return lines

@@ -69,7 +69,7 @@ def take(store: Store, folder: Path, wanted: Sequence[Planned]) -> None:
 
     Args:
         store: opened for writing.
-        folder: that holds all of them, as `offered` found.
+        folder: that holds all of them, as `offered` found; what the store has of them is replaced.
         wanted: what is to be copied.
 
     Raises:
@@ -82,9 +82,9 @@ def take(store: Store, folder: Path, wanted: Sequence[Planned]) -> None:
                 text = planned.key.family_text()
                 family = family_of(text)
                 db.execute("INSERT OR IGNORE INTO family (family, key_text) VALUES (?, ?)", (family, text))
-                # one that a machine's failure had ended makes room
+                # one that counts as not done makes room
                 db.executemany(
-                    "DELETE FROM replica WHERE family = ? AND key = ? AND cause = 'machine'",
+                    "DELETE FROM replica WHERE family = ? AND key = ?",
                     [(family, r.key) for r in planned.replicas],
                 )
                 rows, curves, evaluations = [], [], []
@@ -128,7 +128,8 @@ def _sound(store: Store, planned: Planned) -> Iterator[tuple[_Row, list[_Row], l
         evaluations = checksums.by_replica(
             store.db.execute(f"SELECT replica, {evaluation_columns} FROM evaluation {of_family}, position", (family,))
         )
-        query = f"SELECT id, {', '.join(_REPLICA)} FROM replica WHERE family = ? AND cause = '' ORDER BY id"
+        sound = "cause = '' AND wrong IS NULL"
+        query = f"SELECT id, {', '.join(_REPLICA)} FROM replica WHERE family = ? AND {sound} ORDER BY id"
         for number, *values in store.db.execute(query, (family,)).fetchall():
             row = tuple(values)
             # each key once, even if the store holds it twice

@@ -78,6 +78,9 @@ def footnotes(replicas: Replicas, cells: pd.DataFrame, rows: Sequence[Row]) -> t
         for n in all_solved
     ]
     found += sorted({note for row in rows for note in of_row(row)})
+    if replicas.trained_by:
+        by = ", ".join(f"{count:,} by {name}" for name, count in replicas.trained_by)
+        found.append(f"replicas of one cell were trained differently, so their numbers are rounded differently: {by}")
     if np.isin(replicas.state, (DIVERGED, FAILED)).any():
         found.append("accuracies: replicas that diverged, or failed in the cell's own code, count as accuracy 0")
     if design.stop_when_solved and replicas.keys:

@@ -255,6 +255,7 @@ def introduction(plan: Plan) -> list[str]:
         *(f"{len(r.keys):,} of these are copied from {r.folder}: {_few(r.labels)}" for r in plan.reused),
         *plan.passed_over,
     ]
+    lines += plan.again
     if not missing:
         return [*lines, "Nothing to train: every replica is done."]
     by_engine: dict[str, list[str]] = {}
