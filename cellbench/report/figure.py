@@ -146,19 +146,18 @@ def _settle(node: Any, choice: str, cells: Sequence[str] | None) -> None:
 
 
 def first_shown(figures: Figures) -> tuple[str, ...]:
-    """List the cells drawn at first: all, or the baseline and the fastest others; baseline first, then file order."""
-    base, shown = figures.design.against, set(figures.order[:MOST_DRAWN])
-    return (base, *(label for label in figures.design.labels if label in shown and label != base))
+    """List the cells drawn at first: all, or the baseline, the user's own and the fastest others; in order of marks."""
+    design = figures.design
+    chosen = list(dict.fromkeys((design.against, *design.own, *figures.order)))[:MOST_DRAWN]
+    return tuple(label for label in design.shown if label in chosen)
 
 
 def labels(figures: Figures) -> tuple[str, ...]:
-    """List all cells in the order in which they get their marks.
+    """List all cells in the order in which they get their marks: the baseline is always black, a circle, a full line.
 
-    The baseline is first, so that it is always black, a circle and a full line; then come the cells drawn at first, so
-    that no two of them share a colour.
+    The order is the experiment's and does not depend on results, so that a cell keeps its colour from report to report.
     """
-    first = first_shown(figures)
-    return (*first, *(label for label in figures.design.labels if label not in first))
+    return figures.design.shown
 
 
 class Encodings:

@@ -16,6 +16,7 @@ from cellbench.report import palette as look
 from cellbench.report import payload as embed
 from cellbench.report.figure import CHOICE, MOST_DRAWN, Figure, first_shown, labels
 from cellbench.report.rows import HEADS, legend, overview
+from cellbench.report.tables import own
 from cellbench.summary import Design, Summary, words
 from cellbench.summary.figures import Figures
 from cellbench.wording import printable
@@ -46,7 +47,8 @@ def html(figures: Figures, drawn: Sequence[Figure], experiment: Mapping[str, Any
         answer=answer(summary),
         heads=HEADS,
         overview=overview(summary, design),
-        legend=legend(design),
+        legend=legend(design, summary),
+        own=own,
         figures=drawn,
         most=MOST_DRAWN,
         shown=len(first_shown(figures)),
@@ -84,7 +86,10 @@ def _counted(figures: Figures) -> str:
 def answer(summary: Summary) -> str:
     """Write the verdicts, one line of method and the versions, for a reader to copy."""
     design = summary.design
-    lines = [f"{v.cell}: {v.verdict}. {v.sentence}" for v in summary.verdicts]
+    lines = [f"{design.name}: {design.task}, {design.setup}."]
+    for verdict in summary.verdicts:
+        others = "".join(f" {finding.clause.capitalize()}." for finding in verdict.findings if not finding.claims)
+        lines.append(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}{others}")
     picked = "learning rate picked on other seeds, " if len(design.rates) > 1 else ""
     method = (
         f"Method: {design.task}; ratio of typical steps to {design.metric} {words.number(design.threshold)}, at most "

@@ -18,6 +18,9 @@ from cellbench.store.frames import Frames, read
 from cellbench.summary import Design, summarise
 from cellbench.wording import described
 
+OWN = "a cell from a file"
+"""What an experiment says of a cell that no plugin describes."""
+
 
 def laid_out(stored: Frames) -> Report:
     """Compute every number of a report."""
@@ -75,6 +78,7 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame, answers: Mapping[str
         command=again(experiment["command"]),
         broken_laws=_broken_laws(experiment, answers),
         trusted=facts.get("trusted") is True,
+        own=tuple(label for label, cell in facts["cells"].items() if cell.get("description") == OWN),
     )
 
 

@@ -16,6 +16,7 @@ from cellbench.summary.comparisons import ALL, Row
 from cellbench.summary.design import Design, axis_word, point_name, value_word
 from cellbench.summary.notes import footnotes as of_row
 from cellbench.summary.selection import DIVERGED, FAILED, MISSING, NOT_PLANNED, ON_MACHINE, STATES, Replicas
+from cellbench.summary.verdicts import rests_on_t, says_few
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,12 @@ def footnotes(replicas: Replicas, cells: pd.DataFrame, rows: Sequence[Row]) -> t
     tuned = cells[(cells["at"] == "tuned") & (cells["seeds"] >= LEAST_SEEDS)]
     all_solved = sorted(set(tuned.loc[tuned["solved"] >= 1 - 1e-12, "seeds"].astype(int)))
     found += [
-        f"{n} of {n} seeds solved; failures rarer than {words.percent(rarest_failure(n))} would not have been seen"
+        f"where all {n} seeds solved a setting, up to {words.percent(rarest_failure(n))} of seeds may still fail"
         for n in all_solved
     ]
-    found += sorted({note for row in rows for note in of_row(row)})
+    # what verdicts say themselves is not said again
+    said = {rests_on_t(len(row.seeds)) for row in rows if says_few(row)}
+    found += sorted({note for row in rows for note in of_row(row)} - said)
     if np.isin(replicas.state, (DIVERGED, FAILED)).any():
         found.append("accuracies: replicas that diverged, or failed in the cell's own code, count as accuracy 0")
     if design.stop_when_solved and replicas.keys:

@@ -94,12 +94,14 @@ def test_figures_in_order(reader: Reader) -> None:
 
 
 def test_verdicts_to_copy(made: Report, reader: Reader) -> None:
-    """The block holds each verdict, one line of method and the versions."""
+    """The block holds what verdicts hold for, each verdict, one line of method and the versions."""
     block = page.answer(made.summary)
     lines = block.splitlines()
-    assert len(lines) == len(made.summary.verdicts) + 2
-    for verdict, line in zip(made.summary.verdicts, lines, strict=False):
-        assert line == f"{verdict.cell}: {verdict.verdict}. {verdict.sentence}"
+    assert len(lines) == len(made.summary.verdicts) + 3
+    assert lines[0] == "invented: invented_task, adam at learning rates 0.01, 0.03, 0.1, gradients clipped to norm 1."
+    for verdict, line in zip(made.summary.verdicts, lines[1:], strict=False):
+        assert line.startswith(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}")
+        assert all(finding.clause.lower() in line.lower() for finding in verdict.findings)
     assert lines[-2].startswith("Method: invented_task; ratio of typical steps")
     assert lines[-1] == "Versions: cellbench 0.1.0."
     assert re.sub(r"\s+", " ", block) in reader.text
