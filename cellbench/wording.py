@@ -34,6 +34,15 @@ def short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def is_axis(name: object) -> bool:
+    """Tell whether a name can be that of a task's parameter or difficulty: a column's head, a part of a file's name.
+
+    >>> is_axis("bits"), is_axis("../bits"), is_axis("bits\\n")
+    (True, False, False)
+    """
+    return isinstance(name, str) and 0 < len(name) <= 100 and name.isprintable() and not set(name) & {"/", "\\"}
+
+
 def printable(text: str) -> str:
     """Put a string from a plugin on one line, without control characters.
 
@@ -41,6 +50,17 @@ def printable(text: str) -> str:
     'a [31m b'
     """
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
+
+
+def escaped(text: str) -> str:
+    """Write what cannot be printed, line ends aside, as Python does: it could act on the terminal that shows it.
+
+    >>> escaped("a\x1b[31m\u202e")
+    'a\\x1b[31m\\u202e'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from cellbench import environment
 from cellbench.plugins import discover
+from tests.helpers.tools import missing
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,6 +42,10 @@ def test_it_describes_what_is_installed() -> None:
     required = [
         text.partition(">=")[0] for text in (*project["dependencies"], *project["optional-dependencies"]["dask"])
     ]
+    try:
+        importlib.metadata.version("cryptography")
+    except importlib.metadata.PackageNotFoundError:
+        missing("cryptography, which the extra dask asks for,")
     assert found["packages"] == {name: importlib.metadata.version(name) for name in required}
     assert list(found["packages"]) == required
     assert found["cellbench"] == importlib.metadata.version("cellbench")

@@ -435,6 +435,9 @@ HOSTILE = [
     "../../up",
     "`x`",
     "{{7*7}}",
+    "a;=1+1",
+    'b; "=1+1"',
+    "c;＝1+1",
 ]
 
 
@@ -458,6 +461,10 @@ def test_names_cannot_escape(command: Command, monkeypatch: pytest.MonkeyPatch) 
                     numeric = value[1:2].isdigit() or value[1:4] in ("inf", "nan")
                     assert value[:1] not in ("=", "@"), (path, value)
                     assert not value or value[:1] not in "+-" or numeric, (path, value)
+        # where commas are decimal, spreadsheets divide at semicolons
+        with path.open(newline="") as file:
+            for row in csv.reader(file, delimiter=";"):
+                assert not [value for value in row if value.lstrip(' "')[:1] in ("=", "@", "＝")], (path, row)
         text = path.read_text()
         assert "'=cmd" in text or "rnn" not in text
     markdown = Path("out/summary.md").read_text()

@@ -75,7 +75,7 @@ def test_upgraded_by_a_run_alone(command: Command) -> None:
     for words in (
         ["status", "small"],
         ["report", "small"],
-        ["verify", "small", "--sample", 1],
+        ["verify", "small", "--sample", 1, "--run-code"],
         ["merge", "x", "small"],
     ):
         assert command(*words).status == 0
@@ -118,7 +118,7 @@ def test_verified(command: Command) -> None:
     """Trained again, by the stored text of the cell from a file, its replicas have their numbers."""
     Path("gated.py").unlink()
     Path("mixing.py").unlink()
-    ended = command("verify", "small", "--sample", 60)
+    ended = command("verify", "small", "--sample", 60, "--run-code")
     assert ended.status == 0, ended.out
     assert "Trained 60 of 60 replicas again" in ended.out
     assert ended.out.endswith("No difference.\n")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cellbench.cli.arguments import load
+from cellbench.terminal.output import show
 
 
 def build(
@@ -26,5 +27,5 @@ def build(
 
     built = build_experiment(load(experiment, cell or [], set_ or []), isa)
     for line, _ in built:
-        print(line)
+        show(line)
     return 0 if all(done for _, done in built) else 1

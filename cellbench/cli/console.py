@@ -56,19 +56,19 @@ def main() -> None:
         show(str(error), file=sys.stderr)
         raise SystemExit(error.exit_status) from None
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        show("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
         reader_is_gone()
     except MemoryError as error:
-        print(f"not enough memory{f': {error}' if str(error) else ''}; what was trained is kept", file=sys.stderr)
+        show(f"not enough memory{f': {error}' if str(error) else ''}; what was trained is kept", file=sys.stderr)
         raise SystemExit(2) from None
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # click turns a broken pipe into an exit
             reader_is_gone()
         # cellbench itself never gets here: a plugin called sys.exit, and that must not look like success
         traceback.print_exc()
-        print(f"a plugin's code called sys.exit({error.code}); the traceback above shows where", file=sys.stderr)
+        show(f"a plugin's code called sys.exit({error.code}); the traceback above shows where", file=sys.stderr)
         raise SystemExit(1) from None
     except Exception as error:
         # click's usage errors, which reach us with standalone_mode off, can print themselves
@@ -82,7 +82,7 @@ def main() -> None:
 def _version(wanted: bool) -> None:
     """Print the version and end."""
     if wanted:
-        print(f"cellbench {cellbench.__version__}")
+        show(f"cellbench {cellbench.__version__}")
         raise typer.Exit
 
 

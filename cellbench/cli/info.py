@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
+from cellbench.terminal.output import show
+
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show versions, hardware and plugins, for bug reports."""
+    from cellbench.engines.lanes import described
     from cellbench.environment import describe
     from cellbench.plugins import discover
 
-    facts = describe(discover())
+    facts = {**describe(discover()), "cache of compiled cells": described()}
     if as_json:
         print(json.dumps(facts, indent=2))
         return
@@ -22,4 +25,4 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
             value = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
         elif isinstance(value, list):
             value = "; ".join(value) or "none"
-        print(f"{name}: {value}")
+        show(f"{name}: {value}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cellbench.terminal.output import show
+
 
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the installed cells and tasks, and broken plugins."""
@@ -30,9 +32,9 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         print(json.dumps({"cells": cells, "tasks": tasks, "broken": broken}, indent=2))
         return
     for title, entries in (("Cells", registry.cells), ("Tasks", registry.tasks)):
-        print(f"{title}:")
+        show(f"{title}:")
         width = max((len(name) for name in entries), default=0)
         for entry in entries.values():
-            print(f"  {entry.name:<{width}}  {entry.description} [{entry.provider}]")
+            show(f"  {entry.name:<{width}}  {entry.description} [{entry.provider}]")
     for said in (*registry.broken, *registry.clashes):
-        print(f"Broken: {said}")
+        show(f"Broken: {said}")

@@ -25,6 +25,6 @@ def merge(
     merged = merge_folders(out, folders)
     show(str(Results(out, write(out))))
     for line in merged.unlike:
-        print(f"Replicas of one cell come from different kinds of machines: {line}", file=sys.stderr)
+        show(f"Replicas of one cell come from different kinds of machines: {line}", file=sys.stderr)
     missing = merged.counts.get("missing", 0) + merged.counts.get("failed (machine)", 0)
-    print(f"{sum(merged.counts.values()):,} replicas planned, {missing:,} of them missing, in {out}", file=sys.stderr)
+    show(f"{sum(merged.counts.values()):,} replicas planned, {missing:,} of them missing, in {out}", file=sys.stderr)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cellbench.errors import CellbenchError
+from cellbench.terminal.output import show
 
 
 def new(
@@ -26,6 +27,6 @@ def new(
         raise CellbenchError("give a name, `cellbench new mycell`, or a file, `cellbench new --experiment mine.yaml`")
     if name is not None:
         folder = new_package(name, Path())
-        print(f"Wrote {folder}. Next:\n  pip install -e {folder} && cellbench check {name}")
+        show(f"Wrote {folder}. Next:\n  pip install -e {folder} && cellbench check {name}")
     elif experiment is not None:
-        print(f"Wrote {new_experiment(experiment)}. Next:\n  cellbench run {experiment} --dry-run")
+        show(f"Wrote {new_experiment(experiment)}. Next:\n  cellbench run {experiment} --dry-run")

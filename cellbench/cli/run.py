@@ -82,7 +82,7 @@ def run(
     part, number = planning.only(loaded, only or []), planning.shard(shard)
     folder = results / loaded.name
     if dry_run:
-        print(_dry_run(plan_experiment(loaded, folder, only=part, shard=number, fresh=fresh, trust=trust)))
+        show(_dry_run(plan_experiment(loaded, folder, only=part, shard=number, fresh=fresh, trust=trust)))
         return 0
     from cellbench.terminal.progress import shown
 
@@ -106,11 +106,11 @@ def run(
         raise Interrupted(f"{error}. To go on:\n  {environment.resume()}") from None
     if not no_report:
         if found.answer is not None and not quiet:
-            print(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
+            show(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
         show(str(found))
-        print(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
+        show(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
     if found.failed:
-        print(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
+        show(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
     for label in found.diverged:
         show(f"{label} diverged, or failed, in every replica", file=sys.stderr)
     return 1 if found.failed or found.diverged else 0

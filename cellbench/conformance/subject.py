@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from cellbench.cell import State
-from cellbench.model import Blueprint, Model
+from cellbench.model import Blueprint, Model, seeded
 from cellbench.plugins import Place, contained, place_of
 from cellbench.records import pairs
 from cellbench.wording import described, one_line
@@ -59,6 +59,10 @@ class Subject:
     def cell(self) -> nn.Module:
         """Make the cell alone."""
         return self.model().cell
+
+    def evaluated(self) -> nn.Module:
+        """Make the cell alone, in `eval()` mode."""
+        return self.cell().eval()
 
     def inputs(self, time: int, batch: int, draw: int = 0) -> Tensor:
         """Draw numbers from normal(0, 1), shape (time, batch, input_size); another `draw` gives others."""
@@ -125,7 +129,7 @@ class Check:
     def __call__(self, subject: Subject) -> Result:
         """Run the check on a cell; never raises for what the cell does."""
         try:
-            with contained():
+            with contained(), seeded("conformance"):
                 found = self.run(subject)
         except Broken as broken:
             return Result("fail", one_line(broken, 400))

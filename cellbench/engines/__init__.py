@@ -4,7 +4,7 @@
 """
 
 from cellbench.engines.choice import Choice, choose, fastest_first, prepare
-from cellbench.engines.engine import VERSIONS, Advanced, Engine, Refused, RefusedOnce, Replicas, Scores
+from cellbench.engines.engine import VERSIONS, Advanced, Engine, Refused, RefusedOnce, Replicas, Scores, Trained
 from cellbench.engines.optimizers import OPTIMIZERS, Optimizer
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "RefusedOnce",
     "Replicas",
     "Scores",
+    "Trained",
     "choose",
     "fastest_first",
     "prepare",

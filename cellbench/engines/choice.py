@@ -6,10 +6,10 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cellbench.engines.engine import Engine, Refused
+from cellbench.engines.engine import LONGEST, Engine, Refused
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
-from cellbench.model import Blueprint
+from cellbench.model import Blueprint, generators_kept
 from cellbench.plugins import contained
 from cellbench.wording import described
 
@@ -38,24 +38,34 @@ class Choice:
         return self.reason not in ("", "asked for", "trained already")
 
 
-def prepare(name: str, blueprint: Blueprint, optimizer: Optimizer, clip_norm: float | None) -> Engine:
-    """Make the named engine ready for one model.
+def prepare(
+    name: str, blueprint: Blueprint, optimizer: Optimizer, clip_norm: float | None, longest: int = LONGEST
+) -> Engine:
+    """Make the named engine ready for one model, on sequences of up to `longest` steps.
 
     Raises:
         Refused: the engine cannot carry the cell.
     """
     module = importlib.import_module(f"cellbench.engines.{name}")
-    engine: Engine = module.prepare(blueprint, optimizer=optimizer, clip_norm=clip_norm)
+    with generators_kept():
+        engine: Engine = module.prepare(blueprint, optimizer=optimizer, clip_norm=clip_norm, longest=longest)
     return engine
 
 
-def choose(wanted: str, blueprints: Sequence[Blueprint], optimizer: Optimizer, clip_norm: float | None) -> Choice:
+def choose(
+    wanted: str,
+    blueprints: Sequence[Blueprint],
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    longest: int = LONGEST,
+) -> Choice:
     """Choose one engine for a cell at all its hidden sizes, so that two engines never train one cell.
 
     Args:
         wanted: `auto`, or an engine's name.
         blueprints: one per hidden size.
         optimizer, clip_norm: of the experiment.
+        longest: time steps of the longest sequence that is trained or evaluated.
 
     Raises:
         CellError: the engine asked for refuses, or none can carry the cell.
@@ -67,7 +77,7 @@ def choose(wanted: str, blueprints: Sequence[Blueprint], optimizer: Optimizer, c
         try:
             with contained():
                 for blueprint in blueprints:
-                    prepare(name, blueprint, optimizer, clip_norm)
+                    prepare(name, blueprint, optimizer, clip_norm, longest)
         except Refused as refusal:
             reasons.append(f"not {name}: {refusal}")
             continue

@@ -2,9 +2,9 @@
 
 Three modules keep it: `lanes`, `stack` and `reference`. Each has one function
 
-    prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None) -> Engine
+    prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, longest: int = LONGEST) -> Engine
 
-which raises `Refused` with a reason of one line if the engine cannot carry the cell.
+which raises `Refused` with a reason of one line if the engine cannot carry the cell on sequences of `longest` steps.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from cellbench.task import Floats
 
 VERSIONS = {"lanes": 1, "stack": 1, "reference": 1}
 """The version of each engine's numbers, stored with each replica; raised when replicas that it trains get others."""
+
+
+LONGEST = 100
+"""Time steps of the longest sequence for which an engine is made ready, unless it is told of a longer one."""
 
 
 class Refused(Exception):
@@ -74,6 +78,10 @@ class Scores:
     sequence_accuracy: NDArray[np.float64]
 
 
+Trained = object
+"""A replica after training, as the engine that trained it keeps it: parameters, buffers, whatever else it holds."""
+
+
 class Replicas(Protocol):
     """R replicas in training. The numbers of one never depend on the others."""
 
@@ -98,6 +106,9 @@ class Replicas(Protocol):
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these replicas alone, in this order."""
 
+    def trained(self, rows: Sequence[int]) -> list[Trained]:
+        """Hand out some replicas as they are now, with all that they hold; they must not be trained any further."""
+
     def parameters(self) -> list[dict[str, Floats]]:
         """Copy each replica's parameters, by the names of `Model.named_parameters`."""
 
@@ -111,6 +122,8 @@ class Engine(Protocol):
         compiler: the compiler and its version, or the versions of the library that does the arithmetic.
         width: how many replicas one chunk should hold to keep the engine busy.
         padded: replicas are trained in groups of this size; a smaller group takes as long as a full one.
+        owns_models: whether it trains the models that `begin` is given, rather than copies of their numbers; then no
+            two replicas may share one.
     """
 
     name: str
@@ -118,6 +131,10 @@ class Engine(Protocol):
     compiler: str
     width: int
     padded: int
+    owns_models: bool
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> Replicas:
         """Start replicas at the weights of `models`, each with its learning rate."""
+
+    def resume(self, trained: Sequence[Trained]) -> Replicas:
+        """Take trained replicas back, to evaluate them."""

@@ -7,7 +7,6 @@ futures into those of concurrent.futures, and its errors into ours.
 from __future__ import annotations
 
 import json
-import logging
 import time
 import warnings
 from collections.abc import Callable, Collection
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cellbench.errors import CellbenchError, Interrupted
+from cellbench.executors import private
 from cellbench.executors.executor import WorkerDied
 from cellbench.wording import described
 
@@ -37,7 +37,7 @@ class Dask:
 
     Args:
         scheduler: its address, such as `tcp://node1:8786`, or the .json file that `dask scheduler --scheduler-file`
-            writes; None starts a scheduler and workers on this machine, which listen on loopback alone.
+            writes; None starts a scheduler and workers on this machine, see `private`.
         workers: how many workers to start, if no address is given.
         patience: seconds to wait for workers, and for the file.
 
@@ -46,10 +46,11 @@ class Dask:
     """
 
     isolated = True
+    warning = ""
+    """What the user should know about the cluster before it is used; empty if nothing."""
 
     def __init__(self, scheduler: str | None = None, workers: int = 1, *, patience: float = PATIENCE) -> None:
         try:
-            import dask
             import distributed
         except ImportError as error:
             raise CellbenchError(
@@ -66,19 +67,8 @@ class Dask:
         # a batch system may start the scheduler after this process: wait for its file
         address = _address(scheduler, patience) if scheduler is not None and scheduler.endswith(".json") else scheduler
         if scheduler is None:
-            # dispatch tries a chunk that killed its worker once more; Dask must not retry it as well
-            with dask.config.set({"distributed.scheduler.allowed-failures": 0}), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about its status page, which may take another port than 8787
-                make_cluster: Any = distributed.LocalCluster
-                try:
-                    self._cluster = make_cluster(
-                        n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", memory_limit=0,
-                        dashboard_address=None, worker_dashboard_address=None, silence_logs=logging.CRITICAL,
-                    )  # fmt: skip
-                except (OSError, RuntimeError) as error:
-                    raise CellbenchError(
-                        f"no Dask cluster could be started on this machine: {described(error)}"
-                    ) from None
+            self._cluster = private.start(workers)
+            self.warning = "" if private.can_encrypt() else private.OPEN
         with warnings.catch_warnings():
             # agreement.py reports what differs between this machine and the workers, and stops the run
             warnings.simplefilter("ignore")

@@ -13,7 +13,7 @@ from cellbench.experiment.sections import FinalKeys, Keys
 from cellbench.plugins import Registry, contained, load_factory, sources
 from cellbench.records import CellSpec, Evaluate, pairs
 from cellbench.task import Task
-from cellbench.wording import did_you_mean, short
+from cellbench.wording import did_you_mean, is_axis, short
 
 MOST_REPLICAS = 10_000_000
 
@@ -54,6 +54,13 @@ class Checks:
         if not isinstance(task, Task):
             self.add(("task",), f"{name}: its factory returned {type(task).__name__}, not a cellbench.Task")
             return None
+        for axis in (*task.parameters, *([] if task.difficulty is None else [task.difficulty])):
+            if not is_axis(axis):
+                self.add(
+                    ("task",), f"{name}: its parameter {short(axis)} cannot name a column and a chart: a name has 1 to "
+                    "100 letters that can be printed, without / and \\"
+                )  # fmt: skip
+                return None
         return task
 
     def cells(self) -> list[CellSpec]:

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from cellbench import streams
 from cellbench.errors import CellError
 from cellbench.model.model import Model
+from cellbench.model.randomness import seeded
 from cellbench.plugins import contained, load_factory, registry, sources
 from cellbench.records import CellSpec
 from cellbench.task import Task
-
-
-@contextmanager
-def seeded(*axes: streams.Axis) -> Iterator[None]:
-    """Seed the global generators of torch, numpy and Python from a name, and restore them afterwards.
-
-    A cell's factory may draw its weights from any of the three.
-    """
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    number = streams.seed(*axes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(number)
-        np.random.seed(number % 2**32)
-        random.seed(number)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)
-            random.setstate(python_state)
 
 
 @contextmanager
@@ -64,6 +44,7 @@ class Blueprint:
         output_size: bits to answer per step.
         readout_hidden: units of the layer before the readout, or None.
         learn_initial_state: whether the initial state is trained.
+        texts: SHA-256 of the modules that the cell's numbers depend on, where they are known.
     """
 
     factory: Callable[..., Any]
@@ -74,6 +55,7 @@ class Blueprint:
     output_size: int
     readout_hidden: int | None = None
     learn_initial_state: bool = False
+    texts: tuple[str, ...] = ()
 
     def build(self, *axes: streams.Axis) -> Model:
         """Build a model with the initial weights that belong to these axes (the point and the seed).
@@ -81,7 +63,8 @@ class Blueprint:
         Raises:
             CellError: the factory or the initial state raises, or it does not return a torch module.
         """
-        name: tuple[streams.Axis, ...] = ("weights", self.origin, _frozen(self.options), *axes)
+        own: tuple[streams.Axis, ...] = (self.origin, _frozen(self.options), *axes)
+        name = ("weights", *own)
         # a stream for each of the two, so that a cell that draws more numbers keeps its readout
         try:
             with contained(), seeded(*name, "cell"):
@@ -101,7 +84,7 @@ class Blueprint:
             )
         try:
             with contained(), seeded(*name, "readout"):
-                return Model(
+                model = Model(
                     cell,
                     self.output_size,
                     readout_hidden=self.readout_hidden,
@@ -111,6 +94,8 @@ class Blueprint:
             raise CellError(
                 f"{self.origin}: making its initial state and readout raised {type(error).__name__}: {error}"
             ) from error
+        model.stream = ("noise", *own)
+        return model
 
 
 def _frozen(value: Any) -> streams.Axis:
@@ -148,4 +133,5 @@ def blueprint_of(cell: CellSpec, hidden_size: int, task: Task) -> Blueprint:
         output_size=task.output_size,
         readout_hidden=cell.readout_hidden,
         learn_initial_state=cell.learn_initial_state,
+        texts=tuple(source.sha256 for source in cell.sources),
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from cellbench import streams
 from cellbench.cell import State
-from cellbench.task import Floats
 
 
 class Model(nn.Module):
@@ -23,7 +24,13 @@ class Model(nn.Module):
         readout_hidden: units of one more layer (tanh) before the linear readout; none by default.
         learn_initial_state: train the initial state. It starts as the cell's own at batch 1, and is tiled along the
             batch.
+
+    Attributes:
+        stream: the name of the random numbers that the cell draws while it runs: factory, options, point and seed, as
+            for the initial weights.
     """
+
+    stream: tuple[streams.Axis, ...] = ("noise",)
 
     def __init__(
         self, cell: nn.Module, output_size: int, *, readout_hidden: int | None = None, learn_initial_state: bool = False
@@ -55,16 +62,6 @@ class Model(nn.Module):
         leaves = [leaf.expand(batch_size, *leaf.shape[1:]) for leaf in self.initial]
         return pytree.tree_map(lambda number: leaves[number], self._nesting)
 
-    def put(self, values: Mapping[str, Floats]) -> None:
-        """Set all parameters.
-
-        Args:
-            values: each parameter's new value in its own shape, by its name in `named_parameters`.
-        """
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                parameter.copy_(torch.from_numpy(values[name]))
-
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Take one time step, from x (batch, input_size) to logits (batch, output_size) and the next state."""
         output, state = self.cell(x, state)
@@ -83,3 +80,20 @@ class Model(nn.Module):
 def loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Compute the mean cross-entropy in nats per bit; logits and targets have one shape."""
     return nn.functional.binary_cross_entropy_with_logits(logits, targets)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Set a model to `eval()` within this block; each module's own mode comes back afterwards.
+
+    Modules train in the mode that the factory left them in: `train()`, unless it set a part to `eval()`.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()
+        for module, mode in modes:
+            if module.training != mode:
+                module.training = mode

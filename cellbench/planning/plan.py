@@ -14,6 +14,7 @@ from cellbench.planning.grid import lay_out
 from cellbench.planning.part import deal, select
 from cellbench.records import CellSpec, Chunk, Planned
 from cellbench.store import Store
+from cellbench.training.data import longest
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def _choose(
     if broken:
         return Choice("reference", f"{cell.label} cannot start: {broken}")
     blueprints = [blueprint_of(cell, h, experiment.task) for h in hidden_sizes]
-    choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm)
+    steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in mine))
+    choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm, steps)
     if before is not None and before != choice.engine and any(key in done for key in keys):
         why = f" ({choice.reason})" if choice.reason else ""
         raise StoreError(

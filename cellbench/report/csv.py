@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
 
 from cellbench.report.files import replaced
+from cellbench.wording import escaped
 
 RUNS = (
     "label", "cell", "*axes", "batch_size", "size", "hidden_size", "parameters", "state", "multiply_adds",
@@ -47,8 +49,16 @@ def write(frame: pd.DataFrame, path: Path) -> None:
         safe.to_csv(file, index=False, lineterminator="\n", na_rep="")
 
 
+_FORMULA = re.compile(r"(^|[;\t\r\n])(?=[\s\"]*[=+\-@＝＋－＠])")
+"""Where a cell may begin that a spreadsheet takes for a formula.
+
+Where commas are decimal, it takes semicolons for what separates cells, and reads quotes within a line literally.
+"""
+
+
 def _harmless(value: object) -> object:
-    """Put an apostrophe before text that a spreadsheet would take for a formula."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
+    """Put an apostrophe before text that a spreadsheet would take for a formula; escape what acts on a terminal."""
+    if not isinstance(value, str):
+        return value
+    harmless = _FORMULA.sub(r"\1'", escaped(value))
+    return value if harmless == value else harmless

@@ -14,11 +14,13 @@ from markupsafe import Markup
 
 from cellbench.report import palette as look
 from cellbench.report import payload as embed
+from cellbench.report import took
 from cellbench.report.figure import CHOICE, MOST_DRAWN, Figure, first_shown, labels
 from cellbench.report.rows import HEADS, legend, overview
 from cellbench.report.tables import own
 from cellbench.summary import Design, Summary, words
 from cellbench.summary.figures import Figures
+from cellbench.summary.inventory import count_unwell, effort
 from cellbench.wording import printable
 
 _NOT_IN_TABLES = ("metric", "by", "value", "difference", "difference_low", "difference_high")
@@ -55,6 +57,10 @@ def html(figures: Figures, drawn: Sequence[Figure], experiment: Mapping[str, Any
         outcomes=_outcomes(summary),
         failures=failures,
         described=_described(figures, experiment),
+        took=took.cells(figures.runs, design, measured=True),
+        effort=effort(figures.runs, experiment["environment"]),
+        unwell=took.replicas(figures.runs, design, commands=True),
+        unwell_count=count_unwell(figures.runs),
         resolved=yaml.safe_dump(experiment["resolved"], sort_keys=False, allow_unicode=True),
         environment=yaml.safe_dump(experiment["environment"], sort_keys=False, allow_unicode=True),
         command=experiment["command"],
@@ -88,7 +94,11 @@ def answer(summary: Summary) -> str:
     design = summary.design
     lines = [f"{design.name}: {design.task}, {design.setup}."]
     for verdict in summary.verdicts:
-        others = "".join(f" {finding.clause.capitalize()}." for finding in verdict.findings if not finding.claims)
+        others = "".join(
+            f" {finding.clause.capitalize()}."
+            for finding in verdict.findings
+            if not finding.claims and finding.verdict != verdict.verdict
+        )
         lines.append(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}{others}")
     picked = "learning rate picked on other seeds, " if len(design.rates) > 1 else ""
     method = (

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from cellbench.report import csv, latex, tables
-from cellbench.report.files import write_text
+from cellbench.report.files import refuse_link, remove, write_text
 from cellbench.report.tables import failures
 from cellbench.summary import Design, Summary
 
@@ -49,18 +49,19 @@ def tables_of(found: Report, folder: Path) -> None:
     csv.write(found.summary.accuracy, folder / "accuracy.csv")
     csv.write(found.summary.cells, folder / "summary.csv")
     csv.write(found.summary.comparisons, folder / "comparisons.csv")
-    write_text(folder / "summary.md", tables.markdown(found.summary, found.design))
-    write_text(folder / "summary.tex", latex.latex(found.summary, found.design))
+    write_text(folder / "summary.md", tables.markdown(found.summary, found.design, found.runs))
+    write_text(folder / "summary.tex", latex.latex(found.summary, found.design, found.runs))
     said = failures(found.runs)
     if said:
         write_text(folder / "failures.txt", said)
     else:
-        (folder / "failures.txt").unlink(missing_ok=True)
+        remove(folder / "failures.txt")
 
 
 @contextmanager
 def draw(found: Report, folder: Path, processes: int, form: str = "png") -> Iterator[None]:
     """Write report.html and the files in charts/; other processes draw while the block runs."""
+    refuse_link(folder / "charts")
     from cellbench.report.drawing import Pictures
 
     with Pictures(processes) as pictures:
@@ -83,7 +84,7 @@ def publish(found: Report, folder: Path, *, processes: int, charts: bool = True,
         folder: where the files go.
         processes: how many processes draw at the same time.
         charts: whether to write the page and the charts, which take most of the time.
-        form: the format of the files in charts/, `png` or `svg`.
+        form: the format of the files in charts/, `png`, `svg` or `pdf`.
 
     Raises:
         StoreError: a file cannot be written.

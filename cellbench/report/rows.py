@@ -216,7 +216,7 @@ class Grid:
     title: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    foreign: frozenset[str] = frozenset({"cell", "baseline", "where", "point", "notes"})
+    foreign: frozenset[str] = frozenset({"cell", "baseline", "where", "point", "notes", "verdict", "question"})
 
 
 def by_axis(summary: Summary, design: Design) -> Grid:

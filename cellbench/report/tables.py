@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 from tabulate import tabulate
 
+from cellbench.report import took
 from cellbench.report.rows import (
     BRIEF,
     HEADS,
@@ -24,7 +25,8 @@ from cellbench.report.rows import (
     span,
 )  # fmt: skip
 from cellbench.summary import Design, Summary, Verdict, words
-from cellbench.wording import printable
+from cellbench.summary.inventory import count_unwell
+from cellbench.wording import escaped, printable
 
 WIDTH = 100
 """The width of the text on the terminal, in columns."""
@@ -97,7 +99,8 @@ def wider(summary: Summary, design: Design) -> str:
 
 def own(verdict: Verdict, summary: Summary) -> list[str]:
     """List a verdict's other findings and its own notes, without those that are footnotes below the table."""
-    others = [finding.clause for finding in verdict.findings if not finding.claims]
+    # of a cell without a speed, the verdict has said it
+    others = [f.clause for f in verdict.findings if not f.claims and f.verdict != verdict.verdict]
     return [*others, *(note for note in verdict.notes if note not in summary.footnotes)]
 
 
@@ -121,8 +124,13 @@ def _lost(summary: Summary) -> list[str]:
     return [*lines, f"  and {more} more (summary.md)"] if more > 0 else lines
 
 
-def markdown(summary: Summary, design: Design) -> str:
-    """Lay out summary.md: verdicts, tables, notes, what is missing, how to read this."""
+def markdown(summary: Summary, design: Design, runs: pd.DataFrame | None = None) -> str:
+    """Lay out summary.md: verdicts, tables, notes, what is missing, how to read this.
+
+    Args:
+        summary, design: the numbers and the plan.
+        runs: one row per planned replica, for the sizes of cells and the replicas that did not solve.
+    """
     parts = [f"# {escape(design.name)}", f"{escape(design.task)}, {escape(design.setup)}.", *_verdicts(summary)]
     parts += _section(
         "All points, at the tuned learning rate", _all_points(summary, design), _starred(summary.footnotes)
@@ -134,6 +142,13 @@ def markdown(summary: Summary, design: Design) -> str:
         parts += _section(grid.title, _grid(grid))
     parts += _accuracy(summary, design)
     parts += _section("What became of the replicas", _outcomes(summary), _missing(summary))
+    if runs is not None:
+        # what differs between two runs of one experiment is on the page: seconds, and the command that was typed
+        grid = took.cells(runs, design, measured=False)
+        parts += _section(grid.title, _grid(grid))
+        grid, count = took.replicas(runs, design, commands=False), count_unwell(runs)
+        more = f"And {count - len(grid.rows):,} more, in runs.csv." if count > len(grid.rows) else ""
+        parts += _section(grid.title, _grid(grid), more)
     parts += _section("How to read this", escape(summary.how_to_read))
     return "\n\n".join(parts) + "\n"
 
@@ -145,7 +160,7 @@ def _section(title: str, *bodies: str) -> list[str]:
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     rows = [list(row) for row in rows]
-    return tabulate(rows, list(heads), tablefmt="github", disable_numparse=True) if rows else ""
+    return tabulate(rows, [*map(escape, heads)], tablefmt="github", disable_numparse=True) if rows else ""
 
 
 def _grid(grid: Grid) -> str:
@@ -231,4 +246,5 @@ def failures(runs: pd.DataFrame) -> str:
         )
         head = f"{words.count(len(rows), 'replicas')} of {label} failed {who}"
         parts.append((-len(rows), f"{head}\n{'-' * min(len(head), 100)}\n{str(traceback).rstrip()}\n"))
-    return "\n".join(part for _, part in sorted(parts, key=lambda p: p[0]))
+    # people show this file on a terminal
+    return escaped("\n".join(part for _, part in sorted(parts, key=lambda p: p[0])))

@@ -106,7 +106,7 @@ def write(folder: Path, *, charts: bool = True, form: str = "png") -> Report:
     Args:
         folder: the results folder.
         charts: whether to write the page and the charts, which take most of the time.
-        form: the format of the files in charts/, `png` or `svg`.
+        form: the format of the files in charts/, `png`, `svg` or `pdf`.
 
     Raises:
         StoreError: the folder holds no results, or a file cannot be written.

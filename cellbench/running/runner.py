@@ -102,6 +102,8 @@ def run(
         if isinstance(executor, str):
             executor = _executor(executor, scheduler, workers)
             stack.callback(executor.close)
+            if warning := getattr(executor, "warning", ""):
+                see(Notice(warning))
         planned = lay_out(experiment, say)  # a fault found here leaves no folder behind
         # one run per folder; from here on there may be results that an interrupt keeps
         stack.enter_context(locked(where))
@@ -253,14 +255,17 @@ def build(experiment: Experiment, isa: str | None = None) -> list[tuple[str, boo
     from cellbench.engines import Refused
     from cellbench.engines.lanes import build_ahead
     from cellbench.model import blueprint_of
+    from cellbench.training.data import longest
 
     planned = lay_out(experiment)
+    steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in planned))
     lines = []
     for cell in experiment.cells:
         for hidden in sorted({p.fit.hidden_size for p in planned if p.cell == cell}):
             what = f"{cell.label}, hidden size {hidden}"
             try:
-                lines.append((f"{what}: {build_ahead(blueprint_of(cell, hidden, experiment.task), isa=isa)}", True))
+                blueprint = blueprint_of(cell, hidden, experiment.task)
+                lines.append((f"{what}: {build_ahead(blueprint, isa=isa, longest=steps)}", True))
             except Refused as refusal:
                 lines.append((f"{what}: not built: {refusal}", False))
     return lines

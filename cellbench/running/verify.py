@@ -1,8 +1,8 @@
 """`cellbench verify`: train some stored replicas again, and compare every number.
 
 The store holds what is needed: each replica's key, the experiment, the text of cells from files. Cells of plugins must
-be installed; if their text is not that of the results, verify says so. Nothing is unpickled, but the stored text of a
-cell from a file is run, as `run` ran it.
+be installed; if their text is not that of the results, verify says so. Nothing is unpickled. The stored text of a cell
+from a file is run, as `run` ran it, only after the caller has allowed it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ from cellbench import environment
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.plugins import Registry, discover, sources
 from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Point, Replica, Settings, Source, Train
+from cellbench.running.code import Code, is_from_file, of_cells
 from cellbench.store import Store
 from cellbench.store.replica import StoredReplica, finished
 from cellbench.store.replica import outcome as stored_outcome
+from cellbench.wording import short
+
+MOST = 10**6
+"""The most units, parameters and examples per step that an experiment file may ask for."""
 
 EARLY_STEPS = 50
 EARLY_TOLERANCE = 1e-3
@@ -79,10 +84,15 @@ class Verified:
 
 
 OnLine = Callable[[str], None]
+Allow = Callable[[Sequence[Code]], bool]
 
 
 def verify(
-    folder: Path, sample: int = 20, chosen_by: int | None = None, on_line: OnLine = lambda line: None
+    folder: Path,
+    sample: int = 20,
+    chosen_by: int | None = None,
+    on_line: OnLine = lambda line: None,
+    allow: Allow = lambda code: False,
 ) -> Verified:
     """Train a random sample again, up to the first difference.
 
@@ -91,9 +101,11 @@ def verify(
         sample: how many replicas to train again.
         chosen_by: the seed of the choice; None chooses differently each time.
         on_line: called with each difference of the environment, most of them before anything is trained.
+        allow: called with the code of the chosen cells before any of it is run; says whether texts of cells from files
+            may be run. By default they may not.
 
     Raises:
-        CellbenchError: the folder holds no results, or a cell that they need is not installed.
+        CellbenchError: the folder holds no results, a cell that they need is not installed, or a text may not be run.
     """
     registry = discover()
     with Store(folder, write=False) as store:
@@ -118,6 +130,14 @@ def verify(
         on_line(line)
     if found.difference:
         return found
+    with store.reading():
+        cells = [(stored.label, stored.key()) for stored in replicas]
+        code = of_cells(cells, experiment["resolved"], texts, registry)
+    if not allow(code) and any(one.texts for one in code):
+        raise CellbenchError(
+            f"Nothing was run: {folder} holds the code of cells from files, and verify would run it. Read it with "
+            f"`cellbench verify {folder} --sources OUT`, and go on with --run-code if you would run it yourself."
+        )
     for stored, again in prepared:
         outcome = again.train()
         # bit for bit only where nothing differs that the last bits depend on
@@ -184,7 +204,12 @@ def _altered(stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[
     }  # fmt: skip
     for name, value in wanted.items():
         if getattr(key, name) != value:
-            return f"its key has {name} {getattr(key, name)!r}, its row or the experiment {value!r}"
+            return f"its key has {name} {short(getattr(key, name))}, its row or the experiment {short(value)}"
+    kind, _, size = stored.size.partition(" ")
+    if not 1 <= stored.hidden_size <= int(size) <= MOST or (kind == "hidden" and stored.hidden_size != int(size)):
+        return f"its row has hidden_size {stored.hidden_size}, which is not of the size {stored.size!r}"
+    if not 1 <= stored.batch_size <= MOST:
+        return f"its row has batch_size {stored.batch_size}"
     sections = (("evaluate", key.evaluate), ("solved", key.solved))
     for section, values in sections:
         for name, value in vars(values).items():
@@ -217,10 +242,7 @@ class _Again:
             self.unlike.append(f"numbers_version: {key.numbers_version} then, {NUMBERS_VERSION} now")
         self._registered("task", key.task, key.task_sources, registry)
         kept = tuple(texts[sha] for sha in key.cell_sources)
-        from_file = any(
-            isinstance(cell, dict) and cell.get("factory") and stored.label == (cell.get("label") or cell["name"])
-            for cell in resolved["cells"]
-        )
+        from_file = is_from_file(stored.label, resolved)
         if not from_file:
             kept = self._registered("cell", key.cell, key.cell_sources, registry)
         cell = CellSpec(

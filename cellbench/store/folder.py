@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -11,10 +12,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cellbench.errors import StoreError
+from cellbench.store.connection import connect
+from cellbench.store.guard import BESIDE, is_ours, is_there, refuse_odd, refuse_unlike_ours
 
 FILE = "runs.sqlite"
-
-_BESIDE = ("-journal", "-wal", "-shm")
 
 NETWORK = {
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "afs", "9p", "fuse",
@@ -44,11 +45,12 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock. A folder that is made for it, and is empty when the block raises, is removed again.
 
     Raises:
-        StoreError: another run holds it.
+        StoreError: another run holds it, or it is no file of ours.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        refuse_odd(folder / ".lock")
         lock = FileLock(folder / ".lock", timeout=0)
         lock.acquire()
     except Timeout:
@@ -70,16 +72,33 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def apart(path: Path) -> Iterator[Path]:
+    """Name a file of the same name, in a folder of its own beside `path`, to be made there and then renamed.
+
+    Nobody can foresee that folder's name, and put a link into it: the results folder may be a stranger's.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True) as own:
+        yield Path(own, path.name)
+
+
 def beside(path: Path) -> list[Path]:
     """List the journal and log files beside a store: sqlite would apply them to any file of the store's name."""
-    found = (path.with_name(path.name + suffix) for suffix in _BESIDE)
-    return [part for part in found if part.exists()]
+    found = (path.with_name(path.name + suffix) for suffix in BESIDE)
+    return [part for part in found if is_there(part)]
 
 
 def fold(path: Path) -> None:
-    """Apply the log that a killed writer left beside a store. Where sqlite cannot, leave it as it is."""
-    if path.exists() and beside(path):
-        with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as db:
+    """Apply the log that a killed writer left beside a store. Where sqlite cannot, leave it as it is.
+
+    Raises:
+        StoreError: the store or its log is of a kind that cellbench never leaves; nothing was opened.
+    """
+    if is_there(path) and beside(path):
+        refuse_unlike_ours(path, write=True)
+        if not is_ours(path):
+            return
+        with suppress(sqlite3.Error), closing(connect(path, write=True)) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             db.execute("PRAGMA journal_mode = DELETE")
 
@@ -87,7 +106,7 @@ def fold(path: Path) -> None:
 def unused(folder: Path, stem: str) -> Path:
     """Name a file that is not there yet: STEM-1.sqlite, STEM-2.sqlite and so on."""
     number = 1
-    while (path := folder / f"{stem}-{number}.sqlite").exists() or beside(path):
+    while is_there(path := folder / f"{stem}-{number}.sqlite") or beside(path):
         number += 1
     return path
 
@@ -95,14 +114,16 @@ def unused(folder: Path, stem: str) -> Path:
 def set_aside(folder: Path) -> Path | None:
     """Rename runs.sqlite for a fresh start; returns its new path, or None if there was nothing to rename.
 
-    Logs are renamed too, even if their store is gone: sqlite would apply them to the next one.
+    Logs are renamed too, even if their store is gone: sqlite would apply them to the next one. What cellbench did not
+    leave is renamed as it is, unopened.
 
     Raises:
         StoreError: the file cannot be renamed.
     """
     path = folder / FILE
-    fold(path)
-    parts = [*([path] if path.exists() else []), *beside(path)]
+    with suppress(StoreError):
+        fold(path)
+    parts = [*([path] if is_there(path) else []), *beside(path)]
     if not parts:
         return None
     kept = unused(folder, "runs")

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from cellbench.records import Answer
+from cellbench.store import claims
 from cellbench.store.answers import given
-from cellbench.store.schema import LATER, OUTCOME, VOLATILE
+from cellbench.store.schema import LATER, OUTCOME, VOLATILE, columns
 from cellbench.store.store import Store
 
 _WHOLE = (
@@ -48,8 +49,9 @@ def runs(store: Store) -> pd.DataFrame:
     outcome = ", ".join(f"r.{name}" for name in OUTCOME)
     # keys and ids in a subquery: sqlite indexes it for this join, and the index would hold every column selected in it
     query = (
-        f"SELECT p.*, r.id AS replica, {outcome} FROM plan p LEFT JOIN (SELECT key, id FROM replica) k "
-        "ON k.key = p.key LEFT JOIN replica r ON r.id = k.id ORDER BY p.position"
+        f"SELECT {columns('plan', 'p')}, r.id AS replica, {outcome} FROM plan p "
+        "LEFT JOIN (SELECT key, id FROM replica) k ON k.key = p.key LEFT JOIN replica r ON r.id = k.id "
+        "ORDER BY p.position"
     )
     seen: dict[bytes, str] = {}
     names: list[str] | None = None
@@ -118,7 +120,7 @@ def evaluations(store: Store) -> pd.DataFrame:
 
 def _of_planned(table: str, order: str) -> str:
     return (
-        f"SELECT t.* FROM {table} t WHERE t.replica IN "
+        f"SELECT {columns(table, 't')} FROM {table} t WHERE t.replica IN "
         f"(SELECT r.id FROM replica r JOIN plan p ON p.key = r.key) ORDER BY t.replica, t.{order}"
     )
 
@@ -153,7 +155,12 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     with Store(folder, write=False) as store:
         store.check()
         experiment, unplanned = store.experiment(), store.unplanned()
+        with store.reading():
+            claims.refuse_unplanned(store.db, experiment)
         planned, scores, answers = runs(store), evaluations(store), given(store)
+        with store.reading():
+            by, values = (scores[name].dropna().unique().tolist() for name in ("by", "value"))
+            claims.refuse_odd_evaluations(by, values, experiment["facts"])
         points = curve_rows(store) if curves else None
     parameters = tuple(experiment["facts"]["axes"])
     point = ["label", *parameters, "batch_size", "size", "learning_rate", "seed"]

@@ -13,14 +13,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cellbench.errors import StoreError
 from cellbench.store.folder import FILE, beside, fold, locked
+from cellbench.store.guard import is_there
 from cellbench.store.replica import place
-from cellbench.store.schema import NUMBERS, OUTCOME, VERSION, WHO
+from cellbench.store.schema import NUMBERS, OUTCOME, VERSION, WHO, columns
 from cellbench.store.store import Store
 from cellbench.wording import short
+
+_WORKSHOP = ".merge-"
+"""How the name of the folder begins in which a merge works; the caller holds the lock of the folder around it."""
 
 _SHOWN = 3
 """The most conflicts that an error message lists."""
@@ -51,15 +56,15 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
     """
     inputs = {folder.resolve(): folder for folder in folders}
     for folder in inputs.values():
-        if not (folder / FILE).exists():
+        if not is_there(folder / FILE):
             raise StoreError(f"{folder} holds no {FILE}: no results to merge")
     with locked(out):
-        if (out / FILE).exists():
+        if is_there(out / FILE):
             inputs = {out.resolve(): out, **inputs}
+        _remove_old(out)
         # the merged store is made apart, and takes its place in one step: a failure changes nothing
-        workshop = out / ".merge"
-        shutil.rmtree(workshop, ignore_errors=True)
-        try:
+        with _cannot_be_written(out), TemporaryDirectory(prefix=_WORKSHOP, dir=out, ignore_cleanup_errors=True) as made:
+            workshop = Path(made)
             _same_experiment(list(inputs.values()))
             with Store(workshop, write=True) as store:
                 for folder in inputs.values():
@@ -82,11 +87,22 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
             (workshop / FILE).replace(out / FILE)
             for part in beside(out / FILE):
                 part.unlink()
-        except OSError as error:
-            raise StoreError(f"{out} cannot be written: {error.strerror}") from None
-        finally:
-            shutil.rmtree(workshop, ignore_errors=True)
     return Merged(counts, unlike)
+
+
+@contextmanager
+def _cannot_be_written(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{out} cannot be written: {error.strerror}") from None
+
+
+def _remove_old(out: Path) -> None:
+    """Remove the folders in which merges that were killed had worked; a link of such a name is left alone."""
+    for old in out.glob(f"{_WORKSHOP}*"):
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -94,6 +110,7 @@ def _attached(store: Store, path: Path) -> Iterator[None]:
     with store.explained():
         store.db.execute("ATTACH ? AS other", (f"{path.resolve().as_uri()}?mode=ro",))
     try:
+        store.refuse_unlike(path, "other")  # what was checked is open no more
         yield
     finally:
         store.db.execute("DETACH other")
@@ -145,13 +162,13 @@ def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
         ("curve", "step", ("loss", "bit_accuracy", "sequence_accuracy")),
         ("evaluation", "position", ("by", "value", "bit_accuracy", "sequence_accuracy")),
     ):
-        columns = ", ".join(f"t.{n}" for n in (at, *names))
+        compared, taken = ", ".join((at, *names)), ", ".join(f"t.{n}" for n in (at, *names))
         mine, theirs = (
-            f"SELECT s.key, {columns} FROM temp.shared s JOIN {base}.{table} t ON t.replica = s.{side}"
+            f"SELECT s.key, {taken} FROM temp.shared s JOIN {base}.{table} t ON t.replica = s.{side}"
             for base, side in (("main", "mine"), ("other", "theirs"))
         )
-        query = f"SELECT * FROM ({mine} EXCEPT {theirs}) ORDER BY 2 LIMIT {_SHOWN}"
-        reverse = f"SELECT * FROM ({theirs} EXCEPT {mine}) ORDER BY 2 LIMIT {_SHOWN}"
+        query = f"SELECT key, {compared} FROM ({mine} EXCEPT {theirs}) ORDER BY 2 LIMIT {_SHOWN}"
+        reverse = f"SELECT key, {compared} FROM ({theirs} EXCEPT {mine}) ORDER BY 2 LIMIT {_SHOWN}"
         for row in [*db.execute(query), *db.execute(reverse)]:
             found.setdefault(row[0], f"{table} at {at} {row[1]}: {', '.join(map(repr, row[2:]))} in one folder only")
     if found:
@@ -172,7 +189,7 @@ def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
 def _absorb(db: sqlite3.Connection) -> None:
     """Copy everything that the attached store has and this one lacks."""
     # replicas refer to their family, so families come first
-    db.execute("INSERT OR IGNORE INTO main.family SELECT * FROM other.family")
+    db.execute(_copied("family"))
     # a replica that a machine's failure ended is replaced by a result
     db.execute(
         "DELETE FROM main.replica WHERE cause = 'machine' AND key IN "
@@ -191,13 +208,13 @@ def _absorb(db: sqlite3.Connection) -> None:
         "WHERE id IN (SELECT id FROM temp.fresh) ORDER BY id"
     )
     # their curves and evaluations, under the new ids
-    for table, columns in (
+    for table, shared in (
         ("curve", "step, loss, bit_accuracy, sequence_accuracy"),
         ("evaluation", "position, by, value, bit_accuracy, sequence_accuracy"),
     ):
-        taken = ", ".join(f"t.{name}" for name in columns.split(", "))
+        taken = ", ".join(f"t.{name}" for name in shared.split(", "))
         db.execute(
-            f"INSERT INTO main.{table} (replica, {columns}) SELECT m.id, {taken} FROM temp.fresh f "
+            f"INSERT INTO main.{table} (replica, {shared}) SELECT m.id, {taken} FROM temp.fresh f "
             f"JOIN other.{table} t ON t.replica = f.id JOIN main.replica m ON m.family = f.family AND m.key = f.key"
         )
     # tracebacks may differ in an address or a path: the lesser one is kept, whatever the order of folders
@@ -206,10 +223,11 @@ def _absorb(db: sqlite3.Connection) -> None:
         "WHERE o.family = main.replica.family AND o.key = main.replica.key) "
         "WHERE status = 'failed' AND key IN (SELECT key FROM other.replica)"
     )
-    db.execute("INSERT OR IGNORE INTO main.source SELECT * FROM other.source")
+    db.execute(_copied("source"))
     # a place names a file, which may be elsewhere in another folder: the lesser text is kept, as for tracebacks
+    named = columns("answer")
     db.execute(
-        "INSERT INTO main.answer SELECT * FROM other.answer WHERE true ON CONFLICT DO UPDATE SET "
+        f"INSERT INTO main.answer ({named}) SELECT {named} FROM other.answer WHERE true ON CONFLICT DO UPDATE SET "
         "status = excluded.status, message = excluded.message, place = excluded.place "
         "WHERE (excluded.status, excluded.message, excluded.place) < (status, message, place)"
     )
@@ -233,7 +251,13 @@ def _absorb(db: sqlite3.Connection) -> None:
     )
     # the plans are equal, which was checked before
     if not db.execute("SELECT 1 FROM main.plan LIMIT 1").fetchone():
-        db.execute("INSERT INTO main.plan SELECT * FROM other.plan")
+        db.execute(_copied("plan"))
+
+
+def _copied(table: str) -> str:
+    """Write the statement that copies the rows of the attached store that this one lacks."""
+    named = columns(table)
+    return f"INSERT OR IGNORE INTO main.{table} ({named}) SELECT {named} FROM other.{table}"
 
 
 def _order_experiments(db: sqlite3.Connection) -> None:

@@ -63,9 +63,21 @@ def place(
 
 def finished(store: Store) -> list[str]:
     """List the keys of the planned replicas that ended, except those that a machine's failure ended."""
+    store.refuse_twice()
     query = "SELECT DISTINCT p.key FROM plan p JOIN replica r ON r.key = p.key WHERE r.cause != 'machine' ORDER BY 1"
     with store.reading():
         return [key for (key,) in store.db.execute(query)]
+
+
+def families(store: Store) -> list[tuple[str, str]]:
+    """List the label of each planned cell with the family text of its replicas that ended, one per grid point."""
+    store.refuse_twice()
+    query = (
+        "SELECT DISTINCT p.label, f.key_text FROM plan p JOIN replica r ON r.key = p.key JOIN family f "
+        "ON f.family = r.family WHERE r.cause != 'machine' ORDER BY p.position"
+    )
+    with store.reading():
+        return [(str(label), str(text)) for label, text in store.db.execute(query)]
 
 
 def outcome(store: Store, key: str) -> StoredReplica:

@@ -61,3 +61,13 @@ def tables(version: int = VERSION) -> dict[str, tuple[str, ...]]:
         db.executescript(statements(to=version))
         names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return {name: tuple(row[1] for row in db.execute(f"PRAGMA table_info({name})")) for name in names}
+
+
+def columns(table: str, of: str = "") -> str:
+    """List a table's columns in order, as a query names them.
+
+    Args:
+        table: its name.
+        of: a name of the table in the query, to stand before each column.
+    """
+    return ", ".join(f"{of}.{name}" if of else name for name in tables()[table])

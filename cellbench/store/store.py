@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import operator
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -14,21 +13,14 @@ from typing import Any
 from cellbench.errors import StoreError
 from cellbench.records import Outcome, Planned, Replica, Source, family_of
 from cellbench.store import checksum as checksums
-from cellbench.store import schema
-from cellbench.store.folder import FILE, fold, on_network, set_aside, unused
+from cellbench.store import claims, schema
+from cellbench.store.catalogue import difference
+from cellbench.store.connection import connect, seal
+from cellbench.store.folder import FILE, apart, fold, on_network, set_aside, unused
+from cellbench.store.guard import JOURNAL, is_there, refuse_unlike_ours
 from cellbench.store.replica import place
 from cellbench.store.schema import LATER, NUMBERS, OUTCOME, WHO
-from cellbench.wording import described, one_line
-
-_SHAPE: tuple[tuple[str, str, type | tuple[type, ...]], ...] = (
-    ("resolved", "name", str), ("resolved", "task", str), ("resolved", "cells", list), ("resolved", "seeds", list),
-    ("resolved", "baseline", (str, type(None))), ("resolved", "learning_rate", list), ("resolved", "train", dict),
-    ("resolved", "evaluate", dict), ("resolved", "solved", dict), ("resolved", "final", dict),
-    ("resolved", "report", dict), ("facts", "axes", list), ("facts", "evaluation_steps", list),
-    ("facts", "cells", dict), ("environment", "cellbench", str), ("environment", "packages", dict),
-    ("environment", "plugins", dict), ("environment", "python", str), ("environment", "processor", str),
-)  # fmt: skip
-"""The parts of a stored experiment that reports need, with their types."""
+from cellbench.wording import described, one_line, short
 
 _DAMAGED = (
     "If the file was damaged or altered, restore a copy of it, or start anew with --fresh (this file stays in the "
@@ -63,6 +55,12 @@ def _rows(number: int, r: Replica, family: str, o: Outcome) -> tuple[tuple[Any, 
     )
 
 
+def _insert(table: str, otherwise: str = "") -> str:
+    """Write the statement that inserts whole rows; `otherwise` says what becomes of those that are there."""
+    columns = schema.tables()[table]
+    return f"INSERT {otherwise} INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
 def _bring_up(db: sqlite3.Connection, version: int) -> None:
     stamp = f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {schema.VERSION};"
     db.executescript(f"BEGIN IMMEDIATE; {schema.statements(after=version)}; {stamp} COMMIT;")
@@ -83,19 +81,19 @@ class Store:
         self.folder, self.path, self._write = folder, folder / FILE, write
         self.upgraded: Path | None = None
         """The copy of the store as it was before it was upgraded to today's schema; None if it was not."""
-        fresh = not self.path.exists()
+        fresh = not is_there(self.path)
         if fresh and not write:
             raise StoreError(f"{folder} holds no {FILE}: no results yet. `cellbench run` writes them.")
         try:
             with self.reading():
                 if fresh:
                     self._make()
-                elif not write and self.path.with_name(f"{FILE}-journal").exists():
-                    fold(
-                        self.path
-                    )  # a read-only connection cannot undo a transaction that a killed writer left half done
-                uri = f"{self.path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
-                self.db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+                else:
+                    refuse_unlike_ours(self.path, write=write)
+                if not write and is_there(self.path.with_name(f"{FILE}{JOURNAL}")):
+                    # a read-only connection cannot undo a transaction that a killed writer left half done
+                    fold(self.path)
+                self.db = connect(self.path, write=write)
                 self._verify()
                 if write:
                     self._open_to_write()
@@ -129,20 +127,13 @@ class Store:
             raise StoreError(f"{self.path} is damaged ({one_line(said, 200)}). {_DAMAGED}")
 
     def _make(self) -> None:
-        """Make the file under another name and rename it when complete: an empty store is then always a damaged one."""
+        """Make the file apart, and put it in its place when complete: an empty store is then always a damaged one."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_name(f".{FILE}.{os.getpid()}")
-        new.unlink(missing_ok=True)
-        try:
-            db = sqlite3.connect(new, isolation_level=None)
-            try:
+        with apart(self.path) as new:
+            with closing(sqlite3.connect(new, isolation_level=None)) as db:
                 _bring_up(db, 0)
-            finally:
-                db.close()
             set_aside(self.folder)
             new.replace(self.path)
-        finally:
-            new.unlink(missing_ok=True)
 
     def _verify(self) -> None:
         application = self.db.execute("PRAGMA application_id").fetchone()[0]
@@ -158,21 +149,23 @@ class Store:
                 f"{schema.VERSION}); use that version, or start anew with --fresh (the old file stays in the folder, "
                 "under another name)"
             )
-        odd = self.db.execute(
-            "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 1"
-        ).fetchone()
-        if odd:
-            raise StoreError(
-                f"{self.path} holds a {odd[0]} ({str(odd[1])[:60]!r}), which cellbench never makes. {_DAMAGED}"
-            )
-        wanted = schema.tables(version)
-        missing = {name for name, columns in wanted.items() if not set(columns) <= self._columns(name)}
-        if missing:
-            raise StoreError(f"{self.path} lacks {', '.join(sorted(missing))}, in whole or in part. {_DAMAGED}")
         self.version = version
+        self.refuse_unlike(self.path)
 
-    def _columns(self, table: str) -> set[str]:
-        return {row[1] for row in self.db.execute(f"PRAGMA table_info({table})")}
+    def refuse_unlike(self, path: Path, of: str = "main") -> None:
+        """Refuse a store whose catalogue is not that of its version.
+
+        Args:
+            path: of the store, for the message.
+            of: `main` for this one; the name of one that is attached and of the same version.
+
+        Raises:
+            StoreError: it differs; the message says how.
+        """
+        with self.reading():
+            unlike = difference(self.db, self.version, of)
+        if unlike:
+            raise StoreError(f"{path} {unlike}. {_DAMAGED}")
 
     def _read_as_newest(self) -> None:
         """Make today's queries work on an older store: columns that it lacks read as NULL, tables as empty.
@@ -187,6 +180,7 @@ class Store:
             elif columns != there[table]:
                 shown = ", ".join(name if name in there[table] else f"NULL AS {name}" for name in columns)
                 self.db.execute(f"CREATE TEMP VIEW {table} AS SELECT {shown} FROM main.{table}")
+        seal(self.db)
 
     def _upgrade(self) -> None:
         """Upgrade an older store to today's schema in one transaction, and keep a copy of it in the folder."""
@@ -202,16 +196,12 @@ class Store:
             path: of the copy.
             newest: whether the copy gets today's schema.
         """
-        new = path.with_name(f".{path.name}.{os.getpid()}")
-        new.unlink(missing_ok=True)
-        try:
+        with apart(path) as new:
             with closing(sqlite3.connect(new, isolation_level=None)) as db:
                 self.db.backup(db)
                 if newest:
                     _bring_up(db, self.version)
             new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -307,15 +297,13 @@ class Store:
                     (*now, command, started),
                 )
             db.execute("DELETE FROM plan")
-            db.executemany(f"INSERT INTO plan VALUES ({', '.join('?' * 13)})", ((i, *r) for i, r in enumerate(rows)))
-            db.executemany(
-                "INSERT OR IGNORE INTO source VALUES (?, ?, ?)", ((s.sha256, s.module, s.text) for s in texts)
-            )
+            db.executemany(_insert("plan"), ((i, *r) for i, r in enumerate(rows)))
+            db.executemany(_insert("source", "OR IGNORE"), ((s.sha256, s.module, s.text) for s in texts))
 
     def set_engines(self, engines: Mapping[str, tuple[str, str]]) -> None:
         """Record each cell's engine and the reason for it, by the cell's digest."""
         with self.transaction() as db:
-            db.executemany("INSERT OR REPLACE INTO engine VALUES (?, ?, ?)", ((c, *e) for c, e in engines.items()))
+            db.executemany(_insert("engine", "OR REPLACE"), ((c, *e) for c, e in engines.items()))
 
     def add(self, outcomes: Iterable[Outcome], replicas: Iterable[Replica], family_text: str) -> None:
         """Store outcomes of one cell at one point in one transaction; durable when this returns.
@@ -335,7 +323,7 @@ class Store:
             again = [(family, key) for key, cause in there.items() if cause == "machine"]
             db.executemany("DELETE FROM replica WHERE family = ? AND key = ?", again)
             new = [r for r in replicas if r.key in by_key and there.get(r.key, "machine") == "machine"]
-            db.execute("INSERT OR IGNORE INTO family VALUES (?, ?)", (family, family_text))
+            db.execute(_insert("family", "OR IGNORE"), (family, family_text))
             first = db.execute("SELECT coalesce(max(id), 0) + 1 FROM replica").fetchone()[0]
             rows = [_rows(number, r, family, by_key[r.key]) for number, r in enumerate(new, first)]
             columns = ("id", *WHO, *OUTCOME, "checksum")
@@ -343,8 +331,8 @@ class Store:
                 f"INSERT INTO replica ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
                 [replica for replica, _, _ in rows],
             )
-            db.executemany("INSERT INTO curve VALUES (?, ?, ?, ?, ?)", [c for _, curve, _ in rows for c in curve])
-            db.executemany("INSERT INTO evaluation VALUES (?, ?, ?, ?, ?, ?)", [e for *_, found in rows for e in found])
+            db.executemany(_insert("curve"), [c for _, curve, _ in rows for c in curve])
+            db.executemany(_insert("evaluation"), [e for *_, found in rows for e in found])
 
     # ---- reading ----
 
@@ -370,23 +358,25 @@ class Store:
             ).fetchone()
         if row is None:
             raise StoreError(f"{self.path} holds no experiment yet")
-        names = ("resolved", "facts", "environment", "command", "started")
         with self.reading():
-            found: dict[str, Any] = {
-                n: json.loads(v) if n in names[:3] else str(v) for n, v in zip(names, row, strict=True)
-            }
-            for part, name, kind in _SHAPE:
-                if not isinstance(found[part][name], kind):
-                    raise ValueError(f"{part}.{name} is {str(found[part][name])[:60]!r}")
-            if (steps := found["resolved"]["train"]["max_steps"]) < 1:
-                raise ValueError(f"train.max_steps is {steps}")
-        return found
+            return claims.parsed(row)
 
     def plan(self) -> dict[tuple[Any, ...], str]:
         """Map label, parameters (JSON), batch size, size, rate and seed of each planned replica to its key."""
         query = "SELECT label, parameters, batch_size, size, learning_rate, seed, key FROM plan ORDER BY position"
         with self.reading():
             return {row[:6]: row[6] for row in self.db.execute(query)}
+
+    def refuse_twice(self) -> None:
+        """Refuse a store that holds a replica twice: joined with the plan, a thousand of one key are a million rows.
+
+        Raises:
+            StoreError: it does.
+        """
+        query = "SELECT key FROM replica GROUP BY key HAVING count(*) > 1 LIMIT 1"
+        with self.reading():
+            if twice := self.db.execute(query).fetchone():
+                raise ValueError(f"the replica {short(twice[0])} is stored more than once")
 
     def check(self) -> None:
         """Compare every replica with its checksum.
@@ -397,10 +387,15 @@ class Store:
         columns = ", ".join((*WHO, *NUMBERS))
         with self.reading():
             self._whole()
+            self.refuse_twice()
             texts = self.db.execute("SELECT family, key_text FROM family")
             families = {family for family, text in texts if family_of(text) == family}
-            curves = checksums.by_replica(self.db.execute("SELECT * FROM curve ORDER BY replica, step"))
-            evaluations = checksums.by_replica(self.db.execute("SELECT * FROM evaluation ORDER BY replica, position"))
+            curves = checksums.by_replica(
+                self.db.execute(f"SELECT {schema.columns('curve')} FROM curve ORDER BY replica, step")
+            )
+            evaluations = checksums.by_replica(
+                self.db.execute(f"SELECT {schema.columns('evaluation')} FROM evaluation ORDER BY replica, position")
+            )
             query = f"SELECT id, checksum, {columns} FROM replica ORDER BY id"
             for number, checksum, *row in self.db.execute(query):
                 who, numbers = row[: len(WHO)], row[len(WHO) :]
@@ -449,5 +444,6 @@ class Store:
             "SELECT CASE WHEN r.key IS NULL THEN 'missing' WHEN r.cause = 'machine' THEN 'failed (machine)' "
             "ELSE r.status END AS s, count(*) FROM plan p LEFT JOIN replica r ON r.key = p.key GROUP BY s"
         )
+        self.refuse_twice()
         with self.reading():
             return dict(self.db.execute(query).fetchall())

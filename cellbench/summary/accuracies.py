@@ -18,7 +18,7 @@ from cellbench.summary import words
 from cellbench.summary.comparisons import ALL, POINT, Scope
 from cellbench.summary.design import Design, setting
 from cellbench.summary.fates import fate
-from cellbench.summary.selection import METRICS, Common, Key, Replicas, Seeds, common
+from cellbench.summary.selection import METRICS, Common, Key, Seeds, Selection, common
 from cellbench.summary.verdicts import FEWEST_POINTS, Finding
 
 NUMBERS = (
@@ -33,7 +33,7 @@ LEAST_DIFFERENT = 6
 AT_SOLVED = "at the step where each solved: models stop at different steps and at the threshold"
 
 Groups: TypeAlias = dict[Common, list[int]]
-"""Evaluations (positions in `Replicas.keys`) that share their points and seeds."""
+"""Evaluations (positions in `Selection.keys`) that share their points and seeds."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Scored:
     """(seeds, metrics, keys): jackknife pseudo-values."""
 
 
-class Scores:
+class ByCell:
     """The accuracies of all replicas at the tuned rate, computed once for each cell, point and set of seeds."""
 
-    def __init__(self, replicas: Replicas) -> None:
+    def __init__(self, replicas: Selection) -> None:
         self.replicas = replicas
         self._stacked = np.stack([replicas.scores[metric] for metric in METRICS], axis=-2)
         self._known: Flags = np.logical_not(np.isnan(replicas.scores[METRICS[0]]).any(axis=3))
@@ -102,7 +102,7 @@ class Scores:
         return {which: keys for which, keys in found.items() if which.seeds}
 
 
-def accuracies(scores: Scores, scopes: Sequence[Scope]) -> pd.DataFrame:
+def accuracies(scores: ByCell, scopes: Sequence[Scope]) -> pd.DataFrame:
     """Return the frame of accuracy.csv; empty (`nan`) means not known."""
     replicas = scores.replicas
     design = replicas.design
@@ -161,7 +161,7 @@ def _describe(samples: Sequence[Floats]) -> list[tuple[float, ...]]:
     return rows
 
 
-def comparisons(scores: Scores, scopes: Sequence[Scope], pairings: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+def comparisons(scores: ByCell, scopes: Sequence[Scope], pairings: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """Compare accuracies: rows of comparisons.csv, in percentage points, corrected by Holm within each table."""
     replicas = scores.replicas
     rows: list[dict[str, Any]] = []

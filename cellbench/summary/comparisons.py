@@ -25,7 +25,7 @@ from cellbench.statistics.intervals import LEAST_SEEDS, Estimate, Share, interva
 from cellbench.statistics.survival import longer_budget
 from cellbench.summary.design import Value, value_order
 from cellbench.summary.fates import fate
-from cellbench.summary.selection import Replicas, Seeds, common
+from cellbench.summary.selection import Seeds, Selection, common
 
 ALL, POINT = "all", "point"
 
@@ -53,7 +53,7 @@ class Scope:
         return self.kind if self.kind in (ALL, POINT) else f"{self.kind}={self.fixed[self.kind]}"
 
 
-def scopes(replicas: Replicas) -> list[Scope]:
+def scopes(replicas: Selection) -> list[Scope]:
     """List the scopes: all points; each value of each axis that has two or more; each point."""
     points, axes = replicas.points, replicas.design.axes
     found = [Scope(ALL, {}, tuple(range(len(points))))]
@@ -181,7 +181,7 @@ def direction(p_holm: float, p_equivalent_holm: float, ratio: float) -> str:
     return "equivalent" if near else "no difference shown"
 
 
-def measure(replicas: Replicas, cell: str, baseline: str, at: str, scope: Scope) -> Row:
+def measure(replicas: Selection, cell: str, baseline: str, at: str, scope: Scope) -> Row:
     """Compare two cells in one scope, before any correction.
 
     Args:
@@ -318,7 +318,7 @@ class AxisRow:
         return self.differs and self.test.crossing <= 0.05
 
 
-def axis_rows(replicas: Replicas, row: Row) -> list[AxisRow]:
+def axis_rows(replicas: Selection, row: Row) -> list[AxisRow]:
     """Test each axis of a comparison over all points; an axis is left out where no setting has all its values."""
     found: list[AxisRow] = []
     if row.numbers is None or row.apart or len(row.seeds) < LEAST_SEEDS:

@@ -15,7 +15,7 @@ from cellbench.summary.accuracies import AT_SOLVED
 from cellbench.summary.comparisons import ALL, Row
 from cellbench.summary.design import Design, axis_word, point_name, value_word
 from cellbench.summary.notes import footnotes as of_row
-from cellbench.summary.selection import DIVERGED, FAILED, MISSING, NOT_PLANNED, ON_MACHINE, STATES, Replicas
+from cellbench.summary.selection import DIVERGED, FAILED, MISSING, NOT_PLANNED, ON_MACHINE, STATES, Selection
 from cellbench.summary.verdicts import rests_on_t, says_few
 
 
@@ -39,7 +39,7 @@ class Missing:
         return f"{self.cell} at {self.point}: {said}, of {words.count(self.planned, 'replicas')}"
 
 
-def missing(replicas: Replicas) -> tuple[Missing, ...]:
+def missing(replicas: Selection) -> tuple[Missing, ...]:
     """List what is missing, by cell and point."""
     found = []
     for c, label in enumerate(replicas.design.labels):
@@ -52,7 +52,7 @@ def missing(replicas: Replicas) -> tuple[Missing, ...]:
     return tuple(found)
 
 
-def outcomes(replicas: Replicas) -> pd.DataFrame:
+def outcomes(replicas: Selection) -> pd.DataFrame:
     """Count each cell's replicas by state: cell, planned, then the states; each replica is in exactly one."""
     rows = []
     for c, label in enumerate(replicas.design.labels):
@@ -61,7 +61,7 @@ def outcomes(replicas: Replicas) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cell", "planned", *STATES])
 
 
-def footnotes(replicas: Replicas, cells: pd.DataFrame, rows: Sequence[Row]) -> tuple[str, ...]:
+def footnotes(replicas: Selection, cells: pd.DataFrame, rows: Sequence[Row]) -> tuple[str, ...]:
     """Write the notes that hold for whole tables. `rows`: all comparisons of steps."""
     design = replicas.design
     found = []
@@ -88,7 +88,7 @@ def footnotes(replicas: Replicas, cells: pd.DataFrame, rows: Sequence[Row]) -> t
     return tuple(found)
 
 
-def how_to_read(replicas: Replicas, rows: Sequence[Row]) -> str:
+def how_to_read(replicas: Selection, rows: Sequence[Row]) -> str:
     """Write a paragraph from what was really done, for a paper's appendix."""
     design = replicas.design
     said = [_trained(replicas), _counted(design), _rates(design), _compared(design, rows)]
@@ -102,7 +102,7 @@ def how_to_read(replicas: Replicas, rows: Sequence[Row]) -> str:
     return " ".join(said)
 
 
-def _trained(replicas: Replicas) -> str:
+def _trained(replicas: Selection) -> str:
     design = replicas.design
     grid = []
     for a, axis in enumerate(design.axes):

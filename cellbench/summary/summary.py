@@ -19,7 +19,7 @@ from cellbench.summary.comparisons import ALL, POINT, AxisRow, Row
 from cellbench.summary.design import Design
 from cellbench.summary.footnotes import Missing
 from cellbench.summary.notes import notes
-from cellbench.summary.selection import Replicas, select
+from cellbench.summary.selection import Selection, select
 from cellbench.summary.verdicts import Context, Finding, Verdict, cost, sentence, turning, word
 
 __all__ = ["Design", "Missing", "Summary", "Verdict", "summarise"]
@@ -58,7 +58,7 @@ class Summary:
     """For each cell, how many of its replicas ended in each state."""
     wider_rates: tuple[float, ...]
     """The learning rates to try next; empty where no verdict is limited by the rates tried."""
-    replicas: Replicas = field(repr=False)
+    replicas: Selection = field(repr=False)
 
     @cached_property
     def solved_over_steps(self) -> pd.DataFrame:
@@ -105,7 +105,7 @@ def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> 
     axes = pairs.corrected_axes(
         axis for row in rows if row.scope.kind == ALL and row.at == "tuned" for axis in pairs.axis_rows(replicas, row)
     )
-    scores = accuracies.Scores(replicas)
+    scores = accuracies.ByCell(replicas)
     compared, verdicts = _compared(replicas, rows, axes)
     costs, found = _costs(replicas, in_work)
     of_accuracy = accuracies.comparisons(scores, scopes, pairings) if replicas.keys else []
@@ -132,7 +132,7 @@ def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> 
 
 
 def _measured(
-    replicas: Replicas, scopes: Sequence[pairs.Scope], pairings: Sequence[tuple[str, str]]
+    replicas: Selection, scopes: Sequence[pairs.Scope], pairings: Sequence[tuple[str, str]]
 ) -> tuple[list[Row], list[Row]]:
     """Measure every comparison of steps, and over all points of multiply-adds; correct each within its family."""
     families: dict[tuple[str, str], list[Row]] = {}
@@ -149,7 +149,7 @@ def _measured(
     return rows, pairs.corrected(work, log_bound)
 
 
-def _costs(replicas: Replicas, rows: Sequence[Row]) -> tuple[list[dict[str, Any]], dict[tuple[str, str], Finding]]:
+def _costs(replicas: Selection, rows: Sequence[Row]) -> tuple[list[dict[str, Any]], dict[tuple[str, str], Finding]]:
     """Lay out the rows of comparisons.csv for the cost to solve, and give each pair its verdict on it."""
     axes = pairs.corrected_axes(axis for row in rows for axis in pairs.axis_rows(replicas, row))
     found, records = {}, []
@@ -162,7 +162,7 @@ def _costs(replicas: Replicas, rows: Sequence[Row]) -> tuple[list[dict[str, Any]
 
 
 def _compared(
-    replicas: Replicas, rows: Sequence[Row], axes: Sequence[AxisRow]
+    replicas: Selection, rows: Sequence[Row], axes: Sequence[AxisRow]
 ) -> tuple[list[dict[str, Any]], tuple[Verdict, ...]]:
     """Lay out the rows of comparisons.csv for steps, pair by pair, and the verdicts."""
     by_place = {(row.cell, row.baseline, row.at, row.scope.text, row.scope.points): row for row in rows}

@@ -12,7 +12,7 @@ from cellbench.summary import words
 from cellbench.summary.comparisons import ALL, MULTIPLY_ADDS, TOO_SHORT, AxisRow, Row
 from cellbench.summary.design import Design, axis_word, point_name, value_word
 from cellbench.summary.fates import DESPITE, FATED, breaks, fate, partly, why
-from cellbench.summary.selection import Replicas
+from cellbench.summary.selection import Selection
 
 FEWEST_POINTS = 3
 """Rows over fewer points only describe: at one point intervals cover 84 % in the worst case, from three on 95 %."""
@@ -79,7 +79,7 @@ class Verdict:
 class Context:
     """What the words about one row depend on, beside the row itself."""
 
-    replicas: Replicas
+    replicas: Selection
     axes: tuple[AxisRow, ...] = ()
     """The axes of its pair, for the row over all points at the tuned rate; else empty."""
     across: Row | None = None
@@ -240,7 +240,7 @@ def rests_on_t(n: int) -> str:
     return f"rests on the t distribution; no assumption-free test of {n} seeds can {limit}"
 
 
-def _despite(replicas: Replicas, label: str) -> str:
+def _despite(replicas: Selection, label: str) -> str:
     return why(replicas, label) if breaks(replicas, label) else ""
 
 

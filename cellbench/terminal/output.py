@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
+from cellbench.wording import escaped
+
 
 def reader_is_gone() -> NoReturn:
     """End with the exit status of SIGPIPE, and throw away what is still to be written, which would fail once more."""
@@ -20,4 +22,4 @@ def reader_is_gone() -> NoReturn:
 
 def show(text: str, file: TextIO | None = None) -> None:
     """Print text with its control characters escaped: somebody else's store could hold some that act on a terminal."""
-    print("".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text), file=file)
+    print(escaped(text), file=file)

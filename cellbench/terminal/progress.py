@@ -22,7 +22,7 @@ from cellbench.executors.dispatch import Finished
 from cellbench.planning import Plan
 from cellbench.running import Event, Notice, OnEvent, Stage
 from cellbench.terminal.remaining import Pace
-from cellbench.wording import printable
+from cellbench.wording import escaped, printable
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
@@ -219,7 +219,7 @@ def said(event: Event) -> list[str]:
     """Write the lines that an event leaves on the screen."""
     if isinstance(event, Notice):
         return [printable(event.text)]
-    return introduction(event) if isinstance(event, Plan) else []
+    return [escaped(line) for line in introduction(event)] if isinstance(event, Plan) else []
 
 
 def introduction(plan: Plan) -> list[str]:

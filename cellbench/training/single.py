@@ -21,7 +21,7 @@ class Trained:
     """A trained model and its learning curve.
 
     Attributes:
-        model: a torch module: inputs (time, batch, input_size) to logits (time, batch, output_size).
+        model: a torch module in `eval()` mode: inputs (time, batch, input_size) to logits (time, batch, output_size).
         curve: loss and accuracies while it was trained.
         task, parameters: the task that it was trained on, and the task's parameters.
     """
@@ -65,6 +65,7 @@ def train(
             the contract, or training diverged.
 
     Example:
+        >>> import torch
         >>> trained = train("rnn", hidden_size=3, steps=10, bits=4)
         >>> tuple(trained.model(torch.zeros(7, 5, 2)).shape)
         (7, 5, 1)
@@ -106,7 +107,9 @@ def train(
     )
     point = Point(tuple(parameters.items()), batch_size, f"hidden {hidden_size}")
     chunk = Chunk(spec, point, hidden_size, settings, "reference", (Replica("", seed, learning_rate),))
-    fitted = fit(chunk, made, engine, initial_models(blueprint, chunk))
-    if not fitted.models:
+    models = initial_models(blueprint, chunk, engine)
+    fitted = fit(chunk, made, engine, models)
+    if not fitted.trained:
         raise CellbenchError(f"train: diverged at step {fitted.lost_at[0]}; try a smaller learning rate")
-    return Trained(fitted.models[0][1], tuple(fitted.curves[0]), made, dict(parameters))
+    # the reference engine trains the very module that it is given
+    return Trained(models[0].eval(), tuple(fitted.curves[0]), made, dict(parameters))

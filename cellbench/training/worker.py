@@ -17,6 +17,7 @@ from cellbench.errors import CellError
 from cellbench.model import Blueprint, blueprint_of, task_of
 from cellbench.plugins import Timeout, contained
 from cellbench.records import CellSpec, Chunk, Outcome
+from cellbench.training.data import longest
 from cellbench.training.loop import train
 from cellbench.training.timeout import limit
 
@@ -29,16 +30,17 @@ def ready(chunk: Chunk) -> tuple[Blueprint, Engine]:
         Refused: the engine cannot carry it.
     """
     settings, how = chunk.settings, chunk.settings.train
-    return _made(chunk.cell, chunk.hidden_size, settings.task, chunk.engine, how.optimizer, how.clip_norm)
+    steps = longest(task_of(settings.task), settings, [chunk.point.parameters])
+    return _made(chunk.cell, chunk.hidden_size, settings.task, chunk.engine, how.optimizer, how.clip_norm, steps)
 
 
 @lru_cache(maxsize=64)
 def _made(
-    cell: CellSpec, hidden_size: int, task: str, engine: str, optimizer: str, clip_norm: float | None
+    cell: CellSpec, hidden_size: int, task: str, engine: str, optimizer: str, clip_norm: float | None, steps: int
 ) -> tuple[Blueprint, Engine]:
     """Make the blueprint and the engine that many chunks share; the arguments are the key of the cache."""
     blueprint = blueprint_of(cell, hidden_size, task_of(task))
-    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm)
+    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm, steps)
 
 
 def work(chunk: Chunk) -> list[Outcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -117,3 +118,11 @@ def test_a_reader_that_goes_away(write: Callable[..., Path]) -> None:
         process = subprocess.Popen(command, **{stream: subprocess.PIPE, other: subprocess.DEVNULL})  # type: ignore[call-overload]
         getattr(process, stream).close()
         assert process.wait(120) == 141, stream
+
+
+def test_commands_print_through_one_door() -> None:
+    """Each command prints with `show`, which escapes what a store or a plugin may hold; `print` writes JSON alone."""
+    for path in (Path(cellbench.__file__).parent / "cli").glob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        printed = [ast.unparse(call) for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+        assert not [text for text in printed if not text.startswith("print(json.dumps(")], path.name

@@ -12,6 +12,7 @@ from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
 from cellbench.conformance import LAWS, OBSERVATIONS, Check, Subject, checks
+from tests.helpers import awkward
 from tests.helpers.broken_cells import (
     BeginsWithoutMemory,
     CannotBePickled,
@@ -67,7 +68,6 @@ BROKEN: list[tuple[str, type[nn.Module], str]] = [
     ("gradients-agree-with-differences", HasAWrongGradient, "the gradient is .*, and off by"),
     ("finite-after-1000-steps", Explodes, r"is not finite by step \d+"),
     ("weights-follow-the-stream", DrawsByItself, "linear.bias differs between two cells made from one stream"),
-    ("pickles-and-copies", CannotBePickled, "(?i)pickle"),
     ("pickles-and-copies", SharesWeightsWithItsCopies, "a deep copy of the cell shares its weights"),
     ("initial-state-can-be-learnt", ForgetsItsInitialState, "no gradient reaches the initial state"),
     ("initial-state-can-be-learnt", StartsByBatchSize, r"initial_state\(3\) is not initial_state\(1\) three times"),
@@ -104,6 +104,25 @@ def test_a_memory_that_begins_at_nothing_is_one() -> None:
     """A gate of the state that is 0 in the first weights, and trained, is no broken law."""
     result = BY_NAME["depends-on-input-and-state"](Subject(BeginsWithoutMemory))
     assert (result.status, result.message) == ("pass", "both, at weights moved at random")
+
+
+def test_a_cell_that_cannot_be_copied_is_sound() -> None:
+    """Nothing of cellbench copies or pickles a cell: one that cannot be skips that law, and says why."""
+    result = BY_NAME["pickles-and-copies"](Subject(CannotBePickled))
+    assert (result.status, result.ok) == ("skip", True)
+    assert "a pickle cannot be made, and nothing here needs one" in result.message
+    for factory in awkward.UNCOPIED:
+        for check in LAWS:
+            found = check(Subject(factory))
+            assert found.ok, (factory, check, found.message)
+
+
+@pytest.mark.parametrize("factory", [awkward.Normed, awkward.spectral, awkward.Centred, awkward.Dropped])
+def test_training_and_evaluation_may_differ(factory: Any) -> None:
+    """Dropout and running statistics break no law: what a cell gives is checked as it is evaluated."""
+    for check in LAWS:
+        result = check(Subject(factory))
+        assert result.ok, (check, result.message)
 
 
 def test_a_cell_of_float32_alone_skips_the_differences() -> None:

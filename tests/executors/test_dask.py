@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,11 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
 from cellbench.errors import CellbenchError, Interrupted
-from cellbench.executors import Dask, Executor
+from cellbench.executors import Dask, Executor, private
 from cellbench.executors.dispatch import Finished
 from cellbench.running import run as run_experiment
 from cellbench.training.fingerprint import differences, of_cell
@@ -27,7 +30,7 @@ from tests.helpers.commands import TINY, Command
 from tests.helpers.dask import scheduler, worker
 from tests.helpers.plugins import CELL, PLUGINS
 from tests.helpers.runs import go, stored
-from tests.helpers.tools import paths_with
+from tests.helpers.tools import missing, paths_with
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -42,11 +45,82 @@ def test_a_cluster_of_this_machine(command: Command) -> None:
         there = go(experiment, "dask", executor=executor)
         assert executor.slots == 1
         assert isinstance(executor, Dask)
-        assert set(executor.address.split(":")[1:2]) == {"//127.0.0.1"}
-        assert all("//127.0.0.1:" in address for address in executor.everywhere(os.getpid))
+        protocol = "tls" if private.can_encrypt() else "tcp"
+        assert executor.address.startswith(f"{protocol}://127.0.0.1:")
+        assert all(address.startswith(f"{protocol}://127.0.0.1:") for address in executor.everywhere(os.getpid))
+        assert bool(executor.warning) == (protocol == "tcp")
+        assert len(listening()) >= 3, "a scheduler, a nanny and its worker"
+        assert not [port for port in listening() if speaks_http(port)]
     finally:
         executor.close()
     assert here == there
+
+
+def listening() -> list[int]:
+    """The ports on which this process and its children listen, which must be on loopback."""
+    me = psutil.Process()
+    found = [c for p in (me, *me.children(recursive=True)) for c in p.net_connections("tcp") if c.status == "LISTEN"]
+    assert {c.laddr.ip for c in found} <= {"127.0.0.1"}
+    return [c.laddr.port for c in found]
+
+
+def speaks_http(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=2) as asked:
+        asked.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        try:
+            return asked.recv(64).startswith(b"HTTP")
+        except OSError:  # it waits for a message of Dask's, or hangs up
+            return False
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_replaced_speaks_no_http() -> None:
+    """The worker that Dask starts in the place of one that died is as closed as the first."""
+    executor = Dask(workers=1)
+    try:
+        before = next(iter(executor.everywhere(os.getpid).values())).result(30)
+        os.kill(before, signal.SIGKILL)
+        until = time.monotonic() + 60
+        after = before
+        while after == before and time.monotonic() < until:
+            time.sleep(0.5)
+            for found in executor.everywhere(os.getpid).values():
+                with contextlib.suppress(Exception):
+                    after = found.result(30)
+        assert after != before
+        assert not [port for port in listening() if speaks_http(port)]
+    finally:
+        executor.close()
+
+
+@pytest.mark.slow
+def test_without_a_key_the_cluster_is_refused() -> None:
+    """Another program of this machine that finds the port cannot join the cluster: it lacks the key."""
+    import distributed
+
+    if not private.can_encrypt():
+        missing("cryptography")
+    executor = Dask(workers=1)
+    try:
+        for address in (executor.address, executor.address.replace("tls://", "tcp://")):
+            with pytest.raises((OSError, TypeError)):
+                distributed.Client(address, timeout=3, set_as_default=False)
+        assert executor.submit(pow, 2, 3).result(30) == 8
+    finally:
+        executor.close()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_open_says_so(
+    command: Command, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no key can be made, a run says at its start who can reach the cluster, and what to install."""
+    monkeypatch.setattr(private, "can_encrypt", lambda: False)
+    ended = command("run", write(cells=["rnn"]), "--executor", "dask", "--workers", 1, "--no-report")
+    assert ended.status == 0, ended.err
+    first = ended.err.splitlines()[0]
+    assert "any user of this machine who finds its port on 127.0.0.1 can run code as you" in first
+    assert "pip install cryptography" in first
 
 
 @pytest.mark.slow

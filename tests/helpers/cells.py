@@ -117,7 +117,6 @@ class Failing(Cell):
         return h, h
 """
 
-
 MISTAKE = 'raise RuntimeError("the author\'s own mistake")'
 """The line of it that raises."""
 

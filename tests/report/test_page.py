@@ -86,10 +86,10 @@ def test_it_loads_nothing(reader: Reader) -> None:
 
 def test_figures_in_order(reader: Reader) -> None:
     """Each figure has its id, title and caption."""
-    assert reader.figures == ["forest", "curves", "solved", "rates", "length", "chain", "heat", "cost", "profile",
-                              "tuning"]  # fmt: skip
+    assert reader.figures == ["forest", "curves", "solved", "rates", "length", "length-difference", "chain",
+                              "chain-difference", "heat", "cost", "profile", "tuning"]  # fmt: skip
     assert "95 % intervals, Student's t over seeds" in reader.text
-    for anchor in ("answer", "table", "reading", "described", "experiment"):
+    for anchor in ("answer", "table", "reading", "described", "took", "experiment"):
         assert anchor in reader.ids
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
+import yaml
 
 from cellbench.records import ReplicaKey, Source
 from cellbench.running import run as run_experiment
@@ -41,6 +49,7 @@ CHANGES = {
     "UPDATE source SET text = replace(text, 'tanh', 'relu') WHERE module = 'mycell.py'": "the stored text of mycell.py",
     "UPDATE family SET key_text = replace(key_text, '\"max_steps\":20', '\"max_steps\":21')": "its stored key hashes",
     "UPDATE experiment SET resolved = replace(resolved, '\"hold\": 2', '\"hold\": 3')": "solved.hold 2, ",
+    "UPDATE plan SET hidden_size = 900000": "its row has hidden_size 900000, which is not of the size 'hidden 3'",
     "UPDATE plan SET learning_rate = 0.5 WHERE learning_rate < 1": "its row or the experiment 0.5",
 }
 
@@ -50,13 +59,13 @@ def test_verify(command: Command) -> None:
     Path("mycell.py").write_text(MINE)
     run_experiment(CELLS, "out", report=False)
     Path("mycell.py").unlink()
-    ended = command("verify", "out", "--choice", 5)
+    ended = command("verify", "out", "--choice", 5, "--run-code")
     assert ended.status == 0, ended.out
     assert ended.out.splitlines()[0] == "The environment is the same as that of the results."
     assert "Trained 8 of 8 replicas again, and compared " in ended.out
     assert ": bit for bit.\nNo difference." in ended.out
     for statement, said in CHANGES.items():
-        ended = command("verify", change(statement))
+        ended = command("verify", change(statement), "--run-code")
         assert ended.status == 1, statement
         headline, difference = ended.out.splitlines()[-2:]
         assert headline.startswith(("1 replica trained again differs, first ", "The store contradicts itself"))
@@ -92,7 +101,7 @@ def test_verify_with_another_text_of_a_plugin(command: Command) -> None:
     run_experiment(
         {**TINY, "cells": ["rnn", {"name": "bad", "factory": "./bad.py:Failing"}], "seeds": 1}, "out", report=False
     )
-    found = verify(Path("out"))
+    found = verify(Path("out"), allow=lambda code: True)
     assert (found.exact, found.difference) == (2, "")
     with sqlite3.connect("out/runs.sqlite") as db:
         # a store as another version of the built-in cells' module would have made it
@@ -107,7 +116,112 @@ def test_verify_with_another_text_of_a_plugin(command: Command) -> None:
         for table in ("plan", "replica"):
             db.execute(f"UPDATE {table} SET key = ? WHERE key = ?", (new.digest(), key))
         db.execute("UPDATE family SET key_text = ? WHERE key_text = ?", (new.family_text(), text))
-    ended = command("verify", "out")
+    ended = command("verify", "out", "--run-code")
     assert ended.status == 0
     assert ended.out.startswith("differs: the cell rnn: the installed text (cellbench ")
     assert "1 bit for bit, 1 to the tolerance" in ended.out
+
+
+MARKED = "from pathlib import Path\nPath('ran.txt').touch()\n" + MINE
+"""A cell whose module leaves a file when it is run."""
+
+
+def texts() -> dict[str, str]:
+    """The files, made for this test's folder: a process keeps a text that it has run."""
+    return {name: f"import beside\n{MARKED}# {name} of {Path.cwd()}\n" for name in ("mine.py", "other.py")} | {
+        "beside.py": "WIDTH = 1\n"
+    }
+
+
+@pytest.fixture
+def marked() -> None:
+    """The folder of a stranger: one cell of an installed plugin, two of files, which share a module."""
+    for name, text in texts().items():
+        Path(name).write_text(text)
+    files = [{"name": name, "factory": f"./{name}.py:Mine"} for name in ("mine", "other")]
+    # by another process, as a stranger would: this one has then run none of the texts
+    Path("out.yaml").write_text(yaml.safe_dump({**TINY, "name": "out", "cells": ["rnn", *files], "seeds": 1}))
+    words = [sys.executable, "-m", "cellbench", "run", "out.yaml", "--results", ".", "--no-report", "--workers", "1"]
+    subprocess.run(words, check=True, capture_output=True)
+    for path in Path().glob("*.*"):
+        path.unlink()
+
+
+def listed(module: str) -> str:
+    text = texts()[module]
+    return f"{module} ({len(text)} bytes, SHA-256 {hashlib.sha256(text.encode()).hexdigest()})"
+
+
+@pytest.mark.usefixtures("marked")
+def test_whose_code_is_said_before_it_is_run(command: Command) -> None:
+    """Without a terminal and without --run-code no text of a folder is run; what would be is listed, with its hash."""
+    ended = command("verify", "out")
+    assert ended.status == 2
+    assert "Nothing was run: out holds the code of cells from files" in ended.err
+    assert "--sources OUT" in ended.err
+    for line in (
+        "  rnn: cellbench.cells.rnn:rnn of cellbench 0",
+        f"  mine: mine.py:Mine of a file, as the folder holds it:\n    {listed('mine.py')}",
+        listed("beside.py"),
+    ):
+        assert line in ended.err
+    assert not Path("ran.txt").exists()
+    listing = command("verify", "out", "--list")
+    assert (listing.status, listing.out in ended.err) == (0, True)
+    assert not Path("ran.txt").exists()
+    assert command("verify", "out", "--run-code").status == 0
+    assert Path("ran.txt").exists()
+
+
+@pytest.mark.usefixtures("marked")
+@pytest.mark.parametrize(("typed", "status"), [("yes\n", 0), ("y\n", 0), ("no\n", 2), ("\n", 2), ("\x04", 2)])
+def test_it_asks_on_a_terminal(typed: str, status: int, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A yes goes on; anything else, the end of input included, stops before the first text is run."""
+    master, slave = os.openpty()
+    with os.fdopen(master, "w") as keys, os.fdopen(slave, "r") as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        keys.write(typed)
+        keys.flush()
+        ended = command("verify", "out")
+    assert "Run the code that out holds, as yourself?" in ended.err
+    assert (ended.status, Path("ran.txt").exists()) == (status, status == 0), ended.err
+
+
+def test_it_does_not_ask_where_all_is_installed(command: Command) -> None:
+    """Code of plugins that are installed here is named, and run without a question."""
+    run_experiment({**TINY, "cells": ["rnn"], "seeds": 1}, "out", report=False)
+    ended = command("verify", "out")
+    assert ended.status == 0
+    assert "  rnn: cellbench.cells.rnn:rnn of cellbench " in ended.err
+    assert "Run the code" not in ended.err
+
+
+@pytest.mark.usefixtures("marked")
+def test_sources_are_written_out(command: Command) -> None:
+    """Each text once, under names that stay in the folder whatever the author called them; nothing is overwritten."""
+    ended = command("verify", "out", "--sources", "texts")
+    assert ended.status == 0
+    written = {path.name.partition("-")[2]: path.read_text() for path in Path("texts").iterdir()}
+    assert written == texts()
+    assert all(f"Wrote {path}" in ended.out for path in Path("texts").iterdir())
+    refused = command("verify", "out", "--sources", "texts")
+    assert (refused.status, "--sources texts: the folder is not empty" in refused.err) == (2, True)
+    with closing(sqlite3.connect("out/runs.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE source SET module = '../../up.py' WHERE module = 'mine.py'")
+        db.execute("UPDATE source SET module = '/tmp/' || char(27) || '.py' WHERE module = 'beside.py'")
+    assert command("verify", "out", "--sources", "more/texts").status == 0
+    names = sorted(path.name.partition("-")[2] for path in Path("more/texts").iterdir())
+    assert names == [".._.._up.py", "_tmp_.py", "other.py"]
+    assert not Path("ran.txt").exists()
+
+
+@pytest.mark.usefixtures("marked")
+def test_a_text_that_is_not_stored(command: Command) -> None:
+    """A folder without a text that it was trained with, or with another in its place: said, and nothing is run."""
+    for statement in ("DELETE FROM source WHERE module = 'beside.py'", "UPDATE source SET text = 'x'"):
+        change(statement)
+        for words in (["--list"], ["--sources", "texts"], ["--run-code"]):
+            ended = command("verify", "copy", *words)
+            assert ended.status in (1, 2), (statement, words)
+    assert not Path("ran.txt").exists()
+    assert not Path("texts").exists()

@@ -304,8 +304,8 @@ def test_a_signal_while_the_report_is_made(write: Callable[..., Path], sent: int
 CRASH = """
 import sys
 from cellbench import run
-from cellbench.progress import shown
-from cellbench.runner import Finished
+from cellbench.terminal.progress import shown
+from cellbench.executors.dispatch import Finished
 
 with shown(False) as see:
     def crash(event):

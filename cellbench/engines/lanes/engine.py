@@ -10,14 +10,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import Advanced, Engine, Refused, RefusedOnce, Scores, first_line
+from cellbench.engines.engine import LONGEST, Advanced, Engine, Refused, RefusedOnce, Scores, Trained
 from cellbench.engines.lanes import build, cache
 from cellbench.engines.lanes.cache import Cache, CacheEntry
-from cellbench.engines.lanes.graph.tape import tape
+from cellbench.engines.lanes.graph.script import unoptimised
+from cellbench.engines.lanes.graph.steady import refuse_memory
+from cellbench.engines.lanes.identity import identity, short
 from cellbench.engines.lanes.program import Program, Rows, Rule, aligned
 from cellbench.engines.lanes.proof import prove
 from cellbench.engines.optimizers import Optimizer
-from cellbench.errors import CellbenchError
 from cellbench.model import Blueprint, Model
 from cellbench.task import Floats
 
@@ -39,6 +40,7 @@ class LaneEngine:
     name = "lanes"
     width = WIDTH
     padded = 1
+    owns_models = False
 
     def __init__(self, program: Program, isa: str, optimizer: Optimizer, clip_norm: float | None) -> None:
         self.program = program
@@ -50,14 +52,24 @@ class LaneEngine:
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> LaneReplicas:
         """Start replicas at the weights of `models`, each with its learning rate."""
-        entry = self.program.entry
-        weights = aligned(len(models), entry.row)
-        for row, model in zip(weights, models, strict=True):
-            row[:] = self.program.row_of(model)
-        slots = aligned(len(models), self._slots * entry.trained_row)
-        rates = np.array(learning_rates, dtype=np.float64)
         shapes = [(name, tuple(p.shape)) for name, p in models[0].named_parameters()] if models else []
-        return LaneReplicas(self.program, Rows(self._rule, weights, slots, rates), shapes)
+        return self._replicas([self.program.row_of(model) for model in models], learning_rates, shapes)
+
+    def resume(self, trained: Sequence[Trained]) -> LaneReplicas:
+        """Take trained replicas back, to evaluate them."""
+        rows = [row for row in trained if isinstance(row, np.ndarray)]
+        assert len(rows) == len(trained)
+        return self._replicas(rows, [0.0] * len(rows), [])
+
+    def _replicas(
+        self, rows: Sequence[Floats], rates: Sequence[float], shapes: Sequence[tuple[str, tuple[int, ...]]]
+    ) -> LaneReplicas:
+        entry = self.program.entry
+        weights = aligned(len(rows), entry.row)
+        for place, row in zip(weights, rows, strict=True):
+            place[:] = row
+        slots = aligned(len(rows), self._slots * entry.trained_row)
+        return LaneReplicas(self.program, Rows(self._rule, weights, slots, np.array(rates, dtype=np.float64)), shapes)
 
 
 class LaneReplicas:
@@ -106,6 +118,10 @@ class LaneReplicas:
         self._replicas = self._replicas.keep(chosen)
         self._dead = self._dead[chosen]
 
+    def trained(self, rows: Sequence[int]) -> list[Trained]:
+        """Copy some replicas, each as a row of all its tensors."""
+        return [self._replicas.weights[row].copy() for row in rows]
+
     def parameters(self) -> list[dict[str, Floats]]:
         """Copy each replica's parameters, by name."""
         entry = self._program.entry
@@ -124,12 +140,15 @@ def _block(array: Floats) -> Floats:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def program_for(blueprint: Blueprint, isa_name: str | None = None) -> tuple[Program | None, build.Isa]:
+def program_for(
+    blueprint: Blueprint, isa_name: str | None = None, longest: int = LONGEST
+) -> tuple[Program | None, build.Isa]:
     """Get the compiled program of a model: from the cache, or else traced, built and proved now.
 
     Args:
         blueprint: the model's structure.
         isa_name: the instruction set, if not the one of `build.chosen_isa`.
+        longest: time steps of the longest sequence that is trained or evaluated.
 
     Returns:
         The program (None if it was built for another processor than this one), and its instruction set.
@@ -138,51 +157,64 @@ def program_for(blueprint: Blueprint, isa_name: str | None = None) -> tuple[Prog
         Refused: the engine cannot carry the cell, or nothing can be built on this machine.
     """
     isa = build.chosen_isa(isa_name)
-    what = _identity(blueprint, isa)
+    with unoptimised(blueprint.build("lanes", 0)):
+        return _program(blueprint, isa, longest), isa
+
+
+def _program(blueprint: Blueprint, isa: build.Isa, longest: int) -> Program | None:
+    """Do what `program_for` does, for one instruction set."""
+    what = identity(blueprint, isa)
     compiler = build.find_compiler()
-    name = None if compiler is None else f"{what}-{_short(' '.join((compiler.version, *compiler.flags(isa))))}"
+    name = None if compiler is None else f"{what}-{short(' '.join((compiler.version, *compiler.flags(isa))))}"
     # look for it: under its full key, or by whichever compiler it was built, if there is none here
     user = cache.user_cache()
     for place in (user, cache.temporary_cache() if user is None else None):
         entry = None if place is None else place.find(name) if name else place.find_any(what)
         if place is not None and entry is not None:
-            return _loaded(place, name, entry, blueprint, isa)
+            return _loaded(place, name, _checked(place, name, entry, blueprint, longest), blueprint, isa)
     if compiler is None or name is None:
-        raise Refused("no C++ compiler: install g++ or clang++, or `pip install ziglang`, to be ten times faster")
+        raise Refused(_without_compiler(user))
+    refuse_memory(blueprint.build("lanes", 0), blueprint.input_size, longest)
     # build it: in the user's folder, or in a temporary one if that has no room
     problem = "no folder to build in"
     for place in (user, cache.temporary_cache()):
         if place is None:
             continue
         try:
-            return _loaded(place, name, _built(place, name, blueprint, compiler, isa), blueprint, isa)
+            return _loaded(place, name, _built(place, name, blueprint, compiler, isa, longest), blueprint, isa)
         except OSError as error:
             problem = f"no room to build in ({error})"
     raise Refused(problem)
 
 
-def _identity(blueprint: Blueprint, isa: build.Isa) -> str:
-    """Hash everything that a compiled cell depends on, except the compiler.
+def _without_compiler(user: Cache | None) -> str:
+    """Say what to do where nothing can be compiled."""
+    old = ""
+    if user is not None and user.older():
+        old = (
+            f"; what {user.folder} holds is of an older format than {cache.FORMAT}: `cellbench build` on a machine "
+            "with a compiler fills it anew"
+        )
+    return f"no C++ compiler: install g++ or clang++, or `pip install ziglang`, to be ten times faster{old}"
+
+
+def _checked(place: Cache, name: str | None, entry: CacheEntry, blueprint: Blueprint, longest: int) -> CacheEntry:
+    """Check the steps of the longest sequence, if an entry was only checked for shorter ones.
 
     Raises:
-        Refused: running the cell raises, or other weights or another batch size run other operations.
+        Refused: they are not alike. It is not stored: shorter sequences may be.
     """
-    tapes = []
-    # two models with other weights and other data must record the same tape
-    for seed in (0, 1):
-        try:
-            model = blueprint.build("lanes", seed)
-            tapes.append((tape(model, blueprint.input_size, batch=1), tape(model, blueprint.input_size, batch=3)))
-        except (Refused, CellbenchError):
-            raise
-        except Exception as error:
-            raise Refused(f"running the cell raised {first_line(error)}") from error
-    if tapes[0] != tapes[1]:
-        raise Refused("the operations it runs depend on its weights or on the data")
-    return _short(repr((build.engine_text(), tapes[0], blueprint.input_size, str(isa))))
+    if entry.refused is not None or entry.steps >= longest:
+        return entry
+    refuse_memory(blueprint.build("lanes", 0), blueprint.input_size, longest)
+    entry = replace(entry, steps=longest)
+    _remember(place, name, entry)
+    return entry
 
 
-def _built(place: Cache, name: str, blueprint: Blueprint, compiler: build.Compiler, isa: build.Isa) -> CacheEntry:
+def _built(
+    place: Cache, name: str, blueprint: Blueprint, compiler: build.Compiler, isa: build.Isa, longest: int
+) -> CacheEntry:
     """Trace, lower and compile a cell, and store the entry; a refusal is stored, too."""
     # imported here, because tracing takes long to import and a cell in the cache does not need it
     from cellbench.engines.lanes.code.lower import lower
@@ -210,21 +242,20 @@ def _built(place: Cache, name: str, blueprint: Blueprint, compiler: build.Compil
         frozen=tuple(lowered.frozen),
         row=lowered.row,
         trained_row=lowered.trained_row,
+        steps=longest,
         seconds=(traced - begun, time.perf_counter() - traced),
     )
     place.store(name, entry, shared_object)
     return entry
 
 
-def _loaded(
-    place: Cache, name: str | None, entry: CacheEntry, blueprint: Blueprint, isa: build.Isa
-) -> tuple[Program | None, build.Isa]:
+def _loaded(place: Cache, name: str | None, entry: CacheEntry, blueprint: Blueprint, isa: build.Isa) -> Program | None:
     """Load the program of an entry, and prove it now if it was never proved."""
     if entry.refused is not None:
         raise Refused(entry.refused)
     # built for another processor: it can be neither loaded nor proved here
     if not build.runs_here(isa):
-        return None, isa
+        return None
     content = place.object(entry)
     if content is None:
         raise OSError("the shared object is gone")
@@ -240,7 +271,7 @@ def _loaded(
             raise
         program.entry = replace(entry, proved=proved)
         _remember(place, name, program.entry)
-    return program, isa
+    return program
 
 
 def _remember(place: Cache, name: str | None, entry: CacheEntry) -> None:
@@ -252,29 +283,33 @@ def _remember(place: Cache, name: str | None, entry: CacheEntry) -> None:
             return
 
 
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, isa: str | None = None) -> Engine:
+def prepare(
+    blueprint: Blueprint,
+    *,
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    longest: int = LONGEST,
+    isa: str | None = None,
+) -> Engine:
     """Make the lanes engine ready for one model: from the cache in milliseconds, or built in a second or two.
 
     Args:
         blueprint: the model's structure.
         optimizer, clip_norm: how it is trained; one compiled program serves all optimizers.
+        longest: time steps of the longest sequence that is trained or evaluated.
         isa: an instruction set other than this processor's widest (or that of CELLBENCH_ISA).
 
     Raises:
         Refused: the engine cannot carry the cell here; the message is the reason in one line.
     """
-    program, chosen = program_for(blueprint, isa)
+    program, chosen = program_for(blueprint, isa, longest)
     if program is None:
         raise Refused(f"this processor has no {chosen.name}")
     return LaneEngine(program, str(chosen), optimizer, clip_norm)
 
 
-def build_ahead(blueprint: Blueprint, *, isa: str | None = None) -> str:
-    """Compile a cell into the cache, for this processor or for another one.
+def build_ahead(blueprint: Blueprint, *, isa: str | None = None, longest: int = LONGEST) -> str:
+    """Compile a cell into the cache, for this processor or for another one; see `prepare`.
 
     Returns:
         The instruction set, and whether the program was proved or will be where it runs.
@@ -282,5 +317,5 @@ def build_ahead(blueprint: Blueprint, *, isa: str | None = None) -> str:
     Raises:
         Refused: the cell cannot be compiled; the message is the reason in one line.
     """
-    program, chosen = program_for(blueprint, isa)
+    program, chosen = program_for(blueprint, isa, longest)
     return f"{chosen}, {'proved' if program is not None else 'to be proved where it runs'}"
