@@ -209,7 +209,7 @@ DOORS = {
     "tasks": {"binary_addition"},
     "report": {"csv", "files", "inline", "tables"},
     "statistics": {"arrays", "comparison", "intervals", "learning_rate", "survival"},
-    "summary": {"design", "figures", "words"},
+    "summary": {"design", "figures", "inventory", "words"},
     "terminal": {"output", "progress", "session"},
     "training": {"again", "data", "fingerprint", "loop", "single", "timeout", "worker"},
 }

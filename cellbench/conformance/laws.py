@@ -174,7 +174,7 @@ def depends_on_input_and_state(subject: Subject) -> str:
     with torch.no_grad():
         # weights that begin at 0 can hide what is there, and so can inputs below a threshold: both are made larger
         for moved, how in ((0.0, "at the initial weights"), (0.3, "at weights moved at random")):
-            cell = subject.cell()
+            cell = subject.evaluated()
             generator = torch.Generator().manual_seed(0)
             for parameter in cell.parameters():
                 parameter.add_(moved * torch.randn(parameter.shape, generator=generator))

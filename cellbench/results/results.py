@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from cellbench.model import Model
     from cellbench.results.models import Examples, Found  # which imports torch: reports do without
 
+OWN = "a cell from a file"
+"""What an experiment says of a cell that no plugin describes."""
+
 
 def laid_out(stored: Frames) -> Report:
     """Compute every number of a report."""
@@ -83,6 +86,7 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame, answers: Mapping[str
         command=again(experiment["command"]),
         broken_laws=_broken_laws(experiment, answers),
         trusted=facts.get("trusted") is True,
+        own=tuple(label for label, cell in facts["cells"].items() if cell.get("description") == OWN),
     )
 
 
@@ -110,7 +114,7 @@ def write(folder: Path, *, charts: bool = True, form: str = "png") -> Report:
     Args:
         folder: the results folder.
         charts: whether to write the page and the charts, which take most of the time.
-        form: the format of the files in charts/, `png` or `svg`.
+        form: the format of the files in charts/, `png`, `svg` or `pdf`.
 
     Raises:
         StoreError: the folder holds no results, or a file cannot be written.

@@ -236,9 +236,9 @@ def _absorb(db: sqlite3.Connection) -> None:
     )
     db.execute(_copied("source"))
     # a place names a file, which may be elsewhere in another folder: the lesser text is kept, as for tracebacks
+    named = columns("answer")
     db.execute(
-        f"INSERT INTO main.answer ({columns('answer')}) SELECT {columns('answer')} FROM other.answer WHERE true "
-        "ON CONFLICT DO UPDATE SET "
+        f"INSERT INTO main.answer ({named}) SELECT {named} FROM other.answer WHERE true ON CONFLICT DO UPDATE SET "
         "status = excluded.status, message = excluded.message, place = excluded.place "
         "WHERE (excluded.status, excluded.message, excluded.place) < (status, message, place)"
     )

@@ -9,7 +9,8 @@ from collections import Counter
 import numpy as np
 
 from cellbench.summary import words
-from cellbench.summary.selection import DIVERGED, FAILED, MISSING, NOT_PLANNED, ON_MACHINE, Replicas
+from cellbench.summary.selection import DIVERGED, FAILED, MISSING, NOT_PLANNED, ON_MACHINE, Selection
+from cellbench.wording import escaped
 
 FATED = ("failed", "diverged", "broken law")
 """The words that come before every other verdict, in this order."""
@@ -17,7 +18,7 @@ FATED = ("failed", "diverged", "broken law")
 DESPITE = " despite a broken law"
 
 
-def fate(replicas: Replicas, label: str) -> str:
+def fate(replicas: Selection, label: str) -> str:
     """Return the word of a cell that gets no verdict on its speed; empty for one that does.
 
     - `failed`: every replica that ended, ended in the cell's own code
@@ -32,12 +33,12 @@ def fate(replicas: Replicas, label: str) -> str:
     return "broken law" if breaks(replicas, label) and not replicas.design.trusted else ""
 
 
-def breaks(replicas: Replicas, label: str) -> tuple[str, ...]:
+def breaks(replicas: Selection, label: str) -> tuple[str, ...]:
     """List the laws that a cell breaks, in words."""
     return tuple(replicas.design.broken_laws.get(label, ()))
 
 
-def why(replicas: Replicas, label: str) -> str:
+def why(replicas: Selection, label: str) -> str:
     """Say in a sentence why a cell gets no verdict on its speed."""
     word, total = fate(replicas, label), len(_ended(replicas, label))
     if word == "failed":
@@ -48,7 +49,7 @@ def why(replicas: Replicas, label: str) -> str:
     return f"{label} breaks {words.count(len(laws), 'laws')} of cells: {'; '.join(laws)}."
 
 
-def partly(replicas: Replicas, label: str) -> str:
+def partly(replicas: Selection, label: str) -> str:
     """Say in a sentence how many of a cell's replicas failed or diverged, and why; empty if none did."""
     ended = _ended(replicas, label)
     failed, diverged = int((ended == FAILED).sum()), int((ended == DIVERGED).sum())
@@ -62,16 +63,16 @@ def partly(replicas: Replicas, label: str) -> str:
     return f"Of the {len(ended):,} replicas of {label}, {words.listing(parts)}; they count as the whole budget."
 
 
-def _ended(replicas: Replicas, label: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _ended(replicas: Selection, label: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Select the states of a cell's replicas that ended, those that a machine's failure ended aside."""
     state = replicas.state[replicas.cell(label)]
     found: np.ndarray[tuple[int], np.dtype[np.int64]] = state[~np.isin(state, (NOT_PLANNED, MISSING, ON_MACHINE))]
     return found
 
 
-def _errors(replicas: Replicas, label: str) -> str:
+def _errors(replicas: Selection, label: str) -> str:
     """Tell a cell's most frequent failure, and how many others there are."""
-    counted = Counter(failure(text) for text in replicas.tracebacks.get(label, ()))
+    counted = Counter(escaped(failure(text)) for text in replicas.tracebacks.get(label, ()))
     if not counted:
         return "no traceback is stored"
     # the most frequent, and of equally frequent ones the first in the alphabet
@@ -80,21 +81,21 @@ def _errors(replicas: Replicas, label: str) -> str:
     return f"{first}{more}"
 
 
-def _diverged(replicas: Replicas, label: str) -> str:
+def _diverged(replicas: Selection, label: str) -> str:
     ended = _ended(replicas, label)
     count = int((ended == DIVERGED).sum())
     share = words.percent(count / len(ended))
     return f"All {count:,} replicas" if count == len(ended) else f"{count:,} of {len(ended):,} replicas ({share})"
 
 
-def _first(replicas: Replicas, label: str) -> str:
+def _first(replicas: Selection, label: str) -> str:
     c = replicas.cell(label)
     steps = replicas.diverged_at[c][replicas.state[c] == DIVERGED]
     first = np.nanmin(steps) if np.isfinite(steps).any() else math.nan
     return "" if math.isnan(first) else f", the first at step {first:.0f}"
 
 
-def _also(replicas: Replicas, label: str) -> str:
+def _also(replicas: Selection, label: str) -> str:
     failed = int((_ended(replicas, label) == FAILED).sum())
     return f"; {failed:,} failed ({_errors(replicas, label)})" if failed else ""
 

@@ -73,7 +73,7 @@ def common(seeds_at: Sequence[tuple[int, Seeds]]) -> Common:
 
 
 @dataclass(frozen=True)
-class Replicas:
+class Selection:
     """All replicas as arrays; the axes are cells, points, seeds, rates and, for scores, evaluations."""
 
     design: Design
@@ -170,7 +170,7 @@ def _codes(column: pd.Series[Any], values: Sequence[Any], what: str) -> Codes:
     return codes
 
 
-def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Replicas:
+def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Selection:
     """Lay all planned replicas out as arrays; see `summarise` for the frames' columns.
 
     Raises:
@@ -231,7 +231,7 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Rep
         sizes[column][where[0][known], where[1][known]] = measured[known]
     keys, which = _keys(evaluations, axes)
     scores = _scores(evaluations, keys, which, place(evaluations), full, steps, dead)
-    return Replicas(
+    return Selection(
         design,
         points,
         keys,

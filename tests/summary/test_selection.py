@@ -143,7 +143,7 @@ def test_failures_and_censoring_stay_in_the_denominator():
 
 
 def test_a_size_unknown_for_missing_replicas():
-    """Replicas that never started have no measured size; the others' is used."""
+    """Selection that never started have no measured size; the others' is used."""
     plan = design()
     table = runs(plan, STEPS, multiply_adds={"lstm": 2000, "gru": 1000})
     table = lose(table, table["seed"] == 9)
