@@ -129,5 +129,6 @@ def again(command: str) -> str:
         words = [word for word in shlex.split(command) if word != "--fresh"]
     except ValueError:
         words = []
-    ours = words[:2] == ["cellbench", "run"] or words[:4] == ["python", "-m", "cellbench", "run"]
+    starts = (["cellbench"], ["python", "-m", "cellbench"])
+    ours = any(words[: len(start) + 1] == [*start, name] for start in starts for name in ("run", "compare"))
     return shlex.join(words) if ours else "cellbench run EXPERIMENT"

@@ -60,12 +60,12 @@ def is_axis(name: object) -> bool:
 
 
 def printable(text: str) -> str:
-    """Put a string from a plugin on one line, without control characters.
+    """Put a string from a plugin on one line, without control characters; what else cannot be printed is escaped.
 
     >>> printable("a\\x1b[31m\\nb")
     'a [31m b'
     """
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
+    return escaped(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip())
 
 
 def escaped(text: str) -> str:

@@ -198,19 +198,20 @@ DOORS = {
     # beside what its face offers, the modules of a room that other rooms import
     "engines": {"lanes", "history", "lanes.build", "on_torch", "reference", "optimizers"},
     "executors": {"dispatch", "dask", "private"},
+    "experiment": {"argument"},
     "model": {"sizes", "weights"},
     "plugins": {"captured", "sources"},
-    "conformance": {"report"},
+    "conformance": {"quick", "report"},
     "running": {"code", "verify"},
     "results": {"pick", "seal", "several"},
-    "store": {"earlier", "frames", "merge", "replica", "weights"},
+    "store": {"answers", "earlier", "frames", "merge", "neighbours", "replica", "weights"},
     "cells": {"lstm"},
     "tasks": {"binary_addition"},
     "report": {"csv", "files", "inline", "tables"},
     "statistics": {"arrays", "comparison", "intervals", "learning_rate", "survival"},
-    "summary": {"design", "figures", "words"},
+    "summary": {"design", "figures", "inventory", "words"},
     "terminal": {"output", "progress", "session"},
-    "training": {"again", "data", "fingerprint", "loop", "single", "worker"},
+    "training": {"again", "data", "fingerprint", "loop", "single", "timeout", "worker"},
 }
 
 

@@ -78,6 +78,7 @@ class Checks:
             if not isinstance(keys, Mapping) or not isinstance(keys.get("name"), str):
                 continue  # pydantic says what is wrong with its shape
             path: Path_ = ("cells", i)
+            place = self.document.place(path)
             label = keys.get("label") or keys["name"]
             if not isinstance(label, str):
                 continue
@@ -90,7 +91,8 @@ class Checks:
                     "another `label`",
                 )
             if label in labels:
-                self.add(path, f"the label {short(label)} is used twice; give one of the cells another `label`")
+                how = f"another `label`{', as in --cell CELL,label=v2' if place.startswith('--cell ') else ''}"
+                self.add(path, f"the label {short(label)} is used twice; give one of the cells {how}")
             labels[label] = path
             spec = self._spec(label, keys, path)
             if spec is not None:

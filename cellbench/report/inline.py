@@ -35,7 +35,7 @@ def html(found: Report) -> str:
             Markup("").join(Markup("<tr>{}</tr>").format(_cells("td", row)) for row in overview(summary, design)),
         )
     )
-    parts.append(Markup("<p><small>{}</small></p>").format(printable(legend(design))))
+    parts.append(Markup("<p><small>{}</small></p>").format(printable(legend(design, summary))))
     parts += [Markup("<p><small>{}.</small></p>").format(printable(note)) for note in summary.footnotes]
     picture = _forest(found)
     if picture:

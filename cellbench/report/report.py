@@ -50,8 +50,8 @@ def tables_of(found: Report, folder: Path) -> None:
     csv.write(found.summary.accuracy, folder / "accuracy.csv")
     csv.write(found.summary.cells, folder / "summary.csv")
     csv.write(found.summary.comparisons, folder / "comparisons.csv")
-    write_text(folder / "summary.md", tables.markdown(found.summary, found.design))
-    write_text(folder / "summary.tex", latex.latex(found.summary, found.design))
+    write_text(folder / "summary.md", tables.markdown(found.summary, found.design, found.runs))
+    write_text(folder / "summary.tex", latex.latex(found.summary, found.design, found.runs))
     said = failures(found.runs)
     if said:
         write_text(folder / "failures.txt", said)
@@ -91,7 +91,7 @@ def publish(found: Report, folder: Path, *, processes: int, charts: bool = True,
         folder: where the files go.
         processes: how many processes draw at the same time.
         charts: whether to write the page and the charts, which take most of the time.
-        form: the format of the files in charts/, `png` or `svg`.
+        form: the format of the files in charts/, `png`, `svg` or `pdf`.
 
     Raises:
         StoreError: a file cannot be written.

@@ -235,6 +235,13 @@ def _absorb(db: sqlite3.Connection) -> None:
         "WHERE status = 'failed' AND key IN (SELECT key FROM other.replica)"
     )
     db.execute(_copied("source"))
+    # a place names a file, which may be elsewhere in another folder: the lesser text is kept, as for tracebacks
+    named = columns("answer")
+    db.execute(
+        f"INSERT INTO main.answer ({named}) SELECT {named} FROM other.answer WHERE true ON CONFLICT DO UPDATE SET "
+        "status = excluded.status, message = excluded.message, place = excluded.place "
+        "WHERE (excluded.status, excluded.message, excluded.place) < (status, message, place)"
+    )
     # one cell, one engine: numbers of two engines agree only to rounding
     for cell, mine, theirs in db.execute(
         "SELECT m.cell, m.engine, o.engine FROM main.engine m JOIN other.engine o ON o.cell = m.cell "
