@@ -17,9 +17,13 @@ def private(name: str, chosen: str | None = None) -> Path | None:
         chosen: the path of another folder to take instead.
 
     Returns:
-        Its path without links; None if it cannot be made, or if others may write to it.
+        Its path without links; None if it cannot be made, if others may write to it, or where there is no home (HOME
+        is unset, and the user has no account).
     """
     folder = Path(chosen) if chosen else platformdirs.user_cache_path("cellbench") / name
+    # without a home "~" stays as it is, and would become a folder of that name in the working directory
+    if not chosen and not folder.is_absolute():
+        return None
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = folder.resolve()

@@ -93,7 +93,7 @@ def _microseconds(model: nn.Module, inputs: Tensor) -> float:
 
 def initialisation(subject: Subject) -> Found:
     """Describe the first weights: spectral radii of the step and of its recurrent matrices, and means of biases."""
-    cell = subject.blueprint(hidden_size=HIDDEN).build("initialisation").cell
+    cell = subject.blueprint(hidden_size=HIDDEN).build("initialisation").cell.eval()
     radii: dict[str, list[float]] = {}
     biases: dict[str, list[float]] = {}
     # a stack of square matrices with hidden units as columns is taken for recurrent, block by block (one per gate)

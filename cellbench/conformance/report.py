@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from cellbench.conformance.laws import LAWS
 from cellbench.conformance.observations import OBSERVATIONS
 from cellbench.conformance.subject import Check, Result, Subject
 from cellbench.errors import CellError
+from cellbench.model import refused_option
 from cellbench.plugins import sources
+from cellbench.wording import short
 
 checks: tuple[Check, ...] = (*LAWS, *OBSERVATIONS)
 """All checks, in the order of the report: the laws first."""
@@ -42,6 +45,17 @@ class Findings:
             return f"{self.subject}: {broken} of {len(laws)} laws broken"
         failed = "" if self.passed else ", but it cannot be trained"
         return f"{self.subject}: all {len(laws)} laws hold{failed}"
+
+    def __str__(self) -> str:
+        return "\n".join([*(line(check, result) for check, result in self.found), self.verdict])
+
+    def __repr__(self) -> str:
+        broken = [line(check, result) for check, result in self.found if not result.ok]
+        return "\n".join([f"<{self.verdict}>", *broken])
+
+    def _repr_html_(self) -> str:
+        """Show every check in a notebook."""
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def json(self) -> str:
         """Write all findings as JSON, for programs."""
@@ -90,16 +104,45 @@ def report(subject: Subject, *, on_found: Callable[[Check, Result], object] = la
     return Findings(subject, tuple(found))
 
 
-def subject_of(cell: str, options: Mapping[str, Any] | None = None) -> Subject:
+def check(cell: str | Callable[..., Any], *, options: Mapping[str, Any] | None = None) -> Findings:
+    """Check that a cell is sound, as `cellbench check` does.
+
+    Args:
+        cell: a registered name, `path.py:Class`, or a class or factory `(input_size, hidden_size, **options)`.
+        options: passed to the cell's factory.
+
+    Returns:
+        What each check found; `passed` says whether nothing failed, and `print` shows one line per check.
+
+    Raises:
+        PluginError, CellError: there is no such cell, or it cannot be imported.
+
+    Example:
+        >>> check("gru").passed
+        True
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as workers do, so that times and numbers are those of a run
+    try:
+        return report(subject_of(cell, options))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def subject_of(cell: str | Callable[..., Any], options: Mapping[str, Any] | None = None) -> Subject:
     """Find the cell that a user names.
 
     Args:
-        cell: a registered name, or `path.py:Class`.
+        cell: a registered name, `path.py:Class`, or a factory.
         options: these override the options that it is registered with.
 
     Raises:
         PluginError, CellError: there is no such cell, or it cannot be imported.
     """
+    if not isinstance(cell, str):
+        if not callable(cell):
+            raise CellError(f"check: {short(cell)} is neither a name nor a class or factory of a cell")
+        return Subject(cell, dict(options or {}))
     file, _, attribute = cell.rpartition(":")
     if file.endswith(".py"):
         path = Path(file)
@@ -114,6 +157,7 @@ def check_cell(
     cell: str,
     *,
     options: Mapping[str, Any] | None = None,
+    label: str | None = None,
     as_json: bool = False,
     echo: Callable[[str], object] = print,
 ) -> bool:
@@ -122,6 +166,7 @@ def check_cell(
     Args:
         cell: a registered name, or `path.py:Class`.
         options: passed to the cell's factory.
+        label: a name for it in messages.
         as_json: print one JSON object instead of lines.
         echo: prints a line.
 
@@ -129,10 +174,14 @@ def check_cell(
         Whether nothing failed: exit status 0 or 1.
 
     Raises:
-        PluginError, CellError: there is no such cell, or it cannot be imported.
+        PluginError, CellError: there is no such cell, it cannot be imported, or it takes no such option.
     """
     torch.set_num_threads(1)  # as workers do, so that times and numbers are those of a run
     subject = subject_of(cell, options)
+    subject = replace(subject, name=label) if label else subject
+    refused = refused_option(subject.factory, options or {})
+    if refused:
+        raise CellError(f"{cell} {refused}")
     if as_json:
         whole = report(subject)
         echo(whole.json())

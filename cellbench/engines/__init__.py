@@ -3,13 +3,12 @@
 `engine` is the contract; `reference`, `stack` and `lanes` keep it; `choice` takes the fastest that can carry a cell.
 """
 
-from cellbench.engines.choice import Choice, choose, fastest_first, prepare
-from cellbench.engines.engine import VERSIONS, Advanced, Engine, Refused, RefusedOnce, Replicas, Scores
+from cellbench.engines.choice import Choice, choose, fastest_first, prepare, together
+from cellbench.engines.engine import Advanced, Engine, Refused, RefusedOnce, Replicas, Scores, Trained
 from cellbench.engines.optimizers import OPTIMIZERS, Optimizer
 
 __all__ = [
     "OPTIMIZERS",
-    "VERSIONS",
     "Advanced",
     "Choice",
     "Engine",
@@ -18,7 +17,9 @@ __all__ = [
     "RefusedOnce",
     "Replicas",
     "Scores",
+    "Trained",
     "choose",
     "fastest_first",
     "prepare",
+    "together",
 ]

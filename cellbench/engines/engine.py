@@ -1,10 +1,22 @@
 """The contract of an engine, which trains many replicas of one model at once.
 
-Three modules keep it: `lanes`, `stack` and `reference`. Each has one function
+Three modules keep it: `lanes`, `stack` and `reference`. Each has two functions. The first is
 
-    prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None) -> Engine
+    prepare(
+        blueprint: Blueprint,
+        *,
+        optimizer: Optimizer,
+        clip_norm: float | None,
+        batch_sizes: Sequence[int] = USUAL_BATCHES,
+        longest: int = LONGEST,
+    ) -> Engine
 
-which raises `Refused` with a reason of one line if the engine cannot carry the cell.
+which raises `Refused` with a reason of one line if the engine cannot carry the cell on sequences of `longest` steps.
+It gets ready for these batch sizes; replicas may be trained at others, which then takes longer to begin. The second is
+
+    together(batch_size: int) -> int
+
+the number of replicas that are trained at a time; a smaller group takes as long as a full one.
 """
 
 from __future__ import annotations
@@ -19,8 +31,10 @@ from numpy.typing import NDArray
 from cellbench.model import Model
 from cellbench.task import Floats
 
-VERSIONS = {"lanes": 1, "stack": 1, "reference": 1}
-"""The version of each engine's numbers, stored with each replica; raised when replicas that it trains get others."""
+USUAL_BATCHES = (16,)
+"""What an engine is prepared for if nobody says at which batch sizes it will train."""
+LONGEST = 100
+"""Time steps of the longest sequence for which an engine is made ready, unless it is told of a longer one."""
 
 
 class Refused(Exception):
@@ -74,6 +88,10 @@ class Scores:
     sequence_accuracy: NDArray[np.float64]
 
 
+Trained = object
+"""A replica after training, as the engine that trained it keeps it: parameters, buffers, whatever else it holds."""
+
+
 class Replicas(Protocol):
     """R replicas in training. The numbers of one never depend on the others."""
 
@@ -98,8 +116,14 @@ class Replicas(Protocol):
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these replicas alone, in this order."""
 
+    def trained(self, rows: Sequence[int]) -> list[Trained]:
+        """Hand out some replicas as they are now, with all that they hold; they must not be trained any further."""
+
     def parameters(self) -> list[dict[str, Floats]]:
         """Copy each replica's parameters, by the names of `Model.named_parameters`."""
+
+    def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
+        """Copy the tensors of some replicas by path: parameters, and whatever else may differ from a new model's."""
 
 
 class Engine(Protocol):
@@ -111,6 +135,8 @@ class Engine(Protocol):
         compiler: the compiler and its version, or the versions of the library that does the arithmetic.
         width: how many replicas one chunk should hold to keep the engine busy.
         padded: replicas are trained in groups of this size; a smaller group takes as long as a full one.
+        owns_models: whether it trains the models that `begin` is given, rather than copies of their numbers; then no
+            two replicas may share one.
     """
 
     name: str
@@ -118,6 +144,10 @@ class Engine(Protocol):
     compiler: str
     width: int
     padded: int
+    owns_models: bool
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> Replicas:
         """Start replicas at the weights of `models`, each with its learning rate."""
+
+    def resume(self, trained: Sequence[Trained]) -> Replicas:
+        """Take trained replicas back, to evaluate them."""

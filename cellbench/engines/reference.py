@@ -5,36 +5,57 @@ The other two engines are tested against it.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from cellbench.engines.engine import Advanced, Engine, Refused, Scores
+from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained
 from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
 from cellbench.engines.optimizers import Optimizer
-from cellbench.model import Blueprint, Model, loss
+from cellbench.errors import CellError
+from cellbench.model import Blueprint, Model, evaluating, generators_kept, loss, seeded, set_generators, traits_of
+from cellbench.model.weights import tensors_of
 from cellbench.task import Floats
 
 
-def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None) -> Engine:
+def prepare(
+    blueprint: Blueprint,
+    *,
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    batch_sizes: Sequence[int] = USUAL_BATCHES,
+    longest: int = LONGEST,
+) -> Engine:
     """Make the reference engine ready for one model; see `cellbench.engines.engine`.
 
     Raises:
         Refused: the model has nothing to train, or its logits have another shape.
-        CellError: the cell cannot be made.
+        CellError: the cell cannot be made, or its numbers cannot be had again.
     """
+    if traits_of(blueprint).unrepeatable:
+        raise CellError(
+            f"{blueprint.origin}: two equal models, run the same way, give different outputs: it draws from a "
+            "generator of its own module, or counts in one. Draw from torch's, numpy's or Python's global generator, "
+            "or keep the generator in the cell"
+        )
     model = blueprint.build("probe")
     inputs = torch.zeros(2, 3, blueprint.input_size)
     if not any(p.requires_grad for p in model.parameters()):
         raise Refused("the model has nothing to train")
-    logits = model(inputs)
+    with seeded("probe"):
+        logits = model(inputs)
     if logits.shape != (2, 3, blueprint.output_size):
         raise Refused(f"logits have shape {tuple(logits.shape)}, not (time, batch, {blueprint.output_size})")
     return ReferenceEngine(optimizer, clip_norm)
+
+
+def together(batch_size: int) -> int:
+    """Count the replicas that are trained at a time: one, at every batch size."""
+    return 1
 
 
 class ReferenceEngine:
@@ -43,6 +64,7 @@ class ReferenceEngine:
     name = "reference"
     width = 4  # replicas share nothing, so a chunk is small
     padded = 1
+    owns_models = True
 
     def __init__(self, optimizer: Optimizer, clip_norm: float | None) -> None:
         self.isa = instruction_set()
@@ -51,56 +73,109 @@ class ReferenceEngine:
         self._clip_norm = clip_norm
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> ReferenceReplicas:
-        """Start replicas at the weights of `models`, each with its learning rate."""
-        return ReferenceReplicas([copy.deepcopy(m) for m in models], learning_rates, self._optimizer, self._clip_norm)
+        """Start replicas: the very modules that are given, each with its learning rate."""
+        replicas = [
+            ReferenceReplica(model, self._optimizer.for_one(model.parameters(), rate))
+            for model, rate in zip(models, learning_rates, strict=True)
+        ]
+        return ReferenceReplicas(replicas, self._clip_norm)
+
+    def resume(self, trained: Sequence[Trained]) -> ReferenceReplicas:
+        """Take trained replicas back, to evaluate them."""
+        replicas = [replica for replica in trained if isinstance(replica, ReferenceReplica)]
+        assert len(replicas) == len(trained)
+        return ReferenceReplicas(replicas, self._clip_norm)
+
+
+@dataclass
+class ReferenceReplica:
+    """One module in training.
+
+    Attributes:
+        model: the module.
+        optimizer: torch's.
+        steps: how many it was trained for.
+    """
+
+    model: Model
+    optimizer: torch.optim.Optimizer
+    steps: int = 0
 
 
 class ReferenceReplicas:
     """Replicas in training; see `cellbench.engines.engine.Replicas`."""
 
-    def __init__(
-        self, models: Sequence[Model], rates: Sequence[float], optimizer: Optimizer, clip_norm: float | None
-    ) -> None:
-        self._models = list(models)
-        self._optimizers = [optimizer.for_one(m.parameters(), rate) for m, rate in zip(models, rates, strict=True)]
+    def __init__(self, replicas: Sequence[ReferenceReplica], clip_norm: float | None) -> None:
+        self._replicas = list(replicas)
         self._clip_norm = clip_norm
 
     def advance(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Advanced:
-        """Train every replica through a block of steps."""
-        steps = inputs.shape[1]
-        losses = np.full((len(self._models), steps), np.nan)
-        broke = np.full(len(self._models), -1, np.int64)
-        for row, (model, optimizer) in enumerate(zip(self._models, self._optimizers, strict=True)):
-            x, y = torch.from_numpy(inputs[which[row]]), torch.from_numpy(targets[which[row]])
-            parameters = list(model.parameters())
-            for step in range(steps):
-                optimizer.zero_grad()
-                value = loss(model(x[step]), y[step])
-                value.backward()  # type: ignore[no-untyped-call]
-                # clipping needs the norm, and the norm is not finite if any gradient is not
-                norm = nn.utils.clip_grad_norm_(parameters, self._clip_norm or float("inf"))
-                losses[row, step] = value.item()
-                if not (np.isfinite(losses[row, step]) and bool(torch.isfinite(norm))):
-                    # its weights stay those of the step before
-                    broke[row] = step
-                    break
-                optimizer.step()
+        """Train every replica through a block of steps.
+
+        Raises:
+            ValueError: two replicas share one module.
+        """
+        if len({id(replica.model) for replica in self._replicas}) < len(self._replicas):
+            raise ValueError("two replicas share one module: build a model for each")
+        losses = np.full((len(self._replicas), inputs.shape[1]), np.nan)
+        broke = np.full(len(self._replicas), -1, np.int64)
+        with generators_kept():
+            for row, replica in enumerate(self._replicas):
+                x, y = torch.from_numpy(inputs[which[row]]), torch.from_numpy(targets[which[row]])
+                losses[row], broke[row] = self._train(replica, x, y)
         return Advanced(losses, broke)
+
+    def _train(self, replica: ReferenceReplica, inputs: Tensor, targets: Tensor) -> tuple[NDArray[np.float64], int]:
+        """Train one replica through a block.
+
+        Args:
+            replica: the replica.
+            inputs: shape (steps, time, batch, input_size).
+            targets: shape (steps, time, batch, output_size).
+
+        Returns:
+            Its losses, shape (steps,), and the step at which it broke, or -1.
+        """
+        model, parameters = replica.model, list(replica.model.parameters())
+        losses = np.full(len(inputs), np.nan)
+        for step, (x, y) in enumerate(zip(inputs, targets, strict=True)):
+            # what it draws is named by the replica and the step, whatever ran before in this process
+            set_generators(*model.stream, replica.steps)
+            replica.optimizer.zero_grad()
+            value = loss(model(x), y)
+            value.backward()  # type: ignore[no-untyped-call]
+            # clipping needs the norm, and the norm is not finite if any gradient is not
+            norm = nn.utils.clip_grad_norm_(parameters, self._clip_norm or float("inf"))
+            losses[step] = value.item()
+            if not (np.isfinite(losses[step]) and bool(torch.isfinite(norm))):
+                return losses, step  # its weights stay those of the step before
+            replica.optimizer.step()
+            replica.steps += 1
+        return losses, -1
 
     def evaluate(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Scores:
         """Score every replica."""
-        with torch.no_grad():
-            rows = [
-                scores_of(m(torch.from_numpy(inputs[w])).unsqueeze(0), torch.from_numpy(targets[w]).unsqueeze(0))
-                for m, w in zip(self._models, which, strict=True)
-            ]
+        rows = []
+        with generators_kept(), torch.no_grad():
+            for replica, seed in zip(self._replicas, which, strict=True):
+                set_generators(*replica.model.stream, replica.steps, "evaluation")
+                with evaluating(replica.model):
+                    logits = replica.model(torch.from_numpy(inputs[seed]))
+                rows.append(scores_of(logits.unsqueeze(0), torch.from_numpy(targets[seed]).unsqueeze(0)))
         return Scores(*(np.concatenate(values) for values in zip(*rows, strict=True)))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these replicas alone, in this order."""
-        self._models = [self._models[r] for r in rows]
-        self._optimizers = [self._optimizers[r] for r in rows]
+        self._replicas = [self._replicas[r] for r in rows]
+
+    def trained(self, rows: Sequence[int]) -> list[Trained]:
+        """Hand out some replicas, each with its own module in the attribute `model`."""
+        return [self._replicas[r] for r in rows]
 
     def parameters(self) -> list[dict[str, Floats]]:
         """Copy each replica's parameters, by name."""
-        return [parameters_of(m) for m in self._models]
+        return [parameters_of(replica.model) for replica in self._replicas]
+
+    def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
+        """Copy the tensors of some replicas by path."""
+        return [tensors_of(self._replicas[row].model) for row in rows]

@@ -6,81 +6,187 @@ library, so a replica's last bits would depend on how many share its stack.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import grad_and_value, vmap
 
-from cellbench.engines.engine import Advanced, Engine, Refused, Scores, first_line
+from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained, first_line
 from cellbench.engines.fused import spelt_out
 from cellbench.engines.on_torch import compiler, instruction_set, scores_of
 from cellbench.engines.optimizers import Optimizer, Slots, clip
-from cellbench.model import Blueprint, Model, loss
+from cellbench.errors import CellError
+from cellbench.model import Blueprint, Contents, Model, Traits, evaluating, loss, replaced, traits_of
 from cellbench.task import Floats
 
 WIDTH = 32
+TOLERANCE = 1e-4
+"""The largest difference of a loss or a gradient under vmap from the same model alone, relative to the largest."""
+SEEDS = 4
+"""Models that are compared to find out which tensors differ between replicas."""
+_TIME, _BATCH = 6, 5
+"""Time steps and examples of the trial."""
 
 
-def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None) -> Engine:
+def together(batch_size: int) -> int:
+    """Count the replicas that are trained at a time: the same at every batch size."""
+    return WIDTH
+
+
+def prepare(
+    blueprint: Blueprint,
+    *,
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    batch_sizes: Sequence[int] = USUAL_BATCHES,
+    longest: int = LONGEST,
+) -> Engine:
     """Make the stack engine ready for one model; see `cellbench.engines.engine`.
 
     Raises:
         Refused: vmap does not carry the cell, or gives other numbers than one replica alone has.
         CellError: the cell cannot be made.
     """
-    model = blueprint.build("probe")
-    if not any(p.requires_grad for p in model.parameters()):
+    models = [blueprint.build("probe", seed) for seed in range(SEEDS)]
+    if not any(p.requires_grad for p in models[0].parameters()):
         raise Refused("the model has nothing to train")
-    engine = StackEngine(_Stacked(model), optimizer, clip_norm)
-    # try it: one replica, one step, five examples of three time steps
-    generator = torch.Generator().manual_seed(0)
-    shape = (1, 1, 3, 5)
-    inputs = torch.randint(0, 2, (*shape, blueprint.input_size), generator=generator).float().numpy()
-    targets = torch.randint(0, 2, (*shape, blueprint.output_size), generator=generator).float().numpy()
-    which = np.zeros(1, np.int64)
     try:
-        replicas = engine.begin([model], [0.01])
-        stacked = replicas.evaluate(inputs[:, 0], targets[:, 0], which)
-        replicas.advance(inputs, targets, which)
+        _refuse_traits(traits_of(blueprint))
+        stacked = _Stacked(blueprint.build("probe"), models)
+        engine = StackEngine(stacked, optimizer, clip_norm)
+        _try(engine, blueprint, models)
+    except (CellError, Refused):
+        raise
     except Exception as error:
         # the cell's own faults end here too; the reference engine will show them with their traceback
         raise Refused(f"vmap: {first_line(error)}") from error
-    with torch.no_grad():
-        alone = loss(model(torch.from_numpy(inputs[0, 0])), torch.from_numpy(targets[0, 0])).item()
-    # vmap may change what a cell computes without an error (writes in place, a mean over the wrong axis)
-    if not np.isclose(stacked.loss[0], alone, rtol=1e-4, atol=1e-6, equal_nan=True):
-        raise Refused(f"vmap: the loss under vmap is {stacked.loss[0]:.6g}, alone it is {alone:.6g}")
     return engine
 
 
+def _refuse_traits(found: Traits) -> None:
+    """Refuse what many replicas cannot share one module for.
+
+    Raises:
+        Refused: the cell does one of these things; the message names the tensor, attribute or generator.
+    """
+    for names, why in (
+        (found.drawn, "differs between replicas, and is no tensor"),
+        (found.views, "lies in the memory of a trained parameter"),
+        ((*found.hooks, *found.module_hooks), "has a hook on its gradient"),
+        (found.late_hooks, "has a hook that runs after its gradient was accumulated"),
+        (found.keeps, "is remembered from one sequence to the next"),
+    ):
+        if names:
+            raise Refused(f"{names[0]} {why}")
+    if found.random:
+        raise Refused(f"it draws from {found.random[0]} generator while it runs")
+
+
+def _try(engine: StackEngine, blueprint: Blueprint, models: Sequence[Model]) -> None:
+    """Compare losses and gradients of a stack of models with those of each model alone, on two batches.
+
+    Raises:
+        Refused: they differ. vmap may change what a cell computes without an error (writes in place, a mean over the
+            wrong axis).
+    """
+    generator = torch.Generator().manual_seed(0)
+    replicas = engine.begin(models, [0.01] * len(models))
+    for _ in range(2):
+        x = torch.randint(0, 2, (_TIME, _BATCH, blueprint.input_size), generator=generator).float()
+        y = torch.randint(0, 2, (_TIME, _BATCH, blueprint.output_size), generator=generator).float()
+        which = np.zeros(len(models), np.int64)
+        scores = replicas.evaluate(x[None].numpy(), y[None].numpy(), which)
+        losses, gradients = replicas.gradients(x[None], y[None], torch.from_numpy(which))
+        for row, model in enumerate(models):
+            with torch.no_grad(), evaluating(model):
+                evaluated = loss(model(x), y).item()
+            value = loss(model(x), y)
+            parameters = [p for p in model.parameters() if p.requires_grad]
+            grads = torch.autograd.grad(value, parameters, allow_unused=True)
+            own = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, grads, strict=True)]
+            flat = torch.cat([g.reshape(-1) for g in own])
+            for got, want in ((scores.loss[row], evaluated), (float(losses[row]), value.item())):
+                if not np.isclose(got, want, rtol=TOLERANCE, atol=1e-6, equal_nan=True):
+                    raise Refused(f"vmap: the loss under vmap is {got:.6g}, alone it is {want:.6g}")
+            gap = (gradients[row] - flat).abs().max() / flat.abs().max().clamp(min=1e-6)
+            if not (gap <= 10 * TOLERANCE or torch.isnan(flat).any()):
+                raise Refused(f"vmap: the gradient under vmap differs from that alone (by {gap:.1e} of the largest)")
+
+
 class _Stacked:
-    """The model as a function of one flat row of parameters."""
+    """The model as a function of one replica's tensors.
 
-    def __init__(self, model: Model) -> None:
+    Args:
+        model: the module that all replicas are run through, with their own tensors in the places of its own.
+        examples: models of other seeds; tensors that differ between any of them are each replica's own.
+
+    Attributes:
+        names, shapes, sizes: of the trained parameters, in the order of a row.
+        own: paths of the other tensors that each replica has for itself.
+
+    Raises:
+        Refused: such a tensor is kept where no other can take its place.
+    """
+
+    def __init__(self, model: Model, examples: Sequence[Model]) -> None:
         self.model = model
-        self.names = [n for n, _ in model.named_parameters()]
-        self.shapes = [p.shape for _, p in model.named_parameters()]
-        self.sizes = [p.numel() for _, p in model.named_parameters()]
-        self.buffers = dict(model.named_buffers())
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.names, self.shapes = list(trained), [p.shape for p in trained.values()]
+        self.sizes = [p.numel() for p in trained.values()]
+        self.contents = Contents(model)
+        constants = {path: place.tensor for path, place in self.contents.constants(model).items()}
+        self.own: list[str] = []
+        others = [Contents(m).tensors for m in examples]
+        for path, tensor in constants.items():
+            if any(path not in tensors for tensors in others):
+                raise Refused(f"{path} is there in some replicas only")
+            if any(not _same(tensor, tensors[path].tensor) for tensors in others):
+                self.own.append(path)
+        self._shared = {path: constants[path] for path in constants if path not in self.own}
+        for path in (*self.names, *self.own):
+            if not self.contents.tensors[path].put:
+                raise Refused(f"{path} differs between replicas, and no other tensor can take its place")
 
-    def flat(self, model: Model) -> Tensor:
-        """Join the model's parameters to a row, shape (parameters,)."""
-        return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    def row(self, model: Model) -> Tensor:
+        """Join a model's trained parameters to a row, shape (trained numbers,)."""
+        return torch.cat([p.detach().reshape(-1) for p in model.parameters() if p.requires_grad])
+
+    def constants(self, model: Model) -> dict[str, Tensor]:
+        """Copy a model's own other tensors, by path.
+
+        Raises:
+            CellError: a tensor that was the same in all examples is another one here.
+        """
+        tensors = Contents(model).tensors
+        for path, tensor in self._shared.items():
+            if path not in tensors or not _same(tensor, tensors[path].tensor):
+                raise CellError(f"{path} differs between some replicas, and is equal in most: use `engine: reference`")
+        return {path: tensors[path].tensor.detach().clone() for path in self.own}
 
     def named(self, row: Tensor) -> dict[str, Tensor]:
         """Divide a row into parameters by name, as views in their own shapes."""
         parts = torch.split(row, self.sizes)
         return {n: p.view(s) for n, p, s in zip(self.names, parts, self.shapes, strict=True)}
 
-    def logits(self, row: Tensor, inputs: Tensor) -> Tensor:
-        """Compute logits (time, batch, output_size) with the parameters of a row."""
-        with spelt_out():
-            out: Tensor = functional_call(self.model, {**self.named(row), **self.buffers}, (inputs,))
+    def parameters(self, row: Tensor, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give all parameters of a replica by name, those that are not trained included."""
+        known = {**self._shared, **self.named(row), **own}
+        return {name: known[name] for name, _ in self.model.named_parameters()}
+
+    def logits(self, row: Tensor, own: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """Compute logits (time, batch, output_size) with a replica's tensors."""
+        with spelt_out(), replaced(self.contents, {**self.named(row), **own}):
+            out: Tensor = self.model(inputs)
         return out
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a.detach(), b.detach()))
 
 
 class StackEngine:
@@ -88,6 +194,7 @@ class StackEngine:
 
     name = "stack"
     width = padded = WIDTH
+    owns_models = False
 
     def __init__(self, stacked: _Stacked, optimizer: Optimizer, clip_norm: float | None) -> None:
         self.isa = instruction_set()
@@ -98,17 +205,47 @@ class StackEngine:
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> StackReplicas:
         """Start replicas at the weights of `models`, each with its learning rate."""
-        return StackReplicas(self._stacked, models, learning_rates, self._optimizer, self._clip_norm)
+        rows = torch.stack([self._stacked.row(m) for m in models])
+        own = [self._stacked.constants(m) for m in models]
+        return self._replicas(rows, own, torch.tensor(learning_rates, dtype=torch.float32)[:, None])
+
+    def resume(self, trained: Sequence[Trained]) -> StackReplicas:
+        """Take trained replicas back, to evaluate them."""
+        replicas = [replica for replica in trained if isinstance(replica, _Replica)]
+        assert len(replicas) == len(trained)
+        rows = torch.stack([r.row for r in replicas])
+        return self._replicas(rows, [r.own for r in replicas], torch.zeros(len(rows), 1))
+
+    def _replicas(self, rows: Tensor, own: Sequence[Mapping[str, Tensor]], rates: Tensor) -> StackReplicas:
+        joined = {path: torch.stack([tensors[path] for tensors in own]) for path in self._stacked.own}
+        return StackReplicas(self._stacked, rows, joined, rates, self._optimizer, self._clip_norm)
+
+
+@dataclass(frozen=True)
+class _Replica:
+    """One replica after training: its row, and its own tensors that are not trained."""
+
+    row: Tensor
+    own: Mapping[str, Tensor]
 
 
 class StackReplicas:
-    """Replicas in training; see `cellbench.engines.engine.Replicas`."""
+    """Replicas in training; see `cellbench.engines.engine.Replicas`.
+
+    Args:
+        stacked: the model.
+        rows: trained parameters, shape (replicas, trained numbers).
+        own: each replica's other tensors, by path, with the replicas as a first axis.
+        rates: learning rates, shape (replicas, 1).
+        optimizer, clip_norm: how they are trained.
+    """
 
     def __init__(
         self,
         stacked: _Stacked,
-        models: Sequence[Model],
-        rates: Sequence[float],
+        rows: Tensor,
+        own: dict[str, Tensor],
+        rates: Tensor,
         optimizer: Optimizer,
         clip_norm: float | None,
     ) -> None:
@@ -116,13 +253,12 @@ class StackReplicas:
         self._optimizer = optimizer
         self._clip_norm = clip_norm
         self._step = 0
-        self._rows = torch.stack([stacked.flat(m) for m in models])
+        self._rows, self._own, self._rates = rows, own, rates
         self._slots = optimizer.init(self._rows)
-        self._rates = torch.tensor(rates, dtype=torch.float32)[:, None]
 
         # one replica's loss as a function of its row; vmap makes it one of all rows of a stack
-        def objective(row: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-            return loss(stacked.logits(row, inputs), targets)
+        def objective(row: Tensor, own: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+            return loss(stacked.logits(row, own, inputs), targets)
 
         self._gradient: Any = vmap(grad_and_value(objective))
         self._logits: Any = vmap(stacked.logits)
@@ -145,12 +281,13 @@ class StackReplicas:
             # the stack's own copies of weights, slots and rates; the first `real` rows are replicas, the rest padding
             real = min(WIDTH, count - int(stack[0]))
             rows, rates = self._rows[stack], self._rates[stack]
+            own = self._own_of(stack)
             slots: Slots = tuple(s[stack] for s in self._slots)
             ok = torch.ones(WIDTH, 1, dtype=torch.bool)
             at = slice(int(stack[0]), int(stack[0]) + real)
             stack_losses, stack_ok = torch.empty(steps, WIDTH), torch.empty(steps, WIDTH, dtype=torch.bool)
             for step in range(steps):
-                gradients, values = self._gradient(rows, x[seed_of[stack], step], y[seed_of[stack], step])
+                gradients, values = self._gradient(rows, own, x[seed_of[stack], step], y[seed_of[stack], step])
                 norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
                 ok = ok & torch.isfinite(values)[:, None] & torch.isfinite(norms)
                 stack_losses[step], stack_ok[step] = values, ok[:, 0]
@@ -177,19 +314,58 @@ class StackReplicas:
         """Score every replica."""
         seed_of, x, y = torch.from_numpy(which), torch.from_numpy(inputs), torch.from_numpy(targets)
         parts = []
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(self._stacked.model):
             for stack in self._stacks():
                 real = min(WIDTH, len(self._rows) - int(stack[0]))
-                found = scores_of(self._logits(self._rows[stack], x[seed_of[stack]]), y[seed_of[stack]])
+                logits = self._logits(self._rows[stack], self._own_of(stack), x[seed_of[stack]])
+                found = scores_of(logits, y[seed_of[stack]])
                 parts.append([values[:real] for values in found])
         return Scores(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+    def gradients(self, inputs: Tensor, targets: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute loss and gradient of every replica, without training it.
+
+        Args:
+            inputs: shape (seeds, time, batch, input_size).
+            targets: shape (seeds, time, batch, output_size).
+            which: shape (replicas,), as for `advance`.
+
+        Returns:
+            Losses, shape (replicas,), and gradients, shape (replicas, trained numbers).
+        """
+        losses, gradients = [], []
+        for stack in self._stacks():
+            real = min(WIDTH, len(self._rows) - int(stack[0]))
+            data = inputs[which[stack]], targets[which[stack]]
+            found, values = self._gradient(self._rows[stack], self._own_of(stack), *data)
+            losses.append(values[:real].detach())
+            gradients.append(found[:real].detach())
+        return torch.cat(losses), torch.cat(gradients)
+
+    def _own_of(self, stack: Tensor) -> dict[str, Tensor]:
+        return {path: tensors[stack] for path, tensors in self._own.items()}
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these replicas alone, in this order."""
         index = torch.tensor(rows, dtype=torch.int64)
         self._rows, self._rates = self._rows[index], self._rates[index]
         self._slots = tuple(s[index] for s in self._slots)
+        self._own = self._own_of(index)
+
+    def trained(self, rows: Sequence[int]) -> list[Trained]:
+        """Copy some replicas: their trained parameters, and their own other tensors."""
+        return [_Replica(self._rows[r].clone(), {path: t[r].clone() for path, t in self._own.items()}) for r in rows]
 
     def parameters(self) -> list[dict[str, Floats]]:
         """Copy each replica's parameters, by name."""
-        return [{n: p.numpy().copy() for n, p in self._stacked.named(row).items()} for row in self._rows]
+        found = []
+        for i, row in enumerate(self._rows):
+            own = {path: tensors[i] for path, tensors in self._own.items()}
+            found.append({n: p.detach().numpy().copy() for n, p in self._stacked.parameters(row, own).items()})
+        return found
+
+    def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
+        """Copy the tensors of some replicas by path."""
+        found = self.parameters()
+        own = [{path: t[row].detach().numpy().copy() for path, t in self._own.items()} for row in rows]
+        return [{**others, **found[row]} for row, others in zip(rows, own, strict=True)]

@@ -1,10 +1,34 @@
 """The model that is trained: a cell, its initial state and the readout.
 
-`model` runs it, `blueprint` makes it from a cell's name or text, `sizes` measures it.
+`model` runs it, `blueprint` makes it from a cell's name or text, `sizes` measures it, `traits` finds out what an engine
+must know of it before it trains it, by way of all that it holds, `contents`; `weights` writes and reads what it learnt.
 """
 
-from cellbench.model.blueprint import Blueprint, blueprint_of, double_precision, seeded, task_of
-from cellbench.model.model import Model, loss
+from cellbench.model.blueprint import Blueprint, blueprint_of, double_precision, refused_option, task_of
+from cellbench.model.contents import Contents, changed, replaced
+from cellbench.model.model import Model, declared_features, evaluating, loss
+from cellbench.model.randomness import generators_kept, seeded, set_generators
 from cellbench.model.sizes import Sizes, measure
+from cellbench.model.traits import Traits, traits_of
 
-__all__ = ["Blueprint", "Model", "Sizes", "blueprint_of", "double_precision", "loss", "measure", "seeded", "task_of"]
+__all__ = [
+    "Blueprint",
+    "Contents",
+    "Model",
+    "Sizes",
+    "Traits",
+    "blueprint_of",
+    "changed",
+    "declared_features",
+    "double_precision",
+    "evaluating",
+    "generators_kept",
+    "loss",
+    "measure",
+    "refused_option",
+    "replaced",
+    "seeded",
+    "set_generators",
+    "task_of",
+    "traits_of",
+]

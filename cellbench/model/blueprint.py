@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from cellbench import streams
 from cellbench.errors import CellError
-from cellbench.model.model import Model
-from cellbench.plugins import contained, load_factory, registry, sources
+from cellbench.model.model import Model, declared_features
+from cellbench.model.randomness import seeded
+from cellbench.plugins import contained, kept, load_factory, registry, sources
 from cellbench.records import CellSpec
 from cellbench.task import Task
-
-
-@contextmanager
-def seeded(*axes: streams.Axis) -> Iterator[None]:
-    """Seed the global generators of torch, numpy and Python from a name, and restore them afterwards.
-
-    A cell's factory may draw its weights from any of the three.
-    """
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    number = streams.seed(*axes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(number)
-        np.random.seed(number % 2**32)
-        random.seed(number)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)
-            random.setstate(python_state)
+from cellbench.wording import did_you_mean
 
 
 @contextmanager
@@ -64,6 +46,7 @@ class Blueprint:
         output_size: bits to answer per step.
         readout_hidden: units of the layer before the readout, or None.
         learn_initial_state: whether the initial state is trained.
+        texts: SHA-256 of the modules that the cell's numbers depend on, where they are known.
     """
 
     factory: Callable[..., Any]
@@ -74,6 +57,7 @@ class Blueprint:
     output_size: int
     readout_hidden: int | None = None
     learn_initial_state: bool = False
+    texts: tuple[str, ...] = ()
 
     def build(self, *axes: streams.Axis) -> Model:
         """Build a model with the initial weights that belong to these axes (the point and the seed).
@@ -81,10 +65,11 @@ class Blueprint:
         Raises:
             CellError: the factory or the initial state raises, or it does not return a torch module.
         """
-        name: tuple[streams.Axis, ...] = ("weights", self.origin, _frozen(self.options), *axes)
+        own: tuple[streams.Axis, ...] = (self.origin, _frozen(self.options), *axes)
+        name = ("weights", *own)
         # a stream for each of the two, so that a cell that draws more numbers keeps its readout
         try:
-            with contained(), seeded(*name, "cell"):
+            with contained(), kept(self.origin), seeded(*name, "cell"):
                 cell = self.factory(self.input_size, self.hidden_size, **dict(self.options))
         except Exception as error:
             raise CellError(
@@ -100,17 +85,49 @@ class Blueprint:
                 "Subclass cellbench.Cell, or wrap a module of torch's convention in cellbench.TorchCell"
             )
         try:
+            features = declared_features(cell)
+            if features is None:
+                with contained(), seeded(*name, "cell"):
+                    # on a twin, so that the cell itself is as the factory made it
+                    features = self._measured_features()
             with contained(), seeded(*name, "readout"):
-                return Model(
+                model = Model(
                     cell,
                     self.output_size,
                     readout_hidden=self.readout_hidden,
                     learn_initial_state=self.learn_initial_state,
+                    features=features,
                 )
         except Exception as error:
             raise CellError(
                 f"{self.origin}: making its initial state and readout raised {type(error).__name__}: {error}"
             ) from error
+        model.stream = ("noise", *own)
+        model.input_size = self.input_size
+        return model
+
+    def _measured_features(self) -> int:
+        """Measure how many outputs the cell has, by one step of another one."""
+        cell = self.factory(self.input_size, self.hidden_size, **dict(self.options)).eval()
+        with torch.no_grad():
+            output, _ = cell(torch.zeros(2, self.input_size), cell.initial_state(2))
+        return int(output.shape[-1])
+
+
+def refused_option(factory: Callable[..., Any], options: Iterable[str]) -> str:
+    """Say which option a factory's signature does not take, and what it takes; empty if it takes all."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return ""
+    taken = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        return ""
+    for name in options:
+        if name not in taken[2:]:
+            known = did_you_mean(name, taken[2:]) if taken[2:] else "It takes none."
+            return f"takes no option {name!r}. {known}"
+    return ""
 
 
 def _frozen(value: Any) -> streams.Axis:
@@ -148,4 +165,5 @@ def blueprint_of(cell: CellSpec, hidden_size: int, task: Task) -> Blueprint:
         output_size=task.output_size,
         readout_hidden=cell.readout_hidden,
         learn_initial_state=cell.learn_initial_state,
+        texts=tuple(source.sha256 for source in cell.sources),
     )

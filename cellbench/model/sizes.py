@@ -14,8 +14,9 @@ from torch.utils.flop_counter import flop_registry
 
 from cellbench.errors import CellError
 from cellbench.model.blueprint import Blueprint
-from cellbench.model.model import Model
-from cellbench.plugins import contained
+from cellbench.model.model import Model, evaluating
+from cellbench.model.randomness import seeded
+from cellbench.plugins import contained, kept
 
 LARGEST = 4096
 """No larger hidden size is tried."""
@@ -85,7 +86,7 @@ def measured(blueprint: Blueprint) -> Sizes:
     """
     model = blueprint.build("size")
     try:
-        with contained():
+        with contained(), kept(blueprint.origin):
             return measure(model, blueprint.input_size)
     except Exception as error:
         raise CellError(
@@ -137,8 +138,11 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def measure(model: Model, input_size: int) -> Sizes:
-    """Measure a model by one step at batch 1."""
-    with torch.no_grad():
+    """Measure a model by one step at batch 1.
+
+    It is in `eval()` mode, because statistics over a batch of one cannot be trained.
+    """
+    with torch.no_grad(), evaluating(model), seeded("size"):
         state = model.initial_state(1)
         with _Counter() as counter:
             model.step(torch.zeros(1, input_size), state)

@@ -9,80 +9,111 @@ folder for a cell from a file. cellbench's own modules outside `cells` and `task
 from __future__ import annotations
 
 import ast
-import importlib.abc
-import importlib.machinery
 import importlib.util
-import linecache
 import sys
-import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cellbench.errors import CellError
+from cellbench.plugins import texts
 from cellbench.plugins.containment import contained
 from cellbench.plugins.discovery import Entry
+from cellbench.plugins.surroundings import kept
 from cellbench.records import Source
+
+_KNOWN = {*sys.stdlib_module_names, "cellbench", "numpy", "torch"}
+"""Modules whose versions the environment of a result says, and whose texts are not looked at."""
 
 
 def of_entry(entry: Entry) -> tuple[Source, ...]:
     """Read the text of the module that defines a registered cell or task, then of the local modules it imports.
 
-    The defining module itself is not imported. A module without source text (a compiled extension) is left out.
+    Then the same of the classes and functions that are bound to the factory, those of libraries aside. The defining
+    module itself is not imported. A module without source text (a compiled extension) is left out.
 
     Raises:
         CellError: the module cannot be found.
+        PluginError: something is bound to the factory that JSON cannot hold.
     """
-    module = entry.factory_name.partition(":")[0]
-    path = _origin(module)
-    if path is None:
+    module, *others = entry.called().modules
+    if _origin(module) is None:
         raise CellError(f"{entry.name} (from {entry.provider}): its factory's module {module!r} does not exist")
-    top = module.partition(".")[0]
+    own = [module, *(other for other in others if other.partition(".")[0] not in _KNOWN)]
+    found = {source.module: source for name in own for source in _of_module(name)}
+    return tuple(found.values())
 
-    def resolve(name: str) -> tuple[str, Path] | None:
+
+def _of_module(module: str) -> Iterator[Source]:
+    """Read the text of a module and of those of the same top-level package that it imports."""
+    path, top = _origin(module), module.partition(".")[0]
+    if path is None:
+        return
+
+    def resolve(name: str) -> list[tuple[str, Path]]:
         if name.partition(".")[0] != top or top == "cellbench":
-            return None
+            return []
         origin = _origin(name)
-        return (name, origin) if origin is not None else None
+        return [(name, origin)] if origin is not None else []
 
-    return tuple(_gather(module, path, resolve))
+    yield from _gather(module, path, resolve, calls=False)
 
 
 def of_file(path: Path) -> tuple[Source, ...]:
-    """Read the text of a file, then of the modules beside it that it imports, named relative to its folder."""
+    """Read the text of a file, then of the modules beside it that it imports, named relative to its folder.
+
+    Raises:
+        CellError: one of them cannot be read as Python reads it.
+        OSError: one of them cannot be read at all.
+    """
     folder = path.parent
 
-    def resolve(name: str) -> tuple[str, Path] | None:
+    def resolve(name: str) -> list[tuple[str, Path]]:
         parts = name.split(".")
+        # a package is run before what is in it, if it says anything
+        packages = [folder.joinpath(*parts[:i], "__init__.py") for i in range(1, len(parts))]
+        found = [package for package in packages if package.is_file() and _says_something(package)]
         for candidate in (folder.joinpath(*parts).with_suffix(".py"), folder.joinpath(*parts, "__init__.py")):
             if candidate.is_file() and candidate != path:
-                return candidate.relative_to(folder).as_posix(), candidate
-        return None
+                return [(p.relative_to(folder).as_posix(), p) for p in (*found, candidate)]
+        return []
 
-    return tuple(_gather(path.name, path, resolve))
+    return tuple(_gather(path.name, path, resolve, calls=True))
+
+
+def _says_something(path: Path) -> bool:
+    """Return whether a module has more than comments and a docstring."""
+    try:
+        body = ast.parse(_read(path)).body
+    except SyntaxError:
+        return True  # its import will say so
+    return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body)
 
 
 def libraries(texts: Sequence[Source]) -> list[str]:
     """List the other top-level modules that these texts may import, except Python's own, torch, numpy and cellbench."""
     own = {source.module.removesuffix(".py").replace("/", ".").partition(".")[0] for source in texts}
-    named = (found for source in texts for found in _statements(source.text))
-    return sorted(
-        {base.partition(".")[0] for level, base, _ in named if not level}
-        - own
-        - sys.stdlib_module_names
-        - {"cellbench", "numpy", "torch"}
-    )
+    named = (found for source in texts for found in _statements(source.text, calls=True))
+    return sorted({base.partition(".")[0] for level, base, _ in named if not level} - own - _KNOWN)
 
 
-def _statements(text: str) -> Iterator[tuple[int, str, list[str]]]:
-    """List the imports of a text in order: the number of leading dots, the module, and the names taken from it."""
+def _statements(text: str, *, calls: bool) -> Iterator[tuple[int, str, list[str]]]:
+    """List the imports of a text in order: the number of leading dots, the module, and the names taken from it.
+
+    Args:
+        text: of a module.
+        calls: whether to list `importlib.import_module("name")` and `__import__("name")` too.
+    """
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return  # the import itself will say so
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
+        if calls and isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called, name = ast.unparse(node.func).rpartition(".")[2], node.args[0].value
+            if called in ("import_module", "__import__") and isinstance(name, str) and not name.startswith("."):
+                yield 0, name, []
+        elif isinstance(node, ast.Import):
             yield from ((0, alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.level, node.module or "", [alias.name for alias in node.names]
@@ -98,24 +129,39 @@ def _origin(module: str) -> Path | None:
     return Path(spec.origin)
 
 
-def _gather(name: str, path: Path, resolve: Callable[[str], tuple[str, Path] | None]) -> Iterator[Source]:
+def _read(path: Path) -> str:
+    """Read a module as Python reads it: a byte order mark is left out, and a coding line says how it is written.
+
+    Raises:
+        CellError: it cannot be read so.
+        OSError: it cannot be read at all.
+    """
+    try:
+        return importlib.util.decode_source(path.read_bytes())
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise CellError(f"{path.name} cannot be read as Python reads it: {error}") from None
+
+
+def _gather(
+    name: str, path: Path, resolve: Callable[[str], list[tuple[str, Path]]], *, calls: bool
+) -> Iterator[Source]:
     waiting, seen = [(name, path)], {name}
     while waiting:
         name, path = waiting.pop(0)
-        text = path.read_text(encoding="utf-8")
+        text = _read(path)
         yield Source(name, text)
-        for imported in _imports(text, name, path):
-            found = resolve(imported)
-            if found is not None and found[0] not in seen:
-                seen.add(found[0])
-                waiting.append(found)
+        for imported in _imports(text, name, path, calls=calls):
+            for found in resolve(imported):
+                if found[0] not in seen:
+                    seen.add(found[0])
+                    waiting.append(found)
 
 
-def _imports(text: str, name: str, path: Path) -> Iterator[str]:
+def _imports(text: str, name: str, path: Path, *, calls: bool) -> Iterator[str]:
     """List the dotted names that a module's text may import, in order, relative ones made absolute."""
     module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for level, base, names in _statements(text):
+    for level, base, names in _statements(text, calls=calls):
         if level:
             up = package.split(".")[: len(package.split(".")) - level + 1]
             base = ".".join([*up, base] if base else up).strip(".")
@@ -125,56 +171,8 @@ def _imports(text: str, name: str, path: Path) -> Iterator[str]:
         yield from (f"{base}.{taken}".strip(".") for taken in names if taken != "*")
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports modules from stored text instead of from disk."""
-
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self.texts = {s.module.removesuffix(".py").replace("/", "."): s for s in sources}
-        # the packages that they lie in too, which need no text of their own
-        self.names = {
-            ".".join(parts[:n]) for parts in (t.split(".") for t in self.texts) for n in range(1, len(parts) + 1)
-        }
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        for name, is_package in ((fullname, False), (f"{fullname}.__init__", True)):
-            if name in self.texts:
-                return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
-        if fullname in self.names:
-            return importlib.machinery.ModuleSpec(fullname, None, is_package=True)  # a folder without __init__.py
-        return None
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        name = module.__name__
-        source = self.texts.get(name) or self.texts[f"{name}.__init__"]
-        _execute(source, module)
-
-
-def _execute(source: Source, module: types.ModuleType) -> None:
-    filename = f"<{source.module} {source.sha256[:12]}>"
-    # so that a traceback shows the author's lines
-    linecache.cache[filename] = (len(source.text), None, source.text.splitlines(keepends=True), filename)
-    module.__file__ = filename
-    exec(compile(source.text, filename, "exec"), module.__dict__)
-
-
-@contextmanager
-def _importing(finder: _Finder) -> Iterator[None]:
-    shadowed = {name: sys.modules.pop(name) for name in list(sys.modules) if name in finder.names}
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-        # another version of the same file may be loaded next; the modules stay alive in the code that imported them
-        for name in finder.names:
-            sys.modules.pop(name, None)
-        sys.modules.update(shadowed)
-
-
 def load(sources: Sequence[Source], attribute: str) -> Callable[..., Any]:
-    """Make a cell's factory from stored text, without reading a file.
+    """Make a cell's factory from stored text, without reading a file. The text is run once per process.
 
     Args:
         sources: as `of_file` returned them, the defining file first.
@@ -184,13 +182,9 @@ def load(sources: Sequence[Source], attribute: str) -> Callable[..., Any]:
         CellError: running the text raises, or it defines no such class or function.
     """
     main = sources[0]
-    module = types.ModuleType(main.module.removesuffix(".py"))
-    # registered under a name that no import asks for, so that the class can be pickled within the process
-    module.__name__ = f"_cellbench_{main.sha256[:16]}"
-    sys.modules[module.__name__] = module
     try:
-        with contained(), _importing(_Finder(sources[1:])):
-            _execute(main, module)
+        with contained(), kept(f"{main.module}:{attribute}"):
+            module = texts.of(sources).main()
     except Exception as error:
         place = ""
         if isinstance(error, SyntaxError):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cellbench.errors import CellbenchError
 from cellbench.records import Pairs, Point, Settings, Value
 from cellbench.streams import Stream
 from cellbench.task import Floats, Parameters, Task
@@ -79,6 +80,25 @@ class TrainingData:
 def _example_bytes(task: Task, parameters: Parameters) -> int:
     """Compute the bytes of one example, inputs and targets together."""
     return task.length(parameters) * (task.input_size + task.output_size) * 4
+
+
+def longest(task: Task, settings: Settings, points: Iterable[Pairs]) -> int:
+    """Find the time steps of the longest sequence that is trained or evaluated at any of these parameters.
+
+    Raises:
+        CellbenchError: not even one example of it fits in memory.
+    """
+    steps = 1
+    for parameters in dict.fromkeys(points):
+        at = dict(parameters)
+        others = [{**at, name: value} for name, values in settings.final.values for value in values]
+        for each in (at, *others):
+            try:
+                steps = max(steps, task.length(each))
+            except MemoryError as error:
+                where = ", ".join(f"{name} {value}" for name, value in each.items())
+                raise CellbenchError(f"not even one example fits in memory at {where}: {error}") from None
+    return steps
 
 
 _OVERHEAD = 1024

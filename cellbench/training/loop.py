@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines import Advanced, Engine, Scores
+from cellbench.engines import Advanced, Engine, Scores, Trained
 from cellbench.model import Blueprint, Model
+from cellbench.model.weights import Tensors, pack
 from cellbench.records import Chunk, CurvePoint, Evaluation, Outcome
 from cellbench.task import Floats, Task
 from cellbench.training.data import EvaluationData, TrainingData
@@ -30,22 +30,30 @@ class Fitted:
         curves: one learning curve per replica: its evaluations while it was trained.
         solved_at: shape (replicas,): steps to solved, -1 if the replica was not solved.
         lost_at: shape (replicas,): the step at which the replica diverged, -1 if it did not.
-        models: for each replica that did not diverge, its last step and its model after that step.
+        trained: for each replica that did not diverge, its last step and what it is after that step.
+        tensors: what it holds then, by path, if the chunk keeps weights.
     """
 
     curves: list[list[CurvePoint]]
     solved_at: NDArray[np.int64]
     lost_at: NDArray[np.int64]
-    models: dict[int, tuple[int, Model]] = field(default_factory=dict)
+    trained: dict[int, tuple[int, Trained]] = field(default_factory=dict)
+    tensors: dict[int, Tensors] = field(default_factory=dict)
 
 
-def initial_models(blueprint: Blueprint, chunk: Chunk) -> list[Model]:
-    """Make one model per replica, with the initial weights of its point and seed; learning rates share them."""
-    made: dict[int, Model] = {}
+def initial_models(blueprint: Blueprint, chunk: Chunk, engine: Engine) -> list[Model]:
+    """Make the models that the replicas start from, with the initial weights of their point and seed.
+
+    An engine that trains the models themselves gets one per replica; for another one, learning rates share them.
+    """
     point = chunk.point
-    for replica in chunk.replicas:
-        if replica.seed not in made:
-            made[replica.seed] = blueprint.build(point.parameters, point.batch_size, point.size, replica.seed)
+
+    def make(seed: int) -> Model:
+        return blueprint.build(point.parameters, point.batch_size, point.size, seed)
+
+    if engine.owns_models:
+        return [make(replica.seed) for replica in chunk.replicas]
+    made = {seed: make(seed) for seed in dict.fromkeys(replica.seed for replica in chunk.replicas)}
     return [made[replica.seed] for replica in chunk.replicas]
 
 
@@ -55,7 +63,7 @@ def train(chunk: Chunk, task: Task, engine: Engine, blueprint: Blueprint) -> Ite
     Yields:
         One outcome per replica, in the chunk's order. Fields about where and how long it ran are left to the caller.
     """
-    fitted = fit(chunk, task, engine, initial_models(blueprint, chunk))
+    fitted = fit(chunk, task, engine, initial_models(blueprint, chunk, engine))
     return finish(chunk, task, engine, fitted)
 
 
@@ -67,7 +75,6 @@ class _InTraining:
     """
 
     def __init__(self, chunk: Chunk, engine: Engine, models: Sequence[Model], seeds: Sequence[int]) -> None:
-        self._models = models
         self._replicas = engine.begin(models, [r.learning_rate for r in chunk.replicas])
         self._which = np.array([seeds.index(r.seed) for r in chunk.replicas], np.int64)
         self.rows = np.arange(len(chunk.replicas))
@@ -80,23 +87,24 @@ class _InTraining:
         """Score each; see `Replicas.evaluate`."""
         return self._replicas.evaluate(inputs, targets, self._which[self.rows])
 
-    def trained(self, chosen: Mask) -> Iterator[tuple[int, Model]]:
-        """Copy the models of some replicas, as they are now.
+    def trained(self, chosen: Mask) -> Iterator[tuple[int, Trained]]:
+        """Hand out some replicas, as they are now; they must leave.
 
         Args:
             chosen: shape (replicas in training,).
 
         Yields:
-            The index in the chunk, and the model.
+            The index in the chunk, and the replica.
         """
-        if not chosen.any():
-            return
-        parameters = self._replicas.parameters()
-        for row in np.flatnonzero(chosen):
-            index = int(self.rows[row])
-            model = copy.deepcopy(self._models[index])
-            model.put(parameters[row])
-            yield index, model
+        rows = np.flatnonzero(chosen).tolist()
+        if rows:
+            yield from zip(self.rows[rows].tolist(), self._replicas.trained(rows), strict=True)
+
+    def tensors(self, chosen: Mask) -> Iterator[tuple[int, Tensors]]:
+        """Copy the tensors of some replicas, as they are now; yields the index in the chunk, and the tensors."""
+        rows = np.flatnonzero(chosen).tolist()
+        if rows:
+            yield from zip(self.rows[rows].tolist(), self._replicas.tensors(rows), strict=True)
 
     def leave(self, leaving: Mask) -> None:
         """Go on without some replicas; `leaving` has the shape of `rows`."""
@@ -125,6 +133,12 @@ def fit(chunk: Chunk, task: Task, engine: Engine, models: Sequence[Model]) -> Fi
     streaks = Streaks(settings.solved, count)
     found = Fitted([[] for _ in range(count)], streaks.solved_at, np.full(count, -1, np.int64))
 
+    def take(chosen: Mask) -> None:
+        """Take replicas that are trained out of training."""
+        if chunk.keep_weights:
+            found.tensors |= alive.tensors(chosen)
+        found.trained |= {index: (step, replica) for index, replica in alive.trained(chosen)}
+
     step = 0
     for evaluation in settings.evaluate.steps(settings.train.max_steps):
         # train up to the next evaluation; data come in blocks, which may end before it
@@ -147,21 +161,20 @@ def fit(chunk: Chunk, task: Task, engine: Engine, models: Sequence[Model]) -> Fi
         ):
             found.curves[row].append(CurvePoint(step, float(loss), float(bit), float(sequence)))
         streaks.see(alive.rows, step, getattr(scores, settings.solved.metric))
-        # solved replicas leave with their models, if the experiment says so; the others train on
+        # solved replicas leave as they are, if the experiment says so; the others train on
         leaving = blown
         if settings.train.stop_when_solved:
             leaving = blown | (streaks.solved_at[alive.rows] >= 0)
-            found.models |= {index: (step, model) for index, model in alive.trained(leaving & ~blown)}
+            take(leaving & ~blown)
         alive.leave(leaving)
     # the rest trained to the last step
     if len(alive.rows):
-        everyone = np.ones(len(alive.rows), bool)
-        found.models |= {index: (step, model) for index, model in alive.trained(everyone)}
+        take(np.ones(len(alive.rows), bool))
     return found
 
 
 def finish(chunk: Chunk, task: Task, engine: Engine, fitted: Fitted) -> Iterator[Outcome]:
-    """Evaluate the trained models, and yield one outcome per replica; see `train`."""
+    """Evaluate the trained replicas, and yield one outcome per replica; see `train`."""
     sets = EvaluationData(task, chunk.settings, chunk.point.parameters)
     seeds = sorted({r.seed for r in chunk.replicas})
     finals: Finals = {}
@@ -175,8 +188,8 @@ def finish(chunk: Chunk, task: Task, engine: Engine, fitted: Fitted) -> Iterator
         lost_at, solved_at = int(fitted.lost_at[row]), int(fitted.solved_at[row])
         solved = solved_at >= 0
         examples = solved_at * chunk.point.batch_size if solved else None
-        if row in fitted.models:
-            final_step, (evaluations, final_loss) = fitted.models[row][0], finals[row]
+        if row in fitted.trained:
+            final_step, (evaluations, final_loss) = fitted.trained[row][0], finals[row]
         else:
             # it diverged: all its answers count as wrong
             final_step, final_loss = max(lost_at - 1, 0), None
@@ -197,21 +210,19 @@ def finish(chunk: Chunk, task: Task, engine: Engine, fitted: Fitted) -> Iterator
             engine=engine.name,
             isa=engine.isa,
             compiler=engine.compiler,
+            weights=pack(fitted.tensors[row]) if row in fitted.tensors else None,
         )
 
 
 def _final_evaluations(
     chunk: Chunk, engine: Engine, fitted: Fitted, sets: EvaluationData, seeds: Sequence[int]
 ) -> Finals:
-    """Run all final evaluations of the trained models of these seeds."""
-    order = [row for row in sorted(fitted.models) if chunk.replicas[row].seed in seeds]
+    """Run all final evaluations of the trained replicas of these seeds."""
+    order = [row for row in sorted(fitted.trained) if chunk.replicas[row].seed in seeds]
     if not order:
         return {}
     which = np.array([seeds.index(chunk.replicas[row].seed) for row in order], np.int64)
-    # the learning rates have no effect: nothing is trained any more
-    replicas = engine.begin(
-        [fitted.models[row][1] for row in order], [chunk.replicas[row].learning_rate for row in order]
-    )
+    replicas = engine.resume([fitted.trained[row][1] for row in order])
     found = [replicas.evaluate(*sets.final(seeds, by, value), which) for by, value in sets.plan]
     return {
         row: (

@@ -21,7 +21,7 @@ class Trained:
     """A trained model and its learning curve.
 
     Attributes:
-        model: a torch module: inputs (time, batch, input_size) to logits (time, batch, output_size).
+        model: a torch module in `eval()` mode: inputs (time, batch, input_size) to logits (time, batch, output_size).
         curve: loss and accuracies while it was trained.
         task, parameters: the task that it was trained on, and the task's parameters.
     """
@@ -30,6 +30,13 @@ class Trained:
     curve: tuple[CurvePoint, ...]
     task: Task
     parameters: dict[str, Any]
+
+    def __repr__(self) -> str:
+        at, last = ", ".join(f"{k} {v}" for k, v in self.parameters.items()), self.curve[-1]
+        return (
+            f"<Trained {type(self.model.cell).__name__} at {at}: loss {last.loss:.3g}, bit accuracy "
+            f"{last.bit_accuracy:.3f}, sequence accuracy {last.sequence_accuracy:.3f} after {last.step:,} steps>"
+        )
 
 
 def train(
@@ -107,7 +114,9 @@ def train(
     )
     point = Point(tuple(parameters.items()), batch_size, f"hidden {hidden_size}")
     chunk = Chunk(spec, point, hidden_size, settings, "reference", (Replica("", seed, learning_rate),))
-    fitted = fit(chunk, made, engine, initial_models(blueprint, chunk))
-    if not fitted.models:
+    models = initial_models(blueprint, chunk, engine)
+    fitted = fit(chunk, made, engine, models)
+    if not fitted.trained:
         raise CellbenchError(f"train: diverged at step {fitted.lost_at[0]}; try a smaller learning rate")
-    return Trained(fitted.models[0][1], tuple(fitted.curves[0]), made, dict(parameters))
+    # the reference engine trains the very module that it is given
+    return Trained(models[0].eval(), tuple(fitted.curves[0]), made, dict(parameters))

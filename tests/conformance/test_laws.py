@@ -12,7 +12,9 @@ from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
 from cellbench.conformance import LAWS, OBSERVATIONS, Check, Subject, checks
+from tests.helpers import awkward
 from tests.helpers.broken_cells import (
+    BeginsWithoutMemory,
     CannotBePickled,
     ChangesNesting,
     ClaimsAnotherOutput,
@@ -26,6 +28,8 @@ from tests.helpers.broken_cells import (
     HasADeadWeight,
     HasAnUnusedWeight,
     HasAWrongGradient,
+    IgnoresItsInput,
+    IgnoresItsState,
     IsFloat32Only,
     KnowsTheBatchSize,
     MixesSequences,
@@ -56,13 +60,14 @@ BROKEN: list[tuple[str, type[nn.Module], str]] = [
     ("changes-nothing-in-place", WritesIntoItsState, "changes the state in place"),
     ("changes-nothing-in-place", CountsItsCalls, "changes the cell in place"),
     ("examples-are-independent", SubtractsTheBatchMean, "changes when the other examples do"),
+    ("depends-on-input-and-state", IgnoresItsState, "whatever came before: the state is not used"),
+    ("depends-on-input-and-state", IgnoresItsInput, "the same for other inputs"),
     ("batch-size-does-not-matter", KnowsTheBatchSize, "in a batch of 7 differ by up to"),
     ("gradients-reach-every-parameter", HasAnUnusedWeight, "no gradient reaches spare"),
     ("gradients-reach-every-parameter", HasADeadWeight, "the gradient is 0 at spare"),
     ("gradients-agree-with-differences", HasAWrongGradient, "the gradient is .*, and off by"),
     ("finite-after-1000-steps", Explodes, r"is not finite by step \d+"),
     ("weights-follow-the-stream", DrawsByItself, "linear.bias differs between two cells made from one stream"),
-    ("pickles-and-copies", CannotBePickled, "(?i)pickle"),
     ("pickles-and-copies", SharesWeightsWithItsCopies, "a deep copy of the cell shares its weights"),
     ("initial-state-can-be-learnt", ForgetsItsInitialState, "no gradient reaches the initial state"),
     ("initial-state-can-be-learnt", StartsByBatchSize, r"initial_state\(3\) is not initial_state\(1\) three times"),
@@ -89,10 +94,35 @@ def test_every_check_is_shown_to_fail() -> None:
 
 
 @pytest.mark.parametrize("check", LAWS, ids=str)
-@pytest.mark.parametrize("factory", [rnn, lstm, gru, Sound], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("factory", [rnn, lstm, gru, Sound, awkward.Bare], ids=lambda f: f.__name__)
 def test_sound_cells_keep_the_laws(factory: Any, check: Check) -> None:
     result = check(Subject(factory))
     assert result.status == "pass", result.message
+
+
+def test_a_memory_that_begins_at_nothing_is_one() -> None:
+    """A gate of the state that is 0 in the first weights, and trained, is no broken law."""
+    result = BY_NAME["depends-on-input-and-state"](Subject(BeginsWithoutMemory))
+    assert (result.status, result.message) == ("pass", "both, at weights moved at random")
+
+
+def test_a_cell_that_cannot_be_copied_is_sound() -> None:
+    """Nothing of cellbench copies or pickles a cell: one that cannot be skips that law, and says why."""
+    result = BY_NAME["pickles-and-copies"](Subject(CannotBePickled))
+    assert (result.status, result.ok) == ("skip", True)
+    assert "a pickle cannot be made, and nothing here needs one" in result.message
+    for factory in awkward.UNCOPIED:
+        for check in LAWS:
+            found = check(Subject(factory))
+            assert found.ok, (factory, check, found.message)
+
+
+@pytest.mark.parametrize("factory", [awkward.Normed, awkward.spectral, awkward.Centred, awkward.Dropped])
+def test_training_and_evaluation_may_differ(factory: Any) -> None:
+    """Dropout and running statistics break no law: what a cell gives is checked as it is evaluated."""
+    for check in LAWS:
+        result = check(Subject(factory))
+        assert result.ok, (check, result.message)
 
 
 def test_a_cell_of_float32_alone_skips_the_differences() -> None:

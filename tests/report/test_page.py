@@ -87,20 +87,22 @@ def test_it_loads_nothing(reader: Reader) -> None:
 
 def test_figures_in_order(reader: Reader) -> None:
     """Each figure has its id, title and caption."""
-    assert reader.figures == ["forest", "curves", "solved", "rates", "length", "chain", "heat", "cost", "profile",
-                              "tuning"]  # fmt: skip
+    assert reader.figures == ["forest", "curves", "solved", "rates", "length", "length-difference", "chain",
+                              "chain-difference", "heat", "cost", "profile", "tuning"]  # fmt: skip
     assert "95 % intervals, Student's t over seeds" in reader.text
-    for anchor in ("answer", "table", "reading", "described", "experiment"):
+    for anchor in ("answer", "table", "reading", "described", "took", "experiment"):
         assert anchor in reader.ids
 
 
 def test_verdicts_to_copy(made: Report, reader: Reader) -> None:
-    """The block holds each verdict, one line of method and the versions."""
+    """The block holds what verdicts hold for, each verdict, one line of method and the versions."""
     block = page.answer(made.summary)
     lines = block.splitlines()
-    assert len(lines) == len(made.summary.verdicts) + 2
-    for verdict, line in zip(made.summary.verdicts, lines, strict=False):
-        assert line == f"{verdict.cell}: {verdict.verdict}. {verdict.sentence}"
+    assert len(lines) == len(made.summary.verdicts) + 3
+    assert lines[0] == "invented: invented_task, adam at learning rates 0.01, 0.03, 0.1, gradients clipped to norm 1."
+    for verdict, line in zip(made.summary.verdicts, lines[1:], strict=False):
+        assert line.startswith(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}")
+        assert all(finding.clause.lower() in line.lower() for finding in verdict.findings)
     assert lines[-2].startswith("Method: invented_task; ratio of typical steps")
     assert lines[-1] == "Versions: cellbench 0.1.0."
     assert re.sub(r"\s+", " ", block) in reader.text

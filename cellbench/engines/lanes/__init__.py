@@ -1,11 +1,13 @@
 """The CPU engine: traces a cell, compiles it as C++, and trains replicas as fast as hand-written code would.
 
-The modules in the order in which a cell passes them: `graph.tape` hashes what it computes, by which `cache` finds it
-compiled. If it is not there, `graph.trace` makes two graphs of it, `code.lower` writes them as C++ by the tables of
-`code.operations` and `code.products`, and `build` compiles that to a shared object. `program` loads the object, `proof`
-checks it against autograd, and `engine` trains with it. The C++ headers are in `runtime`.
+The modules in the order in which a cell passes them: `identity` hashes what it is made of and what it computes (by
+`graph.tape`), by which `cache` finds it compiled. If it is not there, `graph.steady` refuses memory outside the state,
+`graph.trace` makes two graphs of it, `code.lower` writes them as C++ by the tables of `code.operations` and
+`code.products`, and `build` compiles that to a shared object. `program` loads the object, `proof` checks it against
+autograd, and `engine` trains with it. The C++ headers are in `runtime`.
 """
 
-from cellbench.engines.lanes.engine import build_ahead, prepare
+from cellbench.engines.lanes.cache import described
+from cellbench.engines.lanes.engine import build_ahead, prepare, together
 
-__all__ = ["build_ahead", "prepare"]
+__all__ = ["build_ahead", "described", "prepare", "together"]

@@ -25,6 +25,9 @@ from cellbench import usercache
 FOLDER_VARIABLE = "CELLBENCH_CACHE"
 """Names a folder for compiled cells, in place of the user's cache folder."""
 
+FORMAT = 2
+"""The format of entries; those of another one are not used. Format 1 had no number, and knew a cell by two steps."""
+
 
 @dataclass(frozen=True)
 class CacheEntry:
@@ -38,7 +41,9 @@ class CacheEntry:
         row, trained_row: floats in a replica's row, and in its trained part.
         proved: the largest relative error of the compiled gradient; None if it was not proved yet, because it was
             built for another processor.
+        steps: time steps of the longest sequence whose steps were found to be alike.
         seconds: how long tracing and compiling took.
+        format: `FORMAT`.
     """
 
     refused: str | None = None
@@ -49,7 +54,9 @@ class CacheEntry:
     row: int = 0
     trained_row: int = 0
     proved: float | None = None
+    steps: int = 0
     seconds: tuple[float, float] = (0.0, 0.0)
+    format: int = FORMAT
 
 
 class Cache:
@@ -63,11 +70,13 @@ class Cache:
         self.folder = folder
 
     def find(self, name: str) -> CacheEntry | None:
-        """Find an entry by its key; None unless it and its object are there and whole."""
+        """Find an entry by its key; None unless it and its object are there, whole and of this format."""
         try:
-            raw = json.loads((self.folder / f"{name}.json").read_text())
+            raw = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+            if raw.get("format") != FORMAT:
+                return None
             entry = CacheEntry(**{**raw, **{k: tuple(tuple(pair) for pair in raw[k]) for k in ("trained", "frozen")}})
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
         return entry if entry.refused is not None or self.object(entry) is not None else None
 
@@ -78,6 +87,16 @@ class Cache:
             if entry is not None and entry.refused is None:
                 return entry
         return None
+
+    def older(self) -> bool:
+        """Return whether there are entries of an older format."""
+        for path in self.folder.glob("*.json"):
+            try:
+                if int(json.loads(path.read_text()).get("format", 1)) < FORMAT:
+                    return True
+            except (OSError, ValueError, TypeError, AttributeError):
+                continue
+        return False
 
     def object(self, entry: CacheEntry) -> bytes | None:
         """Read the shared object of an entry; None if its bytes are not those that were stored."""
@@ -124,6 +143,12 @@ def user_cache() -> Cache | None:
     """Open the cache in the user's folder; None if it cannot be made, or if others may write to it."""
     folder = usercache.private("lanes", os.environ.get(FOLDER_VARIABLE))
     return None if folder is None else Cache(folder)
+
+
+def described() -> dict[str, str]:
+    """Describe the user's cache: its folder, and the format of the entries that are read and written."""
+    user = user_cache()
+    return {"folder": str(user.folder) if user else "none that is the user's alone", "format": str(FORMAT)}
 
 
 def temporary_cache() -> Cache | None:

@@ -1,12 +1,13 @@
 """A hash of what a cell computes: its operations, their order, shapes and constants, forward and backward.
 
-Two cells with the same tape are the same program, whatever their sources say. So a compiled cell is found by its tape
-in milliseconds, without tracing. An edited cell, another version of torch or an option that matters gives another tape.
+A part of what a compiled cell is found by (see `identity`), in milliseconds and without tracing. Another version of
+torch or an option that matters gives another tape.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cellbench.model import Model, loss
+from cellbench.model import Model, loss, seeded
 
 
 def tape(model: Model, inputs: int, *, batch: int, steps: int = 2) -> str:
@@ -27,11 +28,11 @@ def tape(model: Model, inputs: int, *, batch: int, steps: int = 2) -> str:
         batch: number of examples; matters only to cells that look at it.
         steps: number of time steps.
     """
-    recorder = _Recorder(_named(model))
+    recorder = _Recorder(named(model))
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(steps, batch, inputs, generator=generator)
     recorder.register("input", x)
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]), recorder:
+    with torch.enable_grad(), seeded("lanes"), recorder:
         logits = model(x)
         total = loss(logits, torch.zeros_like(logits))
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -39,7 +40,7 @@ def tape(model: Model, inputs: int, *, batch: int, steps: int = 2) -> str:
     return recorder.hash.hexdigest()
 
 
-def _named(model: Model) -> dict[str, Tensor]:
+def named(model: Model) -> dict[str, Tensor]:
     """List the tensors that may have other numbers in another replica; their numbers are not part of the tape."""
     found: dict[str, Tensor] = dict(model.named_parameters())
     found |= dict(model.named_buffers())
@@ -48,47 +49,70 @@ def _named(model: Model) -> dict[str, Tensor]:
     return found
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Hashes every operation that runs within it, with its arguments and results."""
+class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes every operation that runs within it, with its arguments and results."""
 
-    def __init__(self, named: dict[str, Tensor]) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.hash = hashlib.sha256(torch.__version__.encode())
-        self._storages: dict[int, str] = {}
-        self._kept: list[Tensor] = []
-        for name, tensor in named.items():
-            self.register(name, tensor)
-            self._note((name, tuple(tensor.shape), str(tensor.dtype), tensor.requires_grad))
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # by default a mode's first call imports torch._dynamo, which takes two seconds
-        return False
+        # a mode's first call imports torch._dynamo, which takes two seconds, to keep it from compiling the mode itself;
+        # where it is there already, a cell that was compiled by torch runs here as plain operations
+        return "torch._dynamo" in sys.modules
 
-    def register(self, name: str, tensor: Tensor) -> None:
-        """Give a tensor's storage a name, and keep it alive, so that no other storage gets its address."""
-        self._storages.setdefault(tensor.untyped_storage().data_ptr(), name)
-        self._kept.append(tensor)
+    def describe(self, tensor: Tensor, result: bool) -> Any:
+        """Describe a tensor that is an argument or a result."""
+        raise NotImplementedError
 
-    def _note(self, what: Any) -> None:
-        self.hash.update(repr(what).encode())
+    def note(self, func: Any, given: list[Any], made: list[Any]) -> None:
+        """Take note of one operation, with descriptions of its arguments and results."""
+        raise NotImplementedError
 
     def _seen(self, value: Any, result: bool) -> Any:
-        """Describe an argument or a result: a tensor by its storage's name and its place there."""
         if isinstance(value, Tensor):
-            address = value.untyped_storage().data_ptr()
-            content: Sequence[Any] = ()
-            if address not in self._storages:
-                # a tensor that is neither named nor the result of an operation is a constant: its numbers matter
-                content = () if result else (value.detach().flatten().tolist(),)
-                self.register(f"#{len(self._storages)}", value)
-            place = (value.storage_offset(), tuple(value.shape), tuple(value.stride()), str(value.dtype))
-            return (self._storages[address], place, *content)
+            return self.describe(value, result)
         return value if isinstance(value, int | float | bool | str | None) else repr(value)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = [self._seen(leaf, False) for leaf in pytree.tree_leaves((args, kwargs or {}))]
         out = func(*args, **(kwargs or {}))
         made = [self._seen(leaf, True) for leaf in pytree.tree_leaves(out)]
-        self._note((str(func), given, made))
+        self.note(func, given, made)
         return out
+
+
+class _Recorder(Recording):  # type: ignore[no-untyped-call]
+    """Hashes all operations; each tensor by its storage's name and its place there."""
+
+    def __init__(self, named: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.hash = hashlib.sha256(torch.__version__.encode())
+        self._storages: dict[int, str] = {}
+        self._kept: list[Tensor] = []
+        for name, tensor in named.items():
+            self.register(name, tensor)
+            self._add((name, tuple(tensor.shape), str(tensor.dtype), tensor.requires_grad))
+
+    def register(self, name: str, tensor: Tensor) -> None:
+        """Give a tensor's storage a name, and keep it alive, so that no other storage gets its address."""
+        self._storages.setdefault(tensor.untyped_storage().data_ptr(), name)
+        self._kept.append(tensor)
+
+    def _add(self, what: object) -> None:
+        self.hash.update(repr(what).encode())
+
+    def note(self, func: Any, given: list[Any], made: list[Any]) -> None:
+        """Add an operation to the hash."""
+        self._add((str(func), given, made))
+
+    def describe(self, tensor: Tensor, result: bool) -> Any:
+        """Describe a tensor by its storage's name and its place there."""
+        address = tensor.untyped_storage().data_ptr()
+        content: Sequence[Any] = ()
+        if address not in self._storages:
+            # a tensor that is neither named nor the result of an operation is a constant: its numbers matter
+            content = () if result else (tensor.detach().flatten().tolist(),)
+            self.register(f"#{len(self._storages)}", tensor)
+        place = (tensor.storage_offset(), tuple(tensor.shape), tuple(tensor.stride()), str(tensor.dtype))
+        return (self._storages[address], place, *content)

@@ -1,0 +1,166 @@
+"""What a compiled cell is found by: all that its program, its proof and its refusal depend on.
+
+Two cells share an entry of the cache only if they run the same operations (the tape), over states of the same nesting,
+and are made of the same classes with the same text: how a cell is written decides whether it can be traced. So what a
+cell gets never depends on which cells this machine saw before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from cellbench.engines.engine import Refused, first_line
+from cellbench.engines.lanes import build
+from cellbench.engines.lanes.graph.tape import tape
+from cellbench.errors import CellbenchError
+from cellbench.model import Blueprint, Model, Traits, evaluating, seeded, traits_of
+
+
+def identity(blueprint: Blueprint, isa: build.Isa) -> str:
+    """Hash everything that a compiled cell depends on, except the compiler.
+
+    Raises:
+        Refused: the cell does what no compiled program can do; or running it raises; or other weights, another batch
+            size or the other mode run other operations.
+    """
+    try:
+        _refuse_traits(traits_of(blueprint))
+        tapes, states = [], []
+        # two models with other weights and other data must record the same tape
+        for seed in (0, 1):
+            model = blueprint.build("lanes", seed)
+            tapes.append([tape(model, blueprint.input_size, batch=batch) for batch in (1, 3)])
+            with evaluating(model):
+                tapes[-1].append(tape(model, blueprint.input_size, batch=3))
+            states.append(_state(model))
+    except (Refused, CellbenchError):
+        raise
+    except Exception as error:
+        raise Refused(f"running the cell raised {first_line(error)}") from error
+    if tapes[0] != tapes[1]:
+        raise Refused("the operations it runs depend on its weights or on the data")
+    if tapes[0][1] != tapes[0][2]:
+        raise Refused("it runs other operations in eval() mode than in training")
+    facts = (build.engine_text(), tapes[0][:2], states[0], blueprint.input_size, str(isa), code(blueprint, model))
+    return short(repr(facts))
+
+
+def short(text: str) -> str:
+    """Hash a text to 24 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _refuse_traits(found: Traits) -> None:
+    """Refuse what a step that is compiled once cannot do.
+
+    Raises:
+        Refused: the cell does one of these things; the message names the tensor, attribute or generator.
+    """
+    if found.random:
+        raise Refused(f"random numbers inside the cell (from {found.random[0]} generator)")
+    if found.keeps:
+        raise Refused(f"hidden memory: {found.keeps[0]} is remembered from one sequence to the next")
+    if found.late_hooks:
+        raise Refused(f"{found.late_hooks[0]} has a hook that runs after its gradient was accumulated")
+    if found.views:
+        raise Refused(f"{found.views[0]} lies in the memory of a trained parameter")
+
+
+def _state(model: Model) -> str:
+    """Describe the nesting and the types of the state.
+
+    Raises:
+        Refused: it holds something else than tensors of float32.
+    """
+    with torch.no_grad(), seeded("lanes"):
+        leaves, nesting = pytree.tree_flatten(model.initial_state(1))
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor) or leaf.dtype != torch.float32:
+            raise Refused(f"the state holds {getattr(leaf, 'dtype', type(leaf).__name__)}, not float32 tensors")
+    return f"{nesting} {[tuple(leaf.shape) for leaf in leaves]}"
+
+
+def code(blueprint: Blueprint, model: nn.Module) -> list[str]:
+    """List what a model is made of: its factory, each module with its class, hooks, and hashes of their texts."""
+    found = [blueprint.origin, *blueprint.texts, *_function(blueprint.factory)]
+    kinds: dict[type, None] = {}
+    for path, module in model.named_modules():
+        kinds.update(dict.fromkeys(type(module).__mro__))
+        hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values(), *module._backward_hooks.values())
+        found.append(f"{path} {_name(type(module))} {[_name(hook) for hook in hooks]}")
+        for hook in hooks:
+            found += _function(hook)
+    for name, parameter in model.named_parameters():
+        for hook in (parameter._backward_hooks or {}).values():
+            found += [name, *_function(hook)]
+    for kind in kinds:
+        if not kind.__module__.startswith(("torch.", "builtins")):
+            found.append(f"{_name(kind)} {_text(kind.__module__)}")
+            for value in vars(kind).values():
+                found += _function(value)
+    return found
+
+
+def _name(thing: Any) -> str:
+    return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
+
+
+def _function(value: Any) -> list[str]:
+    """Describe a function by its code, and by the plain values that it closes over."""
+    value = getattr(value, "__func__", value)
+    if not isinstance(value, FunctionType):
+        return []
+    closed = []
+    for cell in value.__closure__ or ():
+        try:
+            content = cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+        closed.append(repr(content) if isinstance(content, bool | int | float | str | None) else _name(content))
+    return [f"{_name(value)} {_hash_code(value.__code__)} {closed} {_text(value.__module__)}"]
+
+
+def _hash_code(code: CodeType) -> str:
+    return hashlib.sha256(repr(list(_instructions(code))).encode()).hexdigest()[:16]
+
+
+def _instructions(code: CodeType) -> Iterator[object]:
+    yield code.co_code
+    yield code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _instructions(constant)
+        else:
+            yield constant if not isinstance(constant, frozenset) else sorted(map(repr, constant))
+
+
+def _text(module: str | None) -> str:
+    """Hash the text of a module; for one that has no file, such as a notebook, its name must do."""
+    found = sys.modules.get(module or "")
+    path = getattr(found, "__file__", None)
+    if path is None and module and found is None:
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError, AttributeError):
+            spec = None
+        path = spec.origin if spec else None
+    return _hash_file(path) if path else str(module)
+
+
+@lru_cache(maxsize=512)
+def _hash_file(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    except OSError:
+        return path  # a cell from stored text: this name holds a hash of it
