@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from cellbench import compiler
-from cellbench.engines.engine import Refused
+from cellbench.engines.engine import Refused, RefusedOnce
 
 ISA_VARIABLE = "CELLBENCH_ISA"
 """Forces an instruction set: `avx512`, `avx2` or `sse2`."""
@@ -182,6 +182,8 @@ def _all(compiler: Compiler, commands: Sequence[Sequence[str]], folder: Path) ->
     for process, output in zip(running, said, strict=True):
         if process.returncode == 0:
             continue
+        if process.returncode < 0:  # an interrupt ends the compiler, too
+            raise RefusedOnce(f"{compiler.version} was ended by signal {-process.returncode}")
         # a full disk is not the cell's fault: the caller may try another folder
         if "No space left" in output or "Disk quota" in output:
             raise OSError(output.strip().splitlines()[0])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -181,10 +184,28 @@ class Programs:
         self._steady = False
         self._seconds = 0.0
         self._ready: dict[Unit, Program] = {}
+        self._compiling: dict[Unit, Future[tuple[bytes, float]]] = {}
 
     def training(self, batch_size: int) -> Unit:
         """Choose the unit that trains batches of this size."""
         return training(batch_size, self.isa.name, self._replicas)
+
+    def begin(self, unit: Unit, pool: Executor) -> None:
+        """Begin to compile a unit that is not in the cache, while this thread goes on; `made` waits for it.
+
+        Only the compiler is run beside: tracing runs the cell's code and uses torch's generator. What goes wrong here
+        is found again, and said, by `made`.
+        """
+        compiler, place = build.find_compiler(), cache.user_cache()
+        if compiler is None or place is None or place.find(self._name(unit, compiler)) is not None:
+            return
+        try:
+            with unoptimised(self._model):
+                self._refuse_memory()
+                lowered = self._text()
+        except Exception:
+            return
+        self._compiling[unit] = pool.submit(self._compile, place, compiler, unit, lowered)
 
     def of(self, unit: Unit) -> Program:
         """Get the program of a unit.
@@ -210,12 +231,13 @@ class Programs:
 
     def _made(self, unit: Unit) -> Program | None:
         compiler = build.find_compiler()
-        what = f"{self._what}-{unit.name}"
-        name = None if compiler is None else f"{what}-{short(' '.join((compiler.version, *compiler.flags(self.isa))))}"
+        name = None if compiler is None else self._name(unit, compiler)
         # look for it: under its full key, or by whichever compiler it was built, if there is none here
         user = cache.user_cache()
         for place in (user, cache.temporary_cache() if user is None else None):
-            entry = None if place is None else place.find(name) if name else place.find_any(f"{what}-")
+            entry = (
+                None if place is None else place.find(name) if name else place.find_any(f"{self._what}-{unit.name}-")
+            )
             if place is not None and entry is not None:
                 return self._loaded(place, name, self._checked(place, name, entry), unit)
         if compiler is None or name is None:
@@ -231,6 +253,10 @@ class Programs:
             except OSError as error:
                 problem = f"no room to build in ({error})"
         raise Refused(problem)
+
+    def _name(self, unit: Unit, compiler: build.Compiler) -> str:
+        """Name the entry of a unit in the cache."""
+        return f"{self._what}-{unit.name}-{short(' '.join((compiler.version, *compiler.flags(self.isa))))}"
 
     def _refuse_memory(self) -> None:
         """Look at every step of the longest sequence: once, for all units.
@@ -259,9 +285,8 @@ class Programs:
         """Trace, lower and compile a unit, and store the entry; a refusal is stored, too."""
         try:
             lowered = self._text()
-            begun = time.perf_counter()
-            with place.workshop() as folder:
-                shared_object = build.compile_program(unit.texts(lowered.source), compiler, self.isa, folder)
+            begun = self._compiling.pop(unit, None)
+            shared_object, seconds = begun.result() if begun else self._compile(place, compiler, unit, lowered)
         except RefusedOnce:
             raise  # not stored: it may not happen again
         except Refused as refusal:
@@ -279,10 +304,17 @@ class Programs:
             row=lowered.row,
             trained_row=lowered.trained_row,
             steps=self._longest,
-            seconds=(self._seconds, time.perf_counter() - begun),
+            seconds=(self._seconds, seconds),
         )
         place.store(name, entry, shared_object)
         return entry
+
+    def _compile(self, place: Cache, compiler: build.Compiler, unit: Unit, lowered: Lowered) -> tuple[bytes, float]:
+        """Compile a unit; returns the shared object, and the seconds that it took."""
+        begun = time.perf_counter()
+        with place.workshop() as folder:
+            shared_object = build.compile_program(unit.texts(lowered.source), compiler, self.isa, folder)
+        return shared_object, time.perf_counter() - begun
 
     def _text(self) -> Lowered:
         """Trace and lower the model: once, for all units."""
@@ -370,8 +402,11 @@ def prepare(
         Refused: the engine cannot carry the cell here; the message is the reason in one line.
     """
     programs = Programs(blueprint, isa, replicas, longest)
-    for unit in _units(programs, batch_sizes):
-        programs.of(unit)
+    units = _units(programs, batch_sizes)
+    with _compiling() as pool:
+        _begin(programs, units, pool)
+        for unit in units:
+            programs.of(unit)
     return LaneEngine(programs, optimizer, clip_norm)
 
 
@@ -391,8 +426,27 @@ def build_ahead(
         Refused: the cell cannot be compiled; the message is the reason in one line.
     """
     programs = Programs(blueprint, isa, longest=longest)
-    made = [programs.made(unit) for unit in _units(programs, batch_sizes)]
+    units = _units(programs, batch_sizes)
+    with _compiling() as pool:
+        _begin(programs, units, pool)
+        made = [programs.made(unit) for unit in units]
     return f"{programs.isa}, {'to be proved where it runs' if None in made else 'proved'}"
+
+
+@contextmanager
+def _compiling() -> Iterator[Executor]:
+    """Make threads that wait for compilers, one per core; an error or an interrupt waits only for those that run."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(programs: Programs, units: Sequence[Unit], pool: Executor) -> None:
+    """Begin to compile all units but the first, which the caller compiles meanwhile."""
+    for unit in units[1:]:
+        programs.begin(unit, pool)
 
 
 def _units(programs: Programs, batch_sizes: Sequence[int]) -> list[Unit]:

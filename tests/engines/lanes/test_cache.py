@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -42,10 +43,11 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     real = build.compile_program
 
     def watched(texts: Sequence[str], *rest: Any) -> bytes:
-        given.append("".join(texts))
-        if given[-1] not in _objects:
-            _objects[given[-1]] = real(texts, *rest)
-        return _objects[given[-1]]
+        text = "".join(texts)
+        given.append(text)
+        if text not in _objects:
+            _objects[text] = real(texts, *rest)
+        return _objects[text]
 
     monkeypatch.setattr(build, "compile_program", watched)
     return given
@@ -286,3 +288,38 @@ def test_a_worker_with_a_warm_cache_does_not_trace(folder: Path) -> None:
     root = str(Path(__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": root, cache.FOLDER_VARIABLE: str(folder)}
     subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, check=True, timeout=120)
+
+
+COMPANY = """#!/bin/sh
+# answers for g++; compiles only once the compiler of another unit has begun too
+case "$*" in *--version*) exec g++ "$@";; *-c*) ;; *) exec g++ "$@";; esac
+echo begun >> {begun}
+for i in $(seq 300); do
+  [ $(wc -l < {begun}) -ge 3 ] && exec g++ "$@"
+  sleep 0.1
+done
+echo "error: compiled alone"; exit 1
+"""
+
+
+def test_the_units_of_a_cell_are_compiled_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch 4, batch 16 and evaluation are three units: a compiler that waits for the other two is not kept waiting."""
+    fake = tmp_path / "g++ in company"
+    fake.write_text(COMPANY.format(begun=tmp_path / "begun"))
+    fake.chmod(0o755)
+    monkeypatch.setenv("CXX", shlex.quote(str(fake)))
+    assert works(engine("lanes", blueprint(rnn, 3), batch_sizes=(4, 16)))
+
+
+def test_an_interrupted_compiler_is_no_verdict_on_the_cell(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends the compiler as well; its cell is compiled the next time."""
+    fake = tmp_path / "g++"
+    fake.write_text('#!/bin/sh\ncase "$*" in *-c*) kill -INT $$;; *) exec g++ "$@";; esac\n')
+    fake.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("CXX", str(fake))
+        with pytest.raises(Refused, match="ended by signal 2"):
+            ready()
+    assert list(folder.glob("*.json")) == []
