@@ -15,6 +15,9 @@ from cellbench.wording import NAME
 PACKAGE = {
     "pyproject.toml": "pyproject.toml.tmpl",
     "README.md": "README.md.tmpl",
+    "LICENSE": "LICENSE.tmpl",
+    ".gitignore": "gitignore.tmpl",
+    ".github/workflows/tests.yml": "ci.yml.tmpl",
     "experiment.yaml": "experiment.yaml.tmpl",
     "cellbench_$module/__init__.py": "init.py.tmpl",
     "cellbench_$module/cell.py": "cell.py.tmpl",
@@ -62,7 +65,7 @@ def new_package(name: str, parent: Path) -> Path:
     folder.mkdir()
     for file, text in texts.items():
         path = folder / file
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return folder
 
