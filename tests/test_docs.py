@@ -6,6 +6,7 @@ import doctest
 import importlib.util
 import math
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
@@ -13,6 +14,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from typer.main import get_command
 
 import cellbench
@@ -173,3 +175,12 @@ def test_public_names_are_found_and_explained() -> None:
     for name in shown - {"State", "CellbenchError"}:
         assert re.search(rf"^    {name} ", cellbench.__doc__ or "", re.M), name
         assert f"`{name}`" in page, name
+
+
+def test_the_citation_is_that_of_this_version() -> None:
+    """CITATION.cff and pyproject.toml agree about the version, the licence and the address."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert cited["version"] == cellbench.__version__
+    assert (cited["license"], cited["repository-code"]) == (project["license"], project["urls"]["Documentation"])
+    assert cited["keywords"] == project["keywords"]

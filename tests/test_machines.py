@@ -90,6 +90,29 @@ def test_spaces_in_paths(tmp_path: Path) -> None:
     assert b"the same as that of the results" in done.stdout
 
 
+def test_without_what_linux_alone_has(tmp_path: Path) -> None:
+    """No files without a name, no timer, no affinity, no fork server, a linker without -s: trained as ever.
+
+    Each is switched off in every process, as on macOS and Windows, where nothing of this was ever run.
+    """
+    linker = tmp_path / "compiler"
+    linker.write_text(
+        '#!/bin/sh\nfor word; do [ "$word" = -s ] && { echo "error: -s"; exit 1; }; done\nexec g++ "$@"\n'
+    )
+    linker.chmod(0o700)
+    linux = ("os.memfd_create", "signal.setitimer", "signal.SIGALRM", "os.sched_getaffinity")
+    change = {
+        **without(tmp_path, *linux), "CXX": str(linker), "CELLBENCH_CACHE": str(tmp_path / "cache"),
+        "TMPDIR": str(tmp_path / ("long" * 20)),
+    }  # fmt: skip
+    Path(change["TMPDIR"]).mkdir()
+    assert cellbench("run", written(), "--no-report", "--workers", "2", change=change).returncode == 0
+    assert stored("engine") == ["lanes"]
+    done = cellbench("verify", "results/tiny")
+    assert done.returncode == 0, done.stdout
+    assert b"1 of 1" in done.stdout
+
+
 @pytest.mark.charts
 def test_a_home_that_cannot_be_written() -> None:
     """No cache is kept: the cell is compiled for this run alone, and the page is there."""
@@ -152,13 +175,31 @@ def test_two_gibibytes_of_memory(engine: str) -> None:
 @pytest.mark.slow
 def test_too_little_memory_is_said() -> None:
     """A replica that needs gibibytes on a machine without them: one sentence, and the next run tries again."""
-    large = {"bits": [64], "batch_size": [4096], "hidden_size": [128]}
+    large = {"bits": [64], "batch_size": [16384], "hidden_size": [128]}
     file = written(engine="reference", grid=large, seeds=2, train={"max_steps": 1})
     done = cellbench("run", file, "--workers", "1", first=limited(1.2))
     assert done.returncode == 1, done.stderr
     assert b"2 replicas failed: results/tiny/failures.txt" in done.stderr
     said = Path("results/tiny/failures.txt").read_text()
     assert "not enough memory to train one replica of rnn: fewer --workers" in said
+
+
+def test_without_a_compiler_the_report_says_why(tmp_path: Path) -> None:
+    """`--quiet` or not, now or when the run is repeated: the reason is below the table, and in summary.md."""
+    reason = "rnn and gru trained by stack: not lanes: no C++ compiler: install g++ or clang++"
+    bare = {
+        "PATH": str(tmp_path),
+        "CXX": None,
+        "CELLBENCH_CACHE": str(tmp_path / "cache"),
+        **without(tmp_path, "ziglang"),
+    }
+    file = written(engine="auto", cells=["rnn", "gru"])
+    for _ in range(2):
+        done = cellbench("run", file, "--quiet", change=bare)
+        assert done.returncode == 0, done.stderr
+        assert reason in " ".join(done.stdout.decode().split())
+        assert reason in Path("results/tiny/summary.md").read_text()
+        Path("results/tiny/summary.md").unlink()  # so that the report is made again
 
 
 def test_info_names_the_compiler_that_the_engine_finds(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Nothing heavy is imported at the top of a command's file, so that `--help` and `
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -31,7 +32,6 @@ from cellbench.terminal.output import any_encoding, reader_is_gone, show
 app = typer.Typer(
     help="Does my recurrent cell beat LSTM? A fair, fast benchmark of recurrent cells on binary addition.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -50,9 +50,15 @@ app.command()(new)
 app.command()(build)
 
 
+_COMPLETES = {"_CELLBENCH_COMPLETE", "--show-completion", "--install-completion"}
+"""What asks for shell completion: a variable that a shell sets at each Tab, and typer's options."""
+
+
 def main() -> None:
     """Run the console script: each kind of error has its exit status, and bad input shows no traceback."""
     any_encoding()
+    if _COMPLETES & {*os.environ, *sys.argv[1:2]}:
+        app(prog_name="cellbench")  # typer ends the program itself
     try:
         status = app(prog_name="cellbench", standalone_mode=False)
         if sys.stdout is not None:

@@ -86,6 +86,11 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame, answers: Mapping[str
         final_examples=resolved["final"]["examples"],
         ratio_of_interest=resolved["report"]["ratio_of_interest"],
         pairs=resolved["report"]["pairs"],
+        engine_reasons={
+            label: reason
+            for label, cell in facts["cells"].items()
+            if isinstance(reason := cell.get("engine_reason"), str)
+        },
         versions={**versions, **environment["plugins"]},
         optimizer=resolved["train"]["optimizer"],
         clip_norm=resolved["train"]["clip_norm"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellbench import environment
-from cellbench.errors import CellbenchError
+from cellbench.errors import CellbenchError, StoreError
 from cellbench.executors import Agreement, Executor, Here, Processes
 from cellbench.executors.dispatch import Finished, Job, dispatch
 from cellbench.experiment import Experiment, schema
@@ -133,6 +133,7 @@ def run(
             "facts": _facts(experiment, registry, trust),
             "environment": environment.describe(registry),
         }
+        _remember_reasons(facts["facts"]["cells"], plan)
         # if nothing is to be trained and nothing has changed, the report that is there is the answer
         asked = seal.request(facts, planned) if report else ""
         nothing = not plan.todo and not plan.reused
@@ -211,6 +212,19 @@ def _experiment(
             raise CellbenchError(f"run: a loaded experiment is run as it is; {', '.join(changes)} cannot change it")
         return given
     return load_experiment({"name": "notebook"} if given is None else given, registry, keys=keys, overrides=overrides)
+
+
+def _remember_reasons(cells: dict[str, dict[str, Any]], plan: Plan) -> None:
+    """Add to each cell's facts why no faster engine trains it; a cell that is trained already keeps its reason."""
+    before: Mapping[str, Any] = {}
+    if (plan.folder / "runs.sqlite").exists():
+        with suppress(StoreError), Store(plan.folder, write=False) as store:
+            before = store.experiment()["facts"]["cells"]
+    for label, choice in plan.engines.items():
+        if choice.surprising:
+            cells[label]["engine_reason"] = f"{choice.engine}: {choice.reason}"
+        elif choice.reason == "trained already" and (known := before.get(label, {}).get("engine_reason")):
+            cells[label]["engine_reason"] = known
 
 
 def _stray(label: str, name: str, place: Path) -> str:

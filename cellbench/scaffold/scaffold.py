@@ -18,6 +18,9 @@ from cellbench.wording import NAME
 PACKAGE = {
     "pyproject.toml": "pyproject.toml.tmpl",
     "README.md": "README.md.tmpl",
+    "LICENSE": "LICENSE.tmpl",
+    ".gitignore": "gitignore.tmpl",
+    ".github/workflows/tests.yml": "ci.yml.tmpl",
     "experiment.yaml": "experiment.yaml.tmpl",
     "cellbench_$module/__init__.py": "init.py.tmpl",
     "cellbench_$module/cell.py": "cell.py.tmpl",

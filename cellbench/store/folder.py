@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -20,24 +22,37 @@ FILE = "runs.sqlite"
 NETWORK = {
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "afs", "9p", "fuse",
 }  # fmt: skip
-"""File systems that are reached over a network, as /proc/mounts names them."""
+"""File systems that are reached over a network, as /proc/mounts and the command `mount` name them."""
+MOUNTS = Path("/proc/mounts")
+"""Where Linux lists its file systems; other systems have only the command."""
 
 
 def on_network(folder: Path) -> bool:
-    """Tell whether the folder is on a network file system, as far as /proc/mounts says."""
-    try:
-        mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return False
+    """Tell whether the folder is on a network file system, as far as the system says."""
     place, kind = os.path.realpath(folder), ""
+    if place.startswith("\\\\"):
+        return True  # Windows: a share, \\server\share
     longest = -1
-    for line in mounts:
-        fields = line.split()
-        if len(fields) > 2:
-            mount = fields[1].replace("\\040", " ")
-            if (place == mount or place.startswith(mount.rstrip("/") + "/")) and len(mount) > longest:
-                longest, kind = len(mount), fields[2]
+    for mount, its_kind in _mounts():
+        if (place == mount or place.startswith(mount.rstrip("/") + "/")) and len(mount) > longest:
+            longest, kind = len(mount), its_kind
     return kind.partition(".")[0] in NETWORK
+
+
+def _mounts() -> Iterator[tuple[str, str]]:
+    """List the places where file systems are mounted, and their kinds."""
+    with suppress(OSError):
+        for line in MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines():
+            fields = line.split()
+            if len(fields) > 2:
+                yield fields[1].replace("\\040", " "), fields[2]
+        return
+    with suppress(OSError, subprocess.TimeoutExpired):
+        said = subprocess.run(["mount"], capture_output=True, timeout=10, check=False).stdout
+        for line in said.decode("utf-8", errors="replace").splitlines():
+            # macOS: //me@server/share on /Volumes/share (smbfs, nodev)
+            if found := re.fullmatch(r".+? on (/.*) \((\w+)[,)].*", line):
+                yield found[1], found[2]
 
 
 @contextmanager

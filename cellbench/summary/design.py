@@ -42,6 +42,8 @@ class Design:
     pairs: str = "baseline"
     """`baseline`: each cell against the baseline; `all`: every pair."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    engine_reasons: Mapping[str, str] = field(default_factory=dict)
+    """By label: the engine that trained a cell and why no faster one did, where that is so."""
     optimizer: str = "adam"
     clip_norm: float | None = 1.0
     command: str = "cellbench run EXPERIMENT"

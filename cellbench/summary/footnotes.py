@@ -86,6 +86,9 @@ def footnotes(replicas: Selection, cells: pd.DataFrame, rows: Sequence[Row]) -> 
         found.append(f"replicas of one cell were trained differently, so their numbers are rounded differently: {by}")
     if np.isin(replicas.state, (DIVERGED, FAILED)).any():
         found.append("accuracies: replicas that diverged, or failed in the cell's own code, count as accuracy 0")
+    for reason in dict.fromkeys(design.engine_reasons.values()):
+        labels = [label for label in design.labels if design.engine_reasons.get(label) == reason]
+        found.append(f"{words.listing(labels)} trained by {reason}")
     if design.stop_when_solved and replicas.keys:
         found.append(f"accuracies are {AT_SOLVED}; compare them only with stop_when_solved: false")
     return tuple(found)

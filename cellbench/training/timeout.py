@@ -76,9 +76,10 @@ def limit(seconds: float, within: CodeType) -> Iterator[None]:
     """
     clock = _Clock(within)
     in_main = threading.current_thread() is threading.main_thread()
+    by_signal = in_main and hasattr(signal, "setitimer")  # Windows has none
     # signals reach the main thread alone, which trains without other threads beside it
     with nullcontext() if in_main else _PROCESS:
-        start, end = (_by_signal if in_main else _by_thread)(clock, seconds)
+        start, end = (_by_signal if by_signal else _by_thread)(clock, seconds)
         try:
             try:
                 start()
@@ -122,7 +123,10 @@ def _by_signal(clock: _Clock, seconds: float) -> tuple[_Act, _Act]:
 
 
 def _by_thread(clock: _Clock, seconds: float) -> tuple[_Act, _Act]:
-    """Interrupt a thread that signals do not reach: Dask's workers run tasks in threads. Returns as `_by_signal`."""
+    """Interrupt a thread that signals do not reach: Dask's workers run tasks in threads, and Windows has no timer.
+
+    Returns as `_by_signal`.
+    """
     me = threading.get_ident()
     throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
     turn, ended = threading.Lock(), threading.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -99,6 +100,21 @@ def test_info(command: Command) -> None:
     assert facts["packages"]["torch"].startswith("2.")
     assert facts["cores"] >= 1
     assert f"python: {facts['python']}" in command("info").out
+
+
+def test_shell_completion() -> None:
+    """What bash gets at a Tab, and the script that asks for it, which bash accepts."""
+    wanted = {"_CELLBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "cellbench ver", "COMP_CWORD": "1"}
+    command = [sys.executable, "-m", "cellbench"]
+    ended = subprocess.run(command, env={**os.environ, **wanted}, capture_output=True, text=True, check=False)
+    assert (ended.stdout.split(), ended.stderr) == (["verify"], "")
+    wanted |= {"COMP_WORDS": "cellbench run --dry", "COMP_CWORD": "2"}
+    ended = subprocess.run(command, env={**os.environ, **wanted}, capture_output=True, text=True, check=False)
+    assert ended.stdout.split() == ["--dry-run"]
+    wanted = {"_CELLBENCH_COMPLETE": "source_bash"}
+    ended = subprocess.run(command, env={**os.environ, **wanted}, capture_output=True, text=True, check=False)
+    assert "complete -o default -F" in ended.stdout
+    assert subprocess.run(["bash", "-n"], input=ended.stdout, text=True, check=False).returncode == 0
 
 
 def test_no_output_at_all() -> None:

@@ -29,6 +29,9 @@ def test_writes_a_package(tmp_path: Path) -> None:
     folder = new_package("my-gate", tmp_path)
     assert folder == tmp_path / "cellbench-my-gate"
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == [
+        ".github/workflows/tests.yml",
+        ".gitignore",
+        "LICENSE",
         "README.md",
         "cellbench_my_gate/__init__.py",
         "cellbench_my_gate/cell.py",
@@ -41,6 +44,28 @@ def test_writes_a_package(tmp_path: Path) -> None:
     assert project["project"]["entry-points"]["cellbench"] == {"my_gate": "cellbench_my_gate"}
     text = "".join(p.read_text() for p in folder.rglob("*") if p.is_file())
     assert not re.search(r"\$[a-z]", text), "a template's word was not filled in"
+
+
+def test_what_must_be_replaced_is_listed(tmp_path: Path) -> None:
+    """Every placeholder in capitals is named in the README, with its file; the workflow is one that YAML reads."""
+    folder = new_package("my-gate", tmp_path)
+    listed = (folder / "README.md").read_text().partition("## Before you publish it")[2]
+    found = {
+        (path.relative_to(folder).as_posix(), word)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "README.md"
+        for word in re.findall(r"YOUR[ -][A-Z]+|YEAR", path.read_text())
+    }
+    assert found == {
+        ("LICENSE", "YEAR"),
+        ("LICENSE", "YOUR NAME"),
+        ("pyproject.toml", "YOUR NAME"),
+        ("pyproject.toml", "YOUR-ACCOUNT"),
+    }
+    for file, word in found:
+        assert any(f"`{file}`" in line and f"`{word}`" in line for line in listed.splitlines()), (file, word)
+    workflow = yaml.safe_load((folder / ".github/workflows/tests.yml").read_text())
+    assert "cellbench check my-gate" in [step.get("run") for step in workflow["jobs"]["test"]["steps"]]
 
 
 def test_the_new_cell_keeps_the_laws(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import yaml
 from cellbench.errors import StoreError
 from cellbench.executors.dispatch import Finished
 from cellbench.running import run as run_experiment
+from cellbench.store import folder as folders
 from tests.helpers.commands import TINY, Command
 from tests.helpers.runs import exports
 
@@ -137,3 +138,27 @@ def test_a_store_is_removed_while_it_is_written(gone: str) -> None:
     run_experiment(TINY, "whole")
     run_experiment(TINY, "out")
     assert exports(Path("out")) == exports(Path("whole"))
+
+
+MACOS = """\
+/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)
+map auto_home on /System/Volumes/Data/home (autofs, automounted, nobrowse)
+//me@server/share on {place} (smbfs, nodev, nosuid, mounted by me)
+/dev/disk4 on {place}/local disk (apfs, local)
+"""
+
+
+def test_a_network_is_seen_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS has no /proc/mounts: what its command `mount` prints is read; without both nothing is known."""
+    monkeypatch.setattr(folders, "MOUNTS", tmp_path / "nothere")
+    share = tmp_path / "my share (1)"
+    program = tmp_path / "bin" / "mount"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{MACOS.format(place=share)}END\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    assert folders.on_network(share / "results")
+    assert not folders.on_network(share / "local disk" / "results")
+    assert not folders.on_network(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not folders.on_network(share)

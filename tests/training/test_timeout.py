@@ -38,7 +38,15 @@ def in_a_thread(block: Callable[[], object]) -> object:
     return found[0]
 
 
-@pytest.fixture(params=[in_main, in_a_thread])
+def in_main_without_a_timer(block: Callable[[], object]) -> object:
+    """As on Windows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr("signal.setitimer")
+        patch.delattr("signal.SIGALRM")
+        return block()
+
+
+@pytest.fixture(params=[in_main, in_main_without_a_timer, in_a_thread])
 def run(request: pytest.FixtureRequest) -> Callable[[Callable[[], object]], object]:
     found: Callable[[Callable[[], object]], object] = request.param
     return found

@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,11 @@ from cellbench import compiler
 from cellbench.engines.engine import Refused, RefusedOnce
 
 ISA_VARIABLE = "CELLBENCH_ISA"
-"""Forces an instruction set: `avx512`, `avx2` or `sse2`."""
-_COMMON = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+"""Forces an instruction set: `avx512`, `avx2` or `sse2`; `portable` on machines other than x86-64."""
+_COMMON = (
+    "-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
+    *(() if sys.platform == "win32" else ("-fPIC",)),  # there all code is, and compilers refuse the option
+)  # fmt: skip
 # named features, never -march=native: nodes with different processors may share a home folder
 _FLAGS = {
     "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"),
@@ -26,7 +30,10 @@ _FLAGS = {
     "sse2": (),
     "portable": (),
 }
-_ZIG_FLAGS = {"avx512": "-mcpu=x86_64_v4", "avx2": "-mcpu=x86_64_v3", "sse2": "-mcpu=x86_64"}
+# without -mcpu zig takes this very processor
+_ZIG_FLAGS = {
+    "avx512": "-mcpu=x86_64_v4", "avx2": "-mcpu=x86_64_v3", "sse2": "-mcpu=x86_64", "portable": "-mcpu=baseline",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Compiler:
     def flags(self, isa: Isa) -> tuple[str, ...]:
         """List the compiler's options for an instruction set."""
         if self.zig:
-            return (*_COMMON, *([_ZIG_FLAGS[isa.name]] if isa.name in _ZIG_FLAGS else []))
+            return (*_COMMON, _ZIG_FLAGS[isa.name])
         return (*_COMMON, *_FLAGS[isa.name])
 
 
@@ -95,7 +102,8 @@ def chosen_isa(name: str | None = None) -> Isa:
     if name is None:
         return native
     if name not in _FLAGS or (name == "portable") != (native.name == "portable"):
-        raise Refused(f"no instruction set {name!r}; there are avx512, avx2 and sse2")
+        there = "portable alone" if native.name == "portable" else "avx512, avx2 and sse2"
+        raise Refused(f"no instruction set {name!r}; on this machine there are {there}")
     return Isa(name, native.machine)
 
 
@@ -152,8 +160,12 @@ def compile_program(texts: Sequence[str], compiler: Compiler, isa: Isa, folder: 
         commands.append([*compiler.flags(isa), "-c", "-I", headers, source, "-o", target])
         objects.append(target)
     # all units at the same time, then the linker
-    for together in (commands, [["-shared", "-s", *objects, "-o", "cell.so", "-lm"]]):
-        _all(compiler, together, folder)
+    _all(compiler, commands, folder)
+    link = ["-shared", *objects, "-o", "cell.so", "-lm"]
+    try:
+        _all(compiler, [[*link, "-s"]], folder)  # without symbols the file is smaller
+    except Refused:  # not every linker knows -s: that of macOS does not
+        _all(compiler, [link], folder)
     return (folder / "cell.so").read_bytes()
 
 

@@ -24,7 +24,7 @@ from cellbench.model import Model
 from cellbench.task import Floats
 
 _ALIGNMENT = 64
-_LONG, _DOUBLE, _POINTER = ctypes.c_long, ctypes.c_double, ctypes.c_void_p
+_LONG, _DOUBLE, _POINTER = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
 
 def aligned(*shape: int) -> Floats:

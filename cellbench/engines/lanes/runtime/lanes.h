@@ -4,6 +4,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+// The programs count in 64 bits, as the arrays that they are given do; the long of Windows has 32. The system's headers
+// come before this line.
+#define long int64_t
 
 #ifndef LANES  // as wide as the machine's own registers: compilers make slow code of wider vectors
 #if defined(__AVX512F__)
