@@ -13,14 +13,15 @@ from pydantic import ValidationError
 from cellbench.errors import ExperimentError, Fault
 from cellbench.experiment.argument import Given, joined_name, labels_of
 from cellbench.experiment.argument import read as read_given
-from cellbench.experiment.checks import Checks
+from cellbench.experiment.checks import MOST_SEEDS, Checks
 from cellbench.experiment.document import Document, Path_, key, override, read
 from cellbench.experiment.faults import fault
 from cellbench.experiment.given import document_of, join
 from cellbench.experiment.sections import Keys
-from cellbench.plugins import Registry, sources
+from cellbench.plugins import Registry, changed_by, sources
 from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train
 from cellbench.task import Task
+from cellbench.wording import cut
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Experiment:
                 found = self.task.reference_accuracies({**others, name: value})
                 if found:
                     references[f"{name}={value}"] = dict(found)
-        described = {}
+        described: dict[str, dict[str, Any]] = {}
         for cell in self.cells:
             entry = registry.cells.get(cell.name) if not cell.from_file else None
             described[cell.label] = {
@@ -98,6 +99,8 @@ class Experiment:
                 "reference": entry.reference if entry else "",
                 "options": dict(cell.options),
             }
+            if changed := changed_by(cell.factory, *([entry.distribution] if entry else [])):
+                described[cell.label]["changed"] = changed
         return {
             "axes": names,
             "difficulty": self.task.difficulty,
@@ -173,7 +176,7 @@ def resolve(
     cells = checks.cells()
     checks.grid(task)
     final = checks.final(task)
-    checks.distinct("seeds", keys.seeds if keys else [])
+    checks.distinct("seeds", keys.seeds if keys else [], MOST_SEEDS)
     checks.distinct("learning_rate", keys.learning_rate if keys else [])
     if keys is not None:
         checks.amount(keys)
@@ -227,7 +230,7 @@ def _join(document: Document, added: Sequence[str], faults: list[Fault]) -> list
     for given in _given(added, "--cell", faults):
         cells = document.data.setdefault("cells", [])
         if isinstance(cells, list):
-            document.places[("cells", len(cells))] = f"--cell {given.text}"
+            document.places[("cells", len(cells))] = cut(f"--cell {given.text}")
             cells.append(given.keys())
         labels.append(given.label or given.name)
     if labels and isinstance(document.data.get("name"), str):
@@ -251,7 +254,7 @@ def _versus(document: Document, two: Sequence[str], faults: list[Fault]) -> list
     for path in [path for path in document.places if path[:1] in (("cells",), ("baseline",))]:
         del document.places[path]
     for i, given in enumerate(found):
-        document.places[("cells", i)] = f"compare {given.text}"
+        document.places[("cells", i)] = cut(f"compare {given.text}")
     document.data["cells"] = [
         own[given.text] if given.text in own else {**given.keys(), "label": label}
         for given, label in zip(found, labels, strict=True)

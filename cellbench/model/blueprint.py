@@ -16,7 +16,7 @@ from cellbench import streams
 from cellbench.errors import CellError
 from cellbench.model.model import Model, declared_features
 from cellbench.model.randomness import seeded
-from cellbench.plugins import contained, load_factory, registry, sources
+from cellbench.plugins import contained, kept, load_factory, registry, sources
 from cellbench.records import CellSpec
 from cellbench.task import Task
 from cellbench.wording import did_you_mean
@@ -69,7 +69,7 @@ class Blueprint:
         name = ("weights", *own)
         # a stream for each of the two, so that a cell that draws more numbers keeps its readout
         try:
-            with contained(), seeded(*name, "cell"):
+            with contained(), kept(self.origin), seeded(*name, "cell"):
                 cell = self.factory(self.input_size, self.hidden_size, **dict(self.options))
         except Exception as error:
             raise CellError(

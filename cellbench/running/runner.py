@@ -18,7 +18,7 @@ from cellbench.executors.dispatch import Finished, Job, dispatch
 from cellbench.experiment import Experiment, schema
 from cellbench.experiment import load as load_experiment
 from cellbench.planning import Plan, lay_out, prepare
-from cellbench.plugins import Registry, discover
+from cellbench.plugins import Registry, discover, find_strays
 from cellbench.records import CellSpec, Chunk
 from cellbench.results import seal
 from cellbench.running.admission import Admission
@@ -119,6 +119,9 @@ def run(
             stack.callback(executor.close)
             if warning := getattr(executor, "warning", ""):
                 see(Notice(warning))
+        for cell in experiment.cells:
+            for name, place in find_strays(cell.sources).items():
+                see(Notice(_stray(cell.label, name, place)))
         planned = lay_out(experiment, say)  # a fault found here leaves no folder behind
         # one run per folder; from here on there may be results that an interrupt keeps
         stack.enter_context(locked(where))
@@ -208,6 +211,13 @@ def _experiment(
             raise CellbenchError(f"run: a loaded experiment is run as it is; {', '.join(changes)} cannot change it")
         return given
     return load_experiment({"name": "notebook"} if given is None else given, registry, keys=keys, overrides=overrides)
+
+
+def _stray(label: str, name: str, place: Path) -> str:
+    return (
+        f"{label} imports {name} from {place}, which belongs to no installed distribution: no key holds its text, so "
+        "an edit of it trains nothing again. Install it, or put it beside the cell's own file."
+    )
 
 
 def _results(folder: Path, **known: Any) -> Results:
