@@ -46,7 +46,16 @@ def test_shows_the_hello_plugin_as_it_is() -> None:
 
 def test_goes_from_an_idea_to_fresh_seeds() -> None:
     commands = [s.what for s in steps() if s.kind == "command"]
-    for word in ("check leaky.py", "new --experiment", "--cell", "new leaky", "pip install", "pytest", "list"):
+    for word in (
+        "check leaky.py",
+        "new --experiment",
+        "--cell",
+        "compare",
+        "new leaky --from",
+        "pip install",
+        "pytest",
+        "list",
+    ):
         assert any(word in command for command in commands)
     assert "seeds=100-" in commands[-1], "it ends with the confirmation"
 
@@ -72,7 +81,7 @@ def test_its_commands_run(tmp_path: Path) -> None:
         line = step.what
         if line.startswith("cellbench "):
             line = f"{python} -m {line}"
-            if " run " in line:
+            if " run " in line or " compare " in line:
                 line = f"{line.replace('100-139', '100-102')} {QUICKER}"
                 line += "" if "seeds" in line else " --set seeds=2"
         elif line.startswith("pip install -e "):

@@ -41,7 +41,7 @@ def report(
         folder = to if to is not None else folders[0].resolve().parent / several.name_of(folders)
         found = several.report(folders)
         publish(found, folder, processes=usable_cores(), form=form)
-    show(str(Results(folder, found)))
+    show(str(Results(folder, found)).rstrip())
     page = folder / "report.html"
     show(f"Page: {page}")
     if open_page:

@@ -45,8 +45,8 @@ def train(
     if report:
         if found.answer is not None and not quiet:
             show(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
-        show(str(found))
-        show(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
+        show(str(found).rstrip())
+        show(f"Page: {folder}/report.html")
     if found.failed:
         show(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
     for label in found.diverged:

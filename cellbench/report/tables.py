@@ -1,9 +1,8 @@
-"""Lay out summary.md, failures.txt and the text on the terminal. Every number comes from the summary."""
+"""Lay out summary.md and failures.txt. Every number comes from the summary."""
 
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -11,9 +10,7 @@ from tabulate import tabulate
 
 from cellbench.report import took
 from cellbench.report.rows import (
-    BRIEF,
     HEADS,
-    TYPICAL,
     Grid,
     across,
     answers,
@@ -27,14 +24,6 @@ from cellbench.report.rows import (
 from cellbench.summary import Design, Summary, Verdict, words
 from cellbench.summary.inventory import count_unwell
 from cellbench.wording import escaped, printable
-
-WIDTH = 100
-"""The width of the text on the terminal, in columns."""
-
-_MOST_NOTES = 12
-"""With more verdicts than this the terminal leaves out their notes, which are in summary.md."""
-
-_MOST_MISSING = 10
 
 
 def escape(text: str) -> str:
@@ -51,77 +40,11 @@ def escape(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 
-_WIDTHS = [20, 6, 19, 19, 13, 13]
-
-
-def terminal(summary: Summary, design: Design) -> str:
-    """Lay out the table of all cells, the verdicts and what is missing, at most 100 columns wide."""
-    counted = [
-        words.count(len(design.labels), "cells"),
-        words.count(len(summary.replicas.points), "points"),
-        words.count(len(design.seeds), "seeds"),
-        words.count(len(design.learning_rates), "learning rates"),
-    ]
-    lines = _wrap(f"{design.name}: {design.task}, {', '.join(counted)}; {design.setup}")
-    heads, rows = _answers(summary, design)
-    table = tabulate(rows, heads, tablefmt="simple", disable_numparse=True, maxcolwidths=_WIDTHS)
-    lines += ["", *(line.rstrip() for line in table.splitlines()), *_wrap(f"({legend(design, summary)})"), ""]
-    whole = len(summary.verdicts) <= _MOST_NOTES
-    for verdict in summary.verdicts:
-        lines += _wrap(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}", after="  ")
-        if whole:
-            for note in own(verdict, summary):
-                lines += _wrap(f"- {note}", before="  ", after="    ")
-    if not whole:
-        lines += ["(The notes to these verdicts are in summary.md.)"]
-    lines += ["", *_marked(summary.footnotes), *_lost(summary)]
-    if summary.wider_rates:
-        lines += ["", "A wider range of learning rates may change a verdict. To try it:", f"  {wider(summary, design)}"]
-    return "\n".join(lines).strip("\n") + "\n"
-
-
-def _answers(summary: Summary, design: Design) -> tuple[list[str], list[list[str]]]:
-    """Lay out the table of the terminal: each verdict below its number."""
-    speed, verdict = HEADS.index("ratio of steps"), HEADS.index("verdict")
-    shown = [i for i in range(BRIEF) if i not in (TYPICAL, verdict)]
-    rows = []
-    for row in overview(summary, design):
-        texts = {**dict(enumerate(row)), speed: "; ".join(filter(None, (row[speed], row[verdict])))}
-        rows.append([printable(texts[i]).replace("; ", "\n") for i in shown])
-    return [HEADS[i] for i in shown], rows
-
-
-def wider(summary: Summary, design: Design) -> str:
-    """Write the command that tries more learning rates."""
-    rates = ", ".join(words.number(rate) for rate in summary.wider_rates)
-    return f"{printable(design.command)} --set learning_rate='[{rates}]'"
-
-
 def own(verdict: Verdict, summary: Summary) -> list[str]:
     """List a verdict's other findings and its own notes, without those that are footnotes below the table."""
     # of a cell without a speed, the verdict has said it
     others = [f.clause for f in verdict.findings if not f.claims and f.verdict != verdict.verdict]
     return [*others, *(note for note in verdict.notes if note not in summary.footnotes)]
-
-
-def _wrap(text: str, before: str = "", after: str = "") -> list[str]:
-    return textwrap.wrap(
-        printable(text), WIDTH, initial_indent=before, subsequent_indent=after, break_on_hyphens=False
-    ) or [""]
-
-
-def _marked(notes: Sequence[str]) -> list[str]:
-    return [line for note in notes for line in _wrap(f"* {note}.", after="  ")]
-
-
-def _lost(summary: Summary) -> list[str]:
-    if not summary.missing:
-        return []
-    lines = ["", f"Missing at {words.count(len(summary.missing), 'points')} of single cells:"]
-    for lost in summary.missing[:_MOST_MISSING]:
-        lines += _wrap(f"- {lost.text}", before="  ", after="    ")
-    more = len(summary.missing) - _MOST_MISSING
-    return [*lines, f"  and {more} more (summary.md)"] if more > 0 else lines
 
 
 def markdown(summary: Summary, design: Design, runs: pd.DataFrame | None = None) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 from cellbench.environment import again, usable_cores
 from cellbench.errors import StoreError
 from cellbench.records import Answer
-from cellbench.report import Report, csv, inline, publish, tables
+from cellbench.report import Report, csv, inline, publish, screen
 from cellbench.results.pick import pick
 from cellbench.store import Store
 from cellbench.store.frames import Frames, read
@@ -141,7 +141,8 @@ class Results:
     Args:
         folder: the results folder.
         report: the report, if it was gathered already.
-        answer: the text of these results, if the report of an earlier run is up to date and was not made again.
+        answer: the text of these results, if the report of an earlier run is up to date and was not made again; empty
+            if it has to be laid out for another width.
         own: whether this process ran the experiment, so that the code of its cells may be run again.
     """
 
@@ -238,7 +239,7 @@ class Results:
         return inline.html(self.report)
 
     def __str__(self) -> str:
-        return self.answer if self.answer is not None else tables.terminal(self.report.summary, self.report.design)
+        return self.answer or screen.terminal(self.report.summary, self.report.design)
 
 
 def load(folder: str | Path) -> Results:

@@ -19,6 +19,7 @@ from typing import Any
 from cellbench.records import Planned
 from cellbench.report import FILES
 from cellbench.report.files import write_text
+from cellbench.report.screen import width
 from cellbench.store import FILE
 
 NAME = ".report.json"
@@ -60,19 +61,22 @@ def put(folder: Path, asked: str, of: str | None, answer: str) -> None:
     """
     with suppress(OSError):  # something that cellbench does not write lies among the report's files
         if of is not None and of == store(folder):
-            content = {"request": asked, "store": of, "files": _files(folder), "answer": answer}
+            content = {"request": asked, "store": of, "files": _files(folder), "answer": answer, "width": width()}
             write_text(folder / NAME, json.dumps({**content, "seal": _own(content)}, indent=1))
 
 
 def answer(folder: Path, asked: str) -> str | None:
-    """Return the text that was printed with the report in the folder if the seal holds, else None."""
+    """Return the text that was printed with the report in the folder if the seal holds, else None.
+
+    It is empty if it was laid out for another width of the terminal.
+    """
     with suppress(OSError, ValueError, TypeError, KeyError):
         with _opened(folder / NAME) as file:
             content = json.load(file)
         own = content.pop("seal")
         whole = own == _own(content) and content["request"] == asked
         if whole and content["store"] == store(folder) and content["files"] == _files(folder):
-            return str(content["answer"])
+            return str(content["answer"]) if content["width"] == width() else ""
     return None
 
 

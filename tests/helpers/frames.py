@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cellbench.summary import Design
+from cellbench.summary import Design, Summary, summarise
 
 EVALUATIONS = (5, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 250, 300, 400, 500, 600, 700, 800, 900, 1000, 1200,
                1400, 1600, 1800, 2000)  # fmt: skip
@@ -116,3 +116,13 @@ def lognormal(medians: Mapping[str, float] | Callable[[str, tuple[Any, ...], flo
         return t if t < 2000 else math.inf
 
     return steps
+
+
+def summary_of(
+    labels: Sequence[str] = ("lstm", "gru", "rnn"), factors: Mapping[str, float] | None = None, **changes: Any
+) -> Summary:
+    """Summarise lognormal steps around a median for each cell: 500 unless `factors` has another."""
+    plan = design(labels=tuple(labels), **changes)
+    medians = {**dict.fromkeys(labels, 500.0), **(factors or {"gru": 350.0, "rnn": 700.0})}
+    table = runs(plan, lognormal({label: medians[label] for label in labels}))
+    return summarise(table, evaluations(plan, table), plan)

@@ -7,18 +7,11 @@ import re
 
 import pytest
 
-from cellbench.report.tables import WIDTH, escape, markdown, printable, terminal, wider
-from cellbench.summary import Summary, summarise
-from tests.helpers.frames import design, evaluations, lognormal, runs
+from cellbench.report.tables import escape, markdown
+from cellbench.summary import summarise
+from tests.helpers.frames import design, evaluations, runs, summary_of
 
 UGLY = "a|b<script>alert(1)</script>\n# _x_ [link](http://x) `c`"
-
-
-def summary_of(labels=("lstm", "gru", "rnn"), factors=None, **changes) -> Summary:
-    plan = design(labels=tuple(labels), **changes)
-    medians = dict.fromkeys(labels, 500) | (factors or {"gru": 350, "rnn": 700})
-    table = runs(plan, lognormal({label: medians[label] for label in labels}))
-    return summarise(table, evaluations(plan, table), plan)
 
 
 def tables_of(text: str) -> list[list[list[str]]]:
@@ -31,31 +24,6 @@ def tables_of(text: str) -> list[list[list[str]]]:
             found.append(rows)
             rows = []
     return found
-
-
-def test_terminal_fits_its_width():
-    """At most 100 columns, with long names, long numbers and many cells."""
-    labels = ["lstm", "a-very-long-name-of-a-cell-" * 4, *(f"cell-number-{i}" for i in range(20))]
-    plan = design(labels=tuple(labels), max_steps=20_000_000, learning_rates=(0.001, 0.01))
-
-    def steps(label, point, rate, seed):
-        return 1_234_567.0 * (1 + seed) * (1 + labels.index(label) / 9) * (2 if rate == 0.001 else 1)
-
-    table = runs(plan, steps)
-    text = terminal(summarise(table, evaluations(plan, table), plan), plan)
-    assert max(map(len, text.splitlines())) <= WIDTH
-
-
-def test_terminal_says_the_verdicts():
-    """A row for each cell, the verdict in its exact words, every sentence and note."""
-    found = summary_of()
-    text = terminal(found, found.design)
-    flat = " ".join(text.split())
-    for verdict in found.verdicts:
-        assert f"{verdict.cell}: {verdict.headline}. {verdict.sentence}" in flat
-        assert all(finding.clause in flat for finding in verdict.findings)
-        assert all(" ".join(note.split()) in flat for note in verdict.notes)
-    assert re.search(r"^lstm\s+100 %.*1 \(baseline\)", text, re.MULTILINE)
 
 
 def test_markdown_leads_with_the_verdicts():
@@ -116,16 +84,6 @@ def test_escape_keeps_words_readable():
     assert escape("*a*") == r"\*a\*"
 
 
-def test_control_characters_never_reach_the_terminal():
-    """A name cannot move the cursor or colour the text."""
-    assert "\x1b" not in printable("\x1b[2Jevil\r\n")
-    evil = "x\x1b[31mred"
-    found = summary_of(labels=("lstm", evil), factors={evil: 350})
-    text = terminal(found, found.design)
-    assert "\x1b" not in text
-    assert "[31mred" in text
-
-
 def test_not_reached_and_not_known_are_told_apart():
     """`not reached` and `> 2000` for what the budget cut, a dash for what is not known, and why no interval."""
     plan = design(labels=("lstm", "gru"))
@@ -145,40 +103,21 @@ def test_not_reached_and_not_known_are_told_apart():
 
 
 def test_missing_is_listed():
-    """By cell and point, with the count; the terminal stops after ten."""
+    """By cell and point, with the count."""
     plan = design()
     table = runs(plan, lambda label, point, rate, seed: math.nan if seed > 7 else 300.0 + seed)
     found = summarise(table, evaluations(plan, table), plan)
     assert "- gru at length=32, batch 16, hidden 20: 2 not run, of 10 replicas" in markdown(found, plan)
-    assert "- lstm at length=8, batch 16, hidden 4: 2 not run, of 10 replicas" in terminal(found, plan)
-    many = design(labels=tuple("abcdef"))
-    table = runs(many, lambda label, point, rate, seed: math.nan if seed > 7 else 300.0 + seed)
-    assert "and 14 more (summary.md)" in terminal(summarise(table, evaluations(many, table), many), many)
-
-
-def test_a_wider_range_is_offered():
-    """Where a verdict is limited by the rates tried, what was typed is offered again with more rates."""
-    rates = (0.003, 0.01, 0.03)
-    plan = design(command="cellbench run 'my runs.yaml'", learning_rates=rates)
-    table = runs(
-        plan, lambda label, point, rate, seed: (300 + 10 * seed + (90 if label == "gru" else 0)) * (0.03 / rate)
-    )
-    found = summarise(table, evaluations(plan, table), plan)
-    line = "cellbench run 'my runs.yaml' --set learning_rate='[0.003, 0.01, 0.03, 0.1]'"
-    assert wider(found, plan) == line
-    assert line in terminal(found, plan)
 
 
 def test_no_sentence_twice():
     """A footnote below the table is not printed beside the verdict too; what a verdict says itself is no footnote."""
     found = summary_of(seeds=(0, 1, 2, 3, 4, 5))
     note = "where all 6 seeds solved a setting, up to 39 % of seeds may still fail"
-    assert " ".join(terminal(found, found.design).split()).count(note) == 1
     assert markdown(found, found.design).count(note) == 1
     few = summary_of(seeds=(0, 1, 2, 3, 4))
     note = "rests on the t distribution; no assumption-free test of 5 seeds can reach p = 0.05"
-    for text in (" ".join(terminal(few, few.design).split()), markdown(few, few.design)):
-        assert text.count(note) == len(few.verdicts) == 2
+    assert markdown(few, few.design).count(note) == len(few.verdicts) == 2
 
 
 @pytest.mark.parametrize("stop", [False, True])

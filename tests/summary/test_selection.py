@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellbench.report.tables import markdown, terminal
+from cellbench.report.screen import terminal
+from cellbench.report.tables import markdown
 from cellbench.summary import summarise
 from tests.helpers.frames import design, evaluations, lognormal, runs
 

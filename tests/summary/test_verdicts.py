@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cellbench.report.tables import markdown, terminal
+from cellbench.report.screen import terminal
+from cellbench.report.tables import markdown
 from cellbench.summary import Summary, Verdict, summarise
 from tests.helpers.frames import design, evaluations, runs
 
