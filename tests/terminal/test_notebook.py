@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.tools import missing, paths_with
+from tests.helpers.tools import paths_with
 
 ROOT = Path(__file__).parents[2]
 GRID = {"bits": 4, "batch_size": 16, "hidden_size": 8}
@@ -73,11 +74,16 @@ class Kernel:
         self.manager.shutdown_kernel(now=True)
 
 
+def needs(package: str) -> None:
+    """Skip a test without the extra `notebook`, which is too large to be a part of `test`."""
+    if not importlib.util.find_spec(package):
+        pytest.skip(f"{package} of the extra notebook is not installed")
+
+
 @pytest.fixture
 def kernel(tmp_path: Path) -> Iterator[Kernel]:
     """A kernel, which ends with the test."""
-    if not importlib.util.find_spec("ipykernel"):
-        missing("ipykernel")
+    needs("ipykernel")
     found = Kernel(tmp_path)
     yield found
     found.close()
@@ -141,3 +147,23 @@ def test_ctrl_c_leaves_a_store_to_go_on_with(kernel: Kernel) -> None:
     assert 0 < kept < 20
     bars = [c["data"]["text/html"] for kind, c in kernel.run(run) if kind == "update_display_data"]
     assert f"20 of 20 replicas are done; trained {20 - kept}" in bars[-1]
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_documentation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every cell runs, and gives outputs of the kinds that the file has."""
+    needs("ipykernel"), needs("nbclient")
+    spec = importlib.util.spec_from_file_location("make_notebook", ROOT / "docs/make_notebook.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setenv("PYTHONPATH", paths_with(ROOT))
+    kept = json.loads((ROOT / "docs/notebook.ipynb").read_text())
+    for new, old in zip(module.run()["cells"], kept["cells"], strict=True):
+        assert new["source"] == "".join(old["source"])
+        assert kinds(new) == kinds(old)
+
+
+def kinds(cell: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    return [(output["output_type"], sorted(output.get("data", {}))) for output in cell.get("outputs", [])]
