@@ -1,7 +1,29 @@
 """cellbench: does my recurrent cell beat LSTM?
 
-This module lists the public names. Those that need torch or pandas are imported when first used, so that
-`cellbench --help` is quick.
+It trains recurrent cells side by side on binary addition, with the same data and the same search for a learning rate,
+and says which needs fewer steps, with the uncertainty. The doors:
+
+    run         train the cells of an experiment, or go on with it; returns Results
+    check       is a cell sound? one line per law
+    train       train one model, to look inside it or to use it
+    load        read a results folder again
+    Results     what `run` and `load` return: verdicts, and tables as DataFrames
+
+    Cell        the base class of a cell of your own: one step, written in torch
+    TorchCell   wraps a cell of torch, such as nn.GRUCell
+    Task        the base class of a task of your own
+    hookimpl    marks the hooks of a plugin
+
+A first session:
+
+    import cellbench
+    found = cellbench.run(
+        cells=["lstm", "gru"], grid={"bits": 8, "batch_size": 16, "hidden_size": 20}, seeds=4, name="first"
+    )
+    print(found)
+    found.runs
+
+See docs/python.md for more of it. The commands of the terminal do the same: `cellbench --help`.
 """
 
 from __future__ import annotations
@@ -12,11 +34,13 @@ from typing import TYPE_CHECKING, Any
 from cellbench.errors import CellbenchError
 from cellbench.hookspecs import hookimpl
 
+# names that need torch or pandas are imported when first used, so that `cellbench --help` is quick
 if TYPE_CHECKING:
     from cellbench.cell import Cell, State, TorchCell
+    from cellbench.conformance import check
     from cellbench.results import Results, load
-    from cellbench.running import run
     from cellbench.task import Task
+    from cellbench.terminal.session import run
     from cellbench.training.single import train
 
 __version__ = "0.1.0"
@@ -26,14 +50,15 @@ _LAZY = {
     "State": "cellbench.cell",
     "TorchCell": "cellbench.cell",
     "Task": "cellbench.task",
+    "check": "cellbench.conformance",
     "Results": "cellbench.results",
     "load": "cellbench.results",
-    "run": "cellbench.running",
+    "run": "cellbench.terminal.session",
     "train": "cellbench.training.single",
 }
 
 __all__ = [
-    "Cell", "CellbenchError", "Results", "State", "Task", "TorchCell", "hookimpl", "load", "run", "train",
+    "Cell", "CellbenchError", "Results", "State", "Task", "TorchCell", "check", "hookimpl", "load", "run", "train",
 ]  # fmt: skip
 
 
@@ -44,3 +69,8 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     raise AttributeError(f"module 'cellbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names for `dir` and for completion, those that were not used yet included."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -6,6 +6,14 @@ import difflib
 import re
 from collections.abc import Sequence
 
+READ_AS_MISSING = frozenset(
+    (
+        "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+        "NULL", "NaN", "None", "n/a", "nan", "null",
+    )
+)  # fmt: skip
+"""Texts that `pandas.read_csv` takes for a missing value."""
+
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
 """The pattern of an experiment's name, which is also the name of its results folder."""
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
+import math
 import re
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
+import numpy as np
+import pandas as pd
 import pytest
 from typer.main import get_command
 
+import cellbench
 from cellbench import hookspecs
 from cellbench.cli import app
 from cellbench.experiment.sections import Keys
+from cellbench.report import csv
 from cellbench.report.csv import CURVES, RUNS
 from cellbench.report.rows import HEADS
 from cellbench.store import VOLATILE
@@ -57,11 +63,27 @@ def test_every_column_is_explained() -> None:
         assert f"`{name}`" in text, name
 
 
+def test_the_lines_that_read_a_csv_file_are_exact() -> None:
+    """The results page's own lines give every number as Python reads it, and a cell labelled NA stays a text."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/results.md").read_text(), re.DOTALL)
+    code = next(block for block in blocks if "read_csv" in block)
+    values = np.random.default_rng(0).random(3000) * 10.0 ** np.arange(-12, 18).repeat(100)
+    written = pd.DataFrame({"label": ["NA", "null", "lstm"] * 1000, "final_loss": values})
+    written.loc[7, "final_loss"] = math.nan
+    csv.write(written, Path("runs.csv"))
+    made: dict[str, pd.DataFrame] = {}
+    exec(code.replace("results/default/runs.csv", "runs.csv"), made)
+    rows = [line.split(",") for line in Path("runs.csv").read_text().splitlines()[1:]]
+    assert made["runs"]["label"].tolist() == [label for label, _ in rows]
+    assert made["runs"]["final_loss"].isna().sum() == 1
+    assert made["runs"]["final_loss"].dropna().tolist() == [float(text) for _, text in rows if text]
+
+
 def test_commands_in_the_documentation_exist() -> None:
     """Every `cellbench COMMAND --option` in a page is a command with that option."""
     known = get_command(app)
     for page in PAGES:
-        commands = "run|report|status|list|info|schema|check|new|build|verify|merge"
+        commands = "run|report|status|list|info|schema|check|new|build|verify|merge|show"
         for line in re.findall(rf"cellbench ((?:{commands})\b[^`\n]*)", page.read_text()):
             name = line.split()[0]
             assert name in known.commands, f"{page.name}: cellbench {name}"  # type: ignore[attr-defined]
@@ -100,6 +122,41 @@ def test_contributing_names_every_room() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     for face in sorted((ROOT / "cellbench").glob("*/__init__.py")):
         assert f"`{face.parent.name}/`" in text, face.parent.name
+
+
+class _Alike(doctest.OutputChecker):
+    """Compares outputs with all numbers alike, and any width of columns: numbers depend on the machine."""
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        def alike(text: str) -> str:
+            return " ".join(re.sub(r"\d[\d,.]*", "#", re.sub(r"-{3,}", "---", text)).split())
+
+        flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        return super().check_output(alike(want.replace("<BLANKLINE>", "")), alike(got), flags)
+
+
+def test_the_session_in_python_runs() -> None:
+    """docs/python.md, line by line in one session: each prints what the page shows, but for the numbers."""
+    text = (ROOT / "docs/python.md").read_text()
+    session = doctest.DocTestParser().get_doctest(
+        "\n".join(re.findall(r"```pycon\n(.*?)```", text, re.S)), {}, "python.md", "docs/python.md", 0
+    )
+    said: list[str] = []
+    runner = doctest.DocTestRunner(_Alike(), optionflags=doctest.ELLIPSIS)
+    runner.run(session, out=said.append)
+    assert session.examples
+    assert not runner.failures, "".join(said)
+
+
+def test_public_names_are_found_and_explained() -> None:
+    """`dir` and completion show every public name and no module of the house; help and the page name each."""
+    shown = {name for name in dir(cellbench) if not name.startswith("_")}
+    assert shown == set(cellbench.__all__)
+    assert all(getattr(cellbench, name).__doc__ for name in shown)
+    page = (ROOT / "docs/python.md").read_text()
+    for name in shown - {"State", "CellbenchError"}:
+        assert re.search(rf"^    {name} ", cellbench.__doc__ or "", re.M), name
+        assert f"`{name}`" in page, name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -24,24 +24,26 @@ ROOT = TESTS.parent
 
 FLOORS = (
     # an entry imports entries of lower floors only; "" is the package's own face, cellbench/__init__.py
-    ("errors", "wording", "records", "streams", "statistics", "cell"),
+    ("errors", "wording", "records", "streams", "statistics", "cell", "caches", "compiler"),
     ("task", "store", "summary"),
     ("hookspecs", "report"),
     ("plugins", "cells", "tasks"),
     ("environment", "experiment", "model", "scaffold"),
-    ("engines", "results"),
+    ("engines",),
     ("training",),
-    ("planning", "executors", "conformance"),
+    ("planning", "executors", "conformance", "results"),
     ("running",),
-    ("terminal", ""),
+    ("terminal",),
+    ("",),
     ("cli",),
     ("__main__",),
 )
 NARROWER = {
     # entries that import fewer of ours than their floor allows
     "errors": set(), "wording": set(), "records": set(), "streams": set(), "statistics": set(), "cell": set(),
+    "caches": set(), "compiler": set(),
     "summary": {"statistics", "wording"},
-    "report": {"summary", "errors", "wording"},
+    "report": {"summary", "errors", "wording", "caches"},
     "store": {"records", "errors", "wording"},
     "executors": {"errors", "records", "training", "wording"},
 }  # fmt: skip
@@ -50,11 +52,12 @@ LIBRARIES = {
     "altair": {"report"},
     "dask": {"executors"},
     "distributed": {"executors"},
+    "IPython": {"terminal"},
     "filelock": {"store"},
     "jinja2": {"report"},
     "markupsafe": {"report"},
     "pandas": {"store.frames", "summary", "report", "results"},
-    "platformdirs": {"engines", "report"},
+    "platformdirs": {"caches"},
     "pluggy": {"hookspecs", "plugins"},
     "pydantic": {"experiment"},
     "pydantic_core": {"experiment"},
@@ -193,21 +196,21 @@ def resolves(dotted: str) -> bool:
 
 DOORS = {
     # beside what its face offers, the modules of a room that other rooms import
-    "engines": {"lanes", "lanes.build", "on_torch", "reference", "optimizers"},
+    "engines": {"lanes", "history", "lanes.build", "on_torch", "reference", "optimizers"},
     "executors": {"dispatch", "dask", "private"},
-    "model": {"sizes"},
-    "plugins": {"sources"},
+    "model": {"sizes", "weights"},
+    "plugins": {"captured", "sources"},
     "conformance": {"quick", "report"},
     "running": {"code", "verify"},
-    "results": {"seal", "several"},
-    "store": {"answers", "frames", "merge", "replica"},
+    "results": {"pick", "seal", "several"},
+    "store": {"answers", "earlier", "frames", "merge", "replica", "weights"},
     "cells": {"lstm"},
     "tasks": {"binary_addition"},
-    "report": {"csv", "files", "tables"},
+    "report": {"csv", "files", "inline", "tables"},
     "statistics": {"arrays", "comparison", "intervals", "learning_rate", "survival"},
     "summary": {"design", "figures", "inventory", "words"},
-    "terminal": {"output", "progress"},
-    "training": {"data", "fingerprint", "loop", "single", "timeout", "worker"},
+    "terminal": {"output", "progress", "session"},
+    "training": {"again", "data", "fingerprint", "loop", "single", "timeout", "worker"},
 }
 
 
@@ -283,6 +286,8 @@ CROSSING = {
     "stored": "results that another version wrote",
     "tutorial": "the tutorial, command by command",
     "zoo": "the plugins' cells together",
+    "machines": "machines that lack something, or have little of it",
+    "smoke": "what every environment must pass, from the command line to the page",
 }
 NAMED_OTHERWISE = {
     # tests in a room that bear the name of none of its modules, and why

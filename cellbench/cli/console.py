@@ -21,10 +21,11 @@ from cellbench.cli.new import new
 from cellbench.cli.report import report
 from cellbench.cli.run import run
 from cellbench.cli.schema import schema
+from cellbench.cli.show import show as show_examples
 from cellbench.cli.status import status
 from cellbench.cli.verify import verify
 from cellbench.errors import CellbenchError
-from cellbench.terminal.output import reader_is_gone, show
+from cellbench.terminal.output import any_encoding, reader_is_gone, show
 
 app = typer.Typer(
     help="Does my recurrent cell beat LSTM? A fair, fast benchmark of recurrent cells on binary addition.",
@@ -37,6 +38,7 @@ app.command()(run)
 app.command()(report)
 app.command()(merge)
 app.command()(verify)
+app.command(name="show")(show_examples)
 app.command()(status)
 app.command(name="list")(list_)
 app.command()(info)
@@ -48,6 +50,7 @@ app.command()(build)
 
 def main() -> None:
     """Run the console script: each kind of error has its exit status, and bad input shows no traceback."""
+    any_encoding()
     try:
         status = app(prog_name="cellbench", standalone_mode=False)
         if sys.stdout is not None:

@@ -118,7 +118,7 @@ def run(
 
 def _dry_run(plan: Plan) -> str:
     """Write what would be trained, by which engines, and how long it may take."""
-    from cellbench.planning import estimate
+    from cellbench.planning import estimate, kept_bytes
     from cellbench.terminal.progress import duration, introduction
 
     lines = introduction(plan)
@@ -127,4 +127,7 @@ def _dry_run(plan: Plan) -> str:
     if plan.todo:
         seconds = estimate(plan.todo)
         lines.append(f"About {duration(seconds)} on one core, by a short calibration. Nothing was run.")
+        if kept := kept_bytes(plan.todo):
+            size = f"{kept / 1e6:,.1f} MB" if kept >= 1e5 else f"{kept / 1e3:,.0f} kB"
+            lines.append(f"The weights that are kept take about {size}.")
     return "\n".join(lines)

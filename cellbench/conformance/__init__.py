@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from cellbench.conformance.laws import LAWS
 from cellbench.conformance.observations import OBSERVATIONS
-from cellbench.conformance.report import checks
+from cellbench.conformance.report import Findings, check, checks
 from cellbench.conformance.subject import Check, Result, Subject
 
-__all__ = ["LAWS", "OBSERVATIONS", "Check", "Result", "Subject", "checks"]
+__all__ = ["LAWS", "OBSERVATIONS", "Check", "Findings", "Result", "Subject", "check", "checks"]

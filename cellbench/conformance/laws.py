@@ -24,7 +24,7 @@ from cellbench.conformance.subject import (
     step,
     unroll,
 )
-from cellbench.model import Contents, double_precision
+from cellbench.model import Contents, declared_features, double_precision
 from cellbench.wording import described
 
 Law = Callable[[Subject], str]
@@ -60,11 +60,13 @@ def is_made(subject: Subject) -> str:
 @law("output and state have their shapes, nesting and dtype at every batch size", quick=True)
 def shapes(subject: Subject) -> str:
     cell = subject.evaluated()
-    size = int(getattr(cell, "output_size", None) or cell.hidden_size)  # type: ignore[arg-type]
+    # a module that does not say how many outputs it has must have as many at every batch size
+    size = declared_features(cell)
     for batch in BATCHES:
         state = cell.initial_state(batch)  # type: ignore[operator]
         _check_leaves(leaves(state), batch, f"initial_state({batch})")
         output, after = step(cell, subject.inputs(1, batch)[0], state)
+        size = int(output.shape[-1]) if size is None and output.ndim else size
         if output.shape != (batch, size):
             raise Broken(f"at batch {batch} the output has shape {tuple(output.shape)}, not ({batch}, {size})")
         if output.dtype != torch.float32:

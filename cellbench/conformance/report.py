@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from cellbench.conformance.observations import OBSERVATIONS
 from cellbench.conformance.subject import Check, Result, Subject
 from cellbench.errors import CellError
 from cellbench.plugins import sources
+from cellbench.wording import short
 
 checks: tuple[Check, ...] = (*LAWS, *OBSERVATIONS)
 """All checks, in the order of the report: the laws first."""
@@ -42,6 +44,17 @@ class Findings:
             return f"{self.subject}: {broken} of {len(laws)} laws broken"
         failed = "" if self.passed else ", but it cannot be trained"
         return f"{self.subject}: all {len(laws)} laws hold{failed}"
+
+    def __str__(self) -> str:
+        return "\n".join([*(line(check, result) for check, result in self.found), self.verdict])
+
+    def __repr__(self) -> str:
+        broken = [line(check, result) for check, result in self.found if not result.ok]
+        return "\n".join([f"<{self.verdict}>", *broken])
+
+    def _repr_html_(self) -> str:
+        """Show every check in a notebook."""
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def json(self) -> str:
         """Write all findings as JSON, for programs."""
@@ -90,16 +103,45 @@ def report(subject: Subject, *, on_found: Callable[[Check, Result], object] = la
     return Findings(subject, tuple(found))
 
 
-def subject_of(cell: str, options: Mapping[str, Any] | None = None) -> Subject:
+def check(cell: str | Callable[..., Any], *, options: Mapping[str, Any] | None = None) -> Findings:
+    """Check that a cell is sound, as `cellbench check` does.
+
+    Args:
+        cell: a registered name, `path.py:Class`, or a class or factory `(input_size, hidden_size, **options)`.
+        options: passed to the cell's factory.
+
+    Returns:
+        What each check found; `passed` says whether nothing failed, and `print` shows one line per check.
+
+    Raises:
+        PluginError, CellError: there is no such cell, or it cannot be imported.
+
+    Example:
+        >>> check("gru").passed
+        True
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as workers do, so that times and numbers are those of a run
+    try:
+        return report(subject_of(cell, options))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def subject_of(cell: str | Callable[..., Any], options: Mapping[str, Any] | None = None) -> Subject:
     """Find the cell that a user names.
 
     Args:
-        cell: a registered name, or `path.py:Class`.
+        cell: a registered name, `path.py:Class`, or a factory.
         options: these override the options that it is registered with.
 
     Raises:
         PluginError, CellError: there is no such cell, or it cannot be imported.
     """
+    if not isinstance(cell, str):
+        if not callable(cell):
+            raise CellError(f"check: {short(cell)} is neither a name nor a class or factory of a cell")
+        return Subject(cell, dict(options or {}))
     file, _, attribute = cell.rpartition(":")
     if file.endswith(".py"):
         path = Path(file)

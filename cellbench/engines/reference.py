@@ -13,15 +13,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cellbench.engines.engine import LONGEST, Advanced, Engine, Refused, Scores, Trained
+from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained
 from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
 from cellbench.model import Blueprint, Model, evaluating, generators_kept, loss, seeded, set_generators, traits_of
+from cellbench.model.weights import tensors_of
 from cellbench.task import Floats
 
 
-def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, longest: int = LONGEST) -> Engine:
+def prepare(
+    blueprint: Blueprint,
+    *,
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    batch_sizes: Sequence[int] = USUAL_BATCHES,
+    longest: int = LONGEST,
+) -> Engine:
     """Make the reference engine ready for one model; see `cellbench.engines.engine`.
 
     Raises:
@@ -43,6 +51,11 @@ def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | No
     if logits.shape != (2, 3, blueprint.output_size):
         raise Refused(f"logits have shape {tuple(logits.shape)}, not (time, batch, {blueprint.output_size})")
     return ReferenceEngine(optimizer, clip_norm)
+
+
+def together(batch_size: int) -> int:
+    """Count the replicas that are trained at a time: one, at every batch size."""
+    return 1
 
 
 class ReferenceEngine:
@@ -162,3 +175,7 @@ class ReferenceReplicas:
     def parameters(self) -> list[dict[str, Floats]]:
         """Copy each replica's parameters, by name."""
         return [parameters_of(replica.model) for replica in self._replicas]
+
+    def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
+        """Copy the tensors of some replicas by path."""
+        return [tensors_of(self._replicas[row].model) for row in rows]

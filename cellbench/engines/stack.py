@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-from cellbench.engines.engine import LONGEST, Advanced, Engine, Refused, Scores, Trained, first_line
+from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained, first_line
 from cellbench.engines.fused import spelt_out
 from cellbench.engines.on_torch import compiler, instruction_set, scores_of
 from cellbench.engines.optimizers import Optimizer, Slots, clip
@@ -33,7 +33,19 @@ _TIME, _BATCH = 6, 5
 """Time steps and examples of the trial."""
 
 
-def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, longest: int = LONGEST) -> Engine:
+def together(batch_size: int) -> int:
+    """Count the replicas that are trained at a time: the same at every batch size."""
+    return WIDTH
+
+
+def prepare(
+    blueprint: Blueprint,
+    *,
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    batch_sizes: Sequence[int] = USUAL_BATCHES,
+    longest: int = LONGEST,
+) -> Engine:
     """Make the stack engine ready for one model; see `cellbench.engines.engine`.
 
     Raises:
@@ -65,7 +77,7 @@ def _refuse_traits(found: Traits) -> None:
     for names, why in (
         (found.drawn, "differs between replicas, and is no tensor"),
         (found.views, "lies in the memory of a trained parameter"),
-        (found.hooks, "has a hook on its gradient"),
+        ((*found.hooks, *found.module_hooks), "has a hook on its gradient"),
         (found.late_hooks, "has a hook that runs after its gradient was accumulated"),
         (found.keeps, "is remembered from one sequence to the next"),
     ):
@@ -351,3 +363,9 @@ class StackReplicas:
             own = {path: tensors[i] for path, tensors in self._own.items()}
             found.append({n: p.detach().numpy().copy() for n, p in self._stacked.parameters(row, own).items()})
         return found
+
+    def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
+        """Copy the tensors of some replicas by path."""
+        found = self.parameters()
+        own = [{path: t[row].detach().numpy().copy() for path, t in self._own.items()} for row in rows]
+        return [{**others, **found[row]} for row, others in zip(rows, own, strict=True)]

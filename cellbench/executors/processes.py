@@ -7,9 +7,12 @@ import multiprocessing.connection
 import os
 import signal
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Collection
+import types
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -27,7 +30,7 @@ class Processes:
 
     def __init__(self, workers: int, preload: tuple[str, ...] = ()) -> None:
         self.slots = workers
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        method = "forkserver" if _serves() else "spawn"
         self._context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             # The server imports torch while this process plans; its forks then start in milliseconds.
@@ -41,7 +44,7 @@ class Processes:
     def warm(self) -> None:
         """Start the server and the workers now, so that they import while this process goes on."""
         for _ in range(self.slots):
-            self._pool.submit(os.getpid)
+            self.submit(os.getpid)
 
     def workers(self) -> list[int]:
         """List the process ids of the workers that were started."""
@@ -50,7 +53,8 @@ class Processes:
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
         """Run a function in a worker."""
         try:
-            return self._pool.submit(function, *args)
+            with _without_main():
+                return self._pool.submit(function, *args)
         except BrokenExecutor as error:
             future: Future[T] = Future()
             future.set_exception(error)
@@ -76,6 +80,36 @@ class Processes:
             process.kill()
         for process in processes:
             process.join(5)
+
+
+_LONGEST = 104 - len("/pymp-12345678/listener-12345678") - 1
+"""The length of a temporary folder's path that leaves room for a socket: macOS allows 104 bytes, Linux 108."""
+
+
+def _serves() -> bool:
+    """Tell whether a fork server can be started: Windows has none, and its socket needs a short path."""
+    short = len(os.fsencode(tempfile.gettempdir())) <= _LONGEST
+    return short and "forkserver" in multiprocessing.get_all_start_methods()
+
+
+_hiding = threading.Lock()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the user's program within this block, so that a worker that starts in it does not run it once more.
+
+    multiprocessing imports the main module in each new process, for functions that are defined there. A worker needs
+    none of them: cells are made from their text or from plugins. And a script without `if __name__ == "__main__":`
+    would start its run again in every worker.
+    """
+    with _hiding:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _start_worker() -> None:

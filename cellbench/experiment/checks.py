@@ -13,7 +13,7 @@ from cellbench.experiment.sections import FinalKeys, Keys
 from cellbench.plugins import Registry, contained, load_factory, sources
 from cellbench.records import CellSpec, Evaluate, pairs
 from cellbench.task import Task
-from cellbench.wording import did_you_mean, is_axis, short
+from cellbench.wording import READ_AS_MISSING, did_you_mean, is_axis, short
 
 MOST_REPLICAS = 10_000_000
 
@@ -78,6 +78,12 @@ class Checks:
                 continue
             if not label.isprintable():
                 self.add((*path, "label"), f"the label {short(label)} holds characters that cannot be printed")
+            if label in READ_AS_MISSING:
+                self.add(
+                    (*path, "label") if keys.get("label") else path,
+                    f"the label {label!r} is what pandas reads from a CSV file as a missing value: give the cell "
+                    "another `label`",
+                )
             if label in labels:
                 self.add(path, f"the label {label!r} is used twice; give one of the cells another `label`")
             labels[label] = path
@@ -103,6 +109,17 @@ class Checks:
         }
         factory = keys.get("factory")
         try:
+            captured = self.document.captured.get(path)
+            if captured is not None and factory == captured.factory:
+                sources.load(captured.sources, captured.name)  # only to see that it loads; workers load it again
+                return CellSpec(
+                    factory=captured.factory,
+                    options=pairs(options.items()),
+                    sources=captured.sources,
+                    from_file=True,
+                    provider="this session",
+                    **common,
+                )
             if isinstance(factory, str):
                 file, colon, attribute = factory.rpartition(":")
                 if not colon or not file or not attribute.isidentifier():

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from cellbench.errors import ExperimentError, Fault
+from cellbench.plugins.captured import Captured
 from cellbench.wording import one_line
 
 Path_ = tuple[str | int, ...]
@@ -23,11 +24,13 @@ class Document:
         data: plain dicts, lists and scalars.
         places: from each key's path to its place, `file:line` or an option of the command line.
         name: the file's, for faults without a line.
+        captured: cells that were given as classes or functions, by the path of the cell.
     """
 
     data: Any
     places: dict[Path_, str] = field(default_factory=dict)
     name: str = "<experiment>"
+    captured: dict[Path_, Captured] = field(default_factory=dict)
 
     def place(self, path: Path_) -> str:
         """Return a key's place; for a key that is not there, the place of its nearest parent."""

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from cellbench.errors import ExperimentError, Fault
 from cellbench.experiment.checks import Checks
-from cellbench.experiment.document import Document, Path_, key, override, parse, read
+from cellbench.experiment.document import Document, Path_, key, override, read
 from cellbench.experiment.faults import fault
+from cellbench.experiment.given import document_of, join
 from cellbench.experiment.sections import Keys
 from cellbench.plugins import Registry, sources
 from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train
@@ -106,6 +107,7 @@ def load(
     source: Path | str | Mapping[str, Any],
     registry: Registry,
     *,
+    keys: Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
     extra_cells: Sequence[str] = (),
 ) -> Experiment:
@@ -114,6 +116,7 @@ def load(
     Args:
         source: a file, or the keys themselves.
         registry: the plugins.
+        keys: keyword arguments, which change the experiment's keys.
         overrides: `a.b=c`, as `--set` takes them.
         extra_cells: `file.py:Class`, as `--cell` takes them, relative to the working directory.
 
@@ -121,12 +124,10 @@ def load(
         ExperimentError: with every fault.
     """
     if isinstance(source, Mapping):
-        import json
-
-        document, folder = parse(json.dumps(source, default=str), "<experiment>"), Path.cwd()
-        document.places = dict.fromkeys(document.places, "<experiment>")
+        document, folder = document_of(source), Path.cwd()
     else:
         document, folder = read(Path(source)), Path(source).parent
+    join(document, keys or {})
     return resolve(document, folder, registry, overrides=overrides, extra_cells=extra_cells)
 
 

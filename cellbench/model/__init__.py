@@ -1,12 +1,12 @@
 """The model that is trained: a cell, its initial state and the readout.
 
 `model` runs it, `blueprint` makes it from a cell's name or text, `sizes` measures it, `traits` finds out what an engine
-must know of it before it trains it, by way of all that it holds, `contents`.
+must know of it before it trains it, by way of all that it holds, `contents`; `weights` writes and reads what it learnt.
 """
 
 from cellbench.model.blueprint import Blueprint, blueprint_of, double_precision, task_of
 from cellbench.model.contents import Contents, changed, replaced
-from cellbench.model.model import Model, evaluating, loss
+from cellbench.model.model import Model, declared_features, evaluating, loss
 from cellbench.model.randomness import generators_kept, seeded, set_generators
 from cellbench.model.sizes import Sizes, measure
 from cellbench.model.traits import Traits, traits_of
@@ -19,6 +19,7 @@ __all__ = [
     "Traits",
     "blueprint_of",
     "changed",
+    "declared_features",
     "double_precision",
     "evaluating",
     "generators_kept",

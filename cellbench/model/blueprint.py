@@ -13,7 +13,7 @@ from torch import nn
 
 from cellbench import streams
 from cellbench.errors import CellError
-from cellbench.model.model import Model
+from cellbench.model.model import Model, declared_features
 from cellbench.model.randomness import seeded
 from cellbench.plugins import contained, load_factory, registry, sources
 from cellbench.records import CellSpec
@@ -83,19 +83,33 @@ class Blueprint:
                 "Subclass cellbench.Cell, or wrap a module of torch's convention in cellbench.TorchCell"
             )
         try:
+            features = declared_features(cell)
+            if features is None:
+                with contained(), seeded(*name, "cell"):
+                    # on a twin, so that the cell itself is as the factory made it
+                    features = self._measured_features()
             with contained(), seeded(*name, "readout"):
                 model = Model(
                     cell,
                     self.output_size,
                     readout_hidden=self.readout_hidden,
                     learn_initial_state=self.learn_initial_state,
+                    features=features,
                 )
         except Exception as error:
             raise CellError(
                 f"{self.origin}: making its initial state and readout raised {type(error).__name__}: {error}"
             ) from error
         model.stream = ("noise", *own)
+        model.input_size = self.input_size
         return model
+
+    def _measured_features(self) -> int:
+        """Measure how many outputs the cell has, by one step of another one."""
+        cell = self.factory(self.input_size, self.hidden_size, **dict(self.options)).eval()
+        with torch.no_grad():
+            output, _ = cell(torch.zeros(2, self.input_size), cell.initial_state(2))
+        return int(output.shape[-1])
 
 
 def _frozen(value: Any) -> streams.Axis:

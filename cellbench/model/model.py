@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import SupportsInt
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from cellbench import streams
 from cellbench.cell import State
+from cellbench.task import Floats
 
 
 class Model(nn.Module):
@@ -24,21 +28,32 @@ class Model(nn.Module):
         readout_hidden: units of one more layer (tanh) before the linear readout; none by default.
         learn_initial_state: train the initial state. It starts as the cell's own at batch 1, and is tiled along the
             batch.
+        features: outputs of the cell per step; its `output_size` or `hidden_size` if they are not given.
 
     Attributes:
         stream: the name of the random numbers that the cell draws while it runs: factory, options, point and seed, as
             for the initial weights.
+        input_size: features of one step's input, where they are known.
     """
 
     stream: tuple[streams.Axis, ...] = ("noise",)
+    input_size: int | None = None
 
     def __init__(
-        self, cell: nn.Module, output_size: int, *, readout_hidden: int | None = None, learn_initial_state: bool = False
+        self,
+        cell: nn.Module,
+        output_size: int,
+        *,
+        readout_hidden: int | None = None,
+        learn_initial_state: bool = False,
+        features: int | None = None,
     ) -> None:
         super().__init__()
         self.cell = cell
-        # any module may be a cell, so it need not have the attribute that `Cell` sets
-        features = int(getattr(cell, "output_size", None) or cell.hidden_size)  # type: ignore[arg-type]
+        if features is None:
+            features = declared_features(cell)
+        if features is None:
+            raise AttributeError(f"{type(cell).__name__} has neither output_size nor hidden_size")
         self.readout: nn.Module
         if readout_hidden is None:
             self.readout = nn.Linear(features, output_size)
@@ -75,6 +90,47 @@ class Model(nn.Module):
             y, state = self.step(x, state)
             logits.append(y)
         return torch.stack(logits)
+
+    def logits(self, inputs: Tensor | NDArray[np.generic]) -> Floats:
+        """Compute logits in `eval()` mode, without gradients.
+
+        Args:
+            inputs: shape (time, batch, input_size), of any type of number.
+
+        Returns:
+            Logits of shape (time, batch, output_size).
+
+        Raises:
+            ValueError: the inputs have another shape.
+        """
+        given = inputs if isinstance(inputs, Tensor) else torch.from_numpy(np.array(inputs, np.float32))
+        expected = self.input_size
+        if given.ndim != 3 or (expected is not None and given.shape[2] != expected):
+            wanted = f"(time, batch, {expected if expected is not None else 'input_size'})"
+            raise ValueError(f"inputs have the shape {tuple(given.shape)}, expected {wanted}")
+        # not the module's own type: a cell may hold float64 beside float32
+        with torch.no_grad(), evaluating(self):
+            found: Floats = self(given.detach().float()).numpy()
+        return found
+
+    def predict(self, inputs: Tensor | NDArray[np.generic]) -> Tensor | Floats:
+        """Answer with zeros and ones; see `logits`.
+
+        Args:
+            inputs: shape (time, batch, input_size), a tensor or an array.
+
+        Returns:
+            Answers of shape (time, batch, output_size), a tensor or an array like the inputs: 1 where the logit is
+            above 0.
+        """
+        answers = (self.logits(inputs) > 0).astype(np.float32)
+        return torch.from_numpy(answers) if isinstance(inputs, Tensor) else answers
+
+
+def declared_features(cell: nn.Module) -> int | None:
+    """Return how many outputs a cell says it has per step; None if it does not say, as any module may be a cell."""
+    found = getattr(cell, "output_size", None) or getattr(cell, "hidden_size", None)
+    return int(found) if isinstance(found, SupportsInt) else None
 
 
 def loss(logits: Tensor, targets: Tensor) -> Tensor:

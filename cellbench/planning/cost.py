@@ -1,6 +1,7 @@
 """The cost of a run, estimated in seconds before it starts.
 
-A guess from the sizes alone, good to a factor of two or three, cuts and orders the chunks. `--dry-run` measures.
+A guess from the sizes alone, good to a factor of two or three, cuts and orders the chunks. `--dry-run` measures, and
+counts the bytes of weights that are kept.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cellbench.errors import CellbenchError
-from cellbench.records import Chunk, Pairs, Planned, Settings
+from cellbench.errors import CellbenchError, CellError
+from cellbench.records import CellSpec, Chunk, Pairs, Planned, Settings
 from cellbench.task import Task
 
 _SPEED = {"lanes": 1.3e10, "stack": 2.3e9, "reference": 2.3e9}
@@ -46,7 +47,12 @@ class Guess:
         """Guess the seconds of one replica of this cell at this point, trained by `engine`."""
         settings, parameters = self._settings, p.point.parameters
         length = self._length(parameters)
-        batch = max(p.point.batch_size, 8)  # a smaller batch does not fill a vector of the processor
+        batch = p.point.batch_size
+        if engine != "lanes":
+            batch = max(batch, 8)  # a smaller batch does not fill a vector of the processor
+        elif batch < 16:
+            # replicas share vectors, and each has a power of two of examples there
+            batch = max(2, 1 << (batch - 1).bit_length())
         rows = _BACKWARD * settings.train.max_steps * batch * length
         rows += self._evaluations * settings.evaluate.examples * length
         finals = length
@@ -112,3 +118,24 @@ def estimate(chunks: Sequence[Chunk]) -> float:
         cost = sum(c.cost for c in chunks if c.cell.label == label)
         seconds += whole * cost / chunk.cost
     return seconds
+
+
+def kept_bytes(chunks: Sequence[Chunk]) -> int:
+    """Compute the bytes of the weights that chunks will keep, from the untrained model of each cell and size."""
+    from cellbench.model import blueprint_of, task_of
+    from cellbench.model.weights import pack, tensors_of
+
+    sizes: dict[tuple[CellSpec, int], int] = {}
+    total = 0
+    for chunk in chunks:
+        if chunk.keep_weights:
+            what = (chunk.cell, chunk.hidden_size)
+            if what not in sizes:
+                try:
+                    model = blueprint_of(*what, task_of(chunk.settings.task)).build("size")
+                except CellError:
+                    sizes[what] = 0  # a cell that cannot be made has none
+                else:
+                    sizes[what] = len(pack(tensors_of(model)))
+            total += sizes[what] * len(chunk.replicas)
+    return total

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from cellbench.engines import OPTIMIZERS, Choice, choose
+from cellbench.engines import OPTIMIZERS, Choice, choose, together
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.experiment import Experiment
 from cellbench.planning.cost import Guess
 from cellbench.planning.grid import lay_out
+from cellbench.planning.judging import Judged, judge
 from cellbench.planning.part import deal, select
 from cellbench.records import CellSpec, Chunk, Planned
-from cellbench.store import Store
+from cellbench.store import Store, earlier
 from cellbench.training.data import longest
 
 
@@ -27,6 +30,8 @@ class Plan:
         selected: the part asked for with `--only` or `--shard`; else the same.
         engines: each label's engine, and why.
         done: keys that need no training.
+        judged: what was found out about stored replicas that earlier versions of the engines trained.
+        wrong: those that count as not done, with the reason, by key; found now or by an earlier run.
         todo: the chunks to train.
     """
 
@@ -37,11 +42,24 @@ class Plan:
     engines: Mapping[str, Choice]
     done: frozenset[str]
     todo: list[Chunk]
+    judged: Judged = field(default_factory=Judged)
+    wrong: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def replicas(self) -> int:
         """The number of replicas in the selected part; a key that two labels share counts for both."""
         return sum(len(p.replicas) for p in self.selected)
+
+    @property
+    def again(self) -> list[str]:
+        """Say which stored replicas count as not done, one line per cell and reason."""
+        counts = Counter((p.cell.label, self.wrong[r.key]) for p in self.planned for r in p.replicas
+                         if r.key in self.wrong)  # fmt: skip
+        return [
+            f"{n:,} stored {'replica' if n == 1 else 'replicas'} of {label} {'counts' if n == 1 else 'count'} as not "
+            f"done: {why}"
+            for (label, why), n in counts.items()
+        ]
 
     @property
     def replicas_done(self) -> int:
@@ -85,9 +103,13 @@ def prepare(
         selected = deal(selected, *shard)
     done: frozenset[str] = frozenset()
     stored: dict[str, str] = {}
+    judged, known_wrong = Judged(), dict[str, str]()
     if not fresh and (folder / "runs.sqlite").exists():
         with Store(folder, write=False) as store:
             done, stored = frozenset(store.done()), store.stored_engines()
+            before, known_wrong = earlier.unjudged(store), earlier.wrong(store)
+        judged = judge(experiment, planned, before)
+        done -= judged.wrong.keys()
     open_cells = {p.cell.label for p in selected if any(r.key not in done for r in p.replicas)}
     ask([cell for cell in experiment.cells if cell.label in open_cells])
     # over the whole plan, not the selected part, so that every part of it gets the same engines
@@ -96,7 +118,7 @@ def prepare(
         say(f"compiling {number} of {len(experiment.cells)}: {cell.label} (kept for next time)")
         engines[cell.label] = _choose(experiment, cell, planned, done, stored)
     todo = chunks(experiment, selected, engines, done)
-    return Plan(experiment, folder, planned, selected, engines, done, todo)
+    return Plan(experiment, folder, planned, selected, engines, done, todo, judged, {**known_wrong, **judged.wrong})
 
 
 def _only_text(only: Mapping[str, Sequence[str]]) -> str:
@@ -120,8 +142,9 @@ def _choose(
     if broken:
         return Choice("reference", f"{cell.label} cannot start: {broken}")
     blueprints = [blueprint_of(cell, h, experiment.task) for h in hidden_sizes]
+    batch_sizes = sorted({p.point.batch_size for p in mine})
     steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in mine))
-    choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm, steps)
+    choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm, batch_sizes, steps)
     if before is not None and before != choice.engine and any(key in done for key in keys):
         why = f" ({choice.reason})" if choice.reason else ""
         raise StoreError(
@@ -134,6 +157,27 @@ def _choose(
 
 CHUNK_SECONDS = 4.0
 """Seconds that a chunk should take: long compared with handing it out, short compared with a whole run."""
+
+
+_MOST = {"lanes": 256, "stack": 32, "reference": 8}
+"""Replicas that a chunk may hold."""
+
+
+def _width(seconds: float, rates: int, group: int, most: int) -> int:
+    """Choose how many replicas a chunk should hold.
+
+    Args:
+        seconds: that one replica takes.
+        rates: learning rates; whole seeds share their data.
+        group: replicas that the engine trains at a time; fewer take as long, so a chunk holds whole groups.
+        most: replicas that it may hold.
+    """
+    affordable = min(int(CHUNK_SECONDS / seconds), most)
+    whole = math.lcm(rates, group)
+    if whole <= affordable:
+        return affordable // whole * whole
+    # no whole seeds and groups together: a group is a matter of speed, a seed one of drawing its data twice
+    return max(1, affordable // group) * group if group > 1 else min(rates, most)
 
 
 def chunks(
@@ -153,12 +197,15 @@ def chunks(
             continue
         engine = engines[p.cell.label].engine
         seconds = guess.seconds(p, engine)
-        # whole seeds, so that learning rates share their data
-        rates = len(experiment.learning_rates)
-        width = max(1, int(CHUNK_SECONDS / seconds / rates)) * rates
-        width = min(width, 256) if engine == "lanes" else 32 if engine == "stack" else max(1, min(width, 8))
+        group = together(engine, p.point.batch_size)
+        width = _width(seconds, len(experiment.learning_rates), group, _MOST[engine])
         for start in range(0, len(missing), width):
             replicas = tuple(missing[start : start + width])
             cost = seconds * len(replicas)
-            cut.append(Chunk(p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost))
+            cut.append(
+                Chunk(
+                    p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost,
+                    keep_weights=experiment.keys.keep == "weights",
+                )
+            )  # fmt: skip
     return sorted(cut, key=lambda chunk: -chunk.cost)

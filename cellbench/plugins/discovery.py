@@ -22,6 +22,8 @@ import pluggy
 
 from cellbench import hookspecs
 from cellbench.errors import PluginError
+from cellbench.plugins import factories
+from cellbench.plugins.factories import Called
 from cellbench.wording import described
 
 _FAULTS = (Exception, SystemExit)
@@ -49,10 +51,29 @@ class Entry:
 
     @property
     def factory_name(self) -> str:
-        """The factory as `package.module:Class`, whether it was given as a string or as an object."""
-        if isinstance(self.factory, str):
-            return self.factory
-        return f"{self.factory.__module__}:{getattr(self.factory, '__qualname__', type(self.factory).__qualname__)}"
+        """The factory as `package.module:Class`, whether it was given as a string or as an object.
+
+        What is bound to it follows as JSON; what JSON cannot hold is left out, and `called` refuses it.
+        """
+        try:
+            return self.called().name
+        except PluginError:
+            kind = type(self.factory)
+            return f"{kind.__module__}:{kind.__qualname__}"
+
+    def called(self) -> Called:
+        """Return what the factory calls.
+
+        Raises:
+            PluginError: something is bound to the factory, or is a default, that JSON cannot hold.
+        """
+        try:
+            factories.refuse_defaults(self.defaults)
+            if isinstance(self.factory, str):
+                return Called(self.factory, (self.factory.partition(":")[0],))
+            return factories.called(self.factory)
+        except factories.Unnamed as error:
+            raise PluginError(f"{self.name} (from {self.provider}): {error}") from None
 
     @property
     def provider(self) -> str:

@@ -1,7 +1,8 @@
 """The records that travel between grid, workers and store: frozen dataclasses that import nothing of ours.
 
 `settings` is what an experiment asks for, `key` the contract between results and code, `replicas` what is to be
-trained, `outcome` what became of it; `answer` is what a cell answered to a law before that.
+trained, `outcome` what became of it, `versions` what earlier versions of the engines trained wrongly, `answer` what a
+cell answered to a law.
 """
 
 from cellbench.records.answer import STEP, Answer, Law
@@ -23,11 +24,14 @@ from cellbench.records.settings import (
     pairs,
     sha256_of,
 )
+from cellbench.records.versions import RIGHT_SINCE, VERSIONS, failed_wrongly, wrongs
 
 __all__ = [
     "MOST_EVALUATIONS",
     "NUMBERS_VERSION",
+    "RIGHT_SINCE",
     "STEP",
+    "VERSIONS",
     "Answer",
     "Cause",
     "CellSpec",
@@ -50,7 +54,9 @@ __all__ = [
     "Status",
     "Train",
     "Value",
+    "failed_wrongly",
     "family_of",
     "pairs",
     "sha256_of",
+    "wrongs",
 ]

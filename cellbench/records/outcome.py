@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from cellbench.records.settings import Value
@@ -59,11 +59,12 @@ class Outcome:
             may have one too.
         curve, evaluations: in order.
         engine, isa, compiler: what the numbers depend on besides the key, to the last bit.
-        engine_version: of the engine's numbers; see `cellbench.engines.engine.VERSIONS`.
+        engine_version: of the engine's numbers; see `cellbench.records.versions`.
         seconds: the time to train and evaluate this replica's chunk, divided by the number of its replicas.
         started, finished: UTC, ISO 8601.
         host, worker, attempt: where it ran.
         traceback: of a failure.
+        weights: the trained tensors, if the chunk asked to keep them: an .npz file. Stored beside the table.
     """
 
     key: str
@@ -90,3 +91,4 @@ class Outcome:
     worker: str = ""
     attempt: int = 1
     traceback: str = ""
+    weights: bytes | None = field(default=None, repr=False)

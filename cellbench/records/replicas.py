@@ -59,6 +59,7 @@ class Chunk:
         replicas: in the order of the plan.
         attempt: 1, or more after a failure of the machine.
         cost: a rough guess of its seconds, for the order of chunks and the time left.
+        keep_weights: whether outcomes hold the trained tensors.
     """
 
     cell: CellSpec
@@ -69,3 +70,4 @@ class Chunk:
     replicas: tuple[Replica, ...]
     attempt: int = 1
     cost: float = 0.0
+    keep_weights: bool = False

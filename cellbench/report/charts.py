@@ -58,6 +58,13 @@ def all_figures(figures: Figures) -> list[Figure]:
     return [figure for figure in drawn if len(figure.frame)]
 
 
+def forest(figures: Figures) -> Figure | None:
+    """Define the figure of all ratios with their intervals; None if nothing is compared."""
+    with debug_mode(False):
+        found = _forest(figures, Encodings(figures))
+    return found if len(found.frame) else None
+
+
 def _band(figures: Figures) -> float:
     """Choose how strong a band is: many on top of each other would hide the lines."""
     return 0.14 if len(first_shown(figures)) <= 4 else 0.06

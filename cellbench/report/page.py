@@ -27,7 +27,13 @@ _NOT_IN_TABLES = ("metric", "by", "value", "difference", "difference_low", "diff
 """Columns of comparisons.csv that are the same in all rows about steps."""
 
 
-def html(figures: Figures, drawn: Sequence[Figure], experiment: Mapping[str, Any], failures: str) -> str:
+def html(
+    figures: Figures,
+    drawn: Sequence[Figure],
+    experiment: Mapping[str, Any],
+    failures: str,
+    unsolved: Sequence[str] = (),
+) -> str:
     """Return the whole page.
 
     Args:
@@ -35,6 +41,7 @@ def html(figures: Figures, drawn: Sequence[Figure], experiment: Mapping[str, Any
         drawn: the figures that `charts.all_figures` made of them.
         experiment: the store's experiment: resolved, facts, environment, command, started.
         failures: the text of failures.txt, empty if nothing failed.
+        unsolved: a command per replica that did not solve the task.
     """
     summary, design = figures.summary, figures.design
     environment = jinja2.Environment(
@@ -56,6 +63,7 @@ def html(figures: Figures, drawn: Sequence[Figure], experiment: Mapping[str, Any
         shown=len(first_shown(figures)),
         outcomes=_outcomes(summary),
         failures=failures,
+        unsolved=unsolved,
         described=_described(figures, experiment),
         took=took.cells(figures.runs, design, measured=True),
         effort=effort(figures.runs, experiment["environment"]),

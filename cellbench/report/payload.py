@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import platformdirs
 
+from cellbench.caches import user_cache
 from cellbench.errors import StoreError
 from cellbench.report.drawing import python
 
@@ -71,7 +71,10 @@ def script_safe(value: object) -> str:
 def vega() -> str:
     """Return Vega, Vega-Lite and vega-embed as one script. Bundling takes seconds, so the user's cache keeps it."""
     version = metadata.version("vl-convert-python")  # it brings one version of vega, and uses its newest vega-lite
-    kept = platformdirs.user_cache_path("cellbench") / "page" / f"vega-by-vl-convert-{version}.js"
+    folder = user_cache()
+    if folder is None:
+        return _no_end_tags(_bundle()) + _END
+    kept = folder / "page" / f"vega-by-vl-convert-{version}.js"
     with suppress(OSError, UnicodeDecodeError):
         text = kept.read_text(encoding="utf-8")
         if text.endswith(_END):  # else writing it was interrupted

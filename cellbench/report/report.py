@@ -13,6 +13,7 @@ import pandas as pd
 from cellbench.report import csv, latex, tables
 from cellbench.report.files import refuse_link, remove, write_text
 from cellbench.report.tables import failures
+from cellbench.report.unsolved import commands
 from cellbench.summary import Design, Summary
 
 
@@ -58,6 +59,10 @@ def tables_of(found: Report, folder: Path) -> None:
         remove(folder / "failures.txt")
 
 
+STORE = "runs.sqlite"
+"""The file that makes a folder a results folder."""
+
+
 @contextmanager
 def draw(found: Report, folder: Path, processes: int, form: str = "png") -> Iterator[None]:
     """Write report.html and the files in charts/; other processes draw while the block runs."""
@@ -73,7 +78,9 @@ def draw(found: Report, folder: Path, processes: int, form: str = "png") -> Iter
         drawn = charts.all_figures(figures)
         charts.write(figures, drawn, folder / "charts", pictures, form)
         yield
-        write_text(folder / "report.html", page.html(figures, drawn, found.experiment, failures(found.runs)))
+        # a report of several folders is no results folder, in which commands would find its replicas
+        unsolved = commands(found.runs, found.parameters, folder) if (folder / STORE).exists() else []
+        write_text(folder / "report.html", page.html(figures, drawn, found.experiment, failures(found.runs), unsolved))
 
 
 def publish(found: Report, folder: Path, *, processes: int, charts: bool = True, form: str = "png") -> None:

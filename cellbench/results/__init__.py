@@ -1,6 +1,7 @@
 """From results folders to a report.
 
-`results` reads one folder, `several` reads many as one, `seal` tells whether a report is up to date.
+`results` reads one folder, `several` reads many as one, `seal` tells whether a report is up to date, `pick` finds the
+replica that is meant, `models` gives its trained model.
 """
 
 from cellbench.results.results import Results, gather, load, write

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from cellbench.environment import again, usable_cores
 from cellbench.errors import StoreError
 from cellbench.records import Answer
-from cellbench.report import Report, csv, publish, tables
+from cellbench.report import Report, csv, inline, publish, tables
+from cellbench.results.pick import pick
 from cellbench.store import Store
 from cellbench.store.frames import Frames, read
 from cellbench.summary import Design, summarise
 from cellbench.wording import described
+
+if TYPE_CHECKING:
+    from cellbench.model import Model
+    from cellbench.results.models import Examples, Found  # which imports torch: reports do without
 
 OWN = "a cell from a file"
 """What an experiment says of a cell that no plugin describes."""
@@ -26,6 +32,8 @@ def laid_out(stored: Frames) -> Report:
     """Compute every number of a report."""
     design = _design(stored.experiment, stored.runs, stored.answers)
     summary = summarise(stored.runs, stored.evaluations, design)
+    doubts = (f"{label}: {said}" for label, said in stored.doubts)
+    summary = replace(summary, footnotes=(*doubts, *summary.footnotes))
     return Report(stored.runs, stored.curves, design, summary, stored.experiment, stored.unplanned)
 
 
@@ -123,11 +131,15 @@ class Results:
         folder: the results folder.
         report: the report, if it was gathered already.
         answer: the text of these results, if the report of an earlier run is up to date and was not made again.
+        own: whether this process ran the experiment, so that the code of its cells may be run again.
     """
 
-    def __init__(self, folder: Path, report: Report | None = None, answer: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, report: Report | None = None, answer: str | None = None, *, own: bool = False
+    ) -> None:
         self.folder = folder
         self.answer = answer
+        self._own = own
         self._report = report
 
     @property
@@ -162,6 +174,35 @@ class Results:
         """The comparisons of cells with the baseline: comparisons.csv."""
         return self.report.summary.comparisons
 
+    def model(self, *, run_code: bool = False, **which: Any) -> Model:
+        """Return the trained model of one replica, in `eval()` mode.
+
+        It has the weights that the run kept (`keep: weights`); if it kept none, it is trained again, to the same
+        numbers. `model.predict(inputs)` answers with zeros and ones, `model(inputs)` returns logits.
+
+        Args:
+            run_code: whether the code of a cell from a file may be run, as the folder holds it. Results of a `run` in
+                this process need no such leave.
+            **which: `label` and `seed`, and the task's parameters, batch_size or hidden_size where there are several.
+                `learning_rate` is by default the one that was picked most often for the cell at its point.
+
+        Raises:
+            CellbenchError: none or several replicas are meant, the one that is meant has no trained weights, or it
+                cannot be trained here.
+        """
+        return self._find(which, run_code).model()
+
+    def examples(self, *, run_code: bool = False, **which: Any) -> Examples:
+        """Let the model of one replica answer the examples of its final evaluation; see `model`."""
+        from cellbench.results.models import examples
+
+        return examples(self._find(which, run_code))
+
+    def _find(self, which: Mapping[str, Any], run_code: bool) -> Found:
+        from cellbench.results.models import find
+
+        return find(self.folder, str(pick(self.report, which)["key"]), run_code=run_code or self._own)
+
     @property
     def failed(self) -> int:
         """The number of planned replicas that failed, because of the cell or of the machine."""
@@ -173,6 +214,17 @@ class Results:
         """The labels of the cells all of whose replicas diverged, or failed in the cell's own code."""
         with Store(self.folder, write=False) as store:
             return store.never_finite()
+
+    def __repr__(self) -> str:
+        with Store(self.folder, write=False) as store:
+            counts, name = store.counts(), store.experiment()["resolved"]["name"]
+        missing = counts.get("missing", 0) + counts.get("failed (machine)", 0)
+        lost = f"{missing:,} missing" if missing else "none missing"
+        return f"<Results of {name} in {self.folder}: {sum(counts.values()):,} replicas, {lost}>"
+
+    def _repr_html_(self) -> str:
+        """Show verdicts, table and ratios in a notebook."""
+        return inline.html(self.report)
 
     def __str__(self) -> str:
         return self.answer if self.answer is not None else tables.terminal(self.report.summary, self.report.design)

@@ -13,6 +13,7 @@ from cellbench.plugins import Registry, discover
 from cellbench.records import ReplicaKey, Source
 from cellbench.store import Store
 from cellbench.store.replica import families
+from cellbench.training.again import is_from_file
 from cellbench.wording import short
 
 
@@ -37,14 +38,6 @@ class Code:
             return f"{self.label}: {self.factory} of {self.provider}, as it is installed here"
         texts = (f"{s.module} ({len(s.text.encode()):,} bytes, SHA-256 {s.sha256})" for s in self.texts)
         return "\n    ".join([f"{self.label}: {self.factory} of a file, as the folder holds it:", *texts])
-
-
-def is_from_file(label: str, resolved: Mapping[str, Any]) -> bool:
-    """Tell whether an experiment made the cell of this label from a file."""
-    return any(
-        isinstance(cell, dict) and cell.get("factory") and label == (cell.get("label") or cell["name"])
-        for cell in resolved["cells"]
-    )
 
 
 def of_cells(

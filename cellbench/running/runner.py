@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from cellbench import environment
 from cellbench.errors import CellbenchError
 from cellbench.executors import Agreement, Executor, Here, Processes
 from cellbench.executors.dispatch import Finished, Job, dispatch
-from cellbench.experiment import Experiment
+from cellbench.experiment import Experiment, schema
 from cellbench.experiment import load as load_experiment
 from cellbench.planning import Plan, lay_out, prepare
 from cellbench.plugins import Registry, discover
@@ -22,8 +23,9 @@ from cellbench.records import CellSpec, Chunk
 from cellbench.results import seal
 from cellbench.running.admission import Admission
 from cellbench.running.interrupts import interruptible
-from cellbench.store import Store, locked, set_aside
+from cellbench.store import Store, earlier, locked, set_aside, weights
 from cellbench.store.answers import keep as keep_answers
+from cellbench.wording import did_you_mean
 
 if TYPE_CHECKING:
     from cellbench.results import Results
@@ -50,7 +52,7 @@ OnEvent = Callable[[Event], None]
 
 
 def run(
-    experiment: str | Path | Mapping[str, Any] | Experiment,
+    experiment: str | Path | Mapping[str, Any] | Experiment | None = None,
     folder: str | Path | None = None,
     *,
     executor: Executor | Literal["local", "dask"] = "local",
@@ -61,13 +63,15 @@ def run(
     shard: tuple[int, int] | None = None,
     fresh: bool = False,
     trust: bool = False,
-    report: bool = True,
-    on_event: OnEvent = lambda event: None,
+    report: bool | Mapping[str, Any] = True,
+    on_event: OnEvent | None = None,
+    quiet: bool = False,
+    **keys: Any,
 ) -> Results:
     """Train the replicas that have no result yet, store them, and write the report.
 
     Args:
-        experiment: a file, its keys as a mapping, or a loaded experiment.
+        experiment: a file, its keys as a mapping, or a loaded experiment; None if the keywords say it all.
         folder: the results folder; default `results/<name>`.
         executor: where chunks run: `local` (in this process if `workers=1`, else in worker processes), `dask`, or an
             executor of your own.
@@ -78,21 +82,31 @@ def run(
         shard: the shard to train, as `(number, of)`.
         fresh: set stored results aside and start anew.
         trust: train cells that break a law all the same, and give them the usual verdicts.
-        report: write the report.
-        on_event: called with stages, notices and the plan, then once per chunk.
+        report: whether to write the report; or the keys of the experiment's section `report`, and it is written.
+        on_event: called with stages, notices and the plan, then once per chunk. Without it, `cellbench.run` shows the
+            progress: a bar in a notebook and on a terminal, a line every ten seconds elsewhere.
+        quiet: show no progress.
+        **keys: the keys of an experiment file: cells, grid, seeds, learning_rate, train and so on (docs/experiment.md).
+            They change those of `experiment`; of a section, such as `train`, only the keys that are given. Without an
+            experiment, `cells` and `grid` must be given, and `name` is `notebook`.
+
+    Returns:
+        The results of everything that the experiment plans.
 
     Raises:
         CellbenchError: the input is bad, and nothing was run.
         Interrupted: the run was interrupted; what was trained is kept.
     """
     registry = discover()
-    if not isinstance(experiment, Experiment):
-        experiment = load_experiment(experiment, registry, overrides=overrides)
+    if isinstance(report, Mapping):
+        keys, report = {**keys, "report": report}, True
+    experiment = _experiment(experiment, registry, keys, overrides)
     where = Path(folder) if folder is not None else Path("results") / experiment.name
     with interruptible() as interrupts, ExitStack() as stack:
 
         def see(event: Event) -> None:
-            on_event(event)
+            if on_event is not None:
+                on_event(event)
             interrupts.check()
 
         def say(text: str) -> None:
@@ -171,10 +185,29 @@ def _facts(experiment: Experiment, registry: Registry, trust: bool) -> dict[str,
     return {**facts, "trusted": True} if trust else facts
 
 
+def _experiment(
+    given: str | Path | Mapping[str, Any] | Experiment | None,
+    registry: Registry,
+    keys: Mapping[str, Any],
+    overrides: Sequence[str],
+) -> Experiment:
+    """Load the experiment that `run` was asked for."""
+    known = [*schema()["properties"], *inspect.signature(run).parameters]
+    for name in keys:
+        if name not in known:
+            raise CellbenchError(f"run: no argument or key {name!r}. {did_you_mean(name, known)}")
+    if isinstance(given, Experiment):
+        if keys or overrides:
+            changes = [*keys, *overrides]
+            raise CellbenchError(f"run: a loaded experiment is run as it is; {', '.join(changes)} cannot change it")
+        return given
+    return load_experiment({"name": "notebook"} if given is None else given, registry, keys=keys, overrides=overrides)
+
+
 def _results(folder: Path, **known: Any) -> Results:
     from cellbench.results import Results
 
-    return Results(folder, **known)
+    return Results(folder, own=True, **known)
 
 
 def _reported(folder: Path, asked: str) -> Results:
@@ -212,6 +245,7 @@ def _record(store: Store, plan: Plan, facts: Mapping[str, Any]) -> None:
         texts=texts,
     )
     choices = {cell: plan.engines[cell.label] for cell in experiment.cells}
+    earlier.judge(store, plan.judged.right, plan.judged.wrong)
     store.set_engines({cell.digest: (choice.engine, choice.reason) for cell, choice in choices.items()})
 
 
@@ -238,6 +272,10 @@ def _keep(store: Store, plan: Plan, ended: Iterable[Finished], on_event: OnEvent
     keys = {(p.cell.label, p.point): p.key for p in plan.selected}
     for event in ended:
         chunk = event.chunk
+        # first the weights: a replica that is stored has them
+        for outcome in event.outcomes:
+            if outcome.weights is not None:
+                weights.write(plan.folder, outcome.key, outcome.weights)
         store.add(event.outcomes, chunk.replicas, keys[chunk.cell.label, chunk.point].family_text())
         on_event(event)
 
@@ -263,9 +301,13 @@ def build(experiment: Experiment, isa: str | None = None) -> list[tuple[str, boo
     for cell in experiment.cells:
         for hidden in sorted({p.fit.hidden_size for p in planned if p.cell == cell}):
             what = f"{cell.label}, hidden size {hidden}"
+            mine = [p for p in planned if p.cell == cell and p.fit.hidden_size == hidden]
+            batch_sizes = sorted({p.point.batch_size for p in mine})
             try:
                 blueprint = blueprint_of(cell, hidden, experiment.task)
-                lines.append((f"{what}: {build_ahead(blueprint, isa=isa, longest=steps)}", True))
+                lines.append(
+                    (f"{what}: {build_ahead(blueprint, batch_sizes=batch_sizes, isa=isa, longest=steps)}", True)
+                )
             except Refused as refusal:
                 lines.append((f"{what}: not built: {refusal}", False))
     return lines

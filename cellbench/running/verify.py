@@ -16,17 +16,20 @@ from typing import Any
 
 from cellbench import environment
 from cellbench.errors import CellbenchError, StoreError
-from cellbench.plugins import Registry, discover, sources
-from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Point, Replica, Settings, Source, Train
-from cellbench.running.code import Code, is_from_file, of_cells
+from cellbench.plugins import discover
+from cellbench.records import Outcome, Source
+from cellbench.running.code import Code, of_cells
 from cellbench.store import Store
 from cellbench.store.replica import StoredReplica, finished
 from cellbench.store.replica import outcome as stored_outcome
+from cellbench.training.again import Again
 from cellbench.wording import short
 
 MOST = 10**6
 """The most units, parameters and examples per step that an experiment file may ask for."""
 
+TRAINED_BY = ("engine", "engine_version", "isa", "compiler")
+"""What the last bits of a replica's numbers depend on, beside its key."""
 EARLY_STEPS = 50
 EARLY_TOLERANCE = 1e-3
 """How much a loss may differ up to EARLY_STEPS, in nats per bit, if engine, compiler or instruction set differ.
@@ -124,7 +127,7 @@ def verify(
             if problem:
                 found.difference = f"{stored.place}: {problem}"
                 break
-            prepared.append((stored, _Again(stored, experiment["resolved"], texts, registry)))
+            prepared.append((stored, Again(stored, experiment["resolved"], texts, registry)))
     found.environment += sorted({line for _, again in prepared for line in again.unlike})
     for line in found.environment:
         on_line(line)
@@ -141,9 +144,9 @@ def verify(
     for stored, again in prepared:
         outcome = again.train()
         # bit for bit only where nothing differs that the last bits depend on
-        exact = not again.unlike and all(
-            getattr(outcome, name) == getattr(stored.outcome, name)
-            for name in ("engine", "engine_version", "isa", "compiler")
+        wrong = again.wrong()
+        exact = not (again.unlike or wrong) and all(
+            getattr(outcome, name) == getattr(stored.outcome, name) for name in TRAINED_BY
         )
         if not exact:
             line = _elsewhere(stored.outcome, outcome)
@@ -156,10 +159,11 @@ def verify(
         found.evaluations += len(outcome.evaluations)
         if not exact:
             found.worst = max(found.worst, _worst(stored.outcome, outcome))
-        difference = next(_differences(stored.outcome, outcome, exact), None)
+        differences = _differences(stored.outcome, outcome, exact)
+        difference = next(differences, ("in how it was trained", "a run trains it again") if wrong else None)
         if difference is not None:
             found.at, what = difference
-            found.difference = f"{stored.place}: {what}"
+            found.difference = f"{stored.place}: {what}{f' ({wrong})' if wrong else ''}"
             break
     return found
 
@@ -181,7 +185,7 @@ def _elsewhere(then: Outcome, now: Outcome) -> str:
     """Say how the engine differs from that of the results; empty if it does not."""
     parts = [
         f"{name} {getattr(then, name)} then, {getattr(now, name)} now"
-        for name in ("engine", "engine_version", "isa", "compiler")
+        for name in TRAINED_BY
         if getattr(then, name) != getattr(now, name)
     ]
     return f"trained by: {'; '.join(parts)}" if parts else ""
@@ -223,69 +227,6 @@ def _altered(stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[
         if texts[sha].sha256 != sha:
             return f"the stored text of {texts[sha].module} is not the one that it was trained with ({sha[:12]})"
     return ""
-
-
-class _Again:
-    """A stored replica, ready to be trained again.
-
-    Attributes:
-        unlike: what makes it a different replica here, one line each.
-    """
-
-    def __init__(
-        self, stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[str, Source], registry: Registry
-    ) -> None:
-        key = stored.key()
-        self.unlike: list[str] = []
-        self._stored = stored
-        if key.numbers_version != NUMBERS_VERSION:
-            self.unlike.append(f"numbers_version: {key.numbers_version} then, {NUMBERS_VERSION} now")
-        self._registered("task", key.task, key.task_sources, registry)
-        kept = tuple(texts[sha] for sha in key.cell_sources)
-        from_file = is_from_file(stored.label, resolved)
-        if not from_file:
-            kept = self._registered("cell", key.cell, key.cell_sources, registry)
-        cell = CellSpec(
-            stored.label,
-            key.cell,
-            key.factory,
-            key.options,
-            key.learn_initial_state,
-            key.readout_hidden,
-            kept,
-            from_file,
-        )
-        train = Train(key.max_steps, key.optimizer, key.clip_norm, key.stop_when_solved, resolved["train"]["timeout"])
-        self._chunk = Chunk(
-            cell,
-            Point(key.parameters, key.batch_size, key.size),
-            stored.hidden_size,
-            Settings(key.task, train, key.evaluate, key.solved, key.final),
-            stored.outcome.engine,
-            (Replica(stored.outcome.key, key.seed, key.learning_rate),),
-        )
-
-    def _registered(self, kind: str, name: str, shas: Sequence[str], registry: Registry) -> tuple[Source, ...]:
-        entry = registry.find(kind, name)
-        installed = sources.of_entry(entry)
-        if tuple(s.sha256 for s in installed) != tuple(shas):
-            self.unlike.append(f"the {kind} {name}: the installed text ({entry.provider}) is not that of the results")
-        return installed
-
-    def train(self) -> Outcome:
-        """Train it again, by another engine if the stored one does not work here."""
-        from dataclasses import replace
-
-        from cellbench.training.worker import work
-
-        order = [self._chunk.engine, *(e for e in ("stack", "reference") if e != self._chunk.engine)]
-        for engine in order:
-            (outcome,) = work(replace(self._chunk, engine=engine))
-            if not outcome.traceback.startswith("the engine "):
-                break
-        if outcome.cause == "machine":
-            raise CellbenchError(f"{self._stored.place} could not be trained here: {outcome.traceback.strip()}")
-        return outcome
 
 
 def _close(a: float | None, b: float | None, tolerance: float) -> bool:

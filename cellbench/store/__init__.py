@@ -1,7 +1,8 @@
 """runs.sqlite and its folder: every outcome, durable as soon as its chunk ends.
 
 `store` writes and reads the file, `folder` locks its folder, `merge` merges several, `replica` reads one replica whole,
-`frames` reads all of them as DataFrames, `answers` what cells answered to laws, `checksum` detects a changed number,
+`frames` reads all of them as DataFrames, `weights` keeps trained weights beside them, `earlier` is about replicas that
+earlier versions of the engines trained, `answers` what cells answered to laws, `checksum` detects a changed number,
 `guard` looks at files before they are opened.
 """
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cellbench.records import Answer
-from cellbench.store import claims
+from cellbench.store import claims, earlier
 from cellbench.store.answers import given
 from cellbench.store.schema import LATER, OUTCOME, VOLATILE, columns
 from cellbench.store.store import Store
@@ -45,13 +45,13 @@ def _reading(store: Store) -> Iterator[None]:
 
 
 def runs(store: Store) -> pd.DataFrame:
-    """Read one row per planned replica, in order: the columns of runs.csv and more."""
+    """Read one row per planned replica, in order: the columns of runs.csv and more. Wrong ones count as missing."""
     outcome = ", ".join(f"r.{name}" for name in OUTCOME)
     # keys and ids in a subquery: sqlite indexes it for this join, and the index would hold every column selected in it
     query = (
         f"SELECT {columns('plan', 'p')}, r.id AS replica, {outcome} FROM plan p "
-        "LEFT JOIN (SELECT key, id FROM replica) k ON k.key = p.key LEFT JOIN replica r ON r.id = k.id "
-        "ORDER BY p.position"
+        "LEFT JOIN (SELECT key, id FROM replica WHERE wrong IS NULL) k ON k.key = p.key "
+        "LEFT JOIN replica r ON r.id = k.id ORDER BY p.position"
     )
     seen: dict[bytes, str] = {}
     names: list[str] | None = None
@@ -87,9 +87,10 @@ def _order(parameters: list[str]) -> list[str]:
 
 def _typed(part: pd.DataFrame) -> pd.DataFrame:
     """Set the columns' types, which must not depend on what is missing in these rows."""
-    part["status"] = part["status"].fillna("missing")
+    # a column without any text would stay of objects, where pandas 3 has a type for texts
+    part["status"] = part["status"].fillna("missing").astype(str)
     for name in ("cause", "engine", "isa", "compiler", "traceback", "host", "worker", "started", "finished"):
-        part[name] = part[name].fillna("")
+        part[name] = part[name].fillna("").astype(str)
     for name in _WHOLE:
         part[name] = part[name].astype("Int64")
     for name, default in LATER.items():
@@ -134,8 +135,9 @@ class Frames:
         runs: one row per planned replica.
         evaluations: one row per final evaluation.
         curves: one row per evaluation of a learning curve; no rows if they were not asked for.
-        answers: what cells answered to laws, by the cell's digest.
         unplanned: how many stored outcomes this experiment does not plan.
+        doubts: label and sentence of cells that an earlier version of an engine trained wrongly, or may have.
+        answers: what cells answered to laws, by the cell's digest.
     """
 
     experiment: dict[str, Any]
@@ -143,6 +145,7 @@ class Frames:
     evaluations: pd.DataFrame
     curves: pd.DataFrame
     unplanned: int
+    doubts: tuple[tuple[str, str], ...] = ()
     answers: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
 
 
@@ -154,7 +157,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     """
     with Store(folder, write=False) as store:
         store.check()
-        experiment, unplanned = store.experiment(), store.unplanned()
+        experiment, unplanned, known = store.experiment(), store.unplanned(), tuple(earlier.doubts(store))
         with store.reading():
             claims.refuse_unplanned(store.db, experiment)
         planned, scores, answers = runs(store), evaluations(store), given(store)
@@ -171,7 +174,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     if numeric.notna().sum() == scores["value"].notna().sum():
         scores["value"] = numeric
     wide = pd.DataFrame(columns=[*point, *CURVE]) if points is None else _beside(who, points)
-    return Frames(experiment, planned, scores, wide, unplanned, answers)
+    return Frames(experiment, planned, scores, wide, unplanned, known, answers)
 
 
 def _beside(who: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

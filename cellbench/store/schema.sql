@@ -128,3 +128,7 @@ CREATE TABLE answer (
     PRIMARY KEY (cell, law, text, hidden_size, torch, cellbench),
     CHECK (status IN ('pass', 'fail', 'skip', 'raised'))
 ) WITHOUT ROWID, STRICT;
+
+-- version 5: what is known today of replicas that earlier versions of the engines trained.
+ALTER TABLE replica ADD COLUMN right_as INTEGER;  -- the version of its engine that would give the same numbers; NULL: its own
+ALTER TABLE replica ADD COLUMN wrong TEXT;  -- why it counts as not done, though it is stored; NULL: it does not

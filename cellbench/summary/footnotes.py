@@ -81,6 +81,9 @@ def footnotes(replicas: Selection, cells: pd.DataFrame, rows: Sequence[Row]) -> 
     # what verdicts say themselves is not said again
     said = {rests_on_t(len(row.seeds)) for row in rows if says_few(row)}
     found += sorted({note for row in rows for note in of_row(row)} - said)
+    if replicas.trained_by:
+        by = ", ".join(f"{count:,} by {name}" for name, count in replicas.trained_by)
+        found.append(f"replicas of one cell were trained differently, so their numbers are rounded differently: {by}")
     if np.isin(replicas.state, (DIVERGED, FAILED)).any():
         found.append("accuracies: replicas that diverged, or failed in the cell's own code, count as accuracy 0")
     if design.stop_when_solved and replicas.keys:

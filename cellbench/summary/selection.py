@@ -29,6 +29,9 @@ METRICS = ("sequence_accuracy", "bit_accuracy")
 STATES = ("solved", "censored", "diverged", "failed", "machine", "missing")
 """What became of a replica. `failed`: in the cell's own code; `machine`: its worker crashed, or it timed out."""
 
+PROGRAM = ("engine", "engine_version", "isa", "compiler")
+"""Columns of what trained a replica: its numbers depend on them to the last bits."""
+
 SOLVED, CENSORED, DIVERGED, FAILED, ON_MACHINE, MISSING = range(len(STATES))
 NOT_PLANNED = -1
 
@@ -90,6 +93,8 @@ class Selection:
     """(cells, points, seeds, rates): the step at which a replica diverged; `nan` for one that did not."""
     tracebacks: dict[str, tuple[str, ...]]
     """By label: one for each replica that failed in the cell's own code."""
+    trained_by: tuple[tuple[str, int], ...] = ()
+    """What replicas of one cell were trained by, and how many by each, where that differs; else empty."""
     _complete: dict[tuple[int, int], Seeds] = field(default_factory=dict, repr=False)
     _tuned: dict[tuple[int, int, Seeds], Tuned | None] = field(default_factory=dict, repr=False)
     _values: dict[tuple[int, int, Seeds, str], Floats] = field(default_factory=dict, repr=False)
@@ -226,7 +231,8 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Sel
         sizes[column][where[0][known], where[1][known]] = measured[known]
     keys, which = _keys(evaluations, axes)
     scores = _scores(evaluations, keys, which, place(evaluations), full, steps, dead)
-    return Selection(design, points, keys, state, steps, ties, scores, sizes, diverged_at, _tracebacks(runs, codes))
+    texts, by = _tracebacks(runs, codes), _trained_by(runs)
+    return Selection(design, points, keys, state, steps, ties, scores, sizes, diverged_at, texts, by)
 
 
 def _tracebacks(runs: pd.DataFrame, codes: Counts) -> dict[str, tuple[str, ...]]:
@@ -235,6 +241,23 @@ def _tracebacks(runs: pd.DataFrame, codes: Counts) -> dict[str, tuple[str, ...]]
         return {}
     failed = runs.loc[codes == FAILED, ["label", "traceback"]]
     return {str(label): tuple(map(str, rows["traceback"])) for label, rows in failed.groupby("label", sort=False)}
+
+
+def _trained_by(runs: pd.DataFrame) -> tuple[tuple[str, int], ...]:
+    """Count, over the cells whose replicas were not all trained alike, the replicas by what they were trained by."""
+    if not set(PROGRAM) <= set(runs.columns):
+        return ()
+    trained = runs.loc[runs["engine"] != "", ["label", *PROGRAM]]
+    kinds = trained.value_counts(sort=False).reset_index(name="replicas")
+    mixed = kinds[kinds["label"].duplicated(keep=False)]
+    if mixed.empty:
+        return ()
+    said = mixed["engine"] + " " + mixed["engine_version"].astype(str)
+    for word, name in (("on", "isa"), ("built by", "compiler")):  # where they differ
+        if mixed.groupby("label")[name].nunique().max() > 1:
+            said = said + f" {word} " + mixed[name]
+    counts = mixed.groupby(said)["replicas"].sum()
+    return tuple((str(name), int(count)) for name, count in counts.items())
 
 
 def _states(runs: pd.DataFrame) -> Counts:

@@ -228,6 +228,7 @@ def introduction(plan: Plan) -> list[str]:
     lines = [
         f"{plan.experiment.name}: {plan.replicas:,} replicas, {plan.replicas_done:,} of them done, in {plan.folder}"
     ]
+    lines += plan.again
     if not missing:
         return [*lines, "Nothing to train: every replica is done."]
     by_engine: dict[str, list[str]] = {}

@@ -166,7 +166,7 @@ def _cached(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> str:
 
     try:
         made = [
-            prepare("lanes", blueprint_of(cell, h, task_of(task)), OPTIMIZERS["adam"], None).compiler
+            prepare("lanes", blueprint_of(cell, h, task_of(task)), OPTIMIZERS["adam"], None, ()).compiler
             for h in hidden_sizes
         ]
     except (Refused, CellbenchError) as error:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cellbench.engines import Advanced, Engine, Scores, Trained
 from cellbench.model import Blueprint, Model
+from cellbench.model.weights import Tensors, pack
 from cellbench.records import Chunk, CurvePoint, Evaluation, Outcome
 from cellbench.task import Floats, Task
 from cellbench.training.data import EvaluationData, TrainingData
@@ -30,12 +31,14 @@ class Fitted:
         solved_at: shape (replicas,): steps to solved, -1 if the replica was not solved.
         lost_at: shape (replicas,): the step at which the replica diverged, -1 if it did not.
         trained: for each replica that did not diverge, its last step and what it is after that step.
+        tensors: what it holds then, by path, if the chunk keeps weights.
     """
 
     curves: list[list[CurvePoint]]
     solved_at: NDArray[np.int64]
     lost_at: NDArray[np.int64]
     trained: dict[int, tuple[int, Trained]] = field(default_factory=dict)
+    tensors: dict[int, Tensors] = field(default_factory=dict)
 
 
 def initial_models(blueprint: Blueprint, chunk: Chunk, engine: Engine) -> list[Model]:
@@ -97,6 +100,12 @@ class _InTraining:
         if rows:
             yield from zip(self.rows[rows].tolist(), self._replicas.trained(rows), strict=True)
 
+    def tensors(self, chosen: Mask) -> Iterator[tuple[int, Tensors]]:
+        """Copy the tensors of some replicas, as they are now; yields the index in the chunk, and the tensors."""
+        rows = np.flatnonzero(chosen).tolist()
+        if rows:
+            yield from zip(self.rows[rows].tolist(), self._replicas.tensors(rows), strict=True)
+
     def leave(self, leaving: Mask) -> None:
         """Go on without some replicas; `leaving` has the shape of `rows`."""
         if leaving.any():
@@ -124,6 +133,12 @@ def fit(chunk: Chunk, task: Task, engine: Engine, models: Sequence[Model]) -> Fi
     streaks = Streaks(settings.solved, count)
     found = Fitted([[] for _ in range(count)], streaks.solved_at, np.full(count, -1, np.int64))
 
+    def take(chosen: Mask) -> None:
+        """Take replicas that are trained out of training."""
+        if chunk.keep_weights:
+            found.tensors |= alive.tensors(chosen)
+        found.trained |= {index: (step, replica) for index, replica in alive.trained(chosen)}
+
     step = 0
     for evaluation in settings.evaluate.steps(settings.train.max_steps):
         # train up to the next evaluation; data come in blocks, which may end before it
@@ -150,12 +165,11 @@ def fit(chunk: Chunk, task: Task, engine: Engine, models: Sequence[Model]) -> Fi
         leaving = blown
         if settings.train.stop_when_solved:
             leaving = blown | (streaks.solved_at[alive.rows] >= 0)
-            found.trained |= {index: (step, replica) for index, replica in alive.trained(leaving & ~blown)}
+            take(leaving & ~blown)
         alive.leave(leaving)
     # the rest trained to the last step
     if len(alive.rows):
-        everyone = np.ones(len(alive.rows), bool)
-        found.trained |= {index: (step, replica) for index, replica in alive.trained(everyone)}
+        take(np.ones(len(alive.rows), bool))
     return found
 
 
@@ -196,6 +210,7 @@ def finish(chunk: Chunk, task: Task, engine: Engine, fitted: Fitted) -> Iterator
             engine=engine.name,
             isa=engine.isa,
             compiler=engine.compiler,
+            weights=pack(fitted.tensors[row]) if row in fitted.tensors else None,
         )
 
 

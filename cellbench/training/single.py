@@ -31,6 +31,13 @@ class Trained:
     task: Task
     parameters: dict[str, Any]
 
+    def __repr__(self) -> str:
+        at, last = ", ".join(f"{k} {v}" for k, v in self.parameters.items()), self.curve[-1]
+        return (
+            f"<Trained {type(self.model.cell).__name__} at {at}: loss {last.loss:.3g}, bit accuracy "
+            f"{last.bit_accuracy:.3f}, sequence accuracy {last.sequence_accuracy:.3f} after {last.step:,} steps>"
+        )
+
 
 def train(
     cell: str | Callable[..., Any],

@@ -94,7 +94,7 @@ def test_every_check_is_shown_to_fail() -> None:
 
 
 @pytest.mark.parametrize("check", LAWS, ids=str)
-@pytest.mark.parametrize("factory", [rnn, lstm, gru, Sound], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("factory", [rnn, lstm, gru, Sound, awkward.Bare], ids=lambda f: f.__name__)
 def test_sound_cells_keep_the_laws(factory: Any, check: Check) -> None:
     result = check(Subject(factory))
     assert result.status == "pass", result.message

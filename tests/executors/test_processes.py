@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,3 +22,22 @@ def test_a_worker_that_dies_takes_only_its_own_chunk(write: Callable[..., Path])
     assert set(runs[runs.label != "bad"].status) == {"censored"}
     Path("bad.py").write_text(MINE)
     assert "failed" not in set(run_experiment(path, "out").runs.status)
+
+
+def test_a_script_needs_no_guard(tmp_path: Path) -> None:
+    """Workers do not run the user's program: a script without `if __name__ == "__main__"` runs once."""
+    script = """if True:
+        import cellbench
+        print("once")
+        grid = {"bits": 4, "batch_size": 4, "hidden_size": 3}
+        keys = {"seeds": 2, "learning_rate": 0.1, "train": {"max_steps": 10}, "engine": "reference"}
+        print(repr(cellbench.run(cells=["rnn"], grid=grid, workers=2, report=False, **keys)))
+    """
+    (tmp_path / "script.py").write_text(script)
+    for name, arguments, given in (("file", ["script.py"], ""), ("stdin", ["-"], script)):
+        done = subprocess.run(
+            [sys.executable, *arguments], input=given, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        said = "<Results of notebook in results/notebook: 2 replicas, none missing>"
+        assert done.stdout.splitlines() == ["once", said], f"{name}: {done.stderr}"
+        shutil.rmtree(tmp_path / "results")

@@ -61,13 +61,14 @@ def test_a_file_that_exits(command: Command, write: Callable[..., Path]) -> None
 def test_a_stored_cell_that_exits(command: Command, write: Callable[..., Path]) -> None:
     """`verify` of somebody's results, whose cell exits here: said, and not as success."""
     Path("bad.py").write_text(
-        "import os\nif 'EXITS' in os.environ: raise SystemExit(0)\n" + FAILING.replace(MISTAKE, "pass")
+        f"import os\n{FAILING.replace(MISTAKE, 'pass')}\n"
+        "def make(*sizes):\n    if 'EXITS' in os.environ: raise SystemExit(0)\n    return Failing(*sizes)\n"
     )
-    path = write(cells=[{"name": "bad", "factory": "./bad.py:Failing"}])
+    path = write(cells=[{"name": "bad", "factory": "./bad.py:make"}])
     assert command("run", path, "--workers", 1).status == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EXITS", "1")
-        ended = command("verify", "results/tiny")
+        ended = command("verify", "results/tiny", "--run-code")
     assert ended.status in (1, 2)
     assert "SystemExit" in ended.out + ended.err
 

@@ -261,10 +261,9 @@ def test_a_cell_added_changes_no_other_cells_numbers():
     steps = lognormal({"lstm": 500, "gru": 400, "rnn": 700})
     one, two = summary_of(small, steps), summary_of(large, steps)
     columns = ["ratio", "ratio_low", "ratio_high", "p", "sooner", "sd", "difference", "difference_low"]
-    both = two.comparisons[two.comparisons["cell"] == "gru"].reset_index(drop=True)
-    alone = one.comparisons
-    for frame in (both, alone):
-        frame.sort_values(["metric", "scope", "by", "at", *small.axes], inplace=True, ignore_index=True)
+    order = ["metric", "scope", "by", "at", *small.axes]
+    both = two.comparisons[two.comparisons["cell"] == "gru"].sort_values(order, ignore_index=True)
+    alone = one.comparisons.sort_values(order, ignore_index=True)
     pd.testing.assert_frame_equal(alone[columns], both[columns], check_exact=True)
     for frame in ("cells", "accuracy"):
         mine, theirs = getattr(one, frame), getattr(two, frame)
@@ -357,3 +356,23 @@ def test_the_docs_name_every_column():
         told = set(re.findall(r"`([a-z_0-9]+)`", part))
         missing = set(PUBLISHED[frame].split()) - told - {"AXES", "cell"}
         assert not missing, f"{file}: {sorted(missing)}"
+
+
+def test_what_trained_the_replicas_is_counted_where_it_differs_within_a_cell() -> None:
+    """One footnote counts replicas by version and instruction set; two engines in two cells are no mixture."""
+    plan = design()
+    table = runs(plan, lognormal({"lstm": 500, "gru": 400}), ONE_POINT)
+    table["compiler"] = "g++ 12"
+
+    def said(changed: pd.DataFrame) -> list[str]:
+        notes = summarise(changed, evaluations(plan, changed), plan).footnotes
+        return [note for note in notes if "trained differently" in note]
+
+    table.loc[table["label"] == "gru", ["engine", "isa"]] = ["stack", "AVX2"]
+    assert said(table) == []
+    table.loc[(table["label"] == "lstm") & (table["seed"] < 3), "engine_version"] = 2
+    assert [note.split(": ")[1] for note in said(table)] == ["7 by lanes 1, 3 by lanes 2"]
+    table.loc[(table["label"] == "lstm") & (table["seed"] == 0), "isa"] = "sse2"
+    table.loc[(table["label"] == "lstm") & (table["seed"] == 9), "engine"] = ""  # not trained
+    (note,) = said(table)
+    assert note.endswith(": 6 by lanes 1 on avx2, 2 by lanes 2 on avx2, 1 by lanes 2 on sse2")

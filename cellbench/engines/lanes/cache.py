@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import platformdirs
+from cellbench.caches import user_cache as users
 
 FOLDER_VARIABLE = "CELLBENCH_CACHE"
 """Names a folder for compiled cells, in place of the user's cache folder."""
@@ -73,7 +73,7 @@ class Cache:
     def find(self, name: str) -> CacheEntry | None:
         """Find an entry by its key; None unless it and its object are there, whole and of this format."""
         try:
-            raw = json.loads((self.folder / f"{name}.json").read_text())
+            raw = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
             if raw.get("format") != FORMAT:
                 return None
             entry = CacheEntry(**{**raw, **{k: tuple(tuple(pair) for pair in raw[k]) for k in ("trained", "frozen")}})
@@ -143,7 +143,10 @@ class Cache:
 def user_cache() -> Cache | None:
     """Open the cache in the user's folder; None if it cannot be made, or if others may write to it."""
     chosen = os.environ.get(FOLDER_VARIABLE)
-    folder = Path(chosen) if chosen else platformdirs.user_cache_path("cellbench") / "lanes"
+    home = Path(chosen) if chosen else users()
+    if home is None:
+        return None
+    folder = home if chosen else home / "lanes"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = folder.resolve()

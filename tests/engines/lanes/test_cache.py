@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cellbench.cells.rnn import rnn
@@ -27,6 +28,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
+UNITS = 2
+"""What a cell is compiled as for one batch size: what trains it, and what evaluates it."""
 _objects: dict[str, bytes] = {}
 
 
@@ -49,54 +52,66 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_cell_is_compiled_once_and_the_folder_is_private(folder: Path, compiled: list[str]) -> None:
     assert works(ready())
     assert works(ready())
-    assert len(compiled) == 1
+    assert len(compiled) == UNITS
     assert folder.stat().st_mode & 0o777 == 0o700
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
     assert {path.suffix for path in folder.iterdir()} == {".so", ".json"}
 
 
-def test_one_object_serves_every_optimizer_length_batch_and_seed(compiled: list[str]) -> None:
+def test_what_is_compiled_serves_every_optimizer_length_and_seed(compiled: list[str]) -> None:
     for optimizer in OPTIMIZERS:
         for clip in (None, 0.5):
             engine("lanes", blueprint(rnn, 3), optimizer, clip)
-    assert len(compiled) == 1
+    assert len(compiled) == UNITS
+
+
+def test_batches_that_share_vectors_alike_share_an_object(compiled: list[str]) -> None:
+    """And an object is compiled only when a batch first needs it, whatever the engine was made ready for."""
+    found = engine("lanes", blueprint(rnn, 3), batch_sizes=(3, 4))
+    assert len(compiled) == UNITS
+    assert works(found)
+    assert len(compiled) == UNITS
+    x = np.zeros((1, 1, 2, 40, 2), np.float32)
+    found.begin([blueprint(rnn, 3).build("test", 0)], [0.1]).advance(x, x[..., :1], np.zeros(1, np.int64))
+    assert len(compiled) == UNITS + 1
 
 
 def test_another_size_option_or_source_is_another_object(compiled: list[str]) -> None:
     ready()
     engine("lanes", blueprint(rnn, 4))
     engine("lanes", blueprint(rnn, 3, outputs=2))
-    assert len(compiled) == 3
+    assert len(compiled) == 3 * UNITS
 
 
 @pytest.mark.parametrize("content", [b"", b"\x7fELF truncated", None], ids=["empty", "truncated", "missing"])
 def test_a_damaged_object_is_built_again(folder: Path, compiled: list[str], content: bytes | None) -> None:
     ready()
-    (path,) = folder.glob("*.so")
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
+    for path in folder.glob("*.so"):
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
     assert works(ready())
-    assert len(compiled) == 2
+    assert len(compiled) == 2 * UNITS
 
 
 def test_a_foreign_object_under_the_right_name_is_not_loaded(folder: Path, compiled: list[str]) -> None:
     ready()
-    (path,) = folder.glob("*.so")
-    foreign = b"\0" * path.stat().st_size
-    path.write_bytes(foreign)
+    foreign = {path: b"\0" * path.stat().st_size for path in folder.glob("*.so")}
+    for path, content in foreign.items():
+        path.write_bytes(content)
     assert works(ready())
-    assert path.read_bytes() != foreign
+    assert len(foreign) == UNITS
+    assert all(path.read_bytes() != content for path, content in foreign.items())
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"object": "x"}', '{"unknown": 1}'])
 def test_a_damaged_entry_is_written_again(folder: Path, compiled: list[str], text: str) -> None:
     ready()
-    (path,) = folder.glob("*.json")
-    path.write_text(text)
+    for path in folder.glob("*.json"):
+        path.write_text(text)
     assert works(ready())
-    assert len(compiled) == 2
+    assert len(compiled) == 2 * UNITS
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
@@ -104,7 +119,7 @@ def test_nothing_is_loaded_from_a_folder_that_others_may_write(folder: Path, com
     ready()
     folder.chmod(mode)
     assert works(ready())
-    assert len(compiled) == 2
+    assert len(compiled) == 2 * UNITS
     assert not cache.is_private(folder)
 
 
@@ -126,7 +141,7 @@ def test_a_home_that_cannot_be_written_costs_only_the_keeping(
     monkeypatch.setenv(cache.FOLDER_VARIABLE, str(tmp_path / "file" / "below"))
     assert works(ready())
     assert works(ready())
-    assert len(compiled) == 1
+    assert len(compiled) == UNITS
 
 
 def test_a_full_disk_leads_to_the_temporary_folder(
@@ -183,7 +198,7 @@ def test_what_was_built_ahead_needs_no_compiler(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert works(ready())
-    assert len(compiled) == 1
+    assert len(compiled) == UNITS
 
 
 def test_a_compiler_that_fails_is_a_refusal_with_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +235,7 @@ def test_two_processes_may_build_the_same_cell_at_once(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": root, cache.FOLDER_VARIABLE: str(folder)}
     both = [subprocess.Popen([sys.executable, "-c", code], cwd=root, env=environment) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
-    assert len(list(folder.glob("*.json"))) == 1
+    assert len(list(folder.glob("*.json"))) == UNITS
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
     assert works(ready())
 
