@@ -24,7 +24,7 @@ ROOT = TESTS.parent
 
 FLOORS = (
     # an entry imports entries of lower floors only; "" is the package's own face, cellbench/__init__.py
-    ("errors", "wording", "records", "streams", "statistics", "cell", "caches", "compiler"),
+    ("errors", "wording", "usercache", "records", "streams", "statistics", "cell", "compiler"),
     ("task", "store", "summary"),
     ("hookspecs", "report"),
     ("plugins", "cells", "tasks"),
@@ -40,10 +40,10 @@ FLOORS = (
 )
 NARROWER = {
     # entries that import fewer of ours than their floor allows
-    "errors": set(), "wording": set(), "records": set(), "streams": set(), "statistics": set(), "cell": set(),
-    "caches": set(), "compiler": set(),
+    "errors": set(), "wording": set(), "usercache": set(), "records": set(), "streams": set(), "statistics": set(),
+    "cell": set(), "compiler": set(),
     "summary": {"statistics", "wording"},
-    "report": {"summary", "errors", "wording", "caches"},
+    "report": {"summary", "errors", "wording", "usercache"},
     "store": {"records", "errors", "wording"},
     "executors": {"errors", "records", "training", "wording"},
 }  # fmt: skip
@@ -57,7 +57,7 @@ LIBRARIES = {
     "jinja2": {"report"},
     "markupsafe": {"report"},
     "pandas": {"store.frames", "summary", "report", "results"},
-    "platformdirs": {"caches"},
+    "platformdirs": {"usercache"},
     "pluggy": {"hookspecs", "plugins"},
     "pydantic": {"experiment"},
     "pydantic_core": {"experiment"},
@@ -198,12 +198,13 @@ DOORS = {
     # beside what its face offers, the modules of a room that other rooms import
     "engines": {"lanes", "history", "lanes.build", "on_torch", "reference", "optimizers"},
     "executors": {"dispatch", "dask", "private"},
+    "experiment": {"argument"},
     "model": {"sizes", "weights"},
     "plugins": {"captured", "sources"},
     "conformance": {"quick", "report"},
     "running": {"code", "verify"},
     "results": {"pick", "seal", "several"},
-    "store": {"answers", "earlier", "frames", "merge", "replica", "weights"},
+    "store": {"answers", "earlier", "frames", "merge", "neighbours", "replica", "weights"},
     "cells": {"lstm"},
     "tasks": {"binary_addition"},
     "report": {"csv", "files", "inline", "tables"},
@@ -278,6 +279,7 @@ CROSSING = {
     "docs": "the pages, held against the package",
     "faults": "what goes wrong with machines, done on purpose",
     "fuzz": "texts, stores and plugins that nobody would write",
+    "fuzz_folders": "folders that no friend would send",
     "oracles": "an adder whose weights are known, through a whole run",
     "original": "the experiment that this project began with",
     "readme_table": "a script of this repository, in plugins/",

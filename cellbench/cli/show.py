@@ -24,7 +24,7 @@ def show(
 ) -> None:
     """Show what a trained model answers to some examples.
 
-    Each with its inputs, targets and outputs, and the first wrong step. They are those of its final evaluation. If its
+    Each has its inputs, targets and outputs, and the first wrong step. They are those of its final evaluation. If its
     weights were not kept, it is trained again first.
     """
     from cellbench.results import load

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cellbench.engines import OPTIMIZERS, Choice, choose, together
@@ -15,6 +15,7 @@ from cellbench.planning.cost import Guess
 from cellbench.planning.grid import lay_out
 from cellbench.planning.judging import Judged, judge
 from cellbench.planning.part import deal, select
+from cellbench.planning.reuse import Alike, Neighbours, Reused
 from cellbench.records import CellSpec, Chunk, Planned
 from cellbench.store import Store, earlier
 from cellbench.training.data import longest
@@ -29,10 +30,12 @@ class Plan:
         planned: everything that the experiment plans.
         selected: the part asked for with `--only` or `--shard`; else the same.
         engines: each label's engine, and why.
-        done: keys that need no training.
+        done: keys that need no training, those that are reused included.
         judged: what was found out about stored replicas that earlier versions of the engines trained.
         wrong: those that count as not done, with the reason, by key; found now or by an earlier run.
         todo: the chunks to train.
+        reused: what is copied from other folders of the experiment before anything is trained.
+        passed_over: the folders among these that cannot be read, one line each.
     """
 
     experiment: Experiment
@@ -44,6 +47,8 @@ class Plan:
     todo: list[Chunk]
     judged: Judged = field(default_factory=Judged)
     wrong: Mapping[str, str] = field(default_factory=dict)
+    reused: tuple[Reused, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
     @property
     def replicas(self) -> int:
@@ -110,15 +115,39 @@ def prepare(
             before, known_wrong = earlier.unjudged(store), earlier.wrong(store)
         judged = judge(experiment, planned, before)
         done -= judged.wrong.keys()
-    open_cells = {p.cell.label for p in selected if any(r.key not in done for r in p.replicas)}
-    ask([cell for cell in experiment.cells if cell.label in open_cells])
-    # over the whole plan, not the selected part, so that every part of it gets the same engines
-    engines = {}
-    for number, cell in enumerate(experiment.cells, 1):
-        say(f"compiling {number} of {len(experiment.cells)}: {cell.label} (kept for next time)")
+    labels = [cell.label for cell in experiment.cells]
+    engines: dict[str, Choice] = {}
+
+    def choose_for(cell: CellSpec) -> None:
+        say(f"compiling {labels.index(cell.label) + 1} of {len(labels)}: {cell.label} (kept for next time)")
+        # over the whole plan, not the selected part, so that every part of it gets the same engines
         engines[cell.label] = _choose(experiment, cell, planned, done, stored)
+
+    missing = _missing(selected, done) if not fresh else []
+    neighbours = Neighbours(experiment, folder, missing)
+    # cells that were trained there are not asked first whether they can be
+    for cell in experiment.cells:
+        if cell.label in neighbours.cells:
+            choose_for(cell)
+    reused = neighbours.taken(Alike(experiment, engines))
+    done = done.union(*(found.keys for found in reused))
+    judged.right |= {key: neighbours.right[key] for found in reused for key in found.keys & neighbours.right.keys()}
+    open_cells = {p.cell.label for p in _missing(selected, done)}
+    ask([cell for cell in experiment.cells if cell.label in open_cells])
+    for cell in experiment.cells:
+        if cell.label not in engines:
+            choose_for(cell)
+    engines = {label: engines[label] for label in labels}
     todo = chunks(experiment, selected, engines, done)
-    return Plan(experiment, folder, planned, selected, engines, done, todo, judged, {**known_wrong, **judged.wrong})
+    passed_over = tuple(neighbours.passed_over)
+    wrong = {**known_wrong, **judged.wrong}
+    return Plan(experiment, folder, planned, selected, engines, done, todo, judged, wrong, reused, passed_over)
+
+
+def _missing(selected: Sequence[Planned], done: frozenset[str]) -> list[Planned]:
+    """Select what is to be trained, without the replicas that need no training."""
+    cut = (replace(p, replicas=tuple(r for r in p.replicas if r.key not in done)) for p in selected)
+    return [p for p in cut if p.replicas]
 
 
 def _only_text(only: Mapping[str, Sequence[str]]) -> str:

@@ -1,8 +1,14 @@
-"""Other people's code: found (`discovery`), read as text (`sources`), called (`containment`), blamed (`places`)."""
+"""Other people's code: found (`discovery`), read as text (`sources`), called (`containment`), blamed (`places`).
+
+What a factory calls is found out by `factories`; what code changes of the whole process is put back by `surroundings`;
+`strays` finds imports that no key can hold.
+"""
 
 from cellbench.plugins.containment import Timeout, contained
 from cellbench.plugins.discovery import Broken, Clash, Entry, Registry, discover, load_factory, registry
 from cellbench.plugins.places import Place, place_of, theirs
+from cellbench.plugins.strays import find_strays
+from cellbench.plugins.surroundings import changed_by, kept
 
 __all__ = [
     "Broken",
@@ -11,8 +17,11 @@ __all__ = [
     "Place",
     "Registry",
     "Timeout",
+    "changed_by",
     "contained",
     "discover",
+    "find_strays",
+    "kept",
     "load_factory",
     "place_of",
     "registry",

@@ -246,8 +246,28 @@ def _definition(value: Any, whole: str) -> tuple[str, bool]:
                 _refuse_changed(target, codes, code.co_filename, range(first, (node.end_lineno or first) + 1), whole)
             text = textwrap.dedent("".join(lines[first - 1 : node.end_lineno]))
             return text, bool(code.co_flags & __future__.annotations.compiler_flag)
+    if isinstance(target, type) and (only := _only_definition(name)) is not None:
+        return only
     advice = "write it in a file and give that: {'name': 'mine', 'factory': './mine.py:Mine'}"
     raise CellError(f"{whole}: the text of {name} cannot be found; define it in a cell of a notebook, or {advice}")
+
+
+def _only_definition(name: str) -> tuple[str, bool] | None:
+    """Find the text of a class without methods, whose code says nothing of its place; None unless there is one alone.
+
+    It is looked for in the program that runs, and in the cells that a notebook ran, which are no files.
+    """
+    program = getattr(sys.modules["__main__"], "__file__", None)
+    files = [file for file in list(linecache.cache) if not Path(file).is_file()]
+    found = set()
+    for file in [*files, *([program] if program else [])]:
+        lines = linecache.getlines(file)
+        node = _node("".join(lines), name, None)
+        if isinstance(node, ast.ClassDef):
+            first = min((d.lineno for d in node.decorator_list), default=node.lineno)
+            future = any(line.startswith("from __future__ import annotations") for line in lines)
+            found.add((textwrap.dedent("".join(lines[first - 1 : node.end_lineno])), future))
+    return found.pop() if len(found) == 1 else None
 
 
 def _codes(kind: type) -> Iterator[types.CodeType]:
@@ -270,18 +290,19 @@ def _refuse_changed(kind: type, codes: list[types.CodeType], file: str, lines: r
             )
 
 
-def _node(text: str, name: str, line: int) -> ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | None:
-    """Find the definition of this name that a line belongs to."""
+def _node(text: str, name: str, line: int | None) -> ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """Find the definition of this name that a line belongs to; the last one if there is no line."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
         return None
+    found = None
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
             first = min((d.lineno for d in node.decorator_list), default=node.lineno)
-            if first <= line <= (node.end_lineno or first):
-                return node
-    return None
+            if line is None or first <= line <= (node.end_lineno or first):
+                found = node
+    return found
 
 
 def _global_names(text: str) -> list[str]:

@@ -24,7 +24,8 @@ from cellbench import hookspecs
 from cellbench.errors import PluginError
 from cellbench.plugins import factories
 from cellbench.plugins.factories import Called
-from cellbench.wording import described
+from cellbench.plugins.surroundings import kept
+from cellbench.wording import described, short
 
 _FAULTS = (Exception, SystemExit)
 """What a plugin may raise: one that calls `sys.exit()` must not end the user's program."""
@@ -136,10 +137,10 @@ class Registry:
         for clash in self.clashes:
             if (clash.kind, clash.name) == (kind, name):
                 raise PluginError(str(clash))
-        near = difflib.get_close_matches(name, entries, 1)
+        near = difflib.get_close_matches(name, entries, 1) if len(name) <= 200 else []
         hint = f" Nearest: {near[0]}." if near else ""
         broken = "".join(f" A broken plugin may provide it: {b}." for b in self.broken)
-        raise PluginError(f"no {kind} named {name!r}.{hint}{broken} `cellbench list` shows them all")
+        raise PluginError(f"no {kind} named {short(name)}.{hint}{broken} `cellbench list` shows them all")
 
 
 @dataclass
@@ -166,7 +167,8 @@ def discover(found: Iterable[Found] | None = None) -> Registry:
         # each step that runs the plugin's own code has its own `try`, so that one broken plugin disables no other
         name, version = distribution.metadata["Name"] or "?", distribution.version or "?"
         try:
-            plugin = point.load()
+            with kept(name):
+                plugin = point.load()
         except _FAULTS as error:
             broken.append(_broken(point, name, version, "import failed", error))
             continue
@@ -180,7 +182,8 @@ def discover(found: Iterable[Found] | None = None) -> Registry:
             continue
         for kind, hook in (("cell", "register_cells"), ("task", "register_tasks")):
             try:
-                offered = _ask(manager, plugin, hook, name, version)
+                with kept(name):
+                    offered = _ask(manager, plugin, hook, name, version)
             except _FAULTS as error:
                 broken.append(_broken(point, name, version, f"{hook} raised", error))
             else:
@@ -273,9 +276,10 @@ def load_factory(entry: Entry) -> Callable[..., Any]:
         return entry.factory
     module, _, attribute = entry.factory.partition(":")
     try:
-        target: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            target = getattr(target, part)
+        with kept(entry.factory):
+            target: Any = importlib.import_module(module)
+            for part in attribute.split("."):
+                target = getattr(target, part)
     except _FAULTS as error:
         raise PluginError(
             f"{entry.name} (from {entry.provider}): its factory {entry.factory!r} cannot be imported: "

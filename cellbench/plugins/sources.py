@@ -19,6 +19,7 @@ from cellbench.errors import CellError
 from cellbench.plugins import texts
 from cellbench.plugins.containment import contained
 from cellbench.plugins.discovery import Entry
+from cellbench.plugins.surroundings import kept
 from cellbench.records import Source
 
 _KNOWN = {*sys.stdlib_module_names, "cellbench", "numpy", "torch"}
@@ -182,7 +183,7 @@ def load(sources: Sequence[Source], attribute: str) -> Callable[..., Any]:
     """
     main = sources[0]
     try:
-        with contained():
+        with contained(), kept(f"{main.module}:{attribute}"):
             module = texts.of(sources).main()
     except Exception as error:
         place = ""

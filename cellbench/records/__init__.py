@@ -1,8 +1,8 @@
 """The records that travel between grid, workers and store: frozen dataclasses that import nothing of ours.
 
 `settings` is what an experiment asks for, `key` the contract between results and code, `replicas` what is to be
-trained, `outcome` what became of it, `versions` what earlier versions of the engines trained wrongly, `answer` what a
-cell answered to a law.
+trained, `outcome` what became of it; `answer` is what a cell answered to a law before that; `versions` what earlier
+versions of the engines trained wrongly.
 """
 
 from cellbench.records.answer import STEP, Answer, Law

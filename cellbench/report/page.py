@@ -74,6 +74,7 @@ def html(
         command=experiment["command"],
         started=experiment["started"],
         css=Markup(_resource("page.css")),
+        licences=Markup(_resource("licences.txt")),
         vega=Markup(embed.vega()),
         script=Markup(_resource("page.js")),
         payload=Markup(embed.script_safe(_payload(figures, drawn))),

@@ -17,7 +17,7 @@ from cellbench.report import Report, csv, inline, publish, tables
 from cellbench.results.pick import pick
 from cellbench.store import Store
 from cellbench.store.frames import Frames, read
-from cellbench.summary import Design, summarise
+from cellbench.summary import Design, summarise, words
 from cellbench.wording import described
 
 if TYPE_CHECKING:
@@ -32,7 +32,13 @@ def laid_out(stored: Frames) -> Report:
     """Compute every number of a report."""
     design = _design(stored.experiment, stored.runs, stored.answers)
     summary = summarise(stored.runs, stored.evaluations, design)
-    doubts = (f"{label}: {said}" for label, said in stored.doubts)
+    doubts = [f"{label}: {said}" for label, said in stored.doubts]
+    doubts += [
+        f"{label}: its code changed {words.listing(list(map(str, facts['changed'])))} of the whole process; that was "
+        "put back"
+        for label, facts in stored.experiment["facts"]["cells"].items()
+        if isinstance(facts.get("changed"), list) and facts["changed"]
+    ]
     summary = replace(summary, footnotes=(*doubts, *summary.footnotes))
     return Report(stored.runs, stored.curves, design, summary, stored.experiment, stored.unplanned)
 

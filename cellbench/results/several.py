@@ -121,7 +121,7 @@ def _renamed(part: Frames, labels: Mapping[str, str]) -> Frames:
     experiment = {**part.experiment, "facts": {**facts, "cells": cells}}
     doubts = tuple((labels.get(label, label), said) for label, said in part.doubts)
     runs, evaluations, curves = map(rename, (part.runs, part.evaluations, part.curves))
-    return Frames(experiment, runs, evaluations, curves, part.unplanned, doubts, part.answers)
+    return Frames(experiment, runs, evaluations, curves, part.unplanned, part.answers, doubts)
 
 
 def _joined(parts: Sequence[Frames], name: str) -> Frames:
@@ -146,8 +146,8 @@ def _joined(parts: Sequence[Frames], name: str) -> Frames:
         only_chosen([part.evaluations for part in parts]),
         only_chosen([part.curves for part in parts]),
         sum(part.unplanned for part in parts),
-        tuple(dict.fromkeys(doubt for part in parts for doubt in part.doubts)),
         _answers(parts),
+        tuple(dict.fromkeys(doubt for part in parts for doubt in part.doubts)),
     )
 
 

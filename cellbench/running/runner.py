@@ -18,13 +18,14 @@ from cellbench.executors.dispatch import Finished, Job, dispatch
 from cellbench.experiment import Experiment, schema
 from cellbench.experiment import load as load_experiment
 from cellbench.planning import Plan, lay_out, prepare
-from cellbench.plugins import Registry, discover
+from cellbench.plugins import Registry, discover, find_strays
 from cellbench.records import CellSpec, Chunk
 from cellbench.results import seal
 from cellbench.running.admission import Admission
 from cellbench.running.interrupts import interruptible
 from cellbench.store import Store, earlier, locked, set_aside, weights
 from cellbench.store.answers import keep as keep_answers
+from cellbench.store.neighbours import take
 from cellbench.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -118,6 +119,9 @@ def run(
             stack.callback(executor.close)
             if warning := getattr(executor, "warning", ""):
                 see(Notice(warning))
+        for cell in experiment.cells:
+            for name, place in find_strays(cell.sources).items():
+                see(Notice(_stray(cell.label, name, place)))
         planned = lay_out(experiment, say)  # a fault found here leaves no folder behind
         # one run per folder; from here on there may be results that an interrupt keeps
         stack.enter_context(locked(where))
@@ -131,7 +135,8 @@ def run(
         }
         # if nothing is to be trained and nothing has changed, the report that is there is the answer
         asked = seal.request(facts, planned) if report else ""
-        if report and not fresh and not plan.todo and (answer := seal.answer(where, asked)) is not None:
+        nothing = not plan.todo and not plan.reused
+        if report and not fresh and nothing and (answer := seal.answer(where, asked)) is not None:
             see(plan)
             return _results(where, answer=answer)
         # a cluster whose workers would compute other numbers is refused here, before anything is written
@@ -141,6 +146,10 @@ def run(
         with Store(where, write=True) as store:
             if store.upgraded is not None:
                 see(Notice(f"{store.path} was upgraded to this version's schema; {store.upgraded} keeps it as it was."))
+            for found in plan.reused:
+                take(store, found.folder, found.planned)
+                if experiment.keys.keep == "weights":
+                    weights.gather(where, [found.folder], found.keys)
             _record(store, plan, facts)
             keep_answers(store, admission.answers)
             see(plan)
@@ -148,9 +157,9 @@ def run(
         # a large plan takes as much memory as its report: free it, and end the workers, before the report is made
         stack.close()
         del plan, planned, job, admission
-        found = _reported(where, asked) if report else _results(where)
+        results = _reported(where, asked) if report else _results(where)
         interrupts.check()
-        return found
+        return results
 
 
 def plan(
@@ -202,6 +211,13 @@ def _experiment(
             raise CellbenchError(f"run: a loaded experiment is run as it is; {', '.join(changes)} cannot change it")
         return given
     return load_experiment({"name": "notebook"} if given is None else given, registry, keys=keys, overrides=overrides)
+
+
+def _stray(label: str, name: str, place: Path) -> str:
+    return (
+        f"{label} imports {name} from {place}, which belongs to no installed distribution: no key holds its text, so "
+        "an edit of it trains nothing again. Install it, or put it beside the cell's own file."
+    )
 
 
 def _results(folder: Path, **known: Any) -> Results:

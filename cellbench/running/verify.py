@@ -17,7 +17,7 @@ from typing import Any
 from cellbench import environment
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.plugins import discover
-from cellbench.records import Outcome, Source
+from cellbench.records import VERSIONS, Outcome, Source
 from cellbench.running.code import Code, of_cells
 from cellbench.store import Store
 from cellbench.store.replica import StoredReplica, finished
@@ -212,6 +212,8 @@ def _altered(stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[
     kind, _, size = stored.size.partition(" ")
     if not 1 <= stored.hidden_size <= int(size) <= MOST or (kind == "hidden" and stored.hidden_size != int(size)):
         return f"its row has hidden_size {stored.hidden_size}, which is not of the size {stored.size!r}"
+    if stored.outcome.engine not in VERSIONS:
+        return f"its row has the engine {short(stored.outcome.engine)}, and there are {', '.join(VERSIONS)}"
     if not 1 <= stored.batch_size <= MOST:
         return f"its row has batch_size {stored.batch_size}"
     sections = (("evaluate", key.evaluate), ("solved", key.solved))

@@ -135,9 +135,9 @@ class Frames:
         runs: one row per planned replica.
         evaluations: one row per final evaluation.
         curves: one row per evaluation of a learning curve; no rows if they were not asked for.
+        answers: what cells answered to laws, by the cell's digest.
         unplanned: how many stored outcomes this experiment does not plan.
         doubts: label and sentence of cells that an earlier version of an engine trained wrongly, or may have.
-        answers: what cells answered to laws, by the cell's digest.
     """
 
     experiment: dict[str, Any]
@@ -145,8 +145,8 @@ class Frames:
     evaluations: pd.DataFrame
     curves: pd.DataFrame
     unplanned: int
-    doubts: tuple[tuple[str, str], ...] = ()
     answers: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
+    doubts: tuple[tuple[str, str], ...] = ()
 
 
 def read(folder: Path, *, curves: bool = True) -> Frames:
@@ -174,7 +174,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     if numeric.notna().sum() == scores["value"].notna().sum():
         scores["value"] = numeric
     wide = pd.DataFrame(columns=[*point, *CURVE]) if points is None else _beside(who, points)
-    return Frames(experiment, planned, scores, wide, unplanned, known, answers)
+    return Frames(experiment, planned, scores, wide, unplanned, answers, known)
 
 
 def _beside(who: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

@@ -231,8 +231,19 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Sel
         sizes[column][where[0][known], where[1][known]] = measured[known]
     keys, which = _keys(evaluations, axes)
     scores = _scores(evaluations, keys, which, place(evaluations), full, steps, dead)
-    texts, by = _tracebacks(runs, codes), _trained_by(runs)
-    return Selection(design, points, keys, state, steps, ties, scores, sizes, diverged_at, texts, by)
+    return Selection(
+        design,
+        points,
+        keys,
+        state,
+        steps,
+        ties,
+        scores,
+        sizes,
+        diverged_at,
+        _tracebacks(runs, codes),
+        _trained_by(runs),
+    )
 
 
 def _tracebacks(runs: pd.DataFrame, codes: Counts) -> dict[str, tuple[str, ...]]:

@@ -50,6 +50,7 @@ CHANGES = {
     "UPDATE family SET key_text = replace(key_text, '\"max_steps\":20', '\"max_steps\":21')": "its stored key hashes",
     "UPDATE experiment SET resolved = replace(resolved, '\"hold\": 2', '\"hold\": 3')": "solved.hold 2, ",
     "UPDATE plan SET hidden_size = 900000": "its row has hidden_size 900000, which is not of the size 'hidden 3'",
+    "UPDATE replica SET engine = 'choice'": "its row has the engine 'choice', and there are lanes, stack, reference",
     "UPDATE plan SET learning_rate = 0.5 WHERE learning_rate < 1": "its row or the experiment 0.5",
 }
 
