@@ -20,9 +20,10 @@ MOST = 12
 def html(found: Report) -> str:
     """Lay out a report as HTML without scripts; texts from plugins are escaped."""
     summary, design = found.summary, found.design
-    parts = [Markup("<p><strong>{}</strong>: {}</p>").format(design.name, design.task)]
+    first = map(printable, (design.name, design.task, design.setup))
+    parts = [Markup("<p><strong>{}</strong>: {}, {}</p>").format(*first)]
     items = [
-        Markup("<li><strong>{}: {}.</strong> {}</li>").format(*map(printable, (v.cell, v.verdict, v.sentence)))
+        Markup("<li><strong>{}: {}.</strong> {}</li>").format(*map(printable, (v.cell, v.headline, v.sentence)))
         for v in summary.verdicts[:MOST]
     ]
     if items:
