@@ -24,7 +24,7 @@ from cellbench.conformance.subject import (
     step,
     unroll,
 )
-from cellbench.model import Contents, declared_features, double_precision
+from cellbench.model import Contents, declared_features, double_precision, traits_of
 from cellbench.wording import described
 
 Law = Callable[[Subject], str]
@@ -54,7 +54,22 @@ def is_made(subject: Subject) -> str:
             raise Broken(f"{type(cell).__name__} has no {name}")
     step(cell, subject.inputs(1, 2)[0], cell.initial_state(2))  # type: ignore[operator]
     trained = sum(p.numel() for p in cell.parameters() if p.requires_grad)
-    return f"{type(cell).__name__}, {trained} parameters at hidden size {subject.hidden_size}, takes a step"
+    said = f"{type(cell).__name__}, {trained} parameters at hidden size {subject.hidden_size}, takes a step"
+    loose = _loose(subject)
+    if loose:
+        return f"{said}; not trained, for they are no nn.Parameter: {', '.join(loose)}"
+    return said
+
+
+def _loose(subject: Subject) -> list[str]:
+    """List the tensors that are drawn for each cell, as weights are, but are neither parameters nor buffers."""
+    model = subject.model()
+    known = {*dict(model.named_parameters()), *dict(model.named_buffers())}
+    try:
+        found = traits_of(subject.blueprint())
+    except Exception:
+        return []  # whatever else is wrong with it, other laws tell
+    return [path for path in found.own if path not in known]
 
 
 @law("output and state have their shapes, nesting and dtype at every batch size", quick=True)

@@ -129,3 +129,12 @@ def test_a_cell_of_float32_alone_skips_the_differences() -> None:
     result = BY_NAME["gradients-agree-with-differences"](Subject(IsFloat32Only))
     assert (result.status, result.ok) == ("skip", True)
     assert "float32" in result.message
+
+
+def test_weights_that_are_no_parameters_are_named() -> None:
+    """A cell passes with them, as a reservoir should, but they are named; what is frozen or a buffer is not."""
+    (law,) = (one for one in LAWS if one.name == "is-made")
+    said = law(Subject(awkward.Attributes)).message
+    assert "not trained, for they are no nn.Parameter: cell." in said
+    for factory in (awkward.Reservoir, awkward.Buffers, awkward.Plain):
+        assert "not trained" not in law(Subject(factory)).message
