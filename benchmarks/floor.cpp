@@ -2,7 +2,7 @@
 // with the vector type and kernels of the lanes engine. Compiled cells can hope to be as fast as this.
 //
 // Parameters in the order of torch: weight_ih (4H, I), weight_hh (4H, H), bias_ih, bias_hh, readout weight, readout bias.
-#include "wide.h"
+#include "several.h"
 #include <type_traits>
 
 #ifndef H
@@ -69,20 +69,20 @@ static float gradient(const float *p, const V *x, const V *y, long T, long group
       }
       product<H, 1>(dh, [&](int) INLINED -> V { return S(0.f); }, term<G, 1, 1, H>(d, p + WH));
     }
-    outer<G, H, 1, 1>(g + WH, H, 1, m.dgate, G, m.h, H, T);
-    outer<G, I, 1, 1>(g + WI, I, 1, m.dgate, G, x, I, T);
-    outer<1, H, 1, 1>(g + WO, H, 1, m.dz, 1, m.h + H, H, T);
+    outer<G, H, H, 1, 1, 1>(g + WH, m.dgate, G, m.h, H, T);
+    outer<G, I, I, 1, 1, 1>(g + WI, m.dgate, G, x, I, T);
+    outer<1, H, H, 1, 1, 1>(g + WO, m.dz, 1, m.h + H, H, T);
     time_sums<G>(dbias, m.dgate, G, T);
   }
-  for (int n = 0; n < G; n++) g[BI + n] = g[BH + n] = lane_sum(dbias[n]);
-  g[BO] = lane_sum(dout);
-  return lane_sum(loss);
+  for (int n = 0; n < G; n++) g[BI + n] = g[BH + n] = example_sum<float>(dbias[n]);
+  g[BO] = example_sum<float>(dout);
+  return example_sum<float>(loss);
 }
 
 static void adam(float *p, float *first, float *second, const float *g, double rate, double step, float clip) {
   vf sum = S(0.f);
   for (long i = 0; i < P; i += LANES) sum += *(const vf *)(g + i) * *(const vf *)(g + i);
-  float scale = clip / (sqrtf(lane_sum(sum)) + 1e-6f);
+  float scale = clip / (sqrtf(example_sum<float>(sum)) + 1e-6f);
   scale = scale < 1.f ? scale : 1.f;
   const float size = (float)(rate / (1 - pow(0.9, step))), root = (float)sqrt(1 - pow(0.999, step));
   for (long i = 0; i < P; i += LANES) {

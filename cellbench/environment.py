@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from cellbench import compiler
 from cellbench.plugins import Registry
 
 _EXTRA = 'extra == "dask"'
@@ -29,13 +30,13 @@ def usable_cores() -> int:
 def _cgroup_quota() -> float | None:
     """Read how many cores cgroup v2 or v1 grants; None without a limit."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()[:2]
         return None if quota == "max" else int(quota) / int(period)
     except (OSError, ValueError):
         pass
     try:
-        quota_us = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text())
-        period_us = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text())
+        quota_us = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text(encoding="utf-8"))
+        period_us = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text(encoding="utf-8"))
         return quota_us / period_us if quota_us > 0 else None
     except (OSError, ValueError):
         return None
@@ -67,6 +68,14 @@ def describe(registry: Registry) -> dict[str, Any]:
     }
 
 
+def _compiler() -> str:
+    try:
+        found = compiler.find()
+    except ValueError as error:
+        return f"none found: {error}"
+    return found.version if found else "none found"
+
+
 def _packages() -> list[str]:
     """Name the distributions that cellbench itself requires, in pyproject's order."""
     required = importlib.metadata.requires("cellbench") or []
@@ -84,25 +93,20 @@ def _commit() -> str:
     return out
 
 
-@lru_cache(maxsize=1)
-def _compiler() -> str:
-    first = _output([os.environ.get("CXX", "").split(" ")[0] or "g++", "--version"]).partition("\n")[0]
-    return first or "none found"
-
-
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
         pass
-    return platform.processor()
+    # ARM64's file has no such line, and Linux knows no other name
+    return platform.processor() or platform.machine()
 
 
 def _output(command: list[str]) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
@@ -125,5 +129,6 @@ def again(command: str) -> str:
         words = [word for word in shlex.split(command) if word != "--fresh"]
     except ValueError:
         words = []
-    ours = words[:2] == ["cellbench", "run"] or words[:4] == ["python", "-m", "cellbench", "run"]
+    starts = (["cellbench"], ["python", "-m", "cellbench"])
+    ours = any(words[: len(start) + 1] == [*start, name] for start in starts for name in ("run", "compare"))
     return shlex.join(words) if ours else "cellbench run EXPERIMENT"

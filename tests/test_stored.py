@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from cellbench.records import VERSIONS
 from cellbench.store import NUMBERS, VOLATILE
 from cellbench.store.schema import LATER, VERSION
 from tests.helpers.commands import Command
@@ -58,12 +59,15 @@ def test_reported(name: str, command: Command) -> None:
 
 
 def test_resumed(command: Command) -> None:
-    """Run again, it trains nothing; a seed more trains that seed alone."""
+    """Run again, it trains nothing; a seed more trains that seed alone, and the report says what trained how many."""
     before = replicas("small")
     assert command("run", "small.yaml", "--results", ".", "--workers", 1).status == 0
     assert replicas("small") == before
     assert len(before) == 60
-    assert command("run", "small.yaml", "--results", ".", "--workers", 1, "--set", "seeds=4").status == 0
+    more = command("run", "small.yaml", "--results", ".", "--workers", 1, "--set", "seeds=4")
+    assert more.status == 0
+    said = " ".join(more.out.split())
+    assert re.search(rf"rounded differently: 60 by lanes 1\b.*, 20 by lanes {VERSIONS['lanes']}\b", said), said
     after = replicas("small")
     assert {key: after[key] for key in before} == before
     assert len(after) == 80
@@ -115,12 +119,17 @@ def test_a_newer_schema_is_refused(command: Command) -> None:
 
 
 def test_verified(command: Command) -> None:
-    """Trained again, by the stored text of the cell from a file, its replicas have their numbers."""
+    """Trained again, by the stored text of the cell from a file, its replicas have their numbers up to rounding.
+
+    Only replicas of the same version of the engine are compared bit for bit; verify says which version it was.
+    """
     Path("gated.py").unlink()
     Path("mixing.py").unlink()
     ended = command("verify", "small", "--sample", 60, "--run-code")
     assert ended.status == 0, ended.out
+    assert f"engine_version 1 then, {VERSIONS['lanes']} now" in ended.out
     assert "Trained 60 of 60 replicas again" in ended.out
+    assert ": to the tolerance (losses differ by at most " in ended.out
     assert ended.out.endswith("No difference.\n")
 
 

@@ -1,4 +1,8 @@
-"""experiments/zoo.yaml holds every cell that this repository has, each once."""
+"""experiments/zoo.yaml holds every cell of the built-ins and of two plugin packages, each once.
+
+cellbench-libraries is not among them: its cells are lstm and gru with other initial weights, and have
+experiments/initial-weights.yaml to themselves.
+"""
 
 from __future__ import annotations
 

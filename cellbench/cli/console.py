@@ -14,6 +14,7 @@ import typer
 import cellbench
 from cellbench.cli.build import build
 from cellbench.cli.check import check
+from cellbench.cli.compare import compare
 from cellbench.cli.info import info
 from cellbench.cli.list import list_
 from cellbench.cli.merge import merge
@@ -25,7 +26,7 @@ from cellbench.cli.show import show as show_examples
 from cellbench.cli.status import status
 from cellbench.cli.verify import verify
 from cellbench.errors import CellbenchError
-from cellbench.terminal.output import reader_is_gone, show
+from cellbench.terminal.output import any_encoding, reader_is_gone, show
 
 app = typer.Typer(
     help="Does my recurrent cell beat LSTM? A fair, fast benchmark of recurrent cells on binary addition.",
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(run)
+app.command()(compare)
 app.command()(report)
 app.command()(merge)
 app.command()(verify)
@@ -50,6 +52,7 @@ app.command()(build)
 
 def main() -> None:
     """Run the console script: each kind of error has its exit status, and bad input shows no traceback."""
+    any_encoding()
     try:
         status = app(prog_name="cellbench", standalone_mode=False)
         if sys.stdout is not None:

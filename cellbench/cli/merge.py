@@ -25,6 +25,9 @@ def merge(
     merged = merge_folders(out, folders)
     show(str(Results(out, write(out))))
     for line in merged.unlike:
-        show(f"Replicas of one cell come from different kinds of machines: {line}", file=sys.stderr)
+        show(
+            f"Replicas of one cell were trained differently, and their numbers are rounded differently: {line}",
+            file=sys.stderr,
+        )
     missing = merged.counts.get("missing", 0) + merged.counts.get("failed (machine)", 0)
     show(f"{sum(merged.counts.values()):,} replicas planned, {missing:,} of them missing, in {out}", file=sys.stderr)

@@ -3,7 +3,7 @@
 `engine` is the contract; `reference`, `stack` and `lanes` keep it; `choice` takes the fastest that can carry a cell.
 """
 
-from cellbench.engines.choice import Choice, choose, fastest_first, prepare
+from cellbench.engines.choice import Choice, choose, fastest_first, prepare, together
 from cellbench.engines.engine import Advanced, Engine, Refused, RefusedOnce, Replicas, Scores, Trained
 from cellbench.engines.optimizers import OPTIMIZERS, Optimizer
 
@@ -21,4 +21,5 @@ __all__ = [
     "choose",
     "fastest_first",
     "prepare",
+    "together",
 ]

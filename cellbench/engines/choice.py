@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cellbench.engines.engine import LONGEST, Engine, Refused
+from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Engine, Refused
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
 from cellbench.model import Blueprint, generators_kept
@@ -17,12 +17,10 @@ from cellbench.wording import described
 def fastest_first(hidden_size: int) -> tuple[str, ...]:
     """List the engines by their speed on a CPU, fastest first, for a cell whose largest hidden size is this.
 
-    As `benchmarks/engines.py --sizes` measured (numbers in docs/engines.md), lanes leads up to 512 units, where the
-    library's matrix products catch up. A stack of 32 replicas is faster than one replica at a time up to 128 units.
+    As `benchmarks/engines.py --sizes` measured (numbers in docs/engines.md), lanes leads at every size up to 768 units.
+    A stack of 32 replicas is faster than one replica at a time up to 128 units.
     """
-    if hidden_size <= 128:
-        return ("lanes", "stack", "reference")
-    return ("lanes", "reference", "stack") if hidden_size <= 512 else ("reference", "lanes", "stack")
+    return ("lanes", "stack", "reference") if hidden_size <= 128 else ("lanes", "reference", "stack")
 
 
 @dataclass(frozen=True)
@@ -38,17 +36,30 @@ class Choice:
         return self.reason not in ("", "asked for", "trained already")
 
 
+def together(name: str, batch_size: int) -> int:
+    """Count the replicas that the named engine trains at a time; a smaller group takes as long as a full one."""
+    found: int = importlib.import_module(f"cellbench.engines.{name}").together(batch_size)
+    return found
+
+
 def prepare(
-    name: str, blueprint: Blueprint, optimizer: Optimizer, clip_norm: float | None, longest: int = LONGEST
+    name: str,
+    blueprint: Blueprint,
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    batch_sizes: Sequence[int] = USUAL_BATCHES,
+    longest: int = LONGEST,
 ) -> Engine:
-    """Make the named engine ready for one model, on sequences of up to `longest` steps.
+    """Make the named engine ready for one model, at these batch sizes and on sequences of up to `longest` steps.
 
     Raises:
         Refused: the engine cannot carry the cell.
     """
     module = importlib.import_module(f"cellbench.engines.{name}")
     with kept(blueprint.origin), generators_kept():
-        engine: Engine = module.prepare(blueprint, optimizer=optimizer, clip_norm=clip_norm, longest=longest)
+        engine: Engine = module.prepare(
+            blueprint, optimizer=optimizer, clip_norm=clip_norm, batch_sizes=batch_sizes, longest=longest
+        )
     return engine
 
 
@@ -57,6 +68,7 @@ def choose(
     blueprints: Sequence[Blueprint],
     optimizer: Optimizer,
     clip_norm: float | None,
+    batch_sizes: Sequence[int] = USUAL_BATCHES,
     longest: int = LONGEST,
 ) -> Choice:
     """Choose one engine for a cell at all its hidden sizes, so that two engines never train one cell.
@@ -64,7 +76,7 @@ def choose(
     Args:
         wanted: `auto`, or an engine's name.
         blueprints: one per hidden size.
-        optimizer, clip_norm: of the experiment.
+        optimizer, clip_norm, batch_sizes: of the experiment.
         longest: time steps of the longest sequence that is trained or evaluated.
 
     Raises:
@@ -77,7 +89,7 @@ def choose(
         try:
             with contained():
                 for blueprint in blueprints:
-                    prepare(name, blueprint, optimizer, clip_norm, longest)
+                    prepare(name, blueprint, optimizer, clip_norm, batch_sizes, longest)
         except Refused as refusal:
             reasons.append(f"not {name}: {refusal}")
             continue

@@ -1,10 +1,22 @@
 """The contract of an engine, which trains many replicas of one model at once.
 
-Three modules keep it: `lanes`, `stack` and `reference`. Each has one function
+Three modules keep it: `lanes`, `stack` and `reference`. Each has two functions. The first is
 
-    prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, longest: int = LONGEST) -> Engine
+    prepare(
+        blueprint: Blueprint,
+        *,
+        optimizer: Optimizer,
+        clip_norm: float | None,
+        batch_sizes: Sequence[int] = USUAL_BATCHES,
+        longest: int = LONGEST,
+    ) -> Engine
 
 which raises `Refused` with a reason of one line if the engine cannot carry the cell on sequences of `longest` steps.
+It gets ready for these batch sizes; replicas may be trained at others, which then takes longer to begin. The second is
+
+    together(batch_size: int) -> int
+
+the number of replicas that are trained at a time; a smaller group takes as long as a full one.
 """
 
 from __future__ import annotations
@@ -19,6 +31,8 @@ from numpy.typing import NDArray
 from cellbench.model import Model
 from cellbench.task import Floats
 
+USUAL_BATCHES = (16,)
+"""What an engine is prepared for if nobody says at which batch sizes it will train."""
 LONGEST = 100
 """Time steps of the longest sequence for which an engine is made ready, unless it is told of a longer one."""
 

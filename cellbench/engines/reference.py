@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cellbench.engines.engine import LONGEST, Advanced, Engine, Refused, Scores, Trained
+from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained
 from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
@@ -22,7 +22,14 @@ from cellbench.model.weights import tensors_of
 from cellbench.task import Floats
 
 
-def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, longest: int = LONGEST) -> Engine:
+def prepare(
+    blueprint: Blueprint,
+    *,
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    batch_sizes: Sequence[int] = USUAL_BATCHES,
+    longest: int = LONGEST,
+) -> Engine:
     """Make the reference engine ready for one model; see `cellbench.engines.engine`.
 
     Raises:
@@ -44,6 +51,11 @@ def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | No
     if logits.shape != (2, 3, blueprint.output_size):
         raise Refused(f"logits have shape {tuple(logits.shape)}, not (time, batch, {blueprint.output_size})")
     return ReferenceEngine(optimizer, clip_norm)
+
+
+def together(batch_size: int) -> int:
+    """Count the replicas that are trained at a time: one, at every batch size."""
+    return 1
 
 
 class ReferenceEngine:

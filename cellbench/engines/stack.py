@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-from cellbench.engines.engine import LONGEST, Advanced, Engine, Refused, Scores, Trained, first_line
+from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained, first_line
 from cellbench.engines.fused import spelt_out
 from cellbench.engines.on_torch import compiler, instruction_set, scores_of
 from cellbench.engines.optimizers import Optimizer, Slots, clip
@@ -33,7 +33,19 @@ _TIME, _BATCH = 6, 5
 """Time steps and examples of the trial."""
 
 
-def prepare(blueprint: Blueprint, *, optimizer: Optimizer, clip_norm: float | None, longest: int = LONGEST) -> Engine:
+def together(batch_size: int) -> int:
+    """Count the replicas that are trained at a time: the same at every batch size."""
+    return WIDTH
+
+
+def prepare(
+    blueprint: Blueprint,
+    *,
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    batch_sizes: Sequence[int] = USUAL_BATCHES,
+    longest: int = LONGEST,
+) -> Engine:
     """Make the stack engine ready for one model; see `cellbench.engines.engine`.
 
     Raises:

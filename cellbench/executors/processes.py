@@ -7,6 +7,7 @@ import multiprocessing.connection
 import os
 import signal
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Callable, Collection, Iterator
@@ -29,7 +30,7 @@ class Processes:
 
     def __init__(self, workers: int, preload: tuple[str, ...] = ()) -> None:
         self.slots = workers
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        method = "forkserver" if _serves() else "spawn"
         self._context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             # The server imports torch while this process plans; its forks then start in milliseconds.
@@ -79,6 +80,16 @@ class Processes:
             process.kill()
         for process in processes:
             process.join(5)
+
+
+_LONGEST = 104 - len("/pymp-12345678/listener-12345678") - 1
+"""The length of a temporary folder's path that leaves room for a socket: macOS allows 104 bytes, Linux 108."""
+
+
+def _serves() -> bool:
+    """Tell whether a fork server can be started: Windows has none, and its socket needs a short path."""
+    short = len(os.fsencode(tempfile.gettempdir())) <= _LONGEST
+    return short and "forkserver" in multiprocessing.get_all_start_methods()
 
 
 _hiding = threading.Lock()

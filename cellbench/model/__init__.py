@@ -4,7 +4,7 @@
 must know of it before it trains it, by way of all that it holds, `contents`; `weights` writes and reads what it learnt.
 """
 
-from cellbench.model.blueprint import Blueprint, blueprint_of, double_precision, task_of
+from cellbench.model.blueprint import Blueprint, blueprint_of, double_precision, refused_option, task_of
 from cellbench.model.contents import Contents, changed, replaced
 from cellbench.model.model import Model, declared_features, evaluating, loss
 from cellbench.model.randomness import generators_kept, seeded, set_generators
@@ -25,6 +25,7 @@ __all__ = [
     "generators_kept",
     "loss",
     "measure",
+    "refused_option",
     "replaced",
     "seeded",
     "set_generators",

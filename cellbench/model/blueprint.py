@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from cellbench.model.randomness import seeded
 from cellbench.plugins import contained, kept, load_factory, registry, sources
 from cellbench.records import CellSpec
 from cellbench.task import Task
+from cellbench.wording import did_you_mean
 
 
 @contextmanager
@@ -110,6 +112,22 @@ class Blueprint:
         with torch.no_grad():
             output, _ = cell(torch.zeros(2, self.input_size), cell.initial_state(2))
         return int(output.shape[-1])
+
+
+def refused_option(factory: Callable[..., Any], options: Iterable[str]) -> str:
+    """Say which option a factory's signature does not take, and what it takes; empty if it takes all."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return ""
+    taken = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        return ""
+    for name in options:
+        if name not in taken[2:]:
+            known = did_you_mean(name, taken[2:]) if taken[2:] else "It takes none."
+            return f"takes no option {name!r}. {known}"
+    return ""
 
 
 def _frozen(value: Any) -> streams.Axis:

@@ -47,7 +47,12 @@ class Guess:
         """Guess the seconds of one replica of this cell at this point, trained by `engine`."""
         settings, parameters = self._settings, p.point.parameters
         length = self._length(parameters)
-        batch = max(p.point.batch_size, 8)  # a smaller batch does not fill a vector of the processor
+        batch = p.point.batch_size
+        if engine != "lanes":
+            batch = max(batch, 8)  # a smaller batch does not fill a vector of the processor
+        elif batch < 16:
+            # replicas share vectors, and each has a power of two of examples there
+            batch = max(2, 1 << (batch - 1).bit_length())
         rows = _BACKWARD * settings.train.max_steps * batch * length
         rows += self._evaluations * settings.evaluate.examples * length
         finals = length

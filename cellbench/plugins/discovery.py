@@ -25,7 +25,7 @@ from cellbench.errors import PluginError
 from cellbench.plugins import factories
 from cellbench.plugins.factories import Called
 from cellbench.plugins.surroundings import kept
-from cellbench.wording import described
+from cellbench.wording import described, short
 
 _FAULTS = (Exception, SystemExit)
 """What a plugin may raise: one that calls `sys.exit()` must not end the user's program."""
@@ -137,10 +137,10 @@ class Registry:
         for clash in self.clashes:
             if (clash.kind, clash.name) == (kind, name):
                 raise PluginError(str(clash))
-        near = difflib.get_close_matches(name, entries, 1)
+        near = difflib.get_close_matches(name, entries, 1) if len(name) <= 200 else []
         hint = f" Nearest: {near[0]}." if near else ""
         broken = "".join(f" A broken plugin may provide it: {b}." for b in self.broken)
-        raise PluginError(f"no {kind} named {name!r}.{hint}{broken} `cellbench list` shows them all")
+        raise PluginError(f"no {kind} named {short(name)}.{hint}{broken} `cellbench list` shows them all")
 
 
 @dataclass

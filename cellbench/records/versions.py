@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 VERSIONS = {"lanes": 2, "stack": 2, "reference": 2}
-"""The version of each engine's numbers, stored with each replica; raised when replicas that it trains get others."""
+"""The version of each engine's numbers, stored with each replica; raised when replicas that it trains get others.
+
+lanes 2: replicas share vectors too, and sums over examples are rounded in another order."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from cellbench.wording import escaped
 RUNS = (
     "label", "cell", "*axes", "batch_size", "size", "hidden_size", "parameters", "state", "multiply_adds",
     "learning_rate", "seed", "status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved",
-    "final_step", "final_loss", "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine", "isa", "key",
-    "seconds", "started", "finished", "host", "worker", "attempt",
+    "final_step", "final_loss", "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine",
+    "engine_version", "isa", "key", "seconds", "started", "finished", "host", "worker", "attempt",
 )  # fmt: skip
 """The columns of runs.csv; the task's parameters take the place of `*axes`."""
 CURVES = (

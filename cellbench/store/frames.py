@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cellbench.records import Answer
 from cellbench.store import claims, earlier
+from cellbench.store.answers import given
 from cellbench.store.schema import LATER, OUTCOME, VOLATILE, columns
 from cellbench.store.store import Store
 
@@ -133,6 +135,7 @@ class Frames:
         runs: one row per planned replica.
         evaluations: one row per final evaluation.
         curves: one row per evaluation of a learning curve; no rows if they were not asked for.
+        answers: what cells answered to laws, by the cell's digest.
         unplanned: how many stored outcomes this experiment does not plan.
         doubts: label and sentence of cells that an earlier version of an engine trained wrongly, or may have.
     """
@@ -142,6 +145,7 @@ class Frames:
     evaluations: pd.DataFrame
     curves: pd.DataFrame
     unplanned: int
+    answers: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
     doubts: tuple[tuple[str, str], ...] = ()
 
 
@@ -156,7 +160,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
         experiment, unplanned, known = store.experiment(), store.unplanned(), tuple(earlier.doubts(store))
         with store.reading():
             claims.refuse_unplanned(store.db, experiment)
-        planned, scores = runs(store), evaluations(store)
+        planned, scores, answers = runs(store), evaluations(store), given(store)
         with store.reading():
             by, values = (scores[name].dropna().unique().tolist() for name in ("by", "value"))
             claims.refuse_odd_evaluations(by, values, experiment["facts"])
@@ -170,7 +174,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     if numeric.notna().sum() == scores["value"].notna().sum():
         scores["value"] = numeric
     wide = pd.DataFrame(columns=[*point, *CURVE]) if points is None else _beside(who, points)
-    return Frames(experiment, planned, scores, wide, unplanned, known)
+    return Frames(experiment, planned, scores, wide, unplanned, answers, known)
 
 
 def _beside(who: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

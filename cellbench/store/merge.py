@@ -38,7 +38,7 @@ class Merged:
 
     Attributes:
         counts: planned replicas by status, as Store.counts gives them.
-        unlike: per cell whose replicas come from several instruction sets or compilers, which ones.
+        unlike: per cell whose replicas come from several engine versions, instruction sets or compilers, which ones.
     """
 
     counts: dict[str, int]
@@ -235,6 +235,13 @@ def _absorb(db: sqlite3.Connection) -> None:
         "WHERE status = 'failed' AND key IN (SELECT key FROM other.replica)"
     )
     db.execute(_copied("source"))
+    # a place names a file, which may be elsewhere in another folder: the lesser text is kept, as for tracebacks
+    named = columns("answer")
+    db.execute(
+        f"INSERT INTO main.answer ({named}) SELECT {named} FROM other.answer WHERE true ON CONFLICT DO UPDATE SET "
+        "status = excluded.status, message = excluded.message, place = excluded.place "
+        "WHERE (excluded.status, excluded.message, excluded.place) < (status, message, place)"
+    )
     # one cell, one engine: numbers of two engines agree only to rounding
     for cell, mine, theirs in db.execute(
         "SELECT m.cell, m.engine, o.engine FROM main.engine m JOIN other.engine o ON o.cell = m.cell "
@@ -279,10 +286,11 @@ def _order_experiments(db: sqlite3.Connection) -> None:
 
 
 def _unlike(store: Store) -> tuple[str, ...]:
-    """List the cells whose replicas come from several instruction sets or compilers, with those."""
+    """List the cells whose replicas come from several engine versions, instruction sets or compilers, with those."""
+    kind = "r.engine || ' ' || coalesce(r.engine_version, 1) || ', ' || r.isa || ', ' || r.compiler"
     query = (
-        "SELECT p.label, group_concat(DISTINCT r.isa || ', ' || r.compiler) FROM plan p JOIN replica r ON "
-        "r.key = p.key WHERE r.cause = '' GROUP BY p.label HAVING count(DISTINCT r.isa || ', ' || r.compiler) > 1"
+        f"SELECT p.label, group_concat(DISTINCT {kind}) FROM plan p JOIN replica r ON r.key = p.key "
+        f"WHERE r.cause = '' GROUP BY p.label HAVING count(DISTINCT {kind}) > 1"
     )
     with store.explained():
         return tuple(f"{label}: {where}" for label, where in store.db.execute(query))

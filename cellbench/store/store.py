@@ -120,6 +120,9 @@ class Store:
     def _whole(self) -> None:
         """Check the pages, and each index against its table: reading would leave out a replica that an index lacks."""
         said = self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        # sqlite reads what is missing of the last page as zeros, and may find nothing wrong with it
+        if said == "ok" and self.path.stat().st_size % self.db.execute("PRAGMA page_size").fetchone()[0]:
+            said = "its last page is cut short"
         if said != "ok":
             raise StoreError(f"{self.path} is damaged ({one_line(said, 200)}). {_DAMAGED}")
 
@@ -421,6 +424,19 @@ class Store:
         with self.reading():
             query = "SELECT count(*) FROM replica WHERE key NOT IN (SELECT key FROM plan)"
             return int(self.db.execute(query).fetchone()[0])
+
+    def never_finite(self) -> tuple[str, ...]:
+        """List the labels of the cells all of whose planned replicas that ended had diverged, or failed by themselves.
+
+        At least one of them diverged.
+        """
+        query = (
+            f"SELECT p.label FROM plan p JOIN replica r ON r.key = p.key WHERE {DONE} GROUP BY p.label "
+            "HAVING sum(r.status = 'diverged') > 0 AND sum(r.status NOT IN ('diverged', 'failed')) = 0 "
+            "ORDER BY min(p.position)"
+        )
+        with self.reading():
+            return tuple(label for (label,) in self.db.execute(query))
 
     def counts(self) -> dict[str, int]:
         """Count the planned replicas by status; those without an outcome are `missing`, wrong ones `wrong`."""

@@ -29,6 +29,9 @@ METRICS = ("sequence_accuracy", "bit_accuracy")
 STATES = ("solved", "censored", "diverged", "failed", "machine", "missing")
 """What became of a replica. `failed`: in the cell's own code; `machine`: its worker crashed, or it timed out."""
 
+PROGRAM = ("engine", "engine_version", "isa", "compiler")
+"""Columns of what trained a replica: its numbers depend on them to the last bits."""
+
 SOLVED, CENSORED, DIVERGED, FAILED, ON_MACHINE, MISSING = range(len(STATES))
 NOT_PLANNED = -1
 
@@ -70,7 +73,7 @@ def common(seeds_at: Sequence[tuple[int, Seeds]]) -> Common:
 
 
 @dataclass(frozen=True)
-class Replicas:
+class Selection:
     """All replicas as arrays; the axes are cells, points, seeds, rates and, for scores, evaluations."""
 
     design: Design
@@ -86,6 +89,12 @@ class Replicas:
     """By metric: (cells, points, seeds, rates, keys); `nan`: not known."""
     size: dict[str, Floats]
     """`multiply_adds`, `parameters`, `state`, `hidden_size`: (cells, points)."""
+    diverged_at: Floats
+    """(cells, points, seeds, rates): the step at which a replica diverged; `nan` for one that did not."""
+    tracebacks: dict[str, tuple[str, ...]]
+    """By label: one for each replica that failed in the cell's own code."""
+    trained_by: tuple[tuple[str, int], ...] = ()
+    """What replicas of one cell were trained by, and how many by each, where that differs; else empty."""
     _complete: dict[tuple[int, int], Seeds] = field(default_factory=dict, repr=False)
     _tuned: dict[tuple[int, int, Seeds], Tuned | None] = field(default_factory=dict, repr=False)
     _values: dict[tuple[int, int, Seeds, str], Floats] = field(default_factory=dict, repr=False)
@@ -161,7 +170,7 @@ def _codes(column: pd.Series[Any], values: Sequence[Any], what: str) -> Codes:
     return codes
 
 
-def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Replicas:
+def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Selection:
     """Lay all planned replicas out as arrays; see `summarise` for the frames' columns.
 
     Raises:
@@ -208,6 +217,8 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Rep
     # a rate whose accuracy is not known loses a tie
     ties = np.zeros(full)
     ties[where] = np.nan_to_num(runs["final_sequence_accuracy"].to_numpy(dtype=np.float64), nan=0.0)
+    diverged_at = np.full(full, math.nan)
+    diverged_at[where] = runs["diverged_at"].to_numpy(dtype=np.float64)
     # whose numbers were lost: accuracy 0, even for one that had solved before it diverged
     dead = np.zeros(full, dtype=bool)
     dead[where] = np.isin(codes, (DIVERGED, FAILED)) | runs["diverged_at"].notna().to_numpy()
@@ -220,7 +231,44 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Rep
         sizes[column][where[0][known], where[1][known]] = measured[known]
     keys, which = _keys(evaluations, axes)
     scores = _scores(evaluations, keys, which, place(evaluations), full, steps, dead)
-    return Replicas(design, points, keys, state, steps, ties, scores, sizes)
+    return Selection(
+        design,
+        points,
+        keys,
+        state,
+        steps,
+        ties,
+        scores,
+        sizes,
+        diverged_at,
+        _tracebacks(runs, codes),
+        _trained_by(runs),
+    )
+
+
+def _tracebacks(runs: pd.DataFrame, codes: Counts) -> dict[str, tuple[str, ...]]:
+    """Collect what the cell's own code raised, by label; a frame need not have tracebacks."""
+    if "traceback" not in runs.columns:
+        return {}
+    failed = runs.loc[codes == FAILED, ["label", "traceback"]]
+    return {str(label): tuple(map(str, rows["traceback"])) for label, rows in failed.groupby("label", sort=False)}
+
+
+def _trained_by(runs: pd.DataFrame) -> tuple[tuple[str, int], ...]:
+    """Count, over the cells whose replicas were not all trained alike, the replicas by what they were trained by."""
+    if not set(PROGRAM) <= set(runs.columns):
+        return ()
+    trained = runs.loc[runs["engine"] != "", ["label", *PROGRAM]]
+    kinds = trained.value_counts(sort=False).reset_index(name="replicas")
+    mixed = kinds[kinds["label"].duplicated(keep=False)]
+    if mixed.empty:
+        return ()
+    said = mixed["engine"] + " " + mixed["engine_version"].astype(str)
+    for word, name in (("on", "isa"), ("built by", "compiler")):  # where they differ
+        if mixed.groupby("label")[name].nunique().max() > 1:
+            said = said + f" {word} " + mixed[name]
+    counts = mixed.groupby(said)["replicas"].sum()
+    return tuple((str(name), int(count)) for name, count in counts.items())
 
 
 def _states(runs: pd.DataFrame) -> Counts:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
 from cellbench.wording import escaped
+
+_PLAIN = {"×": "x", "–": "-", "—": "-", "−": "-", "…": "...", "≤": "<=", "≥": ">=", "·": "-", "’": "'"}
+"""What stands for a sign of ours in an encoding that lacks it."""
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    """Write what an encoding lacks with the characters that every encoding has; a handler of errors for codecs."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in lacking), error.end
+
+
+def any_encoding() -> None:
+    """Make stdout and stderr take every text, whatever their encoding: ASCII under `LC_ALL=C`, a Windows code page."""
+    codecs.register_error("plainer", _plainer)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plainer")
 
 
 def reader_is_gone() -> NoReturn:

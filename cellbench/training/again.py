@@ -12,7 +12,7 @@ import numpy as np
 from cellbench.engines import Refused
 from cellbench.engines.history import traits_among
 from cellbench.errors import CellbenchError, CellError
-from cellbench.model import Model, blueprint_of, task_of
+from cellbench.model import Model, blueprint_of, generators_kept, set_generators, task_of
 from cellbench.model.weights import fill
 from cellbench.plugins import Registry, contained, sources
 from cellbench.records import (
@@ -173,10 +173,14 @@ class Again:
         inputs, targets = data.final([self.chunk.replicas[0].seed], "", None)
         return inputs[0], targets[0]
 
-    def final_loss(self, model: Model) -> float:
-        """Compute a model's loss at the final evaluation, in nats per bit."""
+    def score(self, model: Model) -> tuple[float, float]:
+        """Compute a model's loss, in nats per bit, and bit accuracy at the final evaluation."""
         inputs, targets = self.examples()
-        logits = model.logits(inputs).astype(np.float64)
+        with generators_kept():
+            # what a random cell draws is named as when it was trained
+            set_generators(*model.stream, self._stored.outcome.final_step, "evaluation")
+            logits = model.logits(inputs).astype(np.float64)
         # log(1 + exp(x)) - y x, written so that no exponential overflows
         each = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
-        return float(each.mean()) if np.isfinite(each).all() else math.nan
+        loss = float(each.mean()) if np.isfinite(each).all() else math.nan
+        return loss, float(((logits > 0) == (targets > 0.5)).mean())

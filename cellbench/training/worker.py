@@ -31,16 +31,32 @@ def ready(chunk: Chunk) -> tuple[Blueprint, Engine]:
     """
     settings, how = chunk.settings, chunk.settings.train
     steps = longest(task_of(settings.task), settings, [chunk.point.parameters])
-    return _made(chunk.cell, chunk.hidden_size, settings.task, chunk.engine, how.optimizer, how.clip_norm, steps)
+    return _made(
+        chunk.cell,
+        chunk.hidden_size,
+        settings.task,
+        chunk.engine,
+        how.optimizer,
+        how.clip_norm,
+        chunk.point.batch_size,
+        steps,
+    )
 
 
 @lru_cache(maxsize=64)
 def _made(
-    cell: CellSpec, hidden_size: int, task: str, engine: str, optimizer: str, clip_norm: float | None, steps: int
+    cell: CellSpec,
+    hidden_size: int,
+    task: str,
+    engine: str,
+    optimizer: str,
+    clip_norm: float | None,
+    batch_size: int,
+    steps: int,
 ) -> tuple[Blueprint, Engine]:
     """Make the blueprint and the engine that many chunks share; the arguments are the key of the cache."""
     blueprint = blueprint_of(cell, hidden_size, task_of(task))
-    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm, steps)
+    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm, (batch_size,), steps)
 
 
 def work(chunk: Chunk) -> list[Outcome]:
@@ -68,7 +84,10 @@ def work(chunk: Chunk) -> list[Outcome]:
 
 
 def _attempt(chunk: Chunk) -> list[Outcome]:
-    """Train a chunk. If a cell fails, train its replicas one by one, so that the others are not lost with it."""
+    """Train a chunk. If a cell fails, train its replicas one by one, so that the others are not lost with it.
+
+    If memory is short, train its halves one after the other: numbers do not depend on which replicas share a chunk.
+    """
     try:
         with limit(chunk.settings.train.timeout, _attempt.__code__), contained():
             blueprint, engine = ready(chunk)
@@ -76,18 +95,29 @@ def _attempt(chunk: Chunk) -> list[Outcome]:
     except Timeout:
         said = f"timed out: the chunk took more than {chunk.settings.train.timeout:g} s (train.timeout)"
         return _failed(chunk, "machine", said)
-    except MemoryError:  # the machine's fault: another one may train the same chunk
-        return _failed(chunk, "machine", traceback.format_exc())
+    except MemoryError:
+        short = traceback.format_exc()
     except Refused as refusal:
         return _failed(chunk, "machine", f"the engine {chunk.engine} refuses the cell on this worker: {refusal}")
     except Exception as error:
-        if "can't allocate memory" in str(error):  # torch's allocator raises RuntimeError
-            return _failed(chunk, "machine", traceback.format_exc())
-        if len(chunk.replicas) == 1 or isinstance(error, CellError):
+        short = traceback.format_exc() if "can't allocate memory" in str(error) else ""  # as torch's allocator says
+        if not short and (len(chunk.replicas) == 1 or isinstance(error, CellError)):
             said = f"{chunk.cell.label} (from {chunk.cell.provider})\n{traceback.format_exc()}"
             return _failed(chunk, "cell", said)
-    # One replica raised: each is trained by itself, so that a failure does not depend on which replicas share a chunk.
-    return [outcome for r in chunk.replicas for outcome in _attempt(replace(chunk, replicas=(r,)))]
+    # here the failed attempt is gone, and with it the memory that it had
+    if short and len(chunk.replicas) == 1:
+        # the machine's fault: another one may train the same replica
+        said = (
+            f"not enough memory to train one replica of {chunk.cell.label}: fewer --workers, a smaller batch or "
+            f"evaluate.examples take less, or train it on another machine\n{short}"
+        )
+        return _failed(chunk, "machine", said)
+    middle = len(chunk.replicas) // 2
+    if short:
+        parts = [chunk.replicas[:middle], chunk.replicas[middle:]]
+    else:  # one replica raised: each by itself, so that a failure does not depend on which replicas share a chunk
+        parts = [(r,) for r in chunk.replicas]
+    return [outcome for part in parts for outcome in _attempt(replace(chunk, replicas=part))]
 
 
 def _failed(chunk: Chunk, cause: str, said: str) -> list[Outcome]:

@@ -78,6 +78,7 @@ def runs(
                 "final_sequence_accuracy": math.nan if status == "missing" else 1.0 if status == "solved" else 0.2,
                 "diverged_at": math.nan,
                 "engine": "lanes",
+                "engine_version": 1,
                 "isa": "avx2",
                 "key": f"{label}-{point}-{rate}-{seed}",
             }

@@ -431,11 +431,11 @@ class BatchSized(Base):
 
 REFUSED_EARLY: dict[type[Base], str] = {
     BatchNormed: "Expected more than 1 value per channel",
-    Dropped: "random numbers inside the cell (bernoulli)",
-    RandomStart: "random numbers inside the cell (randn)",
+    Dropped: "random numbers inside the cell (from torch's generator)",
+    RandomStart: "random numbers inside the cell (from torch's generator)",
     Branching: "depend on its weights or on the data",
     WeightBranching: "depend on its weights or on the data",
-    Counting: "a buffer changes while the cell runs",
+    Counting: "hidden memory: cell.steps is remembered from one sequence to the next",
     Growing: "the state changes shape",
     Doubled: "cell.i.weight is float64",
     DoubledInside: "_to_copy gives float64",

@@ -32,13 +32,15 @@ def addition(seeds: int, steps: int, *, bits: int = 5, batch: int = 4) -> Arrays
 
 
 def engine(name: str, plan: Blueprint, optimizer: str = "adam", clip: float | None = 1.0, **keys: Any) -> Any:
+    """Ready for the batch size of `addition`, if no other is given."""
+    keys.setdefault("batch_sizes", (4,))
     prepare: Any = {"lanes": lanes, "reference": reference}[name].prepare
     return prepare(plan, optimizer=OPTIMIZERS[optimizer], clip_norm=clip, **keys)
 
 
 def losses(name: str, plan: Blueprint, data: Arrays, rate: float = 0.01, **keys: Any) -> NDArray[np.float64]:
     """The losses of one replica (weights of seed 7) over all steps."""
-    replicas = engine(name, plan, **keys).begin([plan.build("test", 7)], [rate])
+    replicas = engine(name, plan, batch_sizes=(data[0].shape[3],), **keys).begin([plan.build("test", 7)], [rate])
     found: NDArray[np.float64] = replicas.advance(*data, np.zeros(1, np.int64)).losses[0]
     return found
 

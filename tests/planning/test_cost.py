@@ -56,9 +56,16 @@ def test_more_work_is_guessed_dearer(what: str) -> None:
 
 
 def test_what_is_not_asked_for_costs_nothing() -> None:
-    """Without evaluations by difficulty it is cheaper; a short batch costs what one of eight does."""
+    """Without evaluations by difficulty it is cheaper."""
     assert guessed(final={"examples": 20, "bits": [6], "difficulty": False}) < guessed()
-    assert guessed(grid=grid(batch_size=1)) == guessed(grid=grid(batch_size=8))
+
+
+def test_what_a_short_batch_costs() -> None:
+    """What one of eight does, where it has a vector of its own; with lanes, what a power of two of examples does."""
+    at = {batch: guesses(grid=grid(batch_size=batch)) for batch in (1, 2, 3, 4, 5, 8, 16)}
+    assert at[1]["reference"] == at[8]["reference"]
+    lanes = {batch: found["lanes"] for batch, found in at.items()}
+    assert lanes[1] == lanes[2] < lanes[3] == lanes[4] < lanes[5] == lanes[8] < lanes[16]
 
 
 def test_training_is_in_proportion_to_its_steps() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cellbench.engines import Choice
 from cellbench.errors import CellbenchError
 from cellbench.experiment import Experiment, load
-from cellbench.planning import cell_digest, lay_out, prepare
+from cellbench.planning import lay_out, prepare
 from cellbench.planning.plan import chunks
 from cellbench.plugins import registry
 from cellbench.records import Planned
@@ -54,12 +54,30 @@ def test_chunks_are_a_partition_of_what_is_missing(engine: str, stored: set[int]
 
 
 def test_a_seed_s_learning_rates_share_a_chunk() -> None:
-    """So they share its data, whatever one replica costs."""
+    """So they share its data, whatever one replica costs, where replicas share no vector."""
     experiment, planned = whole()
     found = chunks(experiment, planned, {c.label: Choice("lanes", "") for c in experiment.cells}, frozenset())
     assert len(found) > 8
-    places = [(c.cell.name, c.point, seed) for c in found for seed in {r.seed for r in c.replicas}]
+    places = [
+        (c.cell.name, c.point, seed) for c in found if c.point.batch_size == 64 for seed in {r.seed for r in c.replicas}
+    ]
     assert len(places) == len(set(places))
+
+
+@pytest.mark.parametrize(("isa", "group"), [("avx512", 4), ("avx2", 2), ("sse2", 1)])
+def test_chunks_hold_whole_groups_of_replicas_that_share_a_vector(
+    isa: str, group: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At batch 4 all chunks of a point but its last fill their vectors: a group that lacks one takes as long."""
+    monkeypatch.setenv("CELLBENCH_ISA", isa)
+    experiment = load({**WHOLE, "train": {"max_steps": 200_000}}, registry())
+    planned = lay_out(experiment)
+    found = chunks(experiment, planned, {c.label: Choice("lanes", "") for c in experiment.cells}, frozenset())
+    shared = [chunk for chunk in found if chunk.point.batch_size == 4]
+    assert len(shared) > 4
+    for cell, point in {(c.cell, c.point) for c in shared}:
+        ragged = [c for c in shared if (c.cell, c.point) == (cell, point) and len(c.replicas) % group]
+        assert len(ragged) <= 1
 
 
 @pytest.mark.parametrize(
@@ -107,6 +125,6 @@ def test_a_cell_s_digest_is_of_what_makes_it() -> None:
     ]
     cells = ["lstm", {"name": "lstm", "label": "again"}, "gru"]
     cells += [{"name": "lstm", "label": f"lstm {i}", **keys} for i, keys in enumerate(others)]
-    first, again, *rest = (cell_digest(c) for c in load({**TINY, "cells": cells}, registry()).cells)
+    first, again, *rest = (c.digest for c in load({**TINY, "cells": cells}, registry()).cells)
     assert first == again
     assert len({first, *rest}) == 5

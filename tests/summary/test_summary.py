@@ -98,8 +98,9 @@ PUBLISHED = {
         typical_steps typical_low typical_high mean_steps mean_low mean_high sd picked picked_share notes""",
     "comparisons": """
         metric scope AXES by value cell baseline at seeds points points_uninformative ratio ratio_low ratio_high bound
-        work_ratio difference difference_low difference_high p p_holm p_equivalent_holm sooner sooner_low sooner_high
-        without_one_point_low without_one_point_high sd detectable seeds_needed differ_axis differ_p_holm crossing_p
+        work_ratio difference difference_low difference_high p p_holm p_equivalent_holm corrected_low corrected_high
+        sooner sooner_low sooner_high without_one_point_low without_one_point_high sd detectable seeds_needed
+        differ_axis differ_p_holm crossing_p
         ends ends_baseline verdict notes""",
     "accuracy": """
         metric scope AXES cell at learning_rate by value seeds mean low high least share_99 share_99_low
@@ -355,3 +356,23 @@ def test_the_docs_name_every_column():
         told = set(re.findall(r"`([a-z_0-9]+)`", part))
         missing = set(PUBLISHED[frame].split()) - told - {"AXES", "cell"}
         assert not missing, f"{file}: {sorted(missing)}"
+
+
+def test_what_trained_the_replicas_is_counted_where_it_differs_within_a_cell() -> None:
+    """One footnote counts replicas by version and instruction set; two engines in two cells are no mixture."""
+    plan = design()
+    table = runs(plan, lognormal({"lstm": 500, "gru": 400}), ONE_POINT)
+    table["compiler"] = "g++ 12"
+
+    def said(changed: pd.DataFrame) -> list[str]:
+        notes = summarise(changed, evaluations(plan, changed), plan).footnotes
+        return [note for note in notes if "trained differently" in note]
+
+    table.loc[table["label"] == "gru", ["engine", "isa"]] = ["stack", "AVX2"]
+    assert said(table) == []
+    table.loc[(table["label"] == "lstm") & (table["seed"] < 3), "engine_version"] = 2
+    assert [note.split(": ")[1] for note in said(table)] == ["7 by lanes 1, 3 by lanes 2"]
+    table.loc[(table["label"] == "lstm") & (table["seed"] == 0), "isa"] = "sse2"
+    table.loc[(table["label"] == "lstm") & (table["seed"] == 9), "engine"] = ""  # not trained
+    (note,) = said(table)
+    assert note.endswith(": 6 by lanes 1 on avx2, 2 by lanes 2 on avx2, 1 by lanes 2 on sse2")

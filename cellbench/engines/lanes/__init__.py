@@ -8,6 +8,6 @@ autograd, and `engine` trains with it. The C++ headers are in `runtime`.
 """
 
 from cellbench.engines.lanes.cache import described
-from cellbench.engines.lanes.engine import build_ahead, prepare
+from cellbench.engines.lanes.engine import build_ahead, prepare, together
 
-__all__ = ["build_ahead", "described", "prepare"]
+__all__ = ["build_ahead", "described", "prepare", "together"]

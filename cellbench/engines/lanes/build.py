@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import os
 import platform
-import shlex
-import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from cellbench import compiler
 from cellbench.engines.engine import Refused
 
 ISA_VARIABLE = "CELLBENCH_ISA"
@@ -112,36 +109,16 @@ def runs_here(isa: Isa) -> bool:
 
 
 def find_compiler() -> Compiler | None:
-    """Find the first compiler that works: $CXX, g++, clang++, c++, or the PyPI package ziglang."""
-    return _find(os.environ.get("CXX"), os.environ.get("PATH"))
+    """Find the first compiler that works: $CXX, g++, clang++, c++, or the PyPI package ziglang.
 
-
-@functools.lru_cache(maxsize=8)
-def _find(cxx: str | None, path: str | None) -> Compiler | None:
-    """Find a compiler for these values of CXX and PATH; asked once for each, since every question starts a process."""
-    commands = [tuple(shlex.split(cxx))] if cxx else []
-    commands += [("g++",), ("clang++",), ("c++",)]
-    for command in commands:
-        if command and shutil.which(command[0], path=path or os.defpath if path is None else path):
-            version = _version(command)
-            if version is not None:
-                return Compiler(command, version)
-    if importlib.util.find_spec("ziglang") is not None:
-        command = (sys.executable, "-m", "ziglang", "c++")
-        version = _version(command)
-        if version is not None:
-            return Compiler(command, version)
-    return None
-
-
-def _version(command: tuple[str, ...]) -> str | None:
-    """Ask a compiler for its version; None if it does not run."""
+    Raises:
+        Refused: $CXX is no command.
+    """
     try:
-        answer = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    lines = answer.stdout.strip().splitlines()
-    return lines[0] if lines else None
+        found = compiler.find()
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    return None if found is None else Compiler(*found)
 
 
 @functools.lru_cache(maxsize=1)
@@ -152,11 +129,6 @@ def engine_text() -> str:
     for path in sorted([*here.rglob("*.py"), *here.rglob("*.h")]):
         found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()
-
-
-def program_texts(generated: str) -> tuple[str, ...]:
-    """Wrap a generated program as translation units, which are compiled at the same time."""
-    return tuple(f'#include "wide.h"\n{generated}#include "{driver}"\n' for driver in ("train.h", "evaluate.h"))
 
 
 def compile_program(texts: Sequence[str], compiler: Compiler, isa: Isa, folder: Path) -> bytes:
@@ -176,7 +148,7 @@ def compile_program(texts: Sequence[str], compiler: Compiler, isa: Isa, folder: 
     commands, objects = [], []
     for number, text in enumerate(texts):
         source, target = f"cell{number}.cpp", f"cell{number}.o"
-        (folder / source).write_text(text)
+        (folder / source).write_text(text, encoding="utf-8")
         commands.append([*compiler.flags(isa), "-c", "-I", headers, source, "-o", target])
         objects.append(target)
     # all units at the same time, then the linker
@@ -187,15 +159,16 @@ def compile_program(texts: Sequence[str], compiler: Compiler, isa: Isa, folder: 
 
 def _all(compiler: Compiler, commands: Sequence[Sequence[str]], folder: Path) -> None:
     """Run several commands of the compiler at the same time, and wait for all."""
-    # the compiler's temporary files go to the same folder
-    environment = {**os.environ, "TMPDIR": str(folder)}
+    # the compiler's temporary files go to the same folder, and its errors are read below, so they must be in English
+    environment = {**os.environ, "TMPDIR": str(folder), "LC_ALL": "C"}
     running: list[subprocess.Popen[str]] = []
     try:
         for command in commands:
             running.append(
                 subprocess.Popen(
                     [*compiler.command, *command],
-                    cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                    cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+                    errors="replace",
                 )
             )  # fmt: skip
         said = [process.communicate(timeout=600)[0] for process in running]

@@ -1,4 +1,4 @@
-"""A compiled cell in this process: its functions by ctypes, and a model's tensors as one row of floats."""
+"""A unit of a compiled cell in this process: its functions by ctypes, and a model's tensors as one row of floats."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import Advanced, Scores
+from cellbench.engines.engine import Advanced, RefusedOnce, Scores, first_line
+from cellbench.engines.lanes import cache
 from cellbench.engines.lanes.cache import CacheEntry
 from cellbench.engines.lanes.graph.tensors import tensors_of
+from cellbench.engines.lanes.units import Unit
 from cellbench.model import Model
 from cellbench.task import Floats
 
@@ -80,20 +82,58 @@ def _load(content: bytes, digest: str) -> ctypes.CDLL:
     """Load the bytes that were checked, once per process, from a copy that no other process can change.
 
     The file in the cache might be cut short while it is mapped, or be on a disk that forbids execution.
+
+    Raises:
+        RefusedOnce: this machine lets no program be loaded, neither from memory nor from a temporary file.
     """
     if digest not in _loaded:
-        if hasattr(os, "memfd_create"):
-            # never closed: the loader knows an object by its path, and another file must not get the same number
-            descriptor = os.memfd_create("cellbench")
-            os.write(descriptor, content)
-            _loaded[digest] = ctypes.CDLL(f"/proc/self/fd/{descriptor}")
-        else:
-            folder = Path(tempfile.mkdtemp(prefix="cellbench-"))
+        _loaded[digest] = _from_memory(content) or _from_file(content, digest)
+    return _loaded[digest]
+
+
+def _from_memory(content: bytes) -> ctypes.CDLL | None:
+    """Load a program from a file in memory; None where a sandbox, or a machine without /proc, does not allow it."""
+    try:
+        descriptor = os.memfd_create("cellbench")
+    except (AttributeError, OSError):
+        return None
+    try:
+        # memory may hold files, and yet not run them
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        # never closed: the loader knows an object by its path, and another file must not get the same number
+        return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        os.close(descriptor)
+        return None
+
+
+def _from_file(content: bytes, digest: str) -> ctypes.CDLL:
+    """Load from a private folder among the temporary files, or beside the cache if those may not be run."""
+    problem = OSError("no folder to load from")
+    user = cache.user_cache()
+    for within in (tempfile.gettempdir(), None if user is None else user.folder):
+        if within is None:
+            continue
+        folder = None
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=".load-", dir=within))
             path = folder / f"{digest}.so"
             path.write_bytes(content)
-            _loaded[digest] = ctypes.CDLL(str(path))
-            shutil.rmtree(folder, ignore_errors=True)
-    return _loaded[digest]
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            problem = error
+        finally:
+            if folder is not None:  # a system that cannot remove a file in use leaves it
+                shutil.rmtree(folder, ignore_errors=True)
+    raise RefusedOnce(
+        f"this machine does not load the compiled program ({first_line(problem)}): set TMPDIR to a folder from which "
+        "programs may run"
+    )
+
+
+_own = threading.local()
+"""The scratch memory of each thread, which all programs use in turn."""
 
 
 class Program:
@@ -102,15 +142,18 @@ class Program:
     Args:
         content: the bytes of the shared object, checked against the entry's hash.
         entry: its entry in the cache.
+        unit: which unit of the cell it is: it either trains or evaluates.
     """
 
-    def __init__(self, content: bytes, entry: CacheEntry) -> None:
+    def __init__(self, content: bytes, entry: CacheEntry, unit: Unit) -> None:
         self.entry = entry
+        self.unit = unit
         self._library = _load(content, entry.object)
-        for name in ("floats_to_train", "floats_to_evaluate"):
-            getattr(self._library, name).restype = _LONG
-        self._library.gradient_once.restype = _DOUBLE
-        self._own = threading.local()  # threads that share a program must not share its scratch
+        if unit.trains:
+            self._library.floats_to_train.restype = _LONG
+            self._library.gradient_once.restype = _DOUBLE
+        else:
+            self._library.floats_to_evaluate.restype = _LONG
 
     def row_of(self, model: Model) -> Floats:
         """Join a model's tensors to a row of floats, in the order of the layout.
@@ -130,41 +173,54 @@ class Program:
                 offset += tensor.numel()
         return row
 
-    def floats_to_train(self, steps: int, time: int, batch: int) -> int:
-        """Count the floats of scratch memory for a block: its data in lanes, and one replica's intermediate results."""
-        return int(self._library.floats_to_train(_LONG(steps), _LONG(time), _LONG(batch)))
+    def floats_to_train(self, steps: int, slot_row: int, time: int, batch: int) -> int:
+        """Count the floats of scratch memory for a block: its data in lanes, and one vector's intermediate results."""
+        return int(self._library.floats_to_train(_LONG(steps), _LONG(slot_row), _LONG(time), _LONG(batch)))
 
     def gradient(self, row: Floats, inputs: Floats, targets: Floats) -> tuple[float, Floats]:
         """Compute loss and flat gradient of one batch: inputs (time, batch, input), targets (time, batch, output)."""
         steps, batch = inputs.shape[:2]
-        weights = aligned(len(row))
+        weights = aligned(len(row))  # vectors are loaded from it
         weights[:] = row
         gradient = aligned(self.entry.trained_row)
-        scratch = self._room(self.floats_to_train(1, steps, batch))
+        scratch = _room(self.floats_to_train(1, 0, steps, batch))
         loss = self._library.gradient_once(
             _LONG(steps), _LONG(batch), *map(_at, (_floats(inputs), _floats(targets), weights, gradient, scratch))
         )
         return float(loss), gradient[: sum(count for _, count in self.entry.trained)]
 
-    def train(self, rows: NDArray[np.int64], inputs: Floats, targets: Floats, replicas: Rows, into: Advanced) -> None:
-        """Train some replicas on one seed's block.
+    def train(
+        self, rows: NDArray[np.int64], which: NDArray[np.int64], inputs: Floats, targets: Floats, replicas: Rows,
+        into: Advanced,
+    ) -> None:  # fmt: skip
+        """Train some replicas on a block.
 
         Args:
-            rows: which of the replicas.
-            inputs: shape (steps, time, batch, input_size).
-            targets: shape (steps, time, batch, output_size).
+            rows: which of the replicas; those that train on one seed's data in a row.
+            which: for each of them, whose seed's data it trains on: an index of the first axis.
+            inputs: shape (seeds, steps, time, batch, input_size).
+            targets: shape (seeds, steps, time, batch, output_size).
             replicas: all of them; weights and slots change in place.
-            into: gets losses and broken steps in the same rows. A replica that is broken there is not trained.
+            into: gets losses and broken steps in the same rows.
         """
-        steps, time, batch = inputs.shape[:3]
-        scratch = self._room(self.floats_to_train(steps, time, batch))
+        steps, time, batch = inputs.shape[1:4]
+        inputs, targets = _blocks(inputs), _blocks(targets)
+        slot_row = replicas.slots.shape[1]
+        scratch = _room(self.floats_to_train(steps, slot_row, time, batch))
         rule = replicas.rule
         self._library.train(
-            _LONG(steps), _LONG(time), _LONG(batch), _at(inputs), _at(targets), _LONG(len(rows)), _at(rows),
-            _at(replicas.weights), _at(replicas.slots), _LONG(replicas.slots.shape[1]), _at(replicas.rates),
-            _LONG(rule.kind), _at(rule.constants), _DOUBLE(rule.clip), _LONG(replicas.done),
-            _at(into.losses), _at(into.broke), _at(scratch),
+            _LONG(steps), _LONG(time), _LONG(batch), _POINTER(inputs.ctypes.data), _LONG(inputs.strides[0] // 4),
+            _POINTER(targets.ctypes.data), _LONG(targets.strides[0] // 4), _LONG(len(rows)), _at(rows), _at(which),
+            _at(replicas.weights), _at(replicas.slots), _LONG(slot_row), _at(replicas.rates), _LONG(rule.kind),
+            _at(rule.constants), _DOUBLE(rule.clip), _LONG(replicas.done), _at(into.losses), _at(into.broke),
+            _at(scratch),
         )  # fmt: skip
+
+    def loss(self, row: Floats, inputs: Floats, targets: Floats) -> float:
+        """Compute the loss of one batch of examples, for which `evaluate` is proved: shapes as for `gradient`."""
+        scores = Scores(*(np.zeros(1) for _ in range(3)))
+        self.evaluate(np.zeros(1, np.int64), _floats(inputs), _floats(targets), _floats(row[None]), scores)
+        return float(scores.loss[0])
 
     def evaluate(self, rows: NDArray[np.int64], inputs: Floats, targets: Floats, weights: Floats, into: Scores) -> None:
         """Score some replicas on one seed's examples.
@@ -177,22 +233,29 @@ class Program:
             into: gets the scores in the same rows.
         """
         time, examples = inputs.shape[:2]
-        scratch = self._room(self._library.floats_to_evaluate(_LONG(time), _LONG(examples)))
+        scratch = _room(self._library.floats_to_evaluate(_LONG(time), _LONG(examples)))
         self._library.evaluate(
             _LONG(time), _LONG(examples), _at(inputs), _at(targets), _LONG(len(rows)), _at(rows), _at(weights),
             _at(into.loss), _at(into.bit_accuracy), _at(into.sequence_accuracy), _at(scratch),
         )  # fmt: skip
 
-    def _room(self, floats: int) -> Floats:
-        """Get scratch memory of at least so many floats; it is kept for the next call."""
-        scratch: Floats | None = getattr(self._own, "scratch", None)
-        if scratch is None or scratch.size < floats:
-            scratch = self._own.scratch = aligned(floats)
-        return scratch
+
+def _room(floats: int) -> Floats:
+    """Get scratch memory of at least so many floats; it is kept for the next call of this thread."""
+    scratch: Floats | None = getattr(_own, "scratch", None)
+    if scratch is None or scratch.size < floats:
+        scratch = _own.scratch = aligned(floats)
+    return scratch
 
 
 def _floats(array: NDArray[Any]) -> Floats:
     return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _blocks(array: Floats) -> Floats:
+    """Return an array (seeds, ...) in which each seed's part is dense; a part of a larger block need not be copied."""
+    dense = len(array) == 0 or (array[0].flags.c_contiguous and array.dtype == np.float32)
+    return array if dense else _floats(array)
 
 
 def _at(array: NDArray[Any]) -> ctypes.c_void_p:

@@ -18,8 +18,8 @@ from cellbench.engines.lanes.program import Program
 from cellbench.model import Blueprint, Model, double_precision, loss
 from cellbench.task import Floats
 
-BATCHES, STEPS = (5, 19), 4
-"""For every number of lanes, one of the two batches ends in a single vector, and one uses two side by side."""
+STEPS = 4
+"""Time steps of a proof; its batch sizes are those of the unit."""
 TOLERANCE = 2e-4
 """The largest error of a gradient, relative to the largest of its tensor, or to a hundredth of the largest of all."""
 
@@ -27,11 +27,13 @@ TOLERANCE = 2e-4
 def prove(program: Program, blueprint: Blueprint) -> float:
     """Measure the largest relative error of the compiled gradient, at the initial weights and at moved ones.
 
+    Of a unit that evaluates, it is the error of the loss.
+
     Raises:
         Refused: it is larger than `TOLERANCE`.
     """
     worst = 0.0
-    for (number, moved), batch in itertools.product(enumerate((0.0, 0.1)), BATCHES):
+    for (number, moved), batch in itertools.product(enumerate((0.0, 0.1)), program.unit.proof):
         # the same model, numbers and batch for the compiled gradient and for autograd
         model = blueprint.build("lanes", "proof")
         _move(model, moved)
@@ -39,15 +41,18 @@ def prove(program: Program, blueprint: Blueprint) -> float:
         generator = torch.Generator().manual_seed(number)
         inputs = torch.randn(STEPS, batch, blueprint.input_size, generator=generator)
         targets = torch.randint(0, 2, (STEPS, batch, blueprint.output_size), generator=generator).float()
-        got_loss, flat = program.gradient(row, inputs.numpy(), targets.numpy())
         want_loss, want = _autograd(model, inputs, targets)
         if moved and not math.isfinite(want_loss):
             continue  # the cell cannot have the moved weights
-        error = _error(flat, want)
+        if program.unit.trains:
+            got_loss, flat = program.gradient(row, inputs.numpy(), targets.numpy())
+            what, error = "gradient", _error(flat, want)
+        else:
+            got_loss, what, error = program.loss(row, inputs.numpy(), targets.numpy()), "loss", 0.0
         error = max(error, abs(got_loss - want_loss) / max(abs(want_loss), 1e-3))
         if not error <= TOLERANCE:
             raise Refused(
-                f"its compiled gradient differs from autograd's (by {error:.1e} of the largest, at batch {batch})"
+                f"its compiled {what} differs from autograd's (by {error:.1e} of the largest, at batch {batch})"
             )
         worst = max(worst, error)
     return worst

@@ -6,16 +6,19 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cellbench import usercache
 from cellbench.cells.rnn import rnn
 from cellbench.engines import OPTIMIZERS, Refused
 from cellbench.engines.lanes import build, cache, prepare
 from tests.helpers import lane_cells as odd
+from tests.helpers.commands import Command
 from tests.helpers.lanes import blueprint, engine, ready, works
 
 
@@ -27,6 +30,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
+UNITS = 2
+"""What a cell is compiled as for one batch size: what trains it, and what evaluates it."""
 _objects: dict[str, bytes] = {}
 
 
@@ -49,54 +54,66 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_cell_is_compiled_once_and_the_folder_is_private(folder: Path, compiled: list[str]) -> None:
     assert works(ready())
     assert works(ready())
-    assert len(compiled) == 1
+    assert len(compiled) == UNITS
     assert folder.stat().st_mode & 0o777 == 0o700
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
     assert {path.suffix for path in folder.iterdir()} == {".so", ".json"}
 
 
-def test_one_object_serves_every_optimizer_length_batch_and_seed(compiled: list[str]) -> None:
+def test_what_is_compiled_serves_every_optimizer_length_and_seed(compiled: list[str]) -> None:
     for optimizer in OPTIMIZERS:
         for clip in (None, 0.5):
             engine("lanes", blueprint(rnn, 3), optimizer, clip)
-    assert len(compiled) == 1
+    assert len(compiled) == UNITS
+
+
+def test_batches_that_share_vectors_alike_share_an_object(compiled: list[str]) -> None:
+    """And an object is compiled only when a batch first needs it, whatever the engine was made ready for."""
+    found = engine("lanes", blueprint(rnn, 3), batch_sizes=(3, 4))
+    assert len(compiled) == UNITS
+    assert works(found)
+    assert len(compiled) == UNITS
+    x = np.zeros((1, 1, 2, 40, 2), np.float32)
+    found.begin([blueprint(rnn, 3).build("test", 0)], [0.1]).advance(x, x[..., :1], np.zeros(1, np.int64))
+    assert len(compiled) == UNITS + 1
 
 
 def test_another_size_option_or_source_is_another_object(compiled: list[str]) -> None:
     ready()
     engine("lanes", blueprint(rnn, 4))
     engine("lanes", blueprint(rnn, 3, outputs=2))
-    assert len(compiled) == 3
+    assert len(compiled) == 3 * UNITS
 
 
 @pytest.mark.parametrize("content", [b"", b"\x7fELF truncated", None], ids=["empty", "truncated", "missing"])
 def test_a_damaged_object_is_built_again(folder: Path, compiled: list[str], content: bytes | None) -> None:
     ready()
-    (path,) = folder.glob("*.so")
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
+    for path in folder.glob("*.so"):
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
     assert works(ready())
-    assert len(compiled) == 2
+    assert len(compiled) == 2 * UNITS
 
 
 def test_a_foreign_object_under_the_right_name_is_not_loaded(folder: Path, compiled: list[str]) -> None:
     ready()
-    (path,) = folder.glob("*.so")
-    foreign = b"\0" * path.stat().st_size
-    path.write_bytes(foreign)
+    foreign = {path: b"\0" * path.stat().st_size for path in folder.glob("*.so")}
+    for path, content in foreign.items():
+        path.write_bytes(content)
     assert works(ready())
-    assert path.read_bytes() != foreign
+    assert len(foreign) == UNITS
+    assert all(path.read_bytes() != content for path, content in foreign.items())
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"object": "x"}', '{"unknown": 1}'])
 def test_a_damaged_entry_is_written_again(folder: Path, compiled: list[str], text: str) -> None:
     ready()
-    (path,) = folder.glob("*.json")
-    path.write_text(text)
+    for path in folder.glob("*.json"):
+        path.write_text(text)
     assert works(ready())
-    assert len(compiled) == 2
+    assert len(compiled) == 2 * UNITS
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
@@ -104,18 +121,8 @@ def test_nothing_is_loaded_from_a_folder_that_others_may_write(folder: Path, com
     ready()
     folder.chmod(mode)
     assert works(ready())
-    assert len(compiled) == 2
-    assert not cache.is_private(folder)
-
-
-def test_a_parent_that_others_may_write_counts_unless_it_is_sticky(tmp_path: Path) -> None:
-    place = tmp_path / "a" / "b"
-    place.mkdir(parents=True, mode=0o700)
-    assert cache.is_private(place)
-    (tmp_path / "a").chmod(0o777)
-    assert not cache.is_private(place)
-    (tmp_path / "a").chmod(0o1777)
-    assert cache.is_private(place)
+    assert len(compiled) == 2 * UNITS
+    assert not usercache.is_private(folder)
 
 
 def test_a_home_that_cannot_be_written_costs_only_the_keeping(
@@ -126,7 +133,7 @@ def test_a_home_that_cannot_be_written_costs_only_the_keeping(
     monkeypatch.setenv(cache.FOLDER_VARIABLE, str(tmp_path / "file" / "below"))
     assert works(ready())
     assert works(ready())
-    assert len(compiled) == 1
+    assert len(compiled) == UNITS
 
 
 def test_a_full_disk_leads_to_the_temporary_folder(
@@ -183,7 +190,7 @@ def test_what_was_built_ahead_needs_no_compiler(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert works(ready())
-    assert len(compiled) == 1
+    assert len(compiled) == UNITS
 
 
 def test_a_compiler_that_fails_is_a_refusal_with_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +211,46 @@ def test_an_unknown_instruction_set_is_a_refusal(monkeypatch: pytest.MonkeyPatch
         ready()
 
 
+def test_a_command_that_cannot_be_read_is_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, command: Command, write: Callable[..., Path]
+) -> None:
+    """CXX with a quote that does not close: lanes says so, other engines train, and no cell is blamed."""
+    monkeypatch.setenv("CXX", "g++ '-DX")
+    said = 'the variable CXX is "g++ \'-DX", which is no command: No closing quotation'
+    with pytest.raises(Refused) as found:
+        ready()
+    assert str(found.value) == said
+    ended = command("run", write(engine="auto", cells=["rnn"], seeds=1), "--no-report")
+    assert (ended.status, f"not lanes: {said}" in ended.err, "its code raises" in ended.err) == (0, True, False)
+    ended = command("run", write(engine="lanes", cells=["rnn"], seeds=1, name="other"))
+    assert (ended.status, said in ended.err, "Traceback" in ended.err) == (2, True, False)
+
+
+@pytest.mark.parametrize(("refused", "hidden"), [("creating", 8), ("loading", 9)])
+def test_a_program_is_loaded_where_memory_holds_none(
+    refused: str, hidden: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sandbox that forbids files in memory, or running them: a private temporary file, or a refusal with advice."""
+    real = os.memfd_create
+
+    def forbidden(name: str) -> int:
+        if refused == "creating":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        descriptor = real(name)
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY)  # cannot be written
+
+    monkeypatch.setattr(os, "memfd_create", forbidden)
+    # sizes of this test alone, since a process loads a program once
+    plan = blueprint(rnn, hidden)
+    x = np.zeros((1, 1, 2, 3, 2), np.float32)
+    replicas = engine("lanes", plan).begin([plan.build("test", 0)], [0.1])
+    assert np.isfinite(replicas.advance(x, x[..., :1], np.zeros(1, np.int64)).losses).all()
+    assert not list(tmp_path.glob("cellbench-*/*"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
+    with pytest.raises(Refused, match=r"does not load the compiled program \(FileNotFoundError.*: set TMPDIR to"):
+        engine("lanes", blueprint(rnn, hidden + 2))
+
+
 def test_a_refusal_is_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker need not trace a cell again to learn that it cannot be carried."""
     for _ in range(2):
@@ -220,7 +267,7 @@ def test_two_processes_may_build_the_same_cell_at_once(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": root, cache.FOLDER_VARIABLE: str(folder)}
     both = [subprocess.Popen([sys.executable, "-c", code], cwd=root, env=environment) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
-    assert len(list(folder.glob("*.json"))) == 1
+    assert len(list(folder.glob("*.json"))) == UNITS
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
     assert works(ready())
 

@@ -211,8 +211,16 @@ def test_parameters_come_back_by_name_and_shape() -> None:
 def test_a_chunks_memory_is_that_of_one_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bits 256, batch 256, hidden 128: scratch is a matter of one replica and one block, far below 1 GiB for thirty."""
     plan = Blueprint(lstm, "lstm", (), 2, 128, 1)
-    program = engine("lanes", plan).program
-    scratch = 4 * program.floats_to_train(steps=10, time=256, batch=256)
+    ready = engine("lanes", plan, batch_sizes=(256,))
+    program = ready.programs.of(ready.programs.training(256))
+    scratch = 4 * program.floats_to_train(steps=10, slot_row=2 * program.entry.trained_row, time=256, batch=256)
     replicas = 30 * 4 * 3 * program.entry.row
     data = 4 * 10 * 256 * 256 * 3
     assert scratch + replicas + data < 2**28
+
+
+@pytest.mark.parametrize("batch", [4, 33])
+def test_a_large_cell_is_computed_by_parts_and_is_the_same_model(batch: int) -> None:
+    """Matrices past the caches are read in parts; neither inputs, outputs nor examples divide into them here."""
+    plan, data = blueprint(lstm, 130), addition(1, 20, batch=batch)
+    assert np.abs(losses("lanes", plan, data, 0.003) - losses("reference", plan, data, 0.003)).max() < TOLERANCE

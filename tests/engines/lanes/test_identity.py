@@ -93,8 +93,8 @@ def test_what_a_longer_sequence_shows_is_found_with_a_warm_cache(
 def test_an_entry_of_another_format_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a compiler it is built anew; without one the refusal names what is old, and the command that fills it."""
     outcome(awkward.Plain, tmp_path / "x", monkeypatch)
-    (entry,) = (tmp_path / "x").glob("*.json")
-    entry.write_text(entry.read_text().replace(f'"format": {cache.FORMAT}', '"format": 1'))
+    for entry in (tmp_path / "x").glob("*.json"):
+        entry.write_text(entry.read_text().replace(f'"format": {cache.FORMAT}', '"format": 1'))
     with monkeypatch.context() as patch:
         patch.setenv("PATH", "")
         patch.setattr("importlib.util.find_spec", lambda name: None)

@@ -15,7 +15,7 @@ from cellbench.engines import OPTIMIZERS, Refused
 from cellbench.engines.lanes import prepare
 from cellbench.engines.lanes.cache import FOLDER_VARIABLE
 from cellbench.engines.lanes.code.operations import OPERATIONS, Pointwise
-from cellbench.engines.lanes.engine import program_for
+from cellbench.engines.lanes.engine import Programs
 from cellbench.engines.lanes.graph.graphs import operation
 from cellbench.engines.lanes.graph.trace import trace
 from tests.helpers.lane_cells import Base
@@ -125,10 +125,11 @@ def with_case(name: str) -> type[Cases]:
 @pytest.mark.slow
 def test_every_operation_of_the_table_is_met_and_proved() -> None:
     plan = blueprint(AllCases)
-    program, _ = program_for(plan)
-    assert program is not None
-    assert program.entry.proved is not None
-    assert program.entry.proved < 1e-4
+    programs = Programs(plan)
+    for batch_size in (1, 4, 16, 64):
+        proved = programs.of(programs.training(batch_size)).entry.proved
+        assert proved is not None
+        assert proved < 1e-4
     traced = trace(plan.build("test"), 2)
     graphs = (traced.prologue.graph, traced.step.graph)
     met = {operation(node) for graph in graphs for node in graph.nodes}

@@ -27,14 +27,35 @@ from cellbench.engines.lanes.code.products import Sum, squeezed
 from cellbench.engines.lanes.code.values import Shape, Value, broadcast, contiguous, expanded, number, reshaped
 from cellbench.engines.lanes.graph.graphs import operation, shape_of
 
+_LONG = frozenset(("sigmoid", "tanh", "exp", "expm1"))
+"""Operations whose instructions wait for one another, so that several elements are faster in step (several.h)."""
+
 
 @dataclass
 class _Group:
-    """Pointwise nodes that share one loop."""
+    """Pointwise nodes that share one loop.
+
+    Attributes:
+        shape: of all of them, without axes of length 1.
+        lane: whether their elements are vectors.
+        nodes: in the order of their code.
+        in_step: whether several elements of the last axis are computed at a time.
+    """
 
     shape: Shape
     lane: bool
     nodes: list[fx.Node] = field(default_factory=list)
+    in_step: bool = False
+
+    @property
+    def vector(self) -> str:
+        """The C++ type of an element."""
+        return ("some_vf" if self.in_step else "vf") if self.lane else "number"
+
+    @property
+    def integers(self) -> str:
+        """The C++ type of an element's truth value."""
+        return ("some_vi" if self.in_step else "vi") if self.lane else "Truth<number>"
 
 
 class Function:
@@ -89,9 +110,12 @@ class Function:
     def copy(self, source: Value, target: Value, operator: str = "=") -> None:
         """Write a loop that stores one value in another, broadcast if need be."""
         source = expanded(source, target.shape) if len(source.shape) <= len(target.shape) else source
-        element = source.at(indices(source.shape))
-        if target.lane and not source.lane:
-            element = f"S({element})"
+        if source.lane:
+            element = source.at(indices(source.shape))
+        elif target.lane:
+            element = f"S({source.at(indices(source.shape))})"
+        else:
+            element = source.number_at(indices(source.shape))
         self.emit(f"{loops(target.shape)}{target.at(indices(target.shape))} {operator} {element};")
 
     def dense(self, value: Value) -> Value:
@@ -245,6 +269,7 @@ class Function:
         names: dict[fx.Node, str] = {}
         parts: list[str] = []
         mine = set(group.nodes)
+        group.in_step = group.lane and bool(group.shape) and any(operation(node) in _LONG for node in group.nodes)
         for node in group.nodes:
             refuse_type(node, self.nodes.known)
             entry = OPERATIONS[operation(node)]
@@ -258,14 +283,27 @@ class Function:
                 given.pop()
             name = f"t{len(names)}"
             mask = node.meta["val"].dtype == torch.bool
-            kind = ("vi" if mask else "vf") if group.lane else ("bool" if mask else "float")
+            kind = group.integers if mask else group.vector
             parts.append(f"{kind} {name} = {entry.expression(*given)};")
             names[node] = name
             # stored only for readers beyond the loop
             if node in kept or node in self._claimed or any(user not in mine for user in node.users):
                 place = self._squeezed(self.home(node), shape_of(node))
-                parts.append(f"{place.at(indices(group.shape))} = {'(vf)' if mask and group.lane else ''}{name};")
-        self.emit(f"{loops(group.shape)}{{ {' '.join(parts)} }}")
+                target = place.at(indices(group.shape))
+                result = name if not mask else f"({group.vector}){name}" if group.lane else f"of_truth({name})"
+                if group.in_step:
+                    parts.append(f"put<count.value, {place.strides[-1]}>(&{target}, {result});")
+                else:
+                    parts.append(f"{target} = {result};")
+        code = " ".join(parts)
+        if group.in_step:
+            *outer, last = group.shape
+            self.emit(
+                f"{loops(tuple(outer))}in_step<vf, {last}>([&](auto count, int i{len(outer)}) INLINED {{ "
+                f"typedef Some<vf, count.value> some_vf; typedef Ints<some_vf> some_vi; {code} }});"
+            )
+        else:
+            self.emit(f"{loops(group.shape)}{{ {code} }}")
 
     def _element(
         self, argument: Any, node: fx.Node, names: dict[fx.Node, str], group: _Group, as_mask: bool
@@ -275,27 +313,40 @@ class Function:
             return argument if isinstance(argument, str) else Expression(str(argument))
         if isinstance(argument, int | float):
             text = number(float(argument))
-            expression = Expression(f"S({text})" if group.lane else text)
+            expression = Expression(f"{group.vector}(S({text}))" if group.lane else f"all<number>({text})")
             expression.number = float(argument)
             return expression
-        # masks in memory are floats, 1 and 0; in registers they are vectors of integers, or bool
+        # masks that lanes share are numbers in memory, 1 and 0; in registers, masks are vectors of integers, or bool
         mask = argument.meta["val"].dtype == torch.bool
         if argument in names:
             text = names[argument]
         else:
-            value = self.value(argument)
-            value = self._squeezed(expanded(value, shape_of(node)), shape_of(node))
-            text = value.at(indices(group.shape))
-            if value.mask:
-                text = f"(vi){text}" if value.lane else f"({text} != 0.f)"
-            # in a loop over vectors, a number that lanes share is copied to all of them
-            if group.lane and not value.lane:
-                text = f"M({text})" if value.mask else f"S({text})"
+            value = self._squeezed(expanded(self.value(argument), shape_of(node)), shape_of(node))
+            text = self._read(value, group, mask)
+        one, zero = (f"{group.vector}(S({digit}.f))" for digit in (1, 0))
         if mask and not as_mask:
-            text = f"vselect({text}, {'S(1.f), S(0.f)' if group.lane else '1.f, 0.f'})"
+            text = f"vselect({text}, {one}, {zero})" if group.lane else f"of_truth({text})"
         elif as_mask and not mask:
-            text = f"({text} != {'S(0.f)' if group.lane else '0.f'})"
+            text = f"({text} != {zero if group.lane else '0.f'})"
         return Expression(text)
+
+    @staticmethod
+    def _read(value: Value, group: _Group, mask: bool) -> str:
+        """Write the read of an element in a group's loop."""
+        text, stride = value.at(indices(group.shape)), value.strides[-1] if value.strides else 0
+        if not group.lane:
+            text = value.number_at(indices(group.shape))
+            return f"({text} != 0.f)" if mask else text
+        if value.lane:
+            if group.in_step:
+                text = f"some<count.value, {stride}>(&{text})"
+            return f"({group.integers}){text}" if mask else text
+        # in a loop over vectors, a number that lanes share is copied to all of them
+        if group.in_step and stride and value.literal is None:
+            text = f"some_numbers<vf, count.value, {stride}>(&{text})"
+        else:
+            text = f"{group.vector}(S({text}))"
+        return f"({text} != {group.vector}(S(0.f)))" if mask else text
 
     @staticmethod
     def _squeezed(value: Value, shape: Shape) -> Value:

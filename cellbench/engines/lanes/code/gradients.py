@@ -78,9 +78,8 @@ class Terms:
             rows, columns = term.place.shape
             left, right = self._lasting(backward, term.left), self._lasting(backward, term.right)
             put_off.emit(
-                f"outer<{rows}, {columns}, {left.strides[0]}, {right.strides[1]}>("
-                f"{term.place.pointer()}, {term.place.strides[0]}, {term.place.strides[1]}, "
-                f"{self._steps(left)}, {self._steps(right)}, T);"
+                f"outer<{rows}, {columns}, {', '.join(map(str, term.place.strides))}, {left.strides[0]}, "
+                f"{right.strides[1]}>({term.place.pointer()}, {self._steps(left)}, {self._steps(right)}, T);"
             )
         # all others: sums in lanes, in acc; the driver adds up the lanes, and `settle` puts the totals in their places
         summed: dict[fx.Node, Value] = {}

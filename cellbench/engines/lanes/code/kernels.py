@@ -54,10 +54,10 @@ def _reduction(body: Body, node: fx.Node, given: Any, fold: _Fold) -> Value:
     kept = tuple(1 if axis in axes else n for axis, n in enumerate(source.shape))
     folded = tuple(n if axis in axes else 1 for axis, n in enumerate(source.shape))
     place = target.viewed(kept, contiguous(kept))
-    element = source.at(indices(source.shape))
-    if source.mask:  # a sum of truth values is a count
-        element = f"vselect((vi){element}, S(1.f), S(0.f))" if source.lane else element
-    kind, splat = ("vf", "S") if target.lane else ("float", "")
+    element = source.at(indices(source.shape)) if source.lane else source.number_at(indices(source.shape))
+    if source.mask and source.lane:  # a sum of truth values is a count
+        element = f"vselect((vi){element}, S(1.f), S(0.f))"
+    kind, splat = ("vf", "S") if target.lane else ("number", "all<number>")
     body.emit(
         f"{loops(kept)}{{ {kind} a = {splat}({fold.start}); {loops(folded)}{{ {fold.update.format(e=element)}; }} "
         f"{place.at(indices(kept))} = {fold.end.format(a='a')}; }}"
@@ -97,7 +97,7 @@ def _cumsum(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
     axis = args[1] % len(source.shape)
     outer = tuple(1 if k == axis else n for k, n in enumerate(source.shape))
     index = [f"i{axis}" if k == axis else i for k, i in enumerate(indices(source.shape))]
-    kind, zero = ("vf", "S(0.f)") if target.lane else ("float", "0.f")
+    kind, zero = ("vf", "S(0.f)") if target.lane else ("number", "all<number>(0.f)")
     body.emit(
         f"{loops(outer)}{{ {kind} a = {zero}; for (int i{axis} = 0; i{axis} < {source.shape[axis]}; i{axis}++) "
         f"{{ a += {source.at(index)}; {target.at(index)} = a; }} }}"
@@ -190,7 +190,7 @@ def _scatter(body: Body, target: Value, places: torch.Tensor, part: fx.Node, ope
     table = body.table(places.flatten().tolist())
     value = expanded(body.value(part), tuple(places.shape))
     flat = [f"i{k} * {s}" for k, (n, s) in enumerate(zip(value.shape, contiguous(value.shape), strict=True)) if n != 1]
-    element = value.at(indices(value.shape))
+    element = value.at(indices(value.shape)) if target.lane else value.number_at(indices(value.shape))
     element = f"S({element})" if target.lane and not value.lane else element
     index = f"{table}[{' + '.join(flat) or '0'}]"
     body.emit(f"{loops(value.shape)}({target.pointer()})[{index}] {operator} {element};")

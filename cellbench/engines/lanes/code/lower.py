@@ -1,7 +1,7 @@
 """From the traced graphs to C++: six functions and the sizes of their buffers.
 
-These are the buffers of the generated code. Elements of p, u, g and gu are floats, all others are vectors with one lane
-per example of the batch.
+These are the buffers of the generated code. Elements of p, u, g and gu are numbers, all others are vectors. A vector
+has one lane per example, for each of the replicas that share it; a number has one float per replica.
 
 | name | content | lasts for |
 | --- | --- | --- |
@@ -36,19 +36,19 @@ from cellbench.engines.lanes.graph.trace import Traced, Use
 PADDING = 16
 """Rows of parameters are padded to a multiple of this: whole vectors of the widest instruction set."""
 SIGNATURES = {
-    "prologue": "const float *__restrict p, float *__restrict u",
-    "forward": "const float *__restrict p, const float *__restrict u, const vf *__restrict x, const vf *__restrict s, "
-    "vf *__restrict n, vf *__restrict r, vf *__restrict y, vf *__restrict tmp",
-    "backward": "const float *__restrict p, const float *__restrict u, const vf *__restrict x, const vf *__restrict s, "
-    "const vf *__restrict n, const vf *__restrict r, vf *__restrict b, const vf *__restrict dy, "
-    "const vf *__restrict dn, vf *__restrict ds, vf *__restrict acc, vf *__restrict tmp",
-    "products": "float *__restrict g, float *__restrict gu, vf *__restrict acc, const vf *x, const vf *h, const vf *r, "
-    "const vf *b, const vf *dy, long T",
-    "settle": "float *__restrict g, float *__restrict gu, const float *__restrict totals",
-    "epilogue": "const float *__restrict p, float *__restrict u, const float *__restrict gu, float *__restrict g",
+    "prologue": "const number *__restrict p, number *__restrict u",
+    "forward": "const number *__restrict p, const number *__restrict u, const vf *__restrict x, "
+    "const vf *__restrict s, vf *__restrict n, vf *__restrict r, vf *__restrict y, vf *__restrict tmp",
+    "backward": "const number *__restrict p, const number *__restrict u, const vf *__restrict x, "
+    "const vf *__restrict s, const vf *__restrict n, const vf *__restrict r, vf *__restrict b, "
+    "const vf *__restrict dy, const vf *__restrict dn, vf *__restrict ds, vf *__restrict acc, vf *__restrict tmp",
+    "products": "number *__restrict g, number *__restrict gu, vf *__restrict acc, const vf *x, const vf *h, "
+    "const vf *r, const vf *b, const vf *dy, long T",
+    "settle": "number *__restrict g, number *__restrict gu, const number *__restrict totals",
+    "epilogue": "const number *__restrict p, number *__restrict u, const number *__restrict gu, number *__restrict g",
 }
 OVER_VECTORS = ("forward", "backward", "products")
-"""These are templates over the vector and its mask: those of lanes.h, or two side by side (wide.h)."""
+"""These are templates over the vector and its mask, too: those of lanes.h, or several side by side (several.h)."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ class _Lowering:
         lines += self.nodes.constants
         for name, signature in SIGNATURES.items():
             text = "\n".join(f"  {line}" for line in functions[name].lines)
-            head = "template <class vf, class vi> " if name in OVER_VECTORS else ""
-            lines.append(f"{head}static void {name}({signature}) {{\n{text}\n}}")
+            types = "class vf, class vi, class number" if name in OVER_VECTORS else "class number"
+            lines.append(f"template <{types}> static void {name}({signature}) {{\n{text}\n}}")
         return Lowered(
             source="\n".join(lines) + "\n",
             trained=[(name, tensor.numel()) for name, tensor in traced.tensors.trained.items()],

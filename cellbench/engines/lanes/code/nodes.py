@@ -11,7 +11,7 @@ from torch import fx
 
 from cellbench.engines.engine import Refused
 from cellbench.engines.lanes.code.operations import OPERATIONS, View, arguments
-from cellbench.engines.lanes.code.values import Value, contiguous, number, reshaped
+from cellbench.engines.lanes.code.values import TABLE, Value, contiguous, number, reshaped
 from cellbench.engines.lanes.graph.graphs import operation, shape_of
 
 _FOLDS = frozenset(("sum", "mean", "amax", "amin"))
@@ -99,7 +99,7 @@ class Nodes:
 
     def table(self, kind: str, texts: Sequence[str]) -> str:
         """Define a constant table of numbers in C++, and return its name."""
-        name = f"c{len(self.constants)}"
+        name = f"{TABLE}{len(self.constants)}"
         self.constants.append(f"static const {kind} {name}[] = {{{', '.join(texts)}}};")
         return name
 

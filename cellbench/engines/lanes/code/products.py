@@ -154,13 +154,14 @@ def _element(value: Value, *index: str) -> str:
 def _scalar_loops(body: Body, target: Value, addends: Sequence[Value], pairs: Sequence[tuple[Value, Value]]) -> None:
     """Write products of parameters with parameters, as plain loops: they run once per training step."""
     rows, columns = target.shape
-    start = " + ".join(addend.at(("i", "j")) for addend in addends) or "0.f"
+    start = " + ".join(addend.number_at(("i", "j")) for addend in addends) or "all<number>(0.f)"
     inner = " ".join(
-        f"for (int k = 0; k < {a.shape[1]}; k++) a += {a.at(('i', 'k'))} * {b.at(('k', 'j'))};" for a, b in pairs
+        f"for (int k = 0; k < {a.shape[1]}; k++) a += {a.number_at(('i', 'k'))} * {b.number_at(('k', 'j'))};"
+        for a, b in pairs
     )
     body.emit(
         f"for (int i = 0; i < {rows}; i++) for (int j = 0; j < {columns}; j++) "
-        f"{{ float a = {start}; {inner} {target.at(('i', 'j'))} = a; }}"
+        f"{{ number a = {start}; {inner} {target.at(('i', 'j'))} = a; }}"
     )
 
 

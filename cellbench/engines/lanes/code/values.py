@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 Shape = tuple[int, ...]
+TABLE = "c"
+"""The names of tables of constants begin with this, and those of no buffer do."""
 
 
 def contiguous(shape: Sequence[int]) -> Shape:
@@ -38,7 +40,7 @@ class Value:
         offset: the offset of the first element.
         shape: as in the graph, which was traced at batch 1.
         strides: in elements; 0 for a broadcast axis.
-        lane: whether an element is a vector with one lane per example (`vf`); otherwise it is a float for all lanes.
+        lane: whether an element is a vector with one lane per example (`vf`); otherwise a replica's lanes share it.
         mask: whether the elements are truth values.
         literal: the number that all elements are; the value then has no buffer.
     """
@@ -68,6 +70,16 @@ class Value:
         if self.offset or not terms:
             terms.insert(0, str(self.offset))
         return f"{self.buffer}[{' + '.join(terms)}]"
+
+    def number_at(self, indices: Sequence[str | None]) -> str:
+        """Write one element that lanes share as C++'s `number`; literals and tables have one float for all replicas."""
+        text = self.at(indices)
+        return f"all<number>({text})" if self.constant else text
+
+    @property
+    def constant(self) -> bool:
+        """Whether it is a literal or a table of constants (see `Nodes.table`)."""
+        return self.literal is not None or self.buffer.startswith(TABLE)
 
     def pointer(self) -> str:
         """Write the C++ expression of the address of the first element."""

@@ -1,10 +1,6 @@
-// All code on two vectors side by side: large training batches, and evaluation. It is a translation unit of its own.
+// Evaluation, on two vectors of examples side by side, one replica at a time.
 #pragma once
 #include "sequence.h"
-
-float wide_sequence(const float *p, const vf *x, const vf *y, long T, long B, long first, ToTrain &m) {
-  return sequence<Wide, WideMask>(p, x, y, T, B, first, m);
-}
 
 // The scratch memory of an evaluation: derived tensors, packed examples, and the buffers of one group of lanes.
 struct ToEvaluate {
@@ -34,6 +30,7 @@ extern "C" long floats_to_evaluate(long T, long examples) {
 // the scores. An output is right if its logit has the target's sign; logits of 0 and NaN are wrong.
 extern "C" void evaluate(long T, long examples, const float *x, const float *y, long count, const long *rows, const float *p,
                          double *loss, double *bits, double *sequences, float *scratch) {
+  NothingTiny mode;
   constexpr long lanes = width<Wide>;
   const long groups = groups_to_evaluate(examples);
   ToEvaluate m(scratch, groups * T);

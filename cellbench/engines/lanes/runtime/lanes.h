@@ -77,8 +77,13 @@ EACH_LANE_2(vatan2, atan2f)
 EACH_LANE_2(vfmod, fmodf)
 
 // ------------------------------------------------------------------------------------------- exp and its relatives
-// e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln 2 / 2, with ln 2 in two parts (Cody & Waite). e^r is a polynomial of
-// degree 6, minimax for the relative error (0.05 ulp; fitted by reweighted least squares).
+// V is a vector, or several (several.h): then each operation is done for all of them before the next one, so that none
+// waits for the result of the one before it. A vector's bits are the same.
+template <class V> struct IntsOf;  // whole numbers in as many lanes
+template <> struct IntsOf<vf> {
+  typedef vi type;
+};
+template <class V> using Ints = typename IntsOf<V>::type;
 
 // NaN stays NaN: for NaN, the comparison and the machine's instruction both return their second operand.
 #if LANES == 8 && defined(__AVX2__)
@@ -92,59 +97,62 @@ INLINE vf at_least(vf x, float low) { return S(low) > x ? S(low) : x; }
 INLINE vf at_most(vf x, float high) { return S(high) < x ? S(high) : x; }
 #endif
 
-struct Reduced {
-  vf r;
-  vi n;  // shifted to the exponent bits of a float
+// e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln 2 / 2, with ln 2 in two parts (Cody & Waite). e^r is a polynomial of
+// degree 6, minimax for the relative error (0.05 ulp; fitted by reweighted least squares).
+template <class V> struct Reduced {
+  V r;
+  Ints<V> n;  // shifted to the exponent bits of a float
 };
-INLINE Reduced reduced(vf x) {
+template <class V> INLINE Reduced<V> reduced(V x) {
   const vf magic = S(12582912.f);  // 1.5 * 2^23: adding it rounds to an integer, which is then in the lowest bits
-  vf z = x * 1.44269504088896341f + magic, n = z - magic;
-  vf r = x - n * 0.693359375f;
-  return {r - n * -2.12194440e-4f, (vi)z << 23};
+  V z = x * 1.44269504088896341f + magic, n = z - magic;
+  V r = x - n * 0.693359375f;
+  return {r - n * -2.12194440e-4f, (Ints<V>)z << 23};
 }
 // e^r - 1; in pairs of terms (Estrin's scheme), so that fewer instructions wait for each other
-INLINE vf expm1_reduced(vf r) {
-  vf square = r * r;
-  vf low = r * 1.6666520399e-01f + 4.9999993433e-01f, high = r * 8.3687451636e-03f + 4.1668390561e-02f;
+template <class V> INLINE V expm1_reduced(V r) {
+  V square = r * r;
+  V low = r * 1.6666520399e-01f + 4.9999993433e-01f, high = r * 8.3687451636e-03f + 4.1668390561e-02f;
   high = square * 1.3814557684e-03f + high;
   return (high * square + low) * square + r;
 }
-INLINE vf power_of_2(vi n) { return (vf)((vi)S(1.f) + n); }
+template <class V, class I> INLINE V power_of_2(I n) { return (V)(n + (vi)S(1.f)); }
 
 // Results below 2^-125 become 0.
-INLINE vf vexp(vf x) {
+template <class V> INLINE V vexp(V x) {
   const float low = -86.64339f, high = 88.72284f;
-  Reduced q = reduced(at_most(at_least(x, low), high));
-  vf half = power_of_2(q.n - (1 << 23));  // half the power, since 2^128 is not a float
-  vf y = (expm1_reduced(q.r) * half + half) * 2.f;
-  y = x > high ? S(INFINITY) : y;
-  return x < low ? S(0.f) : y;
+  Reduced<V> q = reduced(at_most(at_least(x, low), high));
+  V half = power_of_2<V>(q.n - (1 << 23));  // half the power, since 2^128 is not a float
+  V y = (expm1_reduced(q.r) * half + half) * 2.f;
+  y = vselect(x > high, V(S(INFINITY)), y);
+  return vselect(x < low, V(S(0.f)), y);
 }
 // e^x for x <= 0; results are never below 2^-125.
-INLINE vf exp_negative(vf x) {
-  Reduced q = reduced(at_least(x, -86.64339f));
-  vf power = power_of_2(q.n);
+template <class V> INLINE V exp_negative(V x) {
+  Reduced<V> q = reduced(at_least(x, -86.64339f));
+  V power = power_of_2<V>(q.n);
   return expm1_reduced(q.r) * power + power;
 }
-INLINE vf vexpm1(vf x) {
+template <class V> INLINE V vexpm1(V x) {
   const float high = 88.72284f;
-  Reduced q = reduced(at_most(at_least(x, -20.f), high));
-  vf half = power_of_2(q.n - (1 << 23));
-  vf y = (expm1_reduced(q.r) * half + (half - 0.5f)) * 2.f;
-  return x > high ? S(INFINITY) : y;
+  Reduced<V> q = reduced(at_most(at_least(x, -20.f), high));
+  V half = power_of_2<V>(q.n - (1 << 23));
+  V y = (expm1_reduced(q.r) * half + (half - 0.5f)) * 2.f;
+  return vselect(x > high, V(S(INFINITY)), y);
 }
-INLINE vf vsigmoid(vf x) {
-  Reduced q = reduced(-at_least(at_most(x, 86.64339f), -88.f));
-  vf power = power_of_2(q.n);
+template <class V> INLINE V vsigmoid(V x) {
+  Reduced<V> q = reduced(-at_least(at_most(x, 86.64339f), -88.f));
+  V power = power_of_2<V>(q.n);
   return 1.f / (expm1_reduced(q.r) * power + (power + 1.f));
 }
 // With E = e^-2|x| - 1, exact near 0: tanh |x| = -E / (E + 2).
-INLINE vf vtanh(vf x) {
-  const vi sign = (int32_t)0x80000000 - (vi){}, flip = ~(vi)x & sign;
-  vf half = at_least((vf)((vi)x | sign), -10.f);
-  Reduced q = reduced(half * 2.f);
-  vf power = power_of_2(q.n), e = expm1_reduced(q.r);
-  return (vf)((vi)((e * power + (power - 1.f)) / (e * power + (power + 1.f))) ^ flip);
+template <class V> INLINE V vtanh(V x) {
+  const vi sign = (int32_t)0x80000000 - (vi){};
+  Ints<V> flip = ~(Ints<V>)x & sign;
+  V half = at_least((V)((Ints<V>)x | sign), -10.f);
+  Reduced<V> q = reduced(half * 2.f);
+  V power = power_of_2<V>(q.n), e = expm1_reduced(q.r);
+  return (V)((Ints<V>)((e * power + (power - 1.f)) / (e * power + (power + 1.f))) ^ flip);
 }
 
 // --------------------------------------------------------------------------------------------- log and its relatives
@@ -184,16 +192,21 @@ INLINE vf vlog1p(vf x) {
   return x == 0.f ? x : log_corrected(u, correction);
 }
 
-// Cross-entropy of a logit, max(z, 0) - z y + log(1 + e^-|z|). Its last term, log(1 + t) with t in [0, 1], is
+// Cross-entropy of a logit, max(z, 0) - z y + log(1 + t) with t = e^-|z|. Its last term, with t in [0, 1], is
 // 2 atanh(t / (2 + t)): s times a polynomial of degree 4 in s^2, minimax for the relative error (0.04 ulp).
-INLINE vf cross_entropy(vf z, vf y) {
-  vf t = exp_negative(-vabs(z)), s = t / (t + 2.f), w = s * s;
-  vf p = S(0.2817833423614502f);
-  p = p * w + 0.27960601449012756f;
+template <class V> INLINE V cross_entropy(V z, V y, V t) {
+  V s = t / (t + 2.f), w = s * s;
+  V p = w * 0.2817833423614502f + 0.27960601449012756f;
   p = p * w + 0.40024909377098083f;
   p = p * w + 0.6666631698608398f;
   p = p * w + 2.f;
-  return p * s + (vmax(z, S(0.f)) - z * y);
+  return p * s + (vmax(z, V(S(0.f))) - z * y);
+}
+template <class V> INLINE V cross_entropy(V z, V y) { return cross_entropy(z, y, exp_negative(-vabs(z))); }
+// Its derivative by the logit, sigmoid(z) - y.
+template <class V> INLINE V cross_entropy_gradient(V z, V y, V t) {
+  V share = 1.f / (t + 1.f);
+  return vselect(z < 0.f, t * share, share) - y;
 }
 
 // ------------------------------------------------------------------------------------------------- for single floats
@@ -204,44 +217,9 @@ INLINE float vtanh(float x) { return tanhf(x); }
 INLINE float vlog(float x) { return logf(x); }
 INLINE float vlog1p(float x) { return log1pf(x); }
 
-// ------------------------------------------------------------------------------------------------ sums over the lanes
-INLINE float lane_sum(vf v) {
-  float s[LANES];
-  memcpy(s, &v, sizeof s);
-  for (int half = LANES / 2; half; half /= 2)
-    for (int i = 0; i < half; i++) s[i] += s[i + half];
-  return s[0];
-}
+// A vector of chosen elements of two.
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
 #endif
-// The sums of LANES vectors over their lanes, as one vector: halves are added, then quarters, two vectors at a time.
-INLINE vf lane_sums(const vf *v) {
-#if LANES == 16
-  vf x[8], y[4], z[2];
-  for (int i = 0; i < 8; i++)
-    x[i] = SHUFFLE(v[i], v[i + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-           SHUFFLE(v[i], v[i + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
-  for (int i = 0; i < 4; i++)
-    y[i] = SHUFFLE(x[i], x[i + 4], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) +
-           SHUFFLE(x[i], x[i + 4], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
-  for (int i = 0; i < 2; i++)
-    z[i] = SHUFFLE(y[i], y[i + 2], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
-           SHUFFLE(y[i], y[i + 2], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-  return SHUFFLE(z[0], z[1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +
-         SHUFFLE(z[0], z[1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
-#elif LANES == 8
-  vf x[4], y[2];
-  for (int i = 0; i < 4; i++)
-    x[i] = SHUFFLE(v[i], v[i + 4], 0, 1, 2, 3, 8, 9, 10, 11) + SHUFFLE(v[i], v[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-  for (int i = 0; i < 2; i++)
-    y[i] = SHUFFLE(x[i], x[i + 2], 0, 1, 8, 9, 4, 5, 12, 13) + SHUFFLE(x[i], x[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-  return SHUFFLE(y[0], y[1], 0, 8, 2, 10, 4, 12, 6, 14) + SHUFFLE(y[0], y[1], 1, 9, 3, 11, 5, 13, 7, 15);
-#else
-  vf x[2];
-  for (int i = 0; i < 2; i++) x[i] = SHUFFLE(v[i], v[i + 2], 0, 1, 4, 5) + SHUFFLE(v[i], v[i + 2], 2, 3, 6, 7);
-  return SHUFFLE(x[0], x[1], 0, 4, 2, 6) + SHUFFLE(x[0], x[1], 1, 5, 3, 7);
-#endif
-}

@@ -1,124 +1,246 @@
-// Training, the same for every cell: replicas, steps, clipping, optimizers. Each replica is trained by itself, so its
-// numbers do not depend on the others.
+// Training, the same for every cell: replicas, steps, clipping, optimizers. PACK replicas are trained at a time, each in
+// lanes of its own, so its numbers do not depend on the others. WIDE: batches of more than one vector are trained on two
+// vectors at a time (train_wide.h).
 #pragma once
 #include "sequence.h"
 
 enum Optimizer : long { ADAM, ADAMW, SGD, RMSPROP };
 
+// The number of one of the replicas.
+INLINE float &one(Numbers *a, long r) { return ((float *)a)[r]; }
+
 // Compute the loss of one training batch, and its gradient in m.g.
-static float gradient(const float *p, const vf *x, const vf *y, long T, long B, ToTrain &m) {
-  memset(m.g, 0, sizeof(float) * TRAINED);
-  memset(m.gu, 0, sizeof(float) * padded(DERIVED_GRADIENTS));
+static Numbers gradient(const Numbers *p, const vf *x, const vf *y, long T, long B, ToTrain &m) {
+  memset(m.g, 0, sizeof(Numbers) * TRAINED);
+  memset(m.gu, 0, sizeof(Numbers) * padded(DERIVED_GRADIENTS));
   for (long i = 0; i < padded(SUMS); i++) m.acc[i] = S(0.f);
   prologue(p, m.u);
-  float loss = 0.f;
+  Numbers loss = all<Numbers>(0.f);
   long first = 0;
+#if WIDE
   for (; B - first > LANES; first += 2 * LANES, x += 2 * T * INPUTS, y += 2 * T * OUTPUTS)
     loss += wide_sequence(p, x, y, T, B, first, m);
-  if (first < B) loss += sequence<vf, vi>(p, x, y, T, B, first, m);
-  for (long i = 0; i < SUMS; i += LANES) m.sums[i / LANES] = lane_sums(m.acc + i);
-  settle(m.g, m.gu, (const float *)m.sums);
+#endif
+  for (; first < B; first += EXAMPLES, x += T * INPUTS, y += T * OUTPUTS)
+    loss += sequence<vf, vi>(p, x, y, T, B, first, m);
+  Numbers totals[LANES];
+  for (long i = 0; i < SUMS; i += LANES) {
+    example_sums(m.acc + i, totals);
+    for (int k = 0; k < LANES; k++) m.sums[i + term_at<Numbers>(k)] = totals[k];
+  }
+  settle(m.g, m.gu, m.sums);
   epilogue(p, m.u, m.gu, m.g);
   return loss;
 }
 
-// The Euclidean norm of the gradient.
-static float norm_of(const float *g) {
-  vf sum = S(0.f);
-  for (long i = 0; i < TRAINED; i += LANES) {
-    vf v = *(const vf *)(g + i);
-    sum += v * v;
-  }
-  float norm = sqrtf(lane_sum(sum));
+// The sums of the squares of the replicas' gradients: LANES partial sums for each, added up by halves.
+static Numbers squares_of(const Numbers *g) {
+  vf sum[PACK];
+  for (long j = 0; j < PACK; j++) sum[j] = S(0.f);
+  for (long i = 0; i < TRAINED; i += LANES)
+    for (long j = 0; j < PACK; j++) {
+      vf v = ((const vf *)(g + i))[j];
+      sum[j] += v * v;
+    }
+  for (long half = PACK / 2; half; half /= 2)
+    for (long j = 0; j < half; j++) sum[j] += sum[j + half];
+  return example_sum<Numbers>(sum[0]);
+}
+// The Euclidean norm of one replica's gradient.
+static float norm_of(float squares, const Numbers *g, long r) {
+  float norm = sqrtf(squares);
   if (isfinite(norm)) return norm;
   double wide = 0;  // a square may be too large for a float although the norm is not
-  for (long i = 0; i < TRAINED; i++) wide += (double)g[i] * g[i];
+  for (long i = 0; i < TRAINED; i++) {
+    double each = ((const float *)g)[i * PACK + r];
+    wide += each * each;
+  }
   return (float)sqrt(wide);
 }
 
+// 1 / d, to a unit in the last place, for d from 1e-30 to 1e30 (the largest that is told apart). The machine divides in the
+// same unit that it takes roots in, one after the other, so Newton's iteration is quicker beside a root.
+INLINE vf reciprocal(vf d) {
+#if LANES == 4
+  return 1.f / d;
+#else
+  d = at_most(d, 1e30f);
+  vf y = (vf)(0x7ef311c7 - (vi)d);  // within 12 %
+  for (int i = 0; i < 3; i++) y *= 2.f - d * y;
+  return y;
+#endif
+}
 // The rules of torch.optim, with constants in the order in which engine.py passes them.
 struct Rule {
   Optimizer kind;
-  double rate;
-  double step;  // counted from 1
-  float scale;  // of the gradient, by clipping
+  Growth growth;
+  const double *rates;  // of the replicas
+  const float *scales;  // of their gradients, by clipping
   const double *constants;
 };
-static void update(float *p, float *slots, const float *g, const Rule &rule) {
+static void update(Numbers *weights, Numbers *slots, const Numbers *gradient, const Rule &rule) {
   const double *c = rule.constants;
-  float *first = slots, *second = slots + TRAINED;
+  enum : long { VECTORS = TRAINED * PACK / LANES };
+  vf *p = (vf *)weights, *first = (vf *)slots, *second = first + VECTORS;
+  const vf *g = (const vf *)gradient;
+  auto each = [&](auto f) {
+    Numbers a;
+    for (long r = 0; r < PACK; r++) one(&a, r) = (float)f(r);
+    return S(a);
+  };
+  const vf scale = each([&](long r) { return rule.scales[r]; }), rate = each([&](long r) { return rule.rates[r]; });
   if (rule.kind == ADAM || rule.kind == ADAMW) {
     // beta1, beta2, eps, weight decay
-    const float size = (float)(rule.rate / (1 - pow(c[0], rule.step))), root = (float)sqrt(1 - pow(c[1], rule.step));
+    const vf size = each([&](long r) { return rule.rates[r] / rule.growth.first; });
+    const float root = (float)(1 / rule.growth.second_root);
     const float m = (float)(1 - c[0]), b2 = (float)c[1], v = (float)(1 - c[1]), eps = (float)c[2];
-    const float kept = rule.kind == ADAMW ? (float)(1 - rule.rate * c[3]) : 1.f;
-    for (long i = 0; i < TRAINED; i += LANES) {
-      vf q = *(vf *)(g + i) * rule.scale, &a = *(vf *)(first + i), &b = *(vf *)(second + i), &w = *(vf *)(p + i);
+    const vf kept = each([&](long r) { return rule.kind == ADAMW ? 1 - rule.rates[r] * c[3] : 1.; });
+    for (long i = 0; i < VECTORS; i++) {
+      vf q = g[i] * scale, &a = first[i], &b = second[i];
       a += (q - a) * m;
       b = b * b2 + q * q * v;
-      w = w * kept - size * (a / (vsqrt(b) / root + eps));
+      p[i] = p[i] * kept - size * (a * reciprocal(vsqrt(b) * root + eps));
     }
   } else if (rule.kind == SGD) {  // momentum
     const float momentum = (float)c[0];
-    for (long i = 0; i < TRAINED; i += LANES) {
-      vf q = *(vf *)(g + i) * rule.scale, &a = *(vf *)(first + i);
+    for (long i = 0; i < VECTORS; i++) {
+      vf q = g[i] * scale, &a = first[i];
       a = a * momentum + q;
-      *(vf *)(p + i) -= (float)rule.rate * a;
+      p[i] -= rate * a;
     }
   } else {  // alpha, eps
     const float alpha = (float)c[0], rest = (float)(1 - c[0]), eps = (float)c[1];
-    for (long i = 0; i < TRAINED; i += LANES) {
-      vf q = *(vf *)(g + i) * rule.scale, &a = *(vf *)(first + i);
+    for (long i = 0; i < VECTORS; i++) {
+      vf q = g[i] * scale, &a = first[i];
       a = a * alpha + q * q * rest;
-      *(vf *)(p + i) -= (float)rule.rate * (q / (vsqrt(a) + eps));
+      p[i] -= rate * (q / (vsqrt(a) + eps));
     }
   }
 }
 
+// Up to PACK replicas in training. If there are fewer, the first fills the other places; nothing is kept of those.
+struct Group {
+  long row[PACK];
+  bool alive[PACK];
+  const float *x[PACK], *y[PACK];  // each one's block of data
+  float *p[PACK], *slots[PACK];  // each one's rows
+};
+
 extern "C" long lanes_width() { return LANES; }
-extern "C" long floats_to_train(long steps, long T, long B) {
-  ToTrain m(nullptr, steps, T, B);
+extern "C" long replicas_per_vector() { return PACK; }
+extern "C" long floats_to_train(long steps, long slot_row, long T, long B) {
+  ToTrain m(nullptr, steps, slot_row, T, B);
   return (float *)m.end - (float *)nullptr;
 }
 
-// Train the replicas of one seed: x (steps, T, B, INPUTS), y (steps, T, B, OUTPUTS). Replica i is row rows[i] of p
-// (ROW floats), slots (slot_row floats), rates, losses (steps) and broke. A replica with broke >= 0 is left as it is.
-extern "C" void train(long steps, long T, long B, const float *x, const float *y, long count, const long *rows, float *p,
-                      float *slots, long slot_row, const double *rates, long kind, const double *constants, double clip,
-                      long done, double *losses, long *broke, float *scratch) {
+// Put one step's batches in lanes.
+static void pack_step(const Group &group, long step, long T, long B, ToTrain &m) {
+  const float *from[PACK];
+  for (long r = 0; r < PACK; r++) from[r] = group.x[r] + step * T * B * INPUTS;
+  side_by_side(from, m.drawn, T * B * INPUTS);
+  pack_batch<INPUTS>(m.drawn, m.x, T, B);
+  for (long r = 0; r < PACK; r++) from[r] = group.y[r] + step * T * B * OUTPUTS;
+  side_by_side(from, m.drawn, T * B * OUTPUTS);
+  pack_batch<OUTPUTS>(m.drawn, m.y, T, B);
+}
+
+// Train replicas through a block of steps: x (seeds, steps, T, B, INPUTS), y (seeds, steps, T, B, OUTPUTS), with `x_seed` and
+// `y_seed` floats from one seed to the next. Replica i trains on the data of seed which[i], those of one seed in a row. It is
+// row rows[i] of p (ROW floats), slots (slot_row floats), rates, losses (steps) and broke, where the step is noted whose
+// loss or gradient is not finite; its weights stay those of the step before.
+extern "C" void train(long steps, long T, long B, const float *x, long x_seed, const float *y, long y_seed, long count,
+                      const long *rows, const long *which, float *p, float *slots, long slot_row, const double *rates,
+                      long kind, const double *constants, double clip, long done, double *losses, long *broke,
+                      float *scratch) {
+  NothingTiny mode;
   const long packed = vectors_of(B) * T;
-  ToTrain m(scratch, steps, T, B);
-  for (long s = 0; s < steps; s++) {
-    pack_batch<INPUTS>(x + s * T * B * INPUTS, m.x + s * packed * INPUTS, T, B);
-    pack_batch<OUTPUTS>(y + s * T * B * OUTPUTS, m.y + s * packed * OUTPUTS, T, B);
-  }
-  for (long i = 0; i < count; i++) {
-    const long row = rows[i];
-    float *weights = p + row * ROW;
-    for (long s = 0; s < steps && broke[row] < 0; s++) {
-      float loss = gradient(weights, m.x + s * packed * INPUTS, m.y + s * packed * OUTPUTS, T, B, m);
-      float norm = norm_of(m.g);
-      losses[row * steps + s] = loss;
-      if (!isfinite(loss) || !isfinite(norm)) {  // no update: the weights stay those of the step before
-        broke[row] = s;
-        break;
-      }
-      float scale = 1.f;
-      if (clip > 0) {
-        scale = (float)clip / (norm + 1e-6f);
-        if (scale > 1.f) scale = 1.f;
-      }
-      update(weights, slots + row * slot_row, m.g, {(Optimizer)kind, rates[row], (double)(done + s + 1), scale, constants});
+  ToTrain m(scratch, steps, slot_row, T, B);
+  if (kind == ADAM || kind == ADAMW)
+    for (long s = 0; s < steps; s++) {
+      const double step = (double)(done + s + 1);
+      m.growth[s] = {1 - pow(constants[0], step), sqrt(1 - pow(constants[1], step))};
     }
+  for (long first = 0; first < count; first += PACK) {
+    Group group;
+    double group_rates[PACK];
+    for (long r = 0; r < PACK; r++) {
+      group.alive[r] = first + r < count;
+      const long i = group.alive[r] ? first + r : first;
+      group.row[r] = rows[i];
+      group.x[r] = x + which[i] * x_seed, group.y[r] = y + which[i] * y_seed;
+      group.p[r] = p + rows[i] * ROW, group.slots[r] = slots + rows[i] * slot_row;
+      group_rates[r] = rates[rows[i]];
+    }
+    if constexpr (PACK == 1) {
+      m.p = (Numbers *)group.p[0], m.slots = (Numbers *)group.slots[0];
+      if (first == 0 || which[first] != which[first - 1])  // all replicas of a seed train on the same data
+        for (long s = 0; s < steps; s++) {
+          pack_batch<INPUTS>((const Numbers *)group.x[0] + s * T * B * INPUTS, m.x + s * packed * INPUTS, T, B);
+          pack_batch<OUTPUTS>((const Numbers *)group.y[0] + s * T * B * OUTPUTS, m.y + s * packed * OUTPUTS, T, B);
+        }
+    } else {
+      side_by_side(group.p, m.p, ROW);
+      side_by_side(group.slots, m.slots, slot_row);
+    }
+    // a replica's rows are written when it leaves the group: after the last step, or at the step that broke it
+    auto leave = [&](auto leaves) {
+      if constexpr (PACK > 1) {
+        float *to_p[PACK], *to_slots[PACK];
+        for (long r = 0; r < PACK; r++) {
+          to_p[r] = leaves(r) ? group.p[r] : nullptr;
+          to_slots[r] = leaves(r) ? group.slots[r] : nullptr;
+        }
+        apart(m.p, to_p, ROW);
+        apart(m.slots, to_slots, slot_row);
+      }
+    };
+    bool any = true;
+    for (long s = 0; s < steps && any; s++) {
+      const long at = PACK == 1 ? s * packed : 0;
+      if constexpr (PACK > 1) pack_step(group, s, T, B, m);
+      Numbers loss = gradient(m.p, m.x + at * INPUTS, m.y + at * OUTPUTS, T, B, m);
+      Numbers squares = squares_of(m.g);
+      float scales[PACK];
+      any = false;
+      for (long r = 0; r < PACK; r++) {
+        scales[r] = 1.f;
+        if (!group.alive[r]) continue;
+        const float lost = one(&loss, r), norm = norm_of(one(&squares, r), m.g, r);
+        losses[group.row[r] * steps + s] = lost;
+        if (!isfinite(lost) || !isfinite(norm)) {
+          leave([&](long other) { return other == r; });
+          broke[group.row[r]] = s;
+          group.alive[r] = false;
+          continue;
+        }
+        any = true;
+        if (clip > 0) {
+          scales[r] = (float)clip / (norm + 1e-6f);
+          if (scales[r] > 1.f) scales[r] = 1.f;
+        }
+      }
+      if (any) update(m.p, m.slots, m.g, {(Optimizer)kind, m.growth[s], group_rates, scales, constants});
+    }
+    if (any) leave([&](long r) { return group.alive[r]; });
   }
 }
 
 // Compute the gradient of one batch, for the proof: x (T, B, INPUTS), y (T, B, OUTPUTS); returns the loss.
 extern "C" double gradient_once(long T, long B, const float *x, const float *y, const float *p, float *g, float *scratch) {
-  ToTrain m(scratch, 1, T, B);
-  pack_batch<INPUTS>(x, m.x, T, B);
-  pack_batch<OUTPUTS>(y, m.y, T, B);
-  double loss = gradient(p, m.x, m.y, T, B, m);
-  memcpy(g, m.g, sizeof(float) * TRAINED);
-  return loss;
+  NothingTiny mode;
+  ToTrain m(scratch, 1, 0, T, B);
+  Group group;
+  for (long r = 0; r < PACK; r++) group.x[r] = x, group.y[r] = y, group.p[r] = (float *)p;
+  const Numbers *weights = (const Numbers *)p;
+  if constexpr (PACK > 1) {
+    side_by_side(group.p, m.p, ROW);
+    pack_step(group, 0, T, B, m);
+    weights = m.p;
+  } else {
+    pack_batch<INPUTS>((const Numbers *)x, m.x, T, B);
+    pack_batch<OUTPUTS>((const Numbers *)y, m.y, T, B);
+  }
+  Numbers loss = gradient(weights, m.x, m.y, T, B, m);
+  for (long i = 0; i < TRAINED; i++) g[i] = one(m.g + i, 0);
+  return one(&loss, 0);
 }
