@@ -431,7 +431,7 @@ class Store:
         At least one of them diverged.
         """
         query = (
-            "SELECT p.label FROM plan p JOIN replica r ON r.key = p.key WHERE r.cause != 'machine' GROUP BY p.label "
+            f"SELECT p.label FROM plan p JOIN replica r ON r.key = p.key WHERE {DONE} GROUP BY p.label "
             "HAVING sum(r.status = 'diverged') > 0 AND sum(r.status NOT IN ('diverged', 'failed')) = 0 "
             "ORDER BY min(p.position)"
         )
