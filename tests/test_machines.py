@@ -164,7 +164,7 @@ def limited(gibibytes: float) -> Callable[[], None]:
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["lanes", "stack", "reference"])
 def test_two_gibibytes_of_memory(engine: str) -> None:
-    """The default experiment's largest point, and one of 64 bits, 64 examples and 128 units: chunks fit."""
+    """Two workers with so much each, at 64 bits, batches of 64 and 128 units: chunks fit."""
     large = {"bits": [64], "batch_size": [64], "hidden_size": [128]}
     file = written(engine=engine, grid=large, seeds=4, learning_rate=[0.01, 0.02], train={"max_steps": 4})
     done = cellbench("run", file, "--workers", "2", "--no-report", first=limited(2))
