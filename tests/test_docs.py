@@ -164,3 +164,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     """Relative links of a page are files."""
     for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_page_on_peers_has_the_lines_of_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table's lines of code are those of the files in benchmarks/peers, and every program has its row."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "peers")
+    compare = importlib.import_module("compare")
+    text = (ROOT / "docs/peers.md").read_text()
+    for name, peer in compare.PEERS.items():
+        lines = sum(compare.code_lines(compare.HERE / file) for file in peer.written)
+        assert f"| {name} | {lines} |" in text, name
