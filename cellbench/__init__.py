@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from cellbench.cell import Cell, State, TorchCell
     from cellbench.conformance import check
     from cellbench.results import Results, load
-    from cellbench.running import run
     from cellbench.task import Task
+    from cellbench.terminal.session import run
     from cellbench.training.single import train
 
 __version__ = "0.1.0"
@@ -53,7 +53,7 @@ _LAZY = {
     "check": "cellbench.conformance",
     "Results": "cellbench.results",
     "load": "cellbench.results",
-    "run": "cellbench.running",
+    "run": "cellbench.terminal.session",
     "train": "cellbench.training.single",
 }
 

@@ -20,14 +20,21 @@ class Found(NamedTuple):
 
 
 def find() -> Found | None:
-    """Find the first compiler that works: $CXX, g++, clang++, c++, or the PyPI package ziglang."""
+    """Find the first compiler that works: $CXX, g++, clang++, c++, or the PyPI package ziglang.
+
+    Raises:
+        ValueError: $CXX is no command; the message says so.
+    """
     return _find(os.environ.get("CXX"), os.environ.get("PATH"))
 
 
 @functools.lru_cache(maxsize=8)
 def _find(cxx: str | None, path: str | None) -> Found | None:
     """Find a compiler for these values of CXX and PATH; asked once for each, since every question starts a process."""
-    commands = [tuple(shlex.split(cxx))] if cxx else []
+    try:
+        commands = [tuple(shlex.split(cxx))] if cxx else []
+    except ValueError as error:
+        raise ValueError(f"the variable CXX is {cxx!r:.60}, which is no command: {error}") from None
     commands += [("g++",), ("clang++",), ("c++",)]
     for command in commands:
         if command and shutil.which(command[0], path=path or os.defpath if path is None else path):

@@ -61,11 +61,19 @@ def describe(registry: Registry) -> dict[str, Any]:
         "machine": platform.machine(),
         "processor": _processor(),
         "cores": usable_cores(),
-        "compiler": found.version if (found := compiler.find()) else "none found",
+        "compiler": _compiler(),
         "packages": versions,
         "plugins": dict(sorted(plugins.items())),
         "broken": [str(b) for b in registry.broken],
     }
+
+
+def _compiler() -> str:
+    try:
+        found = compiler.find()
+    except ValueError as error:
+        return f"none found: {error}"
+    return found.version if found else "none found"
 
 
 def _packages() -> list[str]:
@@ -121,5 +129,6 @@ def again(command: str) -> str:
         words = [word for word in shlex.split(command) if word != "--fresh"]
     except ValueError:
         words = []
-    ours = words[:2] == ["cellbench", "run"] or words[:4] == ["python", "-m", "cellbench", "run"]
+    starts = (["cellbench"], ["python", "-m", "cellbench"])
+    ours = any(words[: len(start) + 1] == [*start, name] for start in starts for name in ("run", "compare"))
     return shlex.join(words) if ours else "cellbench run EXPERIMENT"

@@ -34,13 +34,18 @@ class Fault:
         return f"{self.place}  {self.key}: {self.message}" if self.key else f"{self.place}  {self.message}"
 
 
+MOST_SHOWN = 100
+"""The most faults that a message shows: a list of 10,000 values may have as many."""
+
+
 class ExperimentError(CellbenchError):
-    """An experiment file or its overrides have faults; the error lists all of them."""
+    """An experiment file or its overrides have faults; `faults` are all of them, the message shows the first 100."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
-        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
-        super().__init__("\n".join([*map(str, self.faults), f"{count}, nothing was run."]))
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults):,} faults"
+        more = [f"and {len(self.faults) - MOST_SHOWN:,} more"] if len(self.faults) > MOST_SHOWN else []
+        super().__init__("\n".join([*map(str, self.faults[:MOST_SHOWN]), *more, f"{count}, nothing was run."]))
 
     def __reduce__(self) -> tuple[type[ExperimentError], tuple[tuple[Fault, ...]]]:
         # an exception is unpickled from its message by default; this one is made from its faults

@@ -6,6 +6,14 @@ import difflib
 import re
 from collections.abc import Sequence
 
+READ_AS_MISSING = frozenset(
+    (
+        "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+        "NULL", "NaN", "None", "n/a", "nan", "null",
+    )
+)  # fmt: skip
+"""Texts that `pandas.read_csv` takes for a missing value."""
+
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
 """The pattern of an experiment's name, which is also the name of its results folder."""
 
@@ -28,10 +36,18 @@ def described(error: BaseException, most: int = 200) -> str:
     return f"{type(error).__name__}: {one_line(error, most)}"
 
 
+def cut(text: str) -> str:
+    """Show a text that people know already, such as an option that they typed, in 80 characters at most.
+
+    >>> len(cut("--set seeds=" + "9" * 5_000))
+    80
+    """
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def short(value: object) -> str:
     """Show a value as Python writes it, in 80 characters at most."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return cut(repr(value))
 
 
 def is_axis(name: object) -> bool:
@@ -44,12 +60,12 @@ def is_axis(name: object) -> bool:
 
 
 def printable(text: str) -> str:
-    """Put a string from a plugin on one line, without control characters.
+    """Put a string from a plugin on one line, without control characters; what else cannot be printed is escaped.
 
     >>> printable("a\\x1b[31m\\nb")
     'a [31m b'
     """
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
+    return escaped(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip())
 
 
 def escaped(text: str) -> str:
@@ -71,5 +87,12 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     >>> did_you_mean("x", ["lstm", "gru"])
     'Known: lstm, gru.'
     """
-    near = difflib.get_close_matches(word, known, 1)
-    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
+    near = difflib.get_close_matches(word, known, 1) if len(word) <= 200 else []
+    if near:
+        return f"Did you mean {near[0]}?"
+    more = f" and {len(known) - _MOST_KNOWN:,} more" if len(known) > _MOST_KNOWN else ""
+    return f"Known: {', '.join(known[:_MOST_KNOWN])}{more}."
+
+
+_MOST_KNOWN = 50
+"""The most words that are listed."""

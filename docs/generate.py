@@ -25,6 +25,7 @@ from cellbench.experiment.sections import (
     SolvedKeys,
     TrainKeys,
 )
+from cellbench.records import RIGHT_SINCE
 
 HERE = Path(__file__).parent
 
@@ -64,7 +65,18 @@ def schema_sql() -> str:
     return f"```sql\n{text.rstrip()}\n```"
 
 
-PARTS: dict[str, Callable[[], str]] = {"keys": keys, "schema": schema_sql}
+def versions() -> str:
+    """What earlier versions of the engines were wrong about."""
+    lines = ["| engine | until version | was wrong about some cells: it |", "| --- | --- | --- |"]
+    for since in RIGHT_SINCE.values():
+        by_version: dict[int, list[str]] = {}
+        for engine, version in since.versions.items():
+            by_version.setdefault(version, []).append(engine)
+        lines += [f"| {', '.join(names)} | {version - 1} | {since.said} |" for version, names in by_version.items()]
+    return "\n".join(dict.fromkeys(lines)) + "\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {"keys": keys, "schema": schema_sql, "versions": versions}
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 

@@ -44,6 +44,22 @@ def test_generated_parts_are_fresh(page: Path) -> None:
     assert generator().generated(text) == text, "stale: run python docs/generate.py"
 
 
+def headings(page: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    heads = re.findall(r"(?m)^#+ (.+)$", page.read_text())
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """A link between pages names a file that is there, and a heading that it has."""
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name) if name else page
+        assert file.exists(), target
+        assert not anchor or anchor in headings(file), target
+
+
 def test_the_json_schema_is_fresh() -> None:
     """The schema that the shipped experiments point at is the one that `cellbench schema` prints."""
     assert (ROOT / "experiments/experiment.schema.json").read_text() == generator().json_schema()
@@ -157,13 +173,6 @@ def test_public_names_are_found_and_explained() -> None:
     for name in shown - {"State", "CellbenchError"}:
         assert re.search(rf"^    {name} ", cellbench.__doc__ or "", re.M), name
         assert f"`{name}`" in page, name
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    """Relative links of a page are files."""
-    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text()):
-        assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_the_page_on_peers_has_the_lines_of_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ ROOT = TESTS.parent
 
 FLOORS = (
     # an entry imports entries of lower floors only; "" is the package's own face, cellbench/__init__.py
-    ("errors", "wording", "records", "streams", "statistics", "cell", "caches", "compiler"),
+    ("errors", "wording", "usercache", "records", "streams", "statistics", "cell", "compiler"),
     ("task", "store", "summary"),
     ("hookspecs", "report"),
     ("plugins", "cells", "tasks"),
@@ -33,16 +33,17 @@ FLOORS = (
     ("training",),
     ("planning", "executors", "conformance", "results"),
     ("running",),
-    ("terminal", ""),
+    ("terminal",),
+    ("",),
     ("cli",),
     ("__main__",),
 )
 NARROWER = {
     # entries that import fewer of ours than their floor allows
-    "errors": set(), "wording": set(), "records": set(), "streams": set(), "statistics": set(), "cell": set(),
-    "caches": set(), "compiler": set(),
+    "errors": set(), "wording": set(), "usercache": set(), "records": set(), "streams": set(), "statistics": set(),
+    "cell": set(), "compiler": set(),
     "summary": {"statistics", "wording"},
-    "report": {"summary", "errors", "wording", "caches"},
+    "report": {"summary", "errors", "wording", "usercache"},
     "store": {"records", "errors", "wording"},
     "executors": {"errors", "records", "training", "wording"},
 }  # fmt: skip
@@ -51,11 +52,12 @@ LIBRARIES = {
     "altair": {"report"},
     "dask": {"executors"},
     "distributed": {"executors"},
+    "IPython": {"terminal"},
     "filelock": {"store"},
     "jinja2": {"report"},
     "markupsafe": {"report"},
     "pandas": {"store.frames", "summary", "report", "results"},
-    "platformdirs": {"caches"},
+    "platformdirs": {"usercache"},
     "pluggy": {"hookspecs", "plugins"},
     "pydantic": {"experiment"},
     "pydantic_core": {"experiment"},
@@ -194,21 +196,22 @@ def resolves(dotted: str) -> bool:
 
 DOORS = {
     # beside what its face offers, the modules of a room that other rooms import
-    "engines": {"lanes", "lanes.build", "on_torch", "reference", "optimizers"},
+    "engines": {"lanes", "history", "lanes.build", "on_torch", "reference", "optimizers"},
     "executors": {"dispatch", "dask", "private"},
+    "experiment": {"argument"},
     "model": {"sizes", "weights"},
-    "plugins": {"sources"},
-    "conformance": {"report"},
+    "plugins": {"captured", "sources"},
+    "conformance": {"quick", "report"},
     "running": {"code", "verify"},
     "results": {"pick", "seal", "several"},
-    "store": {"frames", "merge", "replica", "weights"},
+    "store": {"answers", "earlier", "frames", "merge", "neighbours", "replica", "weights"},
     "cells": {"lstm"},
     "tasks": {"binary_addition"},
-    "report": {"csv", "files", "tables"},
+    "report": {"csv", "files", "inline", "tables"},
     "statistics": {"arrays", "comparison", "intervals", "learning_rate", "survival"},
-    "summary": {"design", "figures", "words"},
-    "terminal": {"output", "progress"},
-    "training": {"again", "data", "fingerprint", "loop", "single", "worker"},
+    "summary": {"design", "figures", "inventory", "words"},
+    "terminal": {"output", "progress", "session"},
+    "training": {"again", "data", "fingerprint", "loop", "single", "timeout", "worker"},
 }
 
 
@@ -276,6 +279,7 @@ CROSSING = {
     "docs": "the pages, held against the package",
     "faults": "what goes wrong with machines, done on purpose",
     "fuzz": "texts, stores and plugins that nobody would write",
+    "fuzz_folders": "folders that no friend would send",
     "oracles": "an adder whose weights are known, through a whole run",
     "original": "the experiment that this project began with",
     "readme_table": "a script of this repository, in plugins/",

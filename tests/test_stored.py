@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cellbench.engines import VERSIONS
+from cellbench.records import VERSIONS
 from cellbench.store import NUMBERS, VOLATILE
 from cellbench.store.schema import LATER, VERSION
 from tests.helpers.commands import Command

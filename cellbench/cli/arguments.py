@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,20 @@ if TYPE_CHECKING:
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, such as results/default.")]
 
 
-def load(experiment: Path | None, cells: list[str], overrides: list[str]) -> Experiment:
-    """Load an experiment file, or the default one."""
+def load(
+    experiment: Path | None, cells: Sequence[str], overrides: Sequence[str], versus: Sequence[str] = ()
+) -> Experiment:
+    """Load an experiment file, or the default one, with the cells and keys that the command line gives.
+
+    Args:
+        experiment: the file.
+        cells: added to it.
+        overrides: as `--set` takes them.
+        versus: two cells in place of its own.
+
+    Raises:
+        ExperimentError: with every fault.
+    """
     from importlib import resources
 
     from cellbench import experiment as experiments
@@ -26,4 +39,4 @@ def load(experiment: Path | None, cells: list[str], overrides: list[str]) -> Exp
         if experiment is not None
         else Path(str(resources.files("cellbench.experiment").joinpath("default.yaml")))
     )
-    return experiments.load(source, discover(), overrides=overrides, extra_cells=cells)
+    return experiments.load(source, discover(), overrides=overrides, extra_cells=cells, versus=versus)

@@ -13,7 +13,7 @@ from cellbench.terminal.output import show
 
 def build(
     experiment: Annotated[Path | None, typer.Argument(metavar="EXPERIMENT", help="The same as for `run`.")] = None,
-    cell: Annotated[list[str] | None, typer.Option(metavar="FILE:CLASS", help="The same as for `run`.")] = None,
+    cell: Annotated[list[str] | None, typer.Option(metavar="CELL", help="The same as for `run`.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="The same as for `run`.")] = None,
     isa: Annotated[
         str | None, typer.Option(metavar="NAME", help="Compile for other machines: avx512, avx2 or sse2.")

@@ -8,7 +8,12 @@ import typer
 
 
 def check(
-    cell: Annotated[str, typer.Argument(metavar="CELL", help="A registered name, or FILE:CLASS.")],
+    cell: Annotated[
+        str,
+        typer.Argument(
+            metavar="CELL", help="A registered name or FILE:CLASS, perhaps with options: mycell.py:MyCell,size=3."
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """Check that a cell is sound.
@@ -16,5 +21,7 @@ def check(
     Prints one line per check. The exit status is 1 if a law does not hold.
     """
     from cellbench.conformance.report import check_cell
+    from cellbench.experiment.argument import read
 
-    return 0 if check_cell(cell, as_json=as_json) else 1
+    given = read(cell, "check")
+    return 0 if check_cell(given.cell, options=given.options, label=given.label, as_json=as_json) else 1

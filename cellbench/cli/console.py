@@ -14,6 +14,7 @@ import typer
 import cellbench
 from cellbench.cli.build import build
 from cellbench.cli.check import check
+from cellbench.cli.compare import compare
 from cellbench.cli.info import info
 from cellbench.cli.list import list_
 from cellbench.cli.merge import merge
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(run)
+app.command()(compare)
 app.command()(report)
 app.command()(merge)
 app.command()(verify)

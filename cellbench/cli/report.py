@@ -19,7 +19,7 @@ def report(
         typer.Option(metavar="DIR", help="Where to write the report of several folders; default: a folder named A+B."),
     ] = None,
     form: Annotated[
-        str, typer.Option("--format", metavar="png|svg", help="The format of the files in charts/.")
+        str, typer.Option("--format", metavar="png|svg|pdf", help="The format of the files in charts/.")
     ] = "png",
     open_page: Annotated[bool, typer.Option("--open", help="Open report.html in a browser.")] = False,
 ) -> None:
@@ -30,8 +30,8 @@ def report(
     from cellbench.report import publish
     from cellbench.results import Results, write
 
-    if form not in ("png", "svg"):
-        raise CellbenchError(f"--format {form}: must be png or svg")
+    if form not in ("png", "svg", "pdf"):
+        raise CellbenchError(f"--format {form}: must be png, svg or pdf")
     if len(folders) == 1 and to is None:
         folder = folders[0]
         found = write(folder, form=form)

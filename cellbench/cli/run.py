@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cellbench.cli.arguments import load
-from cellbench.errors import CellbenchError, Interrupted
+from cellbench.cli.training import train
+from cellbench.errors import CellbenchError
 from cellbench.terminal.output import show
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ def run(
         typer.Argument(metavar="EXPERIMENT", help="An experiment file (YAML); without one, the default experiment."),
     ] = None,
     cell: Annotated[
-        list[str] | None, typer.Option(metavar="FILE:CLASS", help="Add a cell of your own, such as ./mycell.py:MyCell.")
+        list[str] | None,
+        typer.Option(
+            metavar="CELL",
+            help="Add a cell: a name or FILE:CLASS, perhaps with label and options: mycell.py:MyCell,label=v2,size=3.",
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -60,6 +64,9 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Set the stored results aside and start again from nothing.")
     ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Train cells that break a law all the same, and give them verdicts.")
+    ] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Train, but write no report.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> int:
@@ -67,8 +74,7 @@ def run(
 
     After an interruption, the same command goes on where it stopped.
     """
-    from cellbench import environment, planning
-    from cellbench.running import run as run_experiment
+    from cellbench import planning
 
     if executor not in ("local", "dask"):
         raise CellbenchError(f"--executor {executor}: must be local or dask")
@@ -78,36 +84,24 @@ def run(
     part, number = planning.only(loaded, only or []), planning.shard(shard)
     folder = results / loaded.name
     if dry_run:
-        show(_dry_run(planning.prepare(loaded, folder, only=part, shard=number, fresh=fresh)))
-        return 0
-    from cellbench.terminal.progress import shown
+        from cellbench.running import plan as plan_experiment
 
-    workers = workers or environment.usable_cores()
-    try:
-        with shown(quiet, 1 if scheduler else workers) as on_event:
-            found = run_experiment(
-                loaded,
-                folder,
-                executor=executor,  # type: ignore[arg-type]
-                scheduler=scheduler,
-                workers=workers,
-                only=part,
-                shard=number,
-                fresh=fresh,
-                report=not no_report,
-                on_event=on_event,
-            )
-    except Interrupted as error:
-        raise Interrupted(f"{error}. To go on:\n  {environment.resume()}") from None
-    if not no_report:
-        if found.answer is not None and not quiet:
-            show(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
-        show(str(found))
-        show(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
-    if found.failed:
-        show(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
-        return 1
-    return 0
+        show(_dry_run(plan_experiment(loaded, folder, only=part, shard=number, fresh=fresh, trust=trust)))
+        return 0
+    _, status = train(
+        loaded,
+        folder,
+        quiet=quiet,
+        executor=executor,
+        scheduler=scheduler,
+        workers=workers,
+        only=part,
+        shard=number,
+        fresh=fresh,
+        trust=trust,
+        report=not no_report,
+    )
+    return status
 
 
 def _dry_run(plan: Plan) -> str:

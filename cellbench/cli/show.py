@@ -22,9 +22,10 @@ def show(
         bool, typer.Option("--run-code", help="Run the code of a cell from a file, as DIR holds it.")
     ] = False,
 ) -> None:
-    """Show what a trained model answers: inputs, targets, outputs, the first wrong step.
+    """Show what a trained model answers to some examples.
 
-    The examples are those of its final evaluation. If its weights were not kept, it is trained again first.
+    Each has its inputs, targets and outputs, and the first wrong step. They are those of its final evaluation. If its
+    weights were not kept, it is trained again first.
     """
     from cellbench.results import load
     from cellbench.results.pick import parse

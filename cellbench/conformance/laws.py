@@ -24,22 +24,23 @@ from cellbench.conformance.subject import (
     step,
     unroll,
 )
-from cellbench.model import Contents, double_precision
+from cellbench.model import Contents, declared_features, double_precision
 from cellbench.wording import described
 
 Law = Callable[[Subject], str]
 _laws: list[Check] = []
 
 
-def law(shows: str) -> Callable[[Law], Law]:
+def law(shows: str, *, quick: bool = False) -> Callable[[Law], Law]:
     """Register a function as a law, under its own name.
 
     Args:
         shows: what the law demands, in a few words; the function needs no docstring beside it.
+        quick: whether it takes milliseconds, and is asked of every cell before it is trained.
     """
 
     def keep(run: Law) -> Law:
-        _laws.append(Check(run.__name__.replace("_", "-"), True, shows, run))
+        _laws.append(Check(run.__name__.replace("_", "-"), True, shows, run, quick))
         return run
 
     return keep
@@ -56,14 +57,16 @@ def is_made(subject: Subject) -> str:
     return f"{type(cell).__name__}, {trained} parameters at hidden size {subject.hidden_size}, takes a step"
 
 
-@law("output and state have their shapes, nesting and dtype at every batch size")
+@law("output and state have their shapes, nesting and dtype at every batch size", quick=True)
 def shapes(subject: Subject) -> str:
     cell = subject.evaluated()
-    size = int(getattr(cell, "output_size", None) or cell.hidden_size)  # type: ignore[arg-type]
+    # a module that does not say how many outputs it has must have as many at every batch size
+    size = declared_features(cell)
     for batch in BATCHES:
         state = cell.initial_state(batch)  # type: ignore[operator]
         _check_leaves(leaves(state), batch, f"initial_state({batch})")
         output, after = step(cell, subject.inputs(1, batch)[0], state)
+        size = int(output.shape[-1]) if size is None and output.ndim else size
         if output.shape != (batch, size):
             raise Broken(f"at batch {batch} the output has shape {tuple(output.shape)}, not ({batch}, {size})")
         if output.dtype != torch.float32:
@@ -85,7 +88,7 @@ def _check_leaves(tensors: list[Tensor], batch: int, where: str) -> None:
             raise Broken(f"{where} holds {tensor.dtype}, not torch.float32")
 
 
-@law("the state after a step is nested and shaped like the state before")
+@law("the state after a step is nested and shaped like the state before", quick=True)
 def state_keeps_its_shape(subject: Subject) -> str:
     cell = subject.evaluated()
     described = ""
@@ -108,7 +111,7 @@ def state_keeps_its_shape(subject: Subject) -> str:
     return f"state {described}"
 
 
-@law("nothing is remembered outside the state: calls repeat, and sequences taken in turns do not mix")
+@law("nothing is remembered outside the state: calls repeat, and sequences taken in turns do not mix", quick=True)
 def remembers_only_in_the_state(subject: Subject) -> str:
     cell = subject.evaluated()
     a, b = subject.inputs(5, 3, 1), subject.inputs(5, 3, 2)
@@ -150,7 +153,7 @@ def changes_nothing_in_place(subject: Subject) -> str:
     return "x, state, parameters and buffers are as before"
 
 
-@law("examples of a batch do not influence each other")
+@law("examples of a batch do not influence each other", quick=True)
 def examples_are_independent(subject: Subject) -> str:
     cell, batch = subject.evaluated(), 5
     plain = subject.inputs(4, batch)
@@ -163,6 +166,32 @@ def examples_are_independent(subject: Subject) -> str:
     if not same(*mine):
         raise Broken("the first example's output or state changes when the other examples do")
     return "the first of five examples is the same to the bit, whatever the others are"
+
+
+@law("the output depends on the input and, through the state, on earlier inputs", quick=True)
+def depends_on_input_and_state(subject: Subject) -> str:
+    by_input = finite = False
+    with torch.no_grad():
+        # weights that begin at 0 can hide what is there, and so can inputs below a threshold: both are made larger
+        for moved, how in ((0.0, "at the initial weights"), (0.3, "at weights moved at random")):
+            cell = subject.evaluated()
+            generator = torch.Generator().manual_seed(0)
+            for parameter in cell.parameters():
+                parameter.add_(moved * torch.randn(parameter.shape, generator=generator))
+            for size in (1, 10, 100):
+                # two batches of sequences that differ in their first half alone
+                one, other = (size * torch.cat([subject.inputs(8, 16, d), subject.inputs(8, 16)]) for d in (1, 2))
+                outputs, others = unroll(cell, one)[0], unroll(cell, other)[0]
+                known = outputs.isfinite() & others.isfinite()
+                differ = (outputs != others) & known
+                finite, by_input = finite or bool(known.any()), by_input or bool(differ[:8].any())
+                if bool(differ[8:].any()):
+                    return f"both, {how}"
+    if not finite:
+        raise Broken("no output is finite")
+    if not by_input:
+        raise Broken("the outputs are the same for other inputs")
+    raise Broken("the outputs are the same whatever came before: the state is not used")
 
 
 @law("an example gives the same output alone and in a batch")
@@ -270,7 +299,7 @@ def finite_after_1000_steps(subject: Subject) -> str:
     return f"1,000 steps of bits; the greatest output is {greatest:.3g}"
 
 
-@law("the initial weights depend on the stream alone")
+@law("the initial weights depend on the stream alone", quick=True)
 def weights_follow_the_stream(subject: Subject) -> str:
     blueprint = subject.blueprint()
     with torch.random.fork_rng(devices=[]):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cellbench.conformance.laws import LAWS
 from cellbench.conformance.observations import OBSERVATIONS
 from cellbench.conformance.subject import Check, Result, Subject
 from cellbench.errors import CellError
+from cellbench.model import refused_option
 from cellbench.plugins import sources
 from cellbench.wording import short
 
@@ -50,6 +52,10 @@ class Findings:
     def __repr__(self) -> str:
         broken = [line(check, result) for check, result in self.found if not result.ok]
         return "\n".join([f"<{self.verdict}>", *broken])
+
+    def _repr_html_(self) -> str:
+        """Show every check in a notebook."""
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def json(self) -> str:
         """Write all findings as JSON, for programs."""
@@ -151,6 +157,7 @@ def check_cell(
     cell: str,
     *,
     options: Mapping[str, Any] | None = None,
+    label: str | None = None,
     as_json: bool = False,
     echo: Callable[[str], object] = print,
 ) -> bool:
@@ -159,6 +166,7 @@ def check_cell(
     Args:
         cell: a registered name, or `path.py:Class`.
         options: passed to the cell's factory.
+        label: a name for it in messages.
         as_json: print one JSON object instead of lines.
         echo: prints a line.
 
@@ -166,10 +174,14 @@ def check_cell(
         Whether nothing failed: exit status 0 or 1.
 
     Raises:
-        PluginError, CellError: there is no such cell, or it cannot be imported.
+        PluginError, CellError: there is no such cell, it cannot be imported, or it takes no such option.
     """
     torch.set_num_threads(1)  # as workers do, so that times and numbers are those of a run
     subject = subject_of(cell, options)
+    subject = replace(subject, name=label) if label else subject
+    refused = refused_option(subject.factory, options or {})
+    if refused:
+        raise CellError(f"{cell} {refused}")
     if as_json:
         whole = report(subject)
         echo(whole.json())

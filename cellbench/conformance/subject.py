@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from cellbench.cell import State
 from cellbench.model import Blueprint, Model, seeded
-from cellbench.plugins import contained
+from cellbench.plugins import Place, contained, place_of
 from cellbench.records import pairs
 from cellbench.wording import described, one_line
 
@@ -83,11 +83,13 @@ class Result:
         status: `pass`; `fail`; `skip` if the cell does not allow the check; `note` if the check only reports.
         message: one line.
         data: more of the finding, for the report in JSON.
+        place: where the cell's own code raised, if that is why the check failed.
     """
 
     status: Literal["pass", "fail", "skip", "note"]
     message: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
+    place: Place | None = None
 
     @property
     def ok(self) -> bool:
@@ -112,12 +114,14 @@ class Check:
         law: whether every cell must pass; otherwise the check only reports.
         shows: what the check shows, in one line.
         run: does the check; returns its message, or its message and data.
+        quick: whether `run` asks it of a cell before it trains the cell.
     """
 
     name: str
     law: bool
     shows: str
     run: Callable[[Subject], str | tuple[str, Mapping[str, Any]]] = field(repr=False)
+    quick: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -132,7 +136,7 @@ class Check:
         except CannotTell as cause:
             return Result("skip", one_line(cause, 400))
         except Exception as error:
-            return Result("fail", f"raised {described(error, 400)}")
+            return Result("fail", f"raised {described(error, 400)}", place=place_of(error))
         message, data = found if isinstance(found, tuple) else (found, {})
         return Result("pass" if self.law else "note", one_line(message, 400), data)
 

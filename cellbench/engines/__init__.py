@@ -4,12 +4,11 @@
 """
 
 from cellbench.engines.choice import Choice, choose, fastest_first, prepare, together
-from cellbench.engines.engine import VERSIONS, Advanced, Engine, Refused, RefusedOnce, Replicas, Scores, Trained
+from cellbench.engines.engine import Advanced, Engine, Refused, RefusedOnce, Replicas, Scores, Trained
 from cellbench.engines.optimizers import OPTIMIZERS, Optimizer
 
 __all__ = [
     "OPTIMIZERS",
-    "VERSIONS",
     "Advanced",
     "Choice",
     "Engine",

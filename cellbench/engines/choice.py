@@ -10,19 +10,17 @@ from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Engine, Refused
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
 from cellbench.model import Blueprint, generators_kept
-from cellbench.plugins import contained
+from cellbench.plugins import contained, kept
 from cellbench.wording import described
 
 
 def fastest_first(hidden_size: int) -> tuple[str, ...]:
     """List the engines by their speed on a CPU, fastest first, for a cell whose largest hidden size is this.
 
-    As `benchmarks/engines.py --sizes` measured (numbers in docs/engines.md), lanes leads up to 512 units, where the
-    library's matrix products catch up. A stack of 32 replicas is faster than one replica at a time up to 128 units.
+    As `benchmarks/engines.py --sizes` measured (numbers in docs/engines.md), lanes leads at every size up to 768 units.
+    A stack of 32 replicas is faster than one replica at a time up to 128 units.
     """
-    if hidden_size <= 128:
-        return ("lanes", "stack", "reference")
-    return ("lanes", "reference", "stack") if hidden_size <= 512 else ("reference", "lanes", "stack")
+    return ("lanes", "stack", "reference") if hidden_size <= 128 else ("lanes", "reference", "stack")
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def prepare(
         Refused: the engine cannot carry the cell.
     """
     module = importlib.import_module(f"cellbench.engines.{name}")
-    with generators_kept():
+    with kept(blueprint.origin), generators_kept():
         engine: Engine = module.prepare(
             blueprint, optimizer=optimizer, clip_norm=clip_norm, batch_sizes=batch_sizes, longest=longest
         )

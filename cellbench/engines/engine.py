@@ -33,12 +33,6 @@ from cellbench.task import Floats
 
 USUAL_BATCHES = (16,)
 """What an engine is prepared for if nobody says at which batch sizes it will train."""
-VERSIONS = {"lanes": 2, "stack": 1, "reference": 1}
-"""The version of each engine's numbers, stored with each replica; raised when replicas that it trains get others.
-
-lanes 2: replicas share vectors, and sums over examples are rounded in another order."""
-
-
 LONGEST = 100
 """Time steps of the longest sequence for which an engine is made ready, unless it is told of a longer one."""
 

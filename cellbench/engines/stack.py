@@ -77,7 +77,7 @@ def _refuse_traits(found: Traits) -> None:
     for names, why in (
         (found.drawn, "differs between replicas, and is no tensor"),
         (found.views, "lies in the memory of a trained parameter"),
-        (found.hooks, "has a hook on its gradient"),
+        ((*found.hooks, *found.module_hooks), "has a hook on its gradient"),
         (found.late_hooks, "has a hook that runs after its gradient was accumulated"),
         (found.keeps, "is remembered from one sequence to the next"),
     ):

@@ -1,7 +1,8 @@
 """The experiment file: validated, every fault at once.
 
 `experiment` loads one, `document` reads YAML with the line of each key, `sections` holds the keys as pydantic models,
-`faults` puts pydantic's errors in our words, `checks` does the checks that pydantic cannot do.
+`faults` puts pydantic's errors in our words, `checks` does the checks that pydantic cannot do, `argument` reads a cell
+as the command line gives it, `given` the keys that Python code gives.
 """
 
 from cellbench.experiment.experiment import Experiment, load

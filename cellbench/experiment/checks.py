@@ -13,9 +13,12 @@ from cellbench.experiment.sections import FinalKeys, Keys
 from cellbench.plugins import Registry, contained, load_factory, sources
 from cellbench.records import CellSpec, Evaluate, pairs
 from cellbench.task import Task
-from cellbench.wording import did_you_mean, is_axis, short
+from cellbench.wording import READ_AS_MISSING, did_you_mean, is_axis, short
 
 MOST_REPLICAS = 10_000_000
+MOST_VALUES = 10_000
+"""The most values of an axis, and of any other list but that of the seeds."""
+MOST_SEEDS = 100_000
 
 
 class Checks:
@@ -68,18 +71,28 @@ class Checks:
         cells = self.data.get("cells")
         specs: list[CellSpec] = []
         labels: dict[str, Path_] = {}
+        if isinstance(cells, list) and self.too_many(("cells",), cells):
+            return []
         for i, cell in enumerate(cells if isinstance(cells, list) else []):
             keys: Mapping[str, Any] = {"name": cell} if isinstance(cell, str) else cell
             if not isinstance(keys, Mapping) or not isinstance(keys.get("name"), str):
                 continue  # pydantic says what is wrong with its shape
             path: Path_ = ("cells", i)
+            place = self.document.place(path)
             label = keys.get("label") or keys["name"]
             if not isinstance(label, str):
                 continue
             if not label.isprintable():
                 self.add((*path, "label"), f"the label {short(label)} holds characters that cannot be printed")
+            if label in READ_AS_MISSING:
+                self.add(
+                    (*path, "label") if keys.get("label") else path,
+                    f"the label {label!r} is what pandas reads from a CSV file as a missing value: give the cell "
+                    "another `label`",
+                )
             if label in labels:
-                self.add(path, f"the label {label!r} is used twice; give one of the cells another `label`")
+                how = f"another `label`{', as in --cell CELL,label=v2' if place.startswith('--cell ') else ''}"
+                self.add(path, f"the label {short(label)} is used twice; give one of the cells {how}")
             labels[label] = path
             spec = self._spec(label, keys, path)
             if spec is not None:
@@ -103,9 +116,20 @@ class Checks:
         }
         factory = keys.get("factory")
         try:
+            captured = self.document.captured.get(path)
+            if captured is not None and factory == captured.factory:
+                sources.load(captured.sources, captured.name)  # only to see that it loads; workers load it again
+                return CellSpec(
+                    factory=captured.factory,
+                    options=pairs(options.items()),
+                    sources=captured.sources,
+                    from_file=True,
+                    provider="this session",
+                    **common,
+                )
             if isinstance(factory, str):
                 file, colon, attribute = factory.rpartition(":")
-                if not colon or not file or not attribute.isidentifier():
+                if not colon or not file or "\0" in file or not attribute.isidentifier():
                     self.add((*path, "factory"), f"{short(factory)} must be FILE:CLASS, such as ./mycell.py:MyCell")
                     return None
                 target = (self.folder / file).resolve()
@@ -132,8 +156,10 @@ class Checks:
             )
         except CellbenchError as error:
             self.add((*path, "factory" if isinstance(factory, str) else "name"), str(error))
-        except (OSError, UnicodeDecodeError) as error:
-            self.add((*path, "factory"), f"cannot be read: {error}")
+        except OSError as error:
+            self.add((*path, "factory"), f"cannot be read: {error.strerror}")
+        except UnicodeDecodeError as error:
+            self.add((*path, "factory"), f"cannot be read: it is not a text in UTF-8 (byte {error.start})")
         return None
 
     def grid(self, task: Task | None) -> None:
@@ -169,6 +195,9 @@ class Checks:
         items = values if isinstance(values, list) else [values]
         if not items and not may_be_empty:
             self.add(path, "is empty, expected at least one value")
+        if self.too_many(path, items):
+            return
+        seen: set[object] = set()
         for i, value in enumerate(items):
             at = (*path, i) if isinstance(values, list) else path
             if name in task.parameters:
@@ -180,8 +209,9 @@ class Checks:
             elif isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**6:
                 self.add(at, f"is {short(value)}, expected a whole number from 1 to 1000000")
                 continue
-            if value in items[:i]:
+            if (same := _hashable(value)) in seen:
                 self.add(at, f"{short(value)} is given twice")
+            seen.add(same)
 
     def amount(self, keys: Keys) -> None:
         """Refuse an experiment whose plan or learning curves would not fit in memory."""
@@ -195,12 +225,20 @@ class Checks:
                 (), f"plans {replicas:,} replicas, more than {MOST_REPLICAS:,}: divide it into several experiments"
             )
 
-    def distinct(self, name: str, values: Sequence[float]) -> None:
-        """Check that a list holds no value twice."""
+    def too_many(self, path: Path_, values: Sequence[object], most: int = MOST_VALUES) -> bool:
+        """Check that a list is not too long; nothing else needs to be said of one that is."""
+        if len(values) > most:
+            self.add(path, f"has {len(values):,} values, more than {most:,}: divide it into several experiments")
+        return len(values) > most
+
+    def distinct(self, name: str, values: Sequence[float], most: int = MOST_VALUES) -> None:
+        """Check that a list is not too long, and holds no value twice."""
+        if self.too_many((name,), values, most):
+            return
         seen: set[float] = set()
         for i, value in enumerate(values):
             if value in seen:
-                self.add((name, i), f"{value!r} is given twice")
+                self.add((name, i), f"{short(value)} is given twice")
             seen.add(value)
 
     def final(self, task: Task | None) -> tuple[tuple[str, tuple[Any, ...]], ...]:
@@ -219,3 +257,12 @@ class Checks:
             self._values(("final", name), given, task, may_be_empty=True)
             values[name] = tuple(given) if isinstance(given, list) else (given,)
         return tuple((name, v) for name, v in values.items() if v)
+
+
+def _hashable(value: object) -> object:
+    """Turn a value of YAML into one that a set takes, equal to those of equal values alone."""
+    if isinstance(value, list):
+        return tuple(map(_hashable, value))
+    if isinstance(value, dict):
+        return frozenset((name, _hashable(inner)) for name, inner in value.items())
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import yaml
 
 from cellbench.errors import ExperimentError, Fault
-from cellbench.wording import one_line
+from cellbench.plugins.captured import Captured
+from cellbench.wording import cut, one_line, short
 
 Path_ = tuple[str | int, ...]
 """The path of a key, for example `("cells", 2, "name")`."""
@@ -23,11 +25,13 @@ class Document:
         data: plain dicts, lists and scalars.
         places: from each key's path to its place, `file:line` or an option of the command line.
         name: the file's, for faults without a line.
+        captured: cells that were given as classes or functions, by the path of the cell.
     """
 
     data: Any
     places: dict[Path_, str] = field(default_factory=dict)
     name: str = "<experiment>"
+    captured: dict[Path_, Captured] = field(default_factory=dict)
 
     def place(self, path: Path_) -> str:
         """Return a key's place; for a key that is not there, the place of its nearest parent."""
@@ -40,7 +44,7 @@ def key(path: Path_) -> str:
     """Write a path as people do: `cells[2].name`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        text += f"[{part}]" if isinstance(part, int) else f".{cut(part)}" if text else cut(str(part))
     return text
 
 
@@ -51,7 +55,8 @@ def read(path: Path) -> Document:
         ExperimentError: it is missing, unreadable, not UTF-8, or not YAML; or a key is given twice.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST_LETTERS + 1)  # a device may never end
     except FileNotFoundError:
         raise ExperimentError([Fault(str(path), "", "no such file")]) from None
     except UnicodeDecodeError as error:
@@ -63,6 +68,10 @@ def read(path: Path) -> Document:
 
 _MOST = 200_000
 """The most values in a text, aliases expanded: a few lines of aliases can expand to more than memory holds."""
+_MOST_LETTERS = 4_000_000
+"""The most letters of a text, which take the parser half a minute."""
+_MOST_DIGITS = 1_000
+"""The most letters of a number: Python takes time that grows with their square, and prints 4,300 digits at most."""
 
 
 class _TooMuch(Exception):
@@ -75,6 +84,8 @@ def parse(text: str, name: str) -> Document:
     faults: list[Fault] = []
     loader = None
     try:
+        if len(text) > _MOST_LETTERS:
+            raise _TooMuch(f"it has more than {_MOST_LETTERS:,} letters")
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is not None:
@@ -115,7 +126,7 @@ def _build(
 ) -> Any:
     if depth > 50:  # `_measure` counts an aliased node once, at its own depth; here it may be nested deeper
         raise _TooMuch("nested more than 50 deep")
-    place = f"{document.name}:{node.start_mark.line + 1}"
+    place = sys.intern(f"{document.name}:{node.start_mark.line + 1}")  # a line may hold 200,000 values
     document.places.setdefault(path, place)
     if isinstance(node, yaml.MappingNode):
         out: dict[str, Any] = {}
@@ -124,7 +135,7 @@ def _build(
             name = _value(loader, key_node)
             where = f"{document.name}:{key_node.start_mark.line + 1}"
             if not isinstance(name, str | int | float | bool) and name is not None:
-                faults.append(Fault(where, key(path), f"a key must be a word or a number, not {name!r}"))
+                faults.append(Fault(where, key(path), f"a key must be a word or a number, not {short(name)}"))
                 continue
             if str(name) in out:
                 faults.append(Fault(where, key((*path, str(name))), "is given twice; keep one of them"))
@@ -138,6 +149,8 @@ def _build(
 
 def _value(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
     try:
+        if node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
+            raise ValueError
         return loader.construct_object(node, deep=True)
     except (KeyError, IndexError, AttributeError, TypeError, ValueError, OverflowError):  # `!!bool maybe`, `!!int ""`
         text = node.value if isinstance(node.value, str) else "this value"
@@ -146,13 +159,16 @@ def _value(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
         ) from None
 
 
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
 def override(document: Document, assignment: str, option: str = "--set") -> None:
     """Apply `a.b=c`. The value is read as YAML; list items are named by number, `cells.0.name=gru`.
 
     Raises:
         ExperimentError: it is not of this form, or the path leads through a value that has no keys.
     """
-    place = f"{option} {assignment}"
+    place = cut(f"{option} {assignment}")
     dotted, equals, text = assignment.partition("=")
     parts = dotted.replace("[", ".").replace("]", "").split(".")
     if not equals or not all(parts):
@@ -160,9 +176,9 @@ def override(document: Document, assignment: str, option: str = "--set") -> None
     try:
         value = parse(text, place).data
     except ExperimentError as error:
-        shown = text if len(text) <= 80 else f"{text[:77]}..."
         why = error.faults[0].message.removeprefix("not YAML: ")
-        raise ExperimentError([Fault(place, dotted, f"the value {shown!r} is not YAML: {why}")]) from None
+        fault = Fault(place, cut(dotted), f"the value {cut(text)!r} is not YAML: {why}")
+        raise ExperimentError([fault]) from None
     if not isinstance(document.data, dict):
         document.data = {}
     at: Any = document.data
@@ -177,7 +193,7 @@ def override(document: Document, assignment: str, option: str = "--set") -> None
         elif isinstance(at, dict):
             step = part
         else:
-            raise ExperimentError([Fault(place, key(path), f"is {at!r}, which has no key {part!r}")])
+            raise ExperimentError([Fault(place, key(path), f"is {short(at)}, which has no key {short(part)}")])
         path = (*path, step)
         if last:
             at[step] = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from cellbench.errors import ExperimentError, Fault
-from cellbench.experiment.checks import Checks
+from cellbench.experiment.argument import Given, joined_name, labels_of
+from cellbench.experiment.argument import read as read_given
+from cellbench.experiment.checks import MOST_SEEDS, Checks
 from cellbench.experiment.document import Document, Path_, key, override, read
 from cellbench.experiment.faults import fault
 from cellbench.experiment.given import document_of, join
 from cellbench.experiment.sections import Keys
-from cellbench.plugins import Registry, sources
+from cellbench.plugins import Registry, changed_by, sources
 from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train
 from cellbench.task import Task
+from cellbench.wording import cut
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Experiment:
         batch_sizes, sizes: the rest of the grid; sizes are `("hidden", 20)` or `("budget", 2000)`.
         seeds, learning_rates: in file order.
         document: gives the places of faults that are found later.
+        added: the labels of the cells that the command line added.
+        base: the name without what the command line added to it: folders whose names begin so belong together.
     """
 
     name: str
@@ -53,6 +58,8 @@ class Experiment:
     seeds: tuple[int, ...]
     learning_rates: tuple[float, ...]
     document: Document
+    added: tuple[str, ...] = ()
+    base: str = ""
 
     def fault(self, path: Path_, message: str) -> ExperimentError:
         """Make an error that names the place of a key."""
@@ -82,7 +89,7 @@ class Experiment:
                 found = self.task.reference_accuracies({**others, name: value})
                 if found:
                     references[f"{name}={value}"] = dict(found)
-        described = {}
+        described: dict[str, dict[str, Any]] = {}
         for cell in self.cells:
             entry = registry.cells.get(cell.name) if not cell.from_file else None
             described[cell.label] = {
@@ -92,6 +99,8 @@ class Experiment:
                 "reference": entry.reference if entry else "",
                 "options": dict(cell.options),
             }
+            if changed := changed_by(cell.factory, *([entry.distribution] if entry else [])):
+                described[cell.label]["changed"] = changed
         return {
             "axes": names,
             "difficulty": self.task.difficulty,
@@ -108,6 +117,7 @@ def load(
     keys: Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
     extra_cells: Sequence[str] = (),
+    versus: Sequence[str] = (),
 ) -> Experiment:
     """Read and validate an experiment.
 
@@ -116,7 +126,10 @@ def load(
         registry: the plugins.
         keys: keyword arguments, which change the experiment's keys.
         overrides: `a.b=c`, as `--set` takes them.
-        extra_cells: `file.py:Class`, as `--cell` takes them, relative to the working directory.
+        extra_cells: `NAME` or `file.py:Class`, perhaps with a label and options, as `--cell` takes them; files are
+            relative to the working directory.
+        versus: two cells in place of the experiment's, as `extra_cells` or by the labels that the experiment gives; the
+            first is the baseline.
 
     Raises:
         ExperimentError: with every fault.
@@ -126,7 +139,7 @@ def load(
     else:
         document, folder = read(Path(source)), Path(source).parent
     join(document, keys or {})
-    return resolve(document, folder, registry, overrides=overrides, extra_cells=extra_cells)
+    return resolve(document, folder, registry, overrides=overrides, extra_cells=extra_cells, versus=versus)
 
 
 def resolve(
@@ -136,6 +149,7 @@ def resolve(
     *,
     overrides: Sequence[str] = (),
     extra_cells: Sequence[str] = (),
+    versus: Sequence[str] = (),
 ) -> Experiment:
     """Validate a document; see `load`."""
     faults: list[Fault] = []
@@ -148,8 +162,8 @@ def resolve(
     if not isinstance(document.data, dict):
         faults.append(Fault(document.name, "", "has no keys; an experiment is a mapping with name, cells and grid"))
         raise ExperimentError(faults)
-    for cell in extra_cells:
-        _join(document, cell, faults)
+    base = document.data.get("name")
+    added = _versus(document, versus, faults) if versus else _join(document, extra_cells, faults)
     # pydantic checks the shape of every section
     keys: Keys | None = None
     try:
@@ -162,7 +176,7 @@ def resolve(
     cells = checks.cells()
     checks.grid(task)
     final = checks.final(task)
-    checks.distinct("seeds", keys.seeds if keys else [])
+    checks.distinct("seeds", keys.seeds if keys else [], MOST_SEEDS)
     checks.distinct("learning_rate", keys.learning_rate if keys else [])
     if keys is not None:
         checks.amount(keys)
@@ -195,6 +209,8 @@ def resolve(
         seeds=tuple(keys.seeds),
         learning_rates=tuple(keys.learning_rate),
         document=document,
+        added=tuple(added),
+        base=base if isinstance(base, str) else keys.name,
     )
 
 
@@ -208,16 +224,53 @@ def _sorted(faults: Sequence[Fault]) -> list[Fault]:
     return sorted(dict.fromkeys(faults), key=line)
 
 
-def _join(document: Document, cell: str, faults: list[Fault]) -> None:
-    """Add `--cell FILE:CLASS` to the experiment's cells, and to its name."""
-    place = f"--cell {cell}"
-    file, colon, attribute = cell.rpartition(":")
-    if not colon or not file or not attribute.isidentifier():
-        faults.append(Fault(place, "", "must be FILE:CLASS, for example ./mycell.py:MyCell"))
-        return
-    cells = document.data.setdefault("cells", [])
-    if isinstance(cells, list):
-        document.places[("cells", len(cells))] = place
-        cells.append({"name": attribute, "factory": f"{Path(file).resolve()}:{attribute}"})
+def _join(document: Document, added: Sequence[str], faults: list[Fault]) -> list[str]:
+    """Add cells that the command line gives to the experiment's cells, and to its name; return their labels."""
+    labels = []
+    for given in _given(added, "--cell", faults):
+        cells = document.data.setdefault("cells", [])
+        if isinstance(cells, list):
+            document.places[("cells", len(cells))] = cut(f"--cell {given.text}")
+            cells.append(given.keys())
+        labels.append(given.label or given.name)
+    if labels and isinstance(document.data.get("name"), str):
+        document.data["name"] = joined_name(document.data["name"], labels)
+    return labels
+
+
+def _versus(document: Document, two: Sequence[str], faults: list[Fault]) -> list[str]:
+    """Put two cells in place of the experiment's, the first as its baseline; return the labels of new ones."""
+    cells = document.data.get("cells")
+    own = {
+        str(cell.get("label") or cell.get("name")) if isinstance(cell, dict) else str(cell): cell
+        for cell in (cells if isinstance(cells, list) else [])
+    }
+    found = _given(two, "compare", faults, own)
+    if len(found) != len(two):
+        return []
+    if found[0].keys() == found[1].keys():
+        faults.append(Fault(f"compare {' '.join(two)}", "", "names one cell twice; give two different ones"))
+    labels = labels_of(found)
+    for path in [path for path in document.places if path[:1] in (("cells",), ("baseline",))]:
+        del document.places[path]
+    for i, given in enumerate(found):
+        document.places[("cells", i)] = cut(f"compare {given.text}")
+    document.data["cells"] = [
+        own[given.text] if given.text in own else {**given.keys(), "label": label}
+        for given, label in zip(found, labels, strict=True)
+    ]
+    document.data["baseline"] = labels[0]
     if isinstance(document.data.get("name"), str):
-        document.data["name"] += f"+{attribute}"
+        document.data["name"] = joined_name(document.data["name"], labels, "-vs-")
+    return [label for given, label in zip(found, labels, strict=True) if given.text not in own]
+
+
+def _given(texts: Sequence[str], option: str, faults: list[Fault], known: Iterable[str] = ()) -> list[Given]:
+    """Read cells from the command line; those that cannot be read are left out, with a fault."""
+    found = []
+    for text in texts:
+        try:
+            found.append(Given(text, text, text) if text in known else read_given(text, option))
+        except ExperimentError as error:
+            faults.extend(error.faults)
+    return found

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cellbench.errors import ExperimentError, Fault
+from cellbench.errors import CellbenchError, ExperimentError, Fault
 from cellbench.experiment.document import Document, Path_, key
+from cellbench.plugins.captured import capture
 from cellbench.wording import short
 
 _DEEPEST = 50
@@ -42,6 +43,8 @@ def _add(document: Document, keys: Mapping[str, Any], place: Any) -> None:
     faults: list[Fault] = []
     for name, value in keys.items():
         path, where = (str(name),), place(name)
+        if path == ("cells",):
+            value = _captured(document, value, where, faults)
         given = _plain(value, path, where, faults, 0)
         before = document.data.get(path[0])
         if isinstance(before, dict) and isinstance(given, dict):
@@ -53,6 +56,29 @@ def _add(document: Document, keys: Mapping[str, Any], place: Any) -> None:
             _put(document, path, where)
     if faults:
         raise ExperimentError(faults)
+
+
+def _captured(document: Document, cells: Any, where: str, faults: list[Fault]) -> Any:
+    """Put names in the places of cells that are given as classes or functions, and capture their texts."""
+    if not isinstance(cells, list | tuple):
+        cells = [cells] if isinstance(cells, str | Mapping) or callable(cells) else cells
+    if not isinstance(cells, list | tuple):
+        return cells
+    document.captured.clear()
+    named = []
+    for i, cell in enumerate(cells):
+        target = cell.get("factory") if isinstance(cell, Mapping) else cell
+        if callable(target):
+            try:
+                found = capture(target)
+            except CellbenchError as error:
+                faults.append(Fault(where, key(("cells", i)), str(error)))
+                continue
+            document.captured["cells", i] = found
+            keys = cell if isinstance(cell, Mapping) else {}
+            cell = {"name": found.name, **keys, "factory": found.factory}
+        named.append(cell)
+    return named
 
 
 def _put(document: Document, path: Path_, where: str) -> None:

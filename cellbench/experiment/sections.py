@@ -6,7 +6,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator
 
 from cellbench.wording import NAME
 
@@ -55,7 +55,25 @@ Float = Annotated[float, BeforeValidator(_decimal)]
 Whole = Annotated[int, Field(ge=1, le=10**9)]
 Many = Annotated[int, Field(ge=1, le=10**6)]
 """A count of things that are held in memory at once."""
-OptionValue = bool | int | float | str | None | list[Any]
+
+
+def _option(value: object, _: object) -> object:
+    """Check a value of an option as a whole: pydantic would give a fault for each type that it is not."""
+    if isinstance(value, dict) or not _is_json(value):
+        raise ValueError("expected a number, text, true or false, null, or a list of these")
+    return value
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+_AnyOption = bool | int | float | str | None | list[Any]
+OptionValue = Annotated[_AnyOption, WrapValidator(_option)]
 
 
 class ReadoutKeys(_Section):

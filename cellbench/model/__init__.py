@@ -4,9 +4,9 @@
 must know of it before it trains it, by way of all that it holds, `contents`; `weights` writes and reads what it learnt.
 """
 
-from cellbench.model.blueprint import Blueprint, blueprint_of, double_precision, task_of
+from cellbench.model.blueprint import Blueprint, blueprint_of, double_precision, refused_option, task_of
 from cellbench.model.contents import Contents, changed, replaced
-from cellbench.model.model import Model, evaluating, loss
+from cellbench.model.model import Model, declared_features, evaluating, loss
 from cellbench.model.randomness import generators_kept, seeded, set_generators
 from cellbench.model.sizes import Sizes, measure
 from cellbench.model.traits import Traits, traits_of
@@ -19,11 +19,13 @@ __all__ = [
     "Traits",
     "blueprint_of",
     "changed",
+    "declared_features",
     "double_precision",
     "evaluating",
     "generators_kept",
     "loss",
     "measure",
+    "refused_option",
     "replaced",
     "seeded",
     "set_generators",

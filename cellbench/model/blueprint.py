@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,11 +14,12 @@ from torch import nn
 
 from cellbench import streams
 from cellbench.errors import CellError
-from cellbench.model.model import Model
+from cellbench.model.model import Model, declared_features
 from cellbench.model.randomness import seeded
-from cellbench.plugins import contained, load_factory, registry, sources
+from cellbench.plugins import contained, kept, load_factory, registry, sources
 from cellbench.records import CellSpec
 from cellbench.task import Task
+from cellbench.wording import did_you_mean
 
 
 @contextmanager
@@ -67,7 +69,7 @@ class Blueprint:
         name = ("weights", *own)
         # a stream for each of the two, so that a cell that draws more numbers keeps its readout
         try:
-            with contained(), seeded(*name, "cell"):
+            with contained(), kept(self.origin), seeded(*name, "cell"):
                 cell = self.factory(self.input_size, self.hidden_size, **dict(self.options))
         except Exception as error:
             raise CellError(
@@ -83,12 +85,18 @@ class Blueprint:
                 "Subclass cellbench.Cell, or wrap a module of torch's convention in cellbench.TorchCell"
             )
         try:
+            features = declared_features(cell)
+            if features is None:
+                with contained(), seeded(*name, "cell"):
+                    # on a twin, so that the cell itself is as the factory made it
+                    features = self._measured_features()
             with contained(), seeded(*name, "readout"):
                 model = Model(
                     cell,
                     self.output_size,
                     readout_hidden=self.readout_hidden,
                     learn_initial_state=self.learn_initial_state,
+                    features=features,
                 )
         except Exception as error:
             raise CellError(
@@ -97,6 +105,29 @@ class Blueprint:
         model.stream = ("noise", *own)
         model.input_size = self.input_size
         return model
+
+    def _measured_features(self) -> int:
+        """Measure how many outputs the cell has, by one step of another one."""
+        cell = self.factory(self.input_size, self.hidden_size, **dict(self.options)).eval()
+        with torch.no_grad():
+            output, _ = cell(torch.zeros(2, self.input_size), cell.initial_state(2))
+        return int(output.shape[-1])
+
+
+def refused_option(factory: Callable[..., Any], options: Iterable[str]) -> str:
+    """Say which option a factory's signature does not take, and what it takes; empty if it takes all."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return ""
+    taken = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        return ""
+    for name in options:
+        if name not in taken[2:]:
+            known = did_you_mean(name, taken[2:]) if taken[2:] else "It takes none."
+            return f"takes no option {name!r}. {known}"
+    return ""
 
 
 def _frozen(value: Any) -> streams.Axis:

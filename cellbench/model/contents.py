@@ -40,10 +40,12 @@ class Place:
     Attributes:
         tensor: the tensor.
         put: one function per place, which puts another tensor there.
+        elsewhere: whether a place is none of the tables of parameters and buffers that torch has.
     """
 
     tensor: Tensor
     put: list[_Put] = field(default_factory=list)
+    elsewhere: bool = False
 
 
 class Contents:
@@ -75,7 +77,7 @@ class Contents:
         for table in (module._parameters, module._buffers):
             for name, value in table.items():
                 if value is not None:
-                    self._tensor(f"{prefix}{name}", value, functools.partial(table.__setitem__, name))
+                    self._tensor(f"{prefix}{name}", value, functools.partial(table.__setitem__, name), in_table=True)
 
     def _attributes(self, path: str, module: nn.Module) -> None:
         prefix = f"{path}." if path else ""
@@ -98,9 +100,10 @@ class Contents:
             if not kind.__module__.startswith("torch.") and kind.__module__ not in ("builtins", "cellbench.cell"):
                 self._look(f"{prefix}{kind.__name__}", kind, None)
 
-    def _tensor(self, path: str, tensor: Tensor, put: _Put | None) -> None:
+    def _tensor(self, path: str, tensor: Tensor, put: _Put | None, *, in_table: bool = False) -> None:
         name = self._paths.setdefault(id(tensor), path)
         place = self.tensors.setdefault(name, Place(tensor))
+        place.elsewhere |= not in_table
         if put is not None:
             place.put.append(put)
 

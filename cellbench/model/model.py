@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import SupportsInt
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ class Model(nn.Module):
         readout_hidden: units of one more layer (tanh) before the linear readout; none by default.
         learn_initial_state: train the initial state. It starts as the cell's own at batch 1, and is tiled along the
             batch.
+        features: outputs of the cell per step; its `output_size` or `hidden_size` if they are not given.
 
     Attributes:
         stream: the name of the random numbers that the cell draws while it runs: factory, options, point and seed, as
@@ -38,12 +40,20 @@ class Model(nn.Module):
     input_size: int | None = None
 
     def __init__(
-        self, cell: nn.Module, output_size: int, *, readout_hidden: int | None = None, learn_initial_state: bool = False
+        self,
+        cell: nn.Module,
+        output_size: int,
+        *,
+        readout_hidden: int | None = None,
+        learn_initial_state: bool = False,
+        features: int | None = None,
     ) -> None:
         super().__init__()
         self.cell = cell
-        # any module may be a cell, so it need not have the attribute that `Cell` sets
-        features = int(getattr(cell, "output_size", None) or cell.hidden_size)  # type: ignore[arg-type]
+        if features is None:
+            features = declared_features(cell)
+        if features is None:
+            raise AttributeError(f"{type(cell).__name__} has neither output_size nor hidden_size")
         self.readout: nn.Module
         if readout_hidden is None:
             self.readout = nn.Linear(features, output_size)
@@ -115,6 +125,12 @@ class Model(nn.Module):
         """
         answers = (self.logits(inputs) > 0).astype(np.float32)
         return torch.from_numpy(answers) if isinstance(inputs, Tensor) else answers
+
+
+def declared_features(cell: nn.Module) -> int | None:
+    """Return how many outputs a cell says it has per step; None if it does not say, as any module may be a cell."""
+    found = getattr(cell, "output_size", None) or getattr(cell, "hidden_size", None)
+    return int(found) if isinstance(found, SupportsInt) else None
 
 
 def loss(logits: Tensor, targets: Tensor) -> Tensor:

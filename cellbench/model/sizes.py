@@ -16,7 +16,7 @@ from cellbench.errors import CellError
 from cellbench.model.blueprint import Blueprint
 from cellbench.model.model import Model, evaluating
 from cellbench.model.randomness import seeded
-from cellbench.plugins import contained
+from cellbench.plugins import contained, kept
 
 LARGEST = 4096
 """No larger hidden size is tried."""
@@ -86,7 +86,7 @@ def measured(blueprint: Blueprint) -> Sizes:
     """
     model = blueprint.build("size")
     try:
-        with contained():
+        with contained(), kept(blueprint.origin):
             return measure(model, blueprint.input_size)
     except Exception as error:
         raise CellError(

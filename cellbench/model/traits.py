@@ -33,9 +33,11 @@ class Traits:
         keeps: what is not the same after a second, equal sequence as after the first: memory that outlives a sequence.
         random: the global generators that it draws from while it runs.
         modes: whether `train()` and `eval()` give different outputs.
-        hooks: parameters with hooks on their gradients, and modules with hooks on theirs.
+        hooks: parameters with hooks on their gradients.
+        module_hooks: modules with hooks on what flows back through them.
         late_hooks: parameters with hooks that run after a gradient was accumulated.
         views: tensors that lie in the memory of a trained parameter.
+        elsewhere: trained parameters that the cell also keeps where torch does not look, in a dict of its own, say.
         unrepeatable: whether two equal models that run the same way give different outputs.
     """
 
@@ -46,8 +48,10 @@ class Traits:
     random: tuple[str, ...] = ()
     modes: bool = False
     hooks: tuple[str, ...] = ()
+    module_hooks: tuple[str, ...] = ()
     late_hooks: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
     unrepeatable: bool = False
 
     def __or__(self, other: Traits) -> Traits:
@@ -101,9 +105,11 @@ def _measured(blueprint: Blueprint) -> Traits:
         keeps=(*changed(after_first, after_second.digest()), *after_second.iterators),
         random=drawn,
         modes=_modes_differ(twin, x) or _modes_differ(_moved(other), x),
-        hooks=(*hooked, *modules),
+        hooks=hooked,
+        module_hooks=modules,
         late_hooks=late,
         views=tuple(contents.views_of_trained(one)),
+        elsewhere=tuple(name for name in sorted(trained) if contents.tensors[name].elsewhere),
         unrepeatable=not torch.equal(torch.nan_to_num(first), torch.nan_to_num(again)),
     )
 

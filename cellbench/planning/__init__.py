@@ -1,12 +1,12 @@
 """From an experiment to the chunks that workers train.
 
 `plan` puts everything together, `grid` lays out points and replicas, `part` selects what `--only` and `--shard` ask
-for, `cost` estimates how long training takes.
+for, `cost` estimates how long training takes, `judging` tells which stored replicas were trained wrongly.
 """
 
 from cellbench.planning.cost import estimate, kept_bytes
 from cellbench.planning.grid import lay_out
 from cellbench.planning.part import only, shard
-from cellbench.planning.plan import Plan, cell_digest, prepare
+from cellbench.planning.plan import Plan, prepare
 
-__all__ = ["Plan", "cell_digest", "estimate", "kept_bytes", "lay_out", "only", "prepare", "shard"]
+__all__ = ["Plan", "estimate", "kept_bytes", "lay_out", "only", "prepare", "shard"]

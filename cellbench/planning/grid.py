@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 from cellbench.errors import CellError, PluginError
 from cellbench.experiment import Experiment
-from cellbench.model import blueprint_of, sizes
+from cellbench.model import blueprint_of, refused_option, sizes
 from cellbench.records import CellSpec, Fit, Planned, Point, Replica, ReplicaKey
-from cellbench.wording import did_you_mean, one_line
+from cellbench.wording import one_line
 
 
 def points(experiment: Experiment) -> list[Point]:
@@ -25,14 +24,19 @@ def points(experiment: Experiment) -> list[Point]:
     ]
 
 
-def lay_out(experiment: Experiment) -> list[Planned]:
+def lay_out(experiment: Experiment, say: Callable[[str], object] = lambda text: None) -> list[Planned]:
     """Plan every cell at every point: measure its sizes, and give each replica its key.
+
+    Args:
+        experiment: whose cells and grid are meant.
+        say: called with a line before each cell.
 
     Raises:
         ExperimentError: no hidden size fits a parameter budget, or a cell is given an option that it does not take.
     """
     out = []
-    for cell in experiment.cells:
+    for number, cell in enumerate(experiment.cells, 1):
+        say(f"measuring {number} of {len(experiment.cells)}: {cell.label}")
         fits = {f"{kind} {number}": _fit(experiment, cell, kind, number) for kind, number in experiment.sizes}
         for point in points(experiment):
             key = _key(experiment, cell, point)
@@ -92,15 +96,6 @@ def _fit(experiment: Experiment, cell: CellSpec, kind: str, number: int) -> Fit:
 
 def _check_options(experiment: Experiment, cell: CellSpec, factory: Callable[..., Any]) -> None:
     """Refuse options that the factory's signature does not take: bad input, not a failure of the cell."""
-    try:
-        signature = inspect.signature(factory)
-    except (TypeError, ValueError):
-        return
-    taken = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-        return
-    for name, _ in cell.options:
-        if name not in taken[2:]:
-            place = ("cells", experiment.cells.index(cell), "options")
-            known = did_you_mean(name, taken[2:]) if taken[2:] else "It takes none."
-            raise experiment.fault(place, f"{cell.label} takes no option {name!r}. {known}")
+    refused = refused_option(factory, [name for name, _ in cell.options])
+    if refused:
+        raise experiment.fault(("cells", experiment.cells.index(cell), "options"), f"{cell.label} {refused}")

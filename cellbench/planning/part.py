@@ -9,7 +9,7 @@ from dataclasses import replace
 from cellbench.errors import CellbenchError
 from cellbench.experiment import Experiment
 from cellbench.records import Planned, Replica
-from cellbench.wording import did_you_mean
+from cellbench.wording import cut, did_you_mean
 
 _OF_REPLICA = ("seed", "learning_rate")
 """The keys of `--only` that select replicas of a cell at a point, not points."""
@@ -31,9 +31,9 @@ def only(experiment: Experiment, assignments: Sequence[str]) -> dict[str, list[s
     for assignment in (a for text in assignments for a in text.split(",")):
         key, equals, value = assignment.partition("=")
         if not equals or not value:
-            raise CellbenchError(f"--only {assignment}: must be KEY=VALUE, such as cell=gru")
+            raise CellbenchError(f"--only {cut(assignment)}: must be KEY=VALUE, such as cell=gru")
         if key not in known:
-            raise CellbenchError(f"--only {assignment}: no such key. {did_you_mean(key, known)}")
+            raise CellbenchError(f"--only {cut(assignment)}: no such key. {did_you_mean(key, known)}")
         part.setdefault(key, []).append(value)
     return part
 
@@ -47,6 +47,7 @@ def select(planned: Sequence[Planned], part: Mapping[str, Sequence[str]]) -> lis
             the task, to values as text.
     """
     kept = []
+    wanted = {name: _Among(values) for name, values in part.items()}
     for p in planned:
         facts: dict[str, Iterable[object]] = {
             "cell": (p.cell.label, p.cell.name),
@@ -55,27 +56,31 @@ def select(planned: Sequence[Planned], part: Mapping[str, Sequence[str]]) -> lis
             "hidden_size": (p.fit.hidden_size,),
             **{name: (value,) for name, value in p.point.parameters},
         }
-        if all(_among(facts[name], values) for name, values in part.items() if name in facts):
-            own = [(name, values) for name, values in part.items() if name in _OF_REPLICA]
-            replicas = tuple(r for r in p.replicas if all(_among((getattr(r, name),), values) for name, values in own))
+        if all(any(map(among.holds, facts[name])) for name, among in wanted.items() if name in facts):
+            own = [(name, among) for name, among in wanted.items() if name in _OF_REPLICA]
+            replicas = tuple(r for r in p.replicas if all(among.holds(getattr(r, name)) for name, among in own))
             if replicas:
                 kept.append(replace(p, replicas=replicas))
     return kept
 
 
-def _among(facts: Iterable[object], values: Sequence[str]) -> bool:
-    """Tell whether a fact equals a value as text, or as a number: `0.10` selects 0.1."""
-    for fact in facts:
-        for value in values:
-            if str(fact) == value:
-                return True
-            if isinstance(fact, int | float):
-                try:
-                    if float(value) == float(fact):
-                        return True
-                except ValueError:
-                    continue
-    return False
+class _Among:
+    """The values of one key of `--only`, as text and as numbers: `0.10` selects 0.1."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._texts = frozenset(values)
+        self._numbers = frozenset(number for text in self._texts if (number := _number(text)) is not None)
+
+    def holds(self, fact: object) -> bool:
+        """Tell whether a fact is one of the values."""
+        return str(fact) in self._texts or (isinstance(fact, int | float) and _number(fact) in self._numbers)
+
+
+def _number(value: str | float) -> float | None:
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
 
 
 def shard(text: str | None) -> tuple[int, int] | None:

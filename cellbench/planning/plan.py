@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cellbench.engines import OPTIMIZERS, Choice, choose, together
@@ -14,9 +13,11 @@ from cellbench.errors import CellbenchError, StoreError
 from cellbench.experiment import Experiment
 from cellbench.planning.cost import Guess
 from cellbench.planning.grid import lay_out
+from cellbench.planning.judging import Judged, judge
 from cellbench.planning.part import deal, select
+from cellbench.planning.reuse import Alike, Neighbours, Reused
 from cellbench.records import CellSpec, Chunk, Planned
-from cellbench.store import Store
+from cellbench.store import Store, earlier
 from cellbench.training.data import longest
 
 
@@ -29,8 +30,12 @@ class Plan:
         planned: everything that the experiment plans.
         selected: the part asked for with `--only` or `--shard`; else the same.
         engines: each label's engine, and why.
-        done: keys that need no training.
+        done: keys that need no training, those that are reused included.
+        judged: what was found out about stored replicas that earlier versions of the engines trained.
+        wrong: those that count as not done, with the reason, by key; found now or by an earlier run.
         todo: the chunks to train.
+        reused: what is copied from other folders of the experiment before anything is trained.
+        passed_over: the folders among these that cannot be read, one line each.
     """
 
     experiment: Experiment
@@ -40,11 +45,26 @@ class Plan:
     engines: Mapping[str, Choice]
     done: frozenset[str]
     todo: list[Chunk]
+    judged: Judged = field(default_factory=Judged)
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    reused: tuple[Reused, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
     @property
     def replicas(self) -> int:
         """The number of replicas in the selected part; a key that two labels share counts for both."""
         return sum(len(p.replicas) for p in self.selected)
+
+    @property
+    def again(self) -> list[str]:
+        """Say which stored replicas count as not done, one line per cell and reason."""
+        counts = Counter((p.cell.label, self.wrong[r.key]) for p in self.planned for r in p.replicas
+                         if r.key in self.wrong)  # fmt: skip
+        return [
+            f"{n:,} stored {'replica' if n == 1 else 'replicas'} of {label} {'counts' if n == 1 else 'count'} as not "
+            f"done: {why}"
+            for (label, why), n in counts.items()
+        ]
 
     @property
     def replicas_done(self) -> int:
@@ -60,6 +80,8 @@ def prepare(
     only: Mapping[str, Sequence[str]] | None = None,
     shard: tuple[int, int] | None = None,
     fresh: bool = False,
+    ask: Callable[[Sequence[CellSpec]], object] = lambda cells: None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> Plan:
     """Plan a run: measure sizes, choose engines, leave out what is done already. Writes nothing.
 
@@ -68,12 +90,15 @@ def prepare(
         planned: the whole plan, if it was made before.
         only, shard: the part to train.
         fresh: plan as if nothing were stored.
+        ask: called with the cells of which something is to be trained, before engines are made for them; what it
+            raises ends the plan.
+        say: called with a line before each cell whose engine is made.
 
     Raises:
         CellbenchError: a cell cannot be made, no size fits a budget, an engine refuses a cell, or stored results do not
             fit.
     """
-    planned = planned if planned is not None else lay_out(experiment)
+    planned = planned if planned is not None else lay_out(experiment, say)
     selected = planned
     if only:
         selected = select(selected, only)
@@ -83,24 +108,50 @@ def prepare(
         selected = deal(selected, *shard)
     done: frozenset[str] = frozenset()
     stored: dict[str, str] = {}
+    judged, known_wrong = Judged(), dict[str, str]()
     if not fresh and (folder / "runs.sqlite").exists():
         with Store(folder, write=False) as store:
             done, stored = frozenset(store.done()), store.stored_engines()
-    # over the whole plan, not the selected part, so that every part of it gets the same engines
-    engines = {cell.label: _choose(experiment, cell, planned, done, stored) for cell in experiment.cells}
+            before, known_wrong = earlier.unjudged(store), earlier.wrong(store)
+        judged = judge(experiment, planned, before)
+        done -= judged.wrong.keys()
+    labels = [cell.label for cell in experiment.cells]
+    engines: dict[str, Choice] = {}
+
+    def choose_for(cell: CellSpec) -> None:
+        say(f"compiling {labels.index(cell.label) + 1} of {len(labels)}: {cell.label} (kept for next time)")
+        # over the whole plan, not the selected part, so that every part of it gets the same engines
+        engines[cell.label] = _choose(experiment, cell, planned, done, stored)
+
+    missing = _missing(selected, done) if not fresh else []
+    neighbours = Neighbours(experiment, folder, missing)
+    # cells that were trained there are not asked first whether they can be
+    for cell in experiment.cells:
+        if cell.label in neighbours.cells:
+            choose_for(cell)
+    reused = neighbours.taken(Alike(experiment, engines))
+    done = done.union(*(found.keys for found in reused))
+    judged.right |= {key: neighbours.right[key] for found in reused for key in found.keys & neighbours.right.keys()}
+    open_cells = {p.cell.label for p in _missing(selected, done)}
+    ask([cell for cell in experiment.cells if cell.label in open_cells])
+    for cell in experiment.cells:
+        if cell.label not in engines:
+            choose_for(cell)
+    engines = {label: engines[label] for label in labels}
     todo = chunks(experiment, selected, engines, done)
-    return Plan(experiment, folder, planned, selected, engines, done, todo)
+    passed_over = tuple(neighbours.passed_over)
+    wrong = {**known_wrong, **judged.wrong}
+    return Plan(experiment, folder, planned, selected, engines, done, todo, judged, wrong, reused, passed_over)
+
+
+def _missing(selected: Sequence[Planned], done: frozenset[str]) -> list[Planned]:
+    """Select what is to be trained, without the replicas that need no training."""
+    cut = (replace(p, replicas=tuple(r for r in p.replicas if r.key not in done)) for p in selected)
+    return [p for p in cut if p.replicas]
 
 
 def _only_text(only: Mapping[str, Sequence[str]]) -> str:
     return ",".join(f"{k}={v}" for k, values in only.items() for v in values)
-
-
-def cell_digest(cell: CellSpec) -> str:
-    """Hash everything that defines a cell, except its label."""
-    facts = {k: v for k, v in asdict(cell).items() if k not in ("label", "provider", "sources")}
-    text = json.dumps([facts, [s.sha256 for s in cell.sources]], sort_keys=True, default=repr)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _choose(
@@ -113,7 +164,7 @@ def _choose(
     train = experiment.settings.train
     hidden_sizes = sorted({p.fit.hidden_size for p in mine})
     keys = [r.key for p in mine for r in p.replicas]
-    before = stored.get(cell_digest(cell))
+    before = stored.get(cell.digest)
     if before is not None and experiment.engine in ("auto", before) and all(key in done for key in keys):
         return Choice(before, "trained already")
     broken = next((p.fit.broken for p in mine if p.fit.broken), "")

@@ -22,7 +22,10 @@ import pluggy
 
 from cellbench import hookspecs
 from cellbench.errors import PluginError
-from cellbench.wording import described
+from cellbench.plugins import factories
+from cellbench.plugins.factories import Called
+from cellbench.plugins.surroundings import kept
+from cellbench.wording import described, short
 
 _FAULTS = (Exception, SystemExit)
 """What a plugin may raise: one that calls `sys.exit()` must not end the user's program."""
@@ -49,10 +52,29 @@ class Entry:
 
     @property
     def factory_name(self) -> str:
-        """The factory as `package.module:Class`, whether it was given as a string or as an object."""
-        if isinstance(self.factory, str):
-            return self.factory
-        return f"{self.factory.__module__}:{getattr(self.factory, '__qualname__', type(self.factory).__qualname__)}"
+        """The factory as `package.module:Class`, whether it was given as a string or as an object.
+
+        What is bound to it follows as JSON; what JSON cannot hold is left out, and `called` refuses it.
+        """
+        try:
+            return self.called().name
+        except PluginError:
+            kind = type(self.factory)
+            return f"{kind.__module__}:{kind.__qualname__}"
+
+    def called(self) -> Called:
+        """Return what the factory calls.
+
+        Raises:
+            PluginError: something is bound to the factory, or is a default, that JSON cannot hold.
+        """
+        try:
+            factories.refuse_defaults(self.defaults)
+            if isinstance(self.factory, str):
+                return Called(self.factory, (self.factory.partition(":")[0],))
+            return factories.called(self.factory)
+        except factories.Unnamed as error:
+            raise PluginError(f"{self.name} (from {self.provider}): {error}") from None
 
     @property
     def provider(self) -> str:
@@ -115,10 +137,10 @@ class Registry:
         for clash in self.clashes:
             if (clash.kind, clash.name) == (kind, name):
                 raise PluginError(str(clash))
-        near = difflib.get_close_matches(name, entries, 1)
+        near = difflib.get_close_matches(name, entries, 1) if len(name) <= 200 else []
         hint = f" Nearest: {near[0]}." if near else ""
         broken = "".join(f" A broken plugin may provide it: {b}." for b in self.broken)
-        raise PluginError(f"no {kind} named {name!r}.{hint}{broken} `cellbench list` shows them all")
+        raise PluginError(f"no {kind} named {short(name)}.{hint}{broken} `cellbench list` shows them all")
 
 
 @dataclass
@@ -145,7 +167,8 @@ def discover(found: Iterable[Found] | None = None) -> Registry:
         # each step that runs the plugin's own code has its own `try`, so that one broken plugin disables no other
         name, version = distribution.metadata["Name"] or "?", distribution.version or "?"
         try:
-            plugin = point.load()
+            with kept(name):
+                plugin = point.load()
         except _FAULTS as error:
             broken.append(_broken(point, name, version, "import failed", error))
             continue
@@ -159,7 +182,8 @@ def discover(found: Iterable[Found] | None = None) -> Registry:
             continue
         for kind, hook in (("cell", "register_cells"), ("task", "register_tasks")):
             try:
-                offered = _ask(manager, plugin, hook, name, version)
+                with kept(name):
+                    offered = _ask(manager, plugin, hook, name, version)
             except _FAULTS as error:
                 broken.append(_broken(point, name, version, f"{hook} raised", error))
             else:
@@ -252,9 +276,10 @@ def load_factory(entry: Entry) -> Callable[..., Any]:
         return entry.factory
     module, _, attribute = entry.factory.partition(":")
     try:
-        target: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            target = getattr(target, part)
+        with kept(entry.factory):
+            target: Any = importlib.import_module(module)
+            for part in attribute.split("."):
+                target = getattr(target, part)
     except _FAULTS as error:
         raise PluginError(
             f"{entry.name} (from {entry.provider}): its factory {entry.factory!r} cannot be imported: "

@@ -19,22 +19,36 @@ from cellbench.errors import CellError
 from cellbench.plugins import texts
 from cellbench.plugins.containment import contained
 from cellbench.plugins.discovery import Entry
+from cellbench.plugins.surroundings import kept
 from cellbench.records import Source
+
+_KNOWN = {*sys.stdlib_module_names, "cellbench", "numpy", "torch"}
+"""Modules whose versions the environment of a result says, and whose texts are not looked at."""
 
 
 def of_entry(entry: Entry) -> tuple[Source, ...]:
     """Read the text of the module that defines a registered cell or task, then of the local modules it imports.
 
-    The defining module itself is not imported. A module without source text (a compiled extension) is left out.
+    Then the same of the classes and functions that are bound to the factory, those of libraries aside. The defining
+    module itself is not imported. A module without source text (a compiled extension) is left out.
 
     Raises:
         CellError: the module cannot be found.
+        PluginError: something is bound to the factory that JSON cannot hold.
     """
-    module = entry.factory_name.partition(":")[0]
-    path = _origin(module)
-    if path is None:
+    module, *others = entry.called().modules
+    if _origin(module) is None:
         raise CellError(f"{entry.name} (from {entry.provider}): its factory's module {module!r} does not exist")
-    top = module.partition(".")[0]
+    own = [module, *(other for other in others if other.partition(".")[0] not in _KNOWN)]
+    found = {source.module: source for name in own for source in _of_module(name)}
+    return tuple(found.values())
+
+
+def _of_module(module: str) -> Iterator[Source]:
+    """Read the text of a module and of those of the same top-level package that it imports."""
+    path, top = _origin(module), module.partition(".")[0]
+    if path is None:
+        return
 
     def resolve(name: str) -> list[tuple[str, Path]]:
         if name.partition(".")[0] != top or top == "cellbench":
@@ -42,7 +56,7 @@ def of_entry(entry: Entry) -> tuple[Source, ...]:
         origin = _origin(name)
         return [(name, origin)] if origin is not None else []
 
-    return tuple(_gather(module, path, resolve, calls=False))
+    yield from _gather(module, path, resolve, calls=False)
 
 
 def of_file(path: Path) -> tuple[Source, ...]:
@@ -80,12 +94,7 @@ def libraries(texts: Sequence[Source]) -> list[str]:
     """List the other top-level modules that these texts may import, except Python's own, torch, numpy and cellbench."""
     own = {source.module.removesuffix(".py").replace("/", ".").partition(".")[0] for source in texts}
     named = (found for source in texts for found in _statements(source.text, calls=True))
-    return sorted(
-        {base.partition(".")[0] for level, base, _ in named if not level}
-        - own
-        - sys.stdlib_module_names
-        - {"cellbench", "numpy", "torch"}
-    )
+    return sorted({base.partition(".")[0] for level, base, _ in named if not level} - own - _KNOWN)
 
 
 def _statements(text: str, *, calls: bool) -> Iterator[tuple[int, str, list[str]]]:
@@ -174,7 +183,7 @@ def load(sources: Sequence[Source], attribute: str) -> Callable[..., Any]:
     """
     main = sources[0]
     try:
-        with contained():
+        with contained(), kept(f"{main.module}:{attribute}"):
             module = texts.of(sources).main()
     except Exception as error:
         place = ""

@@ -1,9 +1,11 @@
 """The records that travel between grid, workers and store: frozen dataclasses that import nothing of ours.
 
 `settings` is what an experiment asks for, `key` the contract between results and code, `replicas` what is to be
-trained, `outcome` what became of it.
+trained, `outcome` what became of it; `answer` is what a cell answered to a law before that; `versions` what earlier
+versions of the engines trained wrongly.
 """
 
+from cellbench.records.answer import STEP, Answer, Law
 from cellbench.records.key import NUMBERS_VERSION, ReplicaKey, family_of
 from cellbench.records.outcome import Cause, CurvePoint, Evaluation, Outcome, Status
 from cellbench.records.replicas import Chunk, Fit, Planned, Replica
@@ -22,10 +24,15 @@ from cellbench.records.settings import (
     pairs,
     sha256_of,
 )
+from cellbench.records.versions import RIGHT_SINCE, VERSIONS, failed_wrongly, wrongs
 
 __all__ = [
     "MOST_EVALUATIONS",
     "NUMBERS_VERSION",
+    "RIGHT_SINCE",
+    "STEP",
+    "VERSIONS",
+    "Answer",
     "Cause",
     "CellSpec",
     "Chunk",
@@ -34,6 +41,7 @@ __all__ = [
     "Evaluation",
     "Final",
     "Fit",
+    "Law",
     "Outcome",
     "Pairs",
     "Planned",
@@ -46,7 +54,9 @@ __all__ = [
     "Status",
     "Train",
     "Value",
+    "failed_wrongly",
     "family_of",
     "pairs",
     "sha256_of",
+    "wrongs",
 ]

@@ -59,7 +59,7 @@ class Outcome:
             may have one too.
         curve, evaluations: in order.
         engine, isa, compiler: what the numbers depend on besides the key, to the last bit.
-        engine_version: of the engine's numbers; see `cellbench.engines.engine.VERSIONS`.
+        engine_version: of the engine's numbers; see `cellbench.records.versions`.
         seconds: the time to train and evaluate this replica's chunk, divided by the number of its replicas.
         started, finished: UTC, ISO 8601.
         host, worker, attempt: where it ran.

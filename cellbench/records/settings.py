@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Value = int | float | str
@@ -169,6 +170,13 @@ class CellSpec:
     sources: tuple[Source, ...] = field(default=(), repr=False)
     from_file: bool = False
     provider: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Hash everything that defines the cell, except its label: 32 hexadecimal digits of a SHA-256."""
+        facts = {k: v for k, v in asdict(self).items() if k not in ("label", "provider", "sources")}
+        text = json.dumps([facts, [s.sha256 for s in self.sources]], sort_keys=True, default=repr)
+        return sha256_of(text)[:32]
 
 
 def sha256_of(text: str) -> str:

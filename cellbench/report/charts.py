@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,24 @@ import altair as alt
 import pandas as pd
 from altair.utils.schemapi import debug_mode
 
+from cellbench.report import accuracies
 from cellbench.report import palette as look
 from cellbench.report.drawing import Pictures
-from cellbench.report.figure import CHOICE, Control, Encodings, Figure, base, first_shown, layers, stacked, tips, title
+from cellbench.report.figure import (
+    CHOICE,
+    IN_FILE,
+    RATIOS,
+    STEPS,
+    Control,
+    Encodings,
+    Figure,
+    base,
+    first_shown,
+    layers,
+    stacked,
+    tips,
+    title,
+)  # fmt: skip
 from cellbench.report.files import remove
 from cellbench.summary import words
 from cellbench.summary.figures import ALL_POINTS, COSTS, PICKED, TUNED, Figures
@@ -21,11 +36,8 @@ from cellbench.summary.figures import ALL_POINTS, COSTS, PICKED, TUNED, Figures
 MOST_OFFSETS = 6
 """The most comparisons that share one row of the forest."""
 
-METRICS = (("sequence_accuracy", "sequence accuracy"), ("bit_accuracy", "bit accuracy"))
-_NAME = re.compile(r"forest|curves|solved|rates|heat|cost|profile|tuning|(length|chain)(-.+)?", re.DOTALL)
+_NAME = re.compile(r"forest|curves|solved|rates|heat|cost|size|profile|tuning|(length|chain)(-.+)?", re.DOTALL)
 """The names of figures; those of accuracies may end with what they are by."""
-_CLUSTERS = alt.Scale(paddingInner=0.4, paddingOuter=0.2)
-"""Puts cells side by side at one value, with a gap before the next value."""
 
 _INTERVAL = (("low", "from", ".3~r"), ("high", "to", ".3~r"))
 
@@ -35,9 +47,22 @@ def all_figures(figures: Figures) -> list[Figure]:
     with debug_mode(False):  # else altair spends seconds on validating each part; the tests validate them
         e = Encodings(figures)
         drawn = [_forest(figures, e), _curves(figures, e), _solved(figures, e), _rates(figures, e)]
-        drawn += [*_accuracies(figures, e), _heat(figures), _cost(figures, e), _profile(figures, e)]
+        drawn += [
+            *accuracies.figures(figures, e),
+            _heat(figures),
+            _cost(figures, e),
+            _size(figures, e),
+            _profile(figures, e),
+        ]
         drawn.append(_tuning(figures, e))
     return [figure for figure in drawn if len(figure.frame)]
+
+
+def forest(figures: Figures) -> Figure | None:
+    """Define the figure of all ratios with their intervals; None if nothing is compared."""
+    with debug_mode(False):
+        found = _forest(figures, Encodings(figures))
+    return found if len(found.frame) else None
 
 
 def _band(figures: Figures) -> float:
@@ -70,7 +95,7 @@ def _forest(figures: Figures, e: Encodings) -> Figure:
     offset: dict[str, Any] = {"yOffset": e.offset} if beside else {}
     x = alt.X("ratio:Q", scale=alt.Scale(type="log", nice=False, padding=12))
     against = design.against if frame["baseline"].nunique() < 2 and len(design.against) <= 20 else "the baseline"
-    x = x.title(f"ratio to {against} (below 1: fewer steps)").axis(format="~r", tickCount=7)
+    x = x.title(f"ratio to {against} (below 1: fewer steps)").axis(format="~r", values=RATIOS, labelOverlap=True)
     shown = tips(("cell", "cell", ""), ("row", "points", ""), ("ratio", "ratio", ".3~r"), *_INTERVAL,
                  ("work_ratio", "in multiply-adds", ".3~r"), ("p_holm", "p (Holm)", ".2~g"), ("seeds", "seeds", "d"),
                  ("averaged", "points averaged", "d"), ("bound", "the ratio is", ""),
@@ -81,22 +106,27 @@ def _forest(figures: Figures, e: Encodings) -> Figure:
     parts = [
         base().mark_rect(color=look.BAND).encode(x=alt.datum(1 / m), x2=alt.datum(m)),
         base().mark_rule(color=look.MUTED, strokeDash=[3, 3]).encode(x=one),
-        base().mark_rule(strokeWidth=2).encode(
+        base().mark_rule(strokeWidth=1).encode(
+            x=alt.X("corrected_low:Q", title=title(x)), x2="corrected_high:Q", y=y, color=colour, opacity=strong,
+            tooltip=shown, **offset),
+        base().mark_rule(strokeWidth=3).encode(
             x=alt.X("low:Q", title=title(x)), x2="high:Q", y=y, color=colour, opacity=strong, tooltip=shown, **offset),
         base().mark_point(filled=True, size=70, opacity=1).encode(
             x=x, y=y, color=colour, shape=shape, opacity=strong, tooltip=shown, **offset),
         base(bounded="yes").mark_text(dy=-9, fontSize=12).encode(x=x, y=y, text="sign:N", opacity=strong, **offset),
     ]  # fmt: skip
-    chart = layers(e, *parts, main=3) if beside else stacked(*parts)
+    chart = layers(e, *parts, main=4) if beside else stacked(*parts)
     per_row = max(1, frame["cell"].nunique()) if beside else 1
     height = 16 + (len(rows) * (10 + 14 * per_row) if beside else 18 * frame["cell"].nunique())
     return Figure(
         "forest",
         "Ratio of steps, with 95 % intervals",
         f"Points: the ratio of typical steps (geometric means of steps to solved) to those of {design.against}; left "
-        f"of 1 the cell needs fewer. Bars: 95 % intervals, Student's t over seeds, each seed averaged over the points "
-        f"first. The grey band: ratios of {words.ratio(1 / m)} to {words.ratio(m)}, which the experiment calls too "
-        f"near 1 to be of interest. ≥ and ≤ mark bounds: a cell that never solved counts as the whole budget.",
+        f"of 1 the cell needs fewer. Thick bars: 95 % intervals, Student's t over seeds, each seed averaged over the "
+        f"points first. Thin bars: the interval at the level at which Holm decides on the verdict, corrected for the "
+        f"number of comparisons; it excludes 1 exactly where the verdict does. The grey band: ratios of "
+        f"{words.ratio(1 / m)} to {words.ratio(m)}, which the experiment calls too near 1 to be of interest. ≥ and ≤ "
+        f"mark bounds: a cell that never solved counts as the whole budget.",
         chart, frame, _comparison_controls(frame, row=not beside), height, rows=True, every_cell=not beside,
     )  # fmt: skip
 
@@ -104,7 +134,7 @@ def _forest(figures: Figures, e: Encodings) -> Figure:
 def _curves(figures: Figures, e: Encodings) -> Figure:
     frame, design = figures.curves, figures.design
     x = alt.X("step:Q", scale=alt.Scale(type="log", nice=False), title="training steps (log scale)").axis(
-        format="~s", tickCount=6, grid=False, labelSeparation=6
+        format="~s", values=STEPS, labelOverlap=True, grid=False, labelSeparation=6
     )
     y = alt.Y("middle:Q", title=CHOICE, scale=alt.Scale(zero=False))
     shown = tips(("cell", "cell", ""), ("step", "step", "d"), ("middle", "median", ".4~f"), ("low", "quartile", ".4~f"),
@@ -116,6 +146,8 @@ def _curves(figures: Figures, e: Encodings) -> Figure:
         e,
         curve.mark_area().encode(x=x, y=alt.Y("low:Q", title=CHOICE), y2="high:Q", color=e.line,
                                  opacity=e.faded(_band(figures), 0.01)),
+        base(kind="seed").mark_line(strokeWidth=0.6).encode(
+            x=x, y=y, color=e.line, detail="seed:N", opacity=e.faded(0.3, 0.01)),
         reference.mark_rule(color=look.MUTED, strokeDash=[2, 3]).encode(y=y, tooltip=tips(
             ("name", "a predictor that", ""), ("middle", "bit accuracy", ".4~f"))),
         reference.mark_text(align="left", dx=3, dy=-4, fontSize=9, color=look.MUTED).encode(
@@ -125,12 +157,13 @@ def _curves(figures: Figures, e: Encodings) -> Figure:
     )  # fmt: skip
     picked = ((PICKED, "the rate picked at this point"),) if (frame["rate"] == PICKED).any() else ()
     rates = (*picked, *((words.number(r), words.number(r)) for r in design.rates))
-    metrics = Control("metric", "shown", (*METRICS, ("loss", "loss")))
+    metrics = Control("metric", "shown", (*accuracies.METRICS, ("loss", "loss")))
     return Figure(
         "curves",
         "Learning curves",
-        "Lines: the median over seeds, measured on fresh examples during training. Bands: quartiles over seeds (half "
-        "of the seeds are inside); they are no interval of the median. A model that diverged counts as accuracy 0; one "
+        "Thick lines: the median over seeds, measured on fresh examples during training. Bands: quartiles over seeds "
+        "(half of the seeds are inside); they are no interval of the median. Thin lines, at the picked rate: single "
+        "seeds. A model that diverged counts as accuracy 0; one "
         "that stopped when it had solved keeps its last values. The rate picked at a point is picked on all seeds. "
         "Dotted lines on bit accuracy: the best predictors that see only the last few inputs. They show how high bit "
         "accuracy can be without adding.",
@@ -142,7 +175,7 @@ def _curves(figures: Figures, e: Encodings) -> Figure:
 def _solved(figures: Figures, e: Encodings) -> Figure:
     frame, design = figures.solved, figures.design
     x = alt.X("step:Q", scale=alt.Scale(type="log", nice=False), title="training steps (log scale)").axis(
-        format="~s", tickCount=6, grid=False
+        format="~s", values=STEPS, labelOverlap=True, grid=False
     )
     y = alt.Y("share:Q", title="share of replicas that have solved", scale=alt.Scale(domain=[0, 1])).axis(format="%")
     shown = tips(("cell", "cell", ""), ("step", "by step", "d"), ("share", "solved", ".1%"), ("low", "from", ".1%"),
@@ -174,37 +207,36 @@ def _solved(figures: Figures, e: Encodings) -> Figure:
 
 def _rates(figures: Figures, e: Encodings) -> Figure:
     frame, design = figures.rates, figures.design
-    x = alt.X("learning_rate:O", title="learning rate", sort="ascending", scale=_CLUSTERS).axis(
-        format="~g", labelAngle=0
+    scale = alt.Scale(type="log", nice=False, padding=16)
+    x = alt.X("learning_rate:Q", title="learning rate (log scale)", scale=scale).axis(
+        format="~g", values=list(design.rates), labelOverlap=True, grid=False
     )
-    y = alt.Y("steps:Q", scale=alt.Scale(type="log", nice=False, padding=8), title="steps to solved (log scale)")
-    y = y.axis(format="~s", tickCount=6)
+    y = alt.Y("steps:Q", scale=alt.Scale(type="log", nice=False, padding=20), title="steps to solved (log scale)")
+    y = y.axis(format="~s", values=STEPS, labelOverlap=True)
     shown = tips(("cell", "cell", ""), ("learning_rate", "learning rate", "~g"), ("steps", "typical steps", ".0f"),
                  ("low", "from", ".0f"), ("high", "to", ".0f"), ("share", "solved", ".0%"),
                  ("seeds", "seeds", "d"))  # fmt: skip
     seed = tips(("cell", "cell", ""), ("seed", "seed", "d"), ("steps", "steps", "d"), ("kind", "", ""))
     rate, unsure = base(kind="rate"), base(kind="rate", sure="no")
-    beside: dict[str, Any] = {"dx": 9, "align": "left", "fontSize": 9}
+    beside: dict[str, Any] = {"dy": -9, "align": "center", "fontSize": 8}
     share = alt.Text("share:Q", format=".0%")
     chart = layers(
         e,
         base(kind="solved").mark_point(filled=True, size=14).encode(
-            x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.35, 0.02), tooltip=seed),
+            x=x, y=y, color=e.colour, opacity=e.faded(0.35, 0.02), tooltip=seed),
         base(kind="never").mark_point(shape="M-1,-1L1,1M-1,1L1,-1", size=26, strokeWidth=1.5).encode(
-            x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.6, 0.02), tooltip=seed),
-        rate.mark_line(strokeWidth=1.5).encode(
-            x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.7)),
+            x=x, y=y, color=e.colour, opacity=e.faded(0.6, 0.02), tooltip=seed),
+        rate.mark_line(strokeWidth=1.5).encode(x=x, y=y, color=e.colour, opacity=e.faded(0.7)),
         rate.mark_rule(strokeWidth=2).encode(
-            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", xOffset=e.offset, color=e.colour, opacity=e.faded(1),
-            tooltip=shown),
-        unsure.mark_text(**beside, stroke=look.GROUND, strokeWidth=3).encode(  # a background, for crossing lines
-            x=x, y=y, xOffset=e.offset, text=share, opacity=e.faded(1)),
-        base(kind="rate", sure="yes").mark_point(filled=True, size=80, opacity=1).encode(
-            x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
-        unsure.mark_point(size=70, strokeWidth=2, fill=look.GROUND).encode(
-            x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", color=e.colour, opacity=e.faded(1), tooltip=shown),
+        base(kind="rate", sure="yes").mark_point(filled=True, size=60, opacity=1).encode(
+            x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+        unsure.mark_point(size=50, strokeWidth=2, fill=look.GROUND).encode(
+            x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+        unsure.mark_text(**beside, stroke=look.GROUND, strokeWidth=3).encode(  # a background, for lines below it
+            x=x, y=alt.Y("label:Q", title=title(y)), text=share).properties(name=f"{IN_FILE}_ground"),
         unsure.mark_text(**beside).encode(
-            x=x, y=y, xOffset=e.offset, text=share, color=e.colour, opacity=e.faded(1)),
+            x=x, y=alt.Y("label:Q", title=title(y)), text=share, color=e.colour).properties(name=f"{IN_FILE}_share"),
         main=2,
     )  # fmt: skip
     return Figure(
@@ -212,55 +244,16 @@ def _rates(figures: Figures, e: Encodings) -> Figure:
         "Learning rates",
         f"Large marks: typical steps of each learning rate; one that never solves counts as {design.max_steps}; "
         f"bars: 95 % intervals, Student's t over seeds. A hollow mark with a percentage is a rate at which only that "
-        f"share solved: perhaps fast, but not reliable. At a single point, small dots are seeds, and small "
+        f"share solved: perhaps fast, but not reliable (on the page, hover over it). At a single point, small dots "
+        f"are seeds, and small "
         f"crosses seeds that never solved.",
-        chart, frame, (_points(figures, pooled=True),),
+        chart, frame, (_points(figures, pooled=True),), panels="cell",
     )  # fmt: skip
-
-
-def _accuracies(figures: Figures, e: Encodings) -> Iterator[Figure]:
-    """Yield the figures of accuracy by each of the task's parameters, then by its difficulty."""
-    design = figures.design
-    for by in dict.fromkeys(by for by in figures.summary.accuracy["by"] if by):
-        frame = figures.accuracy(by)
-        own = by in design.axes
-        word = by.replace("_", " ")
-        x = alt.X("value:O", title=word, sort="ascending", scale=_CLUSTERS).axis(labelAngle=0)
-        y = alt.Y("mean:Q", title=CHOICE, scale=alt.Scale(domain=[0, 1])).axis(format="~%")
-        shown = tips(("cell", "cell", ""), ("value", word, "d"), ("mean", "mean", ".4~f"), ("low", "from", ".3f"),
-                     ("high", "to", ".3f"), ("least", "worst seed", ".4~f"), ("share_99", "seeds at 0.99", ".0%"),
-                     ("seeds", "seeds", "d"))  # fmt: skip
-        chart = layers(
-            e,
-            base().mark_rule(strokeWidth=1.5).encode(
-                x=x, y=alt.Y("low:Q", title=CHOICE), y2="high:Q", xOffset=e.offset, color=e.colour,
-                opacity=e.faded(0.45), tooltip=shown),
-            base().mark_line(strokeWidth=1.5).encode(
-                x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.8)),
-            base().mark_point(filled=True, size=60, opacity=1).encode(
-                x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
-        )  # fmt: skip
-        where = "at the step where each solved" if design.stop_when_solved else "of the models trained to the end"
-        points = tuple((str(p), str(p)) for p in dict.fromkeys(frame["point"]))
-        yield Figure(
-            ("length" if own else "chain") if _only(figures, own) else f"{'length' if own else 'chain'}-{by}",
-            f"Accuracy by {word}",
-            f"Marks: the mean accuracy over seeds, {where}, at the tuned rate, on {design.final_examples} new examples "
-            f"each. Bars: 95 % intervals of the mean by Gaffke; with few seeds they are long even if every seed is "
-            f"perfect. A model that diverged counts as accuracy 0.",
-            chart, frame, (Control("metric", "shown", METRICS), Control("point", "points", points)),
-        )  # fmt: skip
-
-
-def _only(figures: Figures, own: bool) -> bool:
-    """Tell whether only one quantity is of this kind, so that the figure's name need not include it."""
-    every = dict.fromkeys(by for by in figures.summary.accuracy["by"] if by)
-    return sum((by in figures.design.axes) == own for by in every) == 1
 
 
 def _heat(figures: Figures) -> Figure:
     frame, design = figures.heat, figures.design
-    cells = [label for label in figures.order if label in set(frame["cell"])]
+    cells = [label for label in figures.design.shown if label in set(frame["cell"])]
     names = [name for name in figures.points if name in set(frame["point"])]
     wide = len(cells) > len(names)
     point, cell = ("x", "y") if wide else ("y", "x")
@@ -298,30 +291,53 @@ def _heat(figures: Figures) -> Figure:
 
 def _cost(figures: Figures, e: Encodings) -> Figure:
     frame = figures.cost
+    options = tuple((measure, text) for measure, text in COSTS.items() if measure in set(frame["measure"]))
     x = alt.X("value:Q", scale=alt.Scale(type="log", nice=False, padding=24), title=f"{CHOICE} (log scale)")
-    x = x.axis(format="~s", tickCount=6)
+    x = x.axis(format="~s", values=STEPS, labelOverlap=True)
+    return Figure(
+        "cost",
+        "What a step costs, against speed",
+        "Marks: typical steps at the tuned rate, against the size of the cell or the cost of a step, one mark per size "
+        "of the experiment; over all points, steps and measured times are geometric means of the points of that size. "
+        "Bars: 95 % intervals, Student's t over seeds. Down and to the left is better. Multiply-adds are of the "
+        "forward pass of one example at one time step, readout included. Microseconds per step were measured while "
+        "replicas trained side by side on the machine named below, and depend on the engine as much as on the cell.",
+        _against_steps(e, x), frame, (Control("measure", "cost", options), _points(figures, pooled=True)),
+    )  # fmt: skip
+
+
+def _size(figures: Figures, e: Encodings) -> Figure:
+    """Define the figure of speed by hidden size; it has no rows where cells have one size each."""
+    frame = figures.cost
+    frame = frame[(frame["measure"] == "hidden_size") & (frame["point"] == ALL_POINTS)]
+    sizes = sorted(set(frame["value"]))
+    several = frame.groupby("cell")["value"].nunique().max() if len(frame) else 0
+    x = alt.X("value:Q", scale=alt.Scale(type="log", nice=False, padding=24), title="hidden size (log scale)")
+    x = x.axis(format="~s", values=sizes, labelOverlap=True)
+    return Figure(
+        "size",
+        "Speed by hidden size",
+        "Marks: typical steps at the tuned rate at each hidden size, averaged over the other axes (geometric means); "
+        "bars: 95 % intervals, Student's t over seeds.",
+        _against_steps(e, x), frame if several > 1 else frame.iloc[:0],
+    )  # fmt: skip
+
+
+def _against_steps(e: Encodings, x: alt.X) -> alt.LayerChart:
+    """Draw typical steps against `value`, the sizes of a cell joined by a line."""
     y = alt.Y("typical_steps:Q", scale=alt.Scale(type="log", nice=False, padding=16), title="typical steps (log scale)")
-    y = y.axis(format="~s", tickCount=6)
-    shown = tips(("cell", "cell", ""), ("value", "at", ".4~s"), ("typical_steps", "typical steps", ".0f"),
-                 ("typical_low", "from", ".0f"), ("typical_high", "to", ".0f"),
-                 ("solved", "solved", ".0%"))  # fmt: skip
-    parts = [
+    y = y.axis(format="~s", values=STEPS, labelOverlap=True)
+    shown = tips(("cell", "cell", ""), ("size", "size", ""), ("value", "at", ".4~s"),
+                 ("typical_steps", "typical steps", ".0f"), ("typical_low", "from", ".0f"),
+                 ("typical_high", "to", ".0f"), ("solved", "solved", ".0%"))  # fmt: skip
+    return layers(
+        e,
+        base().mark_line(strokeWidth=1).encode(x=x, y=y, color=e.colour, opacity=e.faded(0.5)),
         base().mark_rule(strokeWidth=1.5).encode(
             x=x, y=alt.Y("typical_low:Q", title=title(y)), y2="typical_high:Q", color=e.colour, opacity=e.faded(0.6),
             tooltip=shown),
         base().mark_point(filled=True, size=80, opacity=1).encode(
             x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
-    ]  # fmt: skip
-    options = tuple((measure, text) for measure, text in COSTS.items() if measure in set(frame["measure"]))
-    return Figure(
-        "cost",
-        "What a step costs, against speed",
-        "Marks: typical steps at the tuned rate, against the size of the cell or the cost of a step; bars: 95 % "
-        "intervals, Student's t over seeds. Down and to the left is better. Multiply-adds are of the forward pass of "
-        "one example at one time step, readout included. Microseconds per step were measured while replicas trained "
-        "side by side on the machine named below, and depend on the engine as much as on the cell. Over all points: "
-        "geometric means.",
-        layers(e, *parts), frame, (Control("measure", "cost", options), _points(figures, pooled=True)),
     )  # fmt: skip
 
 
@@ -354,7 +370,7 @@ def _tuning(figures: Figures, e: Encodings) -> Figure:
     frame = figures.tuning if len(figures.design.rates) > 1 else figures.tuning.iloc[:0]
     x = alt.X("tried:O", title="learning rates tried").axis(labelAngle=0)
     y = alt.Y("typical_steps:Q", scale=alt.Scale(type="log", nice=False, padding=8), title="typical steps (log scale)")
-    y = y.axis(format="~s", tickCount=6)
+    y = y.axis(format="~s", values=STEPS, labelOverlap=True)
     shown = tips(("cell", "cell", ""), ("tried", "rates tried", "d"), ("typical_steps", "typical steps", ".0f"))
     chart = layers(
         e,
@@ -373,7 +389,7 @@ def _tuning(figures: Figures, e: Encodings) -> Figure:
 
 
 def write(figures: Figures, drawn: Sequence[Figure], folder: Path, pictures: Pictures, form: str = "png") -> list[Path]:
-    """Draw every figure as charts/<name>.png or .svg, and remove the files of figures that no longer exist.
+    """Draw every figure as charts/<name>.png, .svg or .pdf, and remove the files of figures that no longer exist.
 
     Other files of the folder stay: they may be the reader's own.
     """

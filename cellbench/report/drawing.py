@@ -53,7 +53,7 @@ class Pictures:
         return self
 
     def draw(self, definition: dict[str, Any], path: Path) -> None:
-        """Draw a Vega-Lite definition as a .png or .svg, at some time before the block is left."""
+        """Draw a Vega-Lite definition as a .png, .svg or .pdf, at some time before the block is left."""
         self._drawn.append(self._threads.submit(self._hand_over, definition, path))
 
     def _hand_over(self, definition: dict[str, Any], path: Path) -> None:
@@ -109,6 +109,8 @@ def serve() -> None:
         try:
             if path.endswith(".svg"):
                 write_text(Path(path), vl_convert.vegalite_to_svg(definition))
+            elif path.endswith(".pdf"):
+                write_bytes(Path(path), vl_convert.vegalite_to_pdf(definition))
             else:
                 write_bytes(Path(path), vl_convert.vegalite_to_png(definition, ppi=300))
         except StoreError as error:

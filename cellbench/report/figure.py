@@ -21,6 +21,15 @@ MOST_DRAWN = 8
 
 MOST_PANELS = 12
 
+IN_FILE = "file"
+"""How the names of layers begin that are for files alone, where nobody can hover over a mark."""
+
+STEPS = [digit * 10**power for power in range(13) for digit in (1, 2, 5)]
+"""Where axes of steps, sizes and costs have their ticks."""
+
+RATIOS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100]
+"""Where axes of ratios have their ticks."""
+
 CHOICE = "{choice}"
 """Replaced, in an axis's title, by the text of the option chosen in the control named `measure` or `metric`."""
 
@@ -48,7 +57,7 @@ class Figure:
     rows: bool = False
     """Whether its height depends on its rows, in a file too."""
     panels: str = ""
-    """The control whose options become panels in a file, one per option."""
+    """The control whose options become panels in a file, one per option; `cell`: one per cell."""
     every_cell: bool = False
     """Whether it shows all cells at once, however many."""
 
@@ -61,6 +70,7 @@ class Figure:
     def spec(self) -> dict[str, Any]:
         """Return the definition for the page: as wide as its container, with its data by name."""
         spec = copy.deepcopy(self._definition)
+        spec["layer"] = [layer for layer in spec["layer"] if not layer.get("name", "").startswith(IN_FILE)]
         spec |= {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
         spec["config"] = look.config(static=False)
         spec["height"] = self.height
@@ -81,6 +91,10 @@ class Figure:
             frame = frame[frame["cell"].isin([*cells, ""])]
         # a page lets the reader choose a panel; a file shows them beside each other
         options = next((c.options for c in self.controls if c.field == self.panels), ())
+        # a legend has the cells that have a mark
+        present = cells if "cell" not in frame.columns else [c for c in cells if c in set(frame["cell"])]
+        if self.panels == "cell":
+            options = tuple((cell, cell) for cell in present)
         spec = copy.deepcopy(self._definition)
         if options:
             shown = [value for value, _ in options[:MOST_PANELS]]
@@ -96,7 +110,9 @@ class Figure:
         spec["title"] = {"text": self.title, "subtitle": ", ".join(said)} if said else self.title
         choice = next((c.options[0][1] for c in self.controls if c.field in ("metric", "measure")), "")
         spec["config"] = look.config(static=True)
-        _settle(spec, choice, None if self.every_cell else cells)
+        _settle(spec, choice, None if self.every_cell else present)
+        if self.panels == "cell":
+            _without_legends(spec)
         spec = _still(pruned(spec, frame))
         if not spec.get("spec", spec)["layer"]:
             return None
@@ -145,20 +161,31 @@ def _settle(node: Any, choice: str, cells: Sequence[str] | None) -> None:
             _settle(value, choice, cells)
 
 
+def _without_legends(node: Any) -> None:
+    """Remove every legend: the panels' heads name the cells."""
+    if isinstance(node, dict):
+        if "legend" in node:
+            node["legend"] = None
+        for value in node.values():
+            _without_legends(value)
+    elif isinstance(node, list):
+        for value in node:
+            _without_legends(value)
+
+
 def first_shown(figures: Figures) -> tuple[str, ...]:
-    """List the cells drawn at first: all, or the baseline and the fastest others; baseline first, then file order."""
-    base, shown = figures.design.against, set(figures.order[:MOST_DRAWN])
-    return (base, *(label for label in figures.design.labels if label in shown and label != base))
+    """List the cells drawn at first: all, or the baseline, the user's own and the fastest others; in order of marks."""
+    design = figures.design
+    chosen = list(dict.fromkeys((design.against, *design.own, *figures.order)))[:MOST_DRAWN]
+    return tuple(label for label in design.shown if label in chosen)
 
 
 def labels(figures: Figures) -> tuple[str, ...]:
-    """List all cells in the order in which they get their marks.
+    """List all cells in the order in which they get their marks: the baseline is always black, a circle, a full line.
 
-    The baseline is first, so that it is always black, a circle and a full line; then come the cells drawn at first, so
-    that no two of them share a colour.
+    The order is the experiment's and does not depend on results, so that a cell keeps its colour from report to report.
     """
-    first = first_shown(figures)
-    return (*first, *(label for label in figures.design.labels if label not in first))
+    return figures.design.shown
 
 
 class Encodings:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cellbench.report.rows import BRIEF, HEADS, Grid, across, by_axis, legend, overview, points, ratios
+import pandas as pd
+
+from cellbench.report import took
+from cellbench.report.rows import BRIEF, HEADS, Grid, across, answers, by_axis, legend, overview, points, ratios
 from cellbench.summary import Design, Summary
 from cellbench.wording import printable
 
@@ -24,17 +27,19 @@ def escape(text: str) -> str:
     return "".join(_LITERAL.get(letter, letter) for letter in printable(text))
 
 
-def latex(summary: Summary, design: Design) -> str:
-    """Lay out the tables of summary.md, each a `table`: all points, by axis value, across the rates, single points."""
-    main = Grid(f"{design.name}: {legend(design)}", tuple(HEADS[:BRIEF]), tuple(
+def latex(summary: Summary, design: Design, runs: pd.DataFrame | None = None) -> str:
+    """Lay out the tables of summary.md, each a `table`, from all points to single points."""
+    main = Grid(f"{design.name}: {legend(design, summary)}", tuple(HEADS[:BRIEF]), tuple(
         tuple(row[:BRIEF]) for row in overview(summary, design)
     ))  # fmt: skip
     others = (
-        by_axis(summary, design), across(summary), _without(points(summary, design), "notes"),
+        answers(summary), by_axis(summary, design), across(summary), _without(points(summary, design), "notes"),
         ratios(summary, design),
     )  # fmt: skip
-    lines = [r"% needs \usepackage{booktabs,textcomp}"]
-    for grid in (main, *others):
+    lines = [f"% {printable(design.name)}: {printable(design.task)}, {design.setup}"]
+    lines += [r"% needs \usepackage{booktabs,textcomp}"]
+    sizes = (took.cells(runs, design, measured=False),) if runs is not None else ()
+    for grid in (main, *others, *sizes):
         if grid.rows:
             lines += _one(grid)
     return "\n".join(lines) + "\n"
@@ -51,7 +56,7 @@ def _without(grid: Grid, head: str) -> Grid:
 
 
 def _one(grid: Grid) -> list[str]:
-    columns = "".join("l" if head in grid.foreign else "r" for head in grid.heads)
+    columns = "".join("l" if head in grid.foreign | {"size"} else "r" for head in grid.heads)
     return [
         "",
         r"\begin{table}",

@@ -43,19 +43,20 @@
   const listed = () => page.cells.filter((cell) => shown.has(cell));
 
   // ---- a figure's definition for what is chosen now ----
-  function adapted(node, title, narrow) {
+  // `present`: the cells that have a row, so that a legend has no entry without a mark; null: all cells
+  function adapted(node, title, present) {
     if (typeof node === "string") return dark() && Object.hasOwn(page.onDark, node) ? page.onDark[node] : node;
-    if (Array.isArray(node)) return node.map((value) => adapted(value, title, narrow));
+    if (Array.isArray(node)) return node.map((value) => adapted(value, title, present));
     if (node === null || typeof node !== "object") return node;
     const result = {};
     for (const [key, value] of Object.entries(node)) {
       // labels are data: a cell's name may look like a colour
       if (key === "domain" || key === "sort") result[key] = value;
       else if (key === "title" && typeof value === "string") result[key] = value.split(page.choice).join(title);
-      else result[key] = adapted(value, title, narrow);
+      else result[key] = adapted(value, title, present);
     }
-    if (narrow && node.field === "cell" && node.scale && node.scale.domain) {
-      const keep = node.scale.domain.map((cell) => shown.has(cell));
+    if (present && node.field === "cell" && node.scale && node.scale.domain) {
+      const keep = node.scale.domain.map((cell) => present.has(cell));
       result.scale.domain = node.scale.domain.filter((_, i) => keep[i]);
       result.scale.range = result.scale.range.filter((_, i) => keep[i]);
     }
@@ -87,8 +88,8 @@
   }
   async function draw(name) {
     const figure = page.figures[name], place = $(`figure#${CSS.escape(name)} .chart`);
-    const spec = adapted(figure.spec, chosenTitle(name), !figure.everyCell);
     const rows = chosen(name);
+    const spec = adapted(figure.spec, chosenTitle(name), figure.everyCell ? null : new Set(rows.map((row) => row.cell)));
     spec.datasets = { rows };
     spec.layer = spec.layer.filter((layer) => belongs(layer, rows));
     views[name]?.finalize();

@@ -14,17 +14,26 @@ from markupsafe import Markup
 
 from cellbench.report import palette as look
 from cellbench.report import payload as embed
+from cellbench.report import took
 from cellbench.report.figure import CHOICE, MOST_DRAWN, Figure, first_shown, labels
 from cellbench.report.rows import HEADS, legend, overview
+from cellbench.report.tables import own
 from cellbench.summary import Design, Summary, words
 from cellbench.summary.figures import Figures
+from cellbench.summary.inventory import count_unwell, effort
 from cellbench.wording import printable
 
 _NOT_IN_TABLES = ("metric", "by", "value", "difference", "difference_low", "difference_high")
 """Columns of comparisons.csv that are the same in all rows about steps."""
 
 
-def html(figures: Figures, drawn: Sequence[Figure], experiment: Mapping[str, Any], failures: str) -> str:
+def html(
+    figures: Figures,
+    drawn: Sequence[Figure],
+    experiment: Mapping[str, Any],
+    failures: str,
+    unsolved: Sequence[str] = (),
+) -> str:
     """Return the whole page.
 
     Args:
@@ -32,6 +41,7 @@ def html(figures: Figures, drawn: Sequence[Figure], experiment: Mapping[str, Any
         drawn: the figures that `charts.all_figures` made of them.
         experiment: the store's experiment: resolved, facts, environment, command, started.
         failures: the text of failures.txt, empty if nothing failed.
+        unsolved: a command per replica that did not solve the task.
     """
     summary, design = figures.summary, figures.design
     environment = jinja2.Environment(
@@ -46,18 +56,25 @@ def html(figures: Figures, drawn: Sequence[Figure], experiment: Mapping[str, Any
         answer=answer(summary),
         heads=HEADS,
         overview=overview(summary, design),
-        legend=legend(design),
+        legend=legend(design, summary),
+        own=own,
         figures=drawn,
         most=MOST_DRAWN,
         shown=len(first_shown(figures)),
         outcomes=_outcomes(summary),
         failures=failures,
+        unsolved=unsolved,
         described=_described(figures, experiment),
+        took=took.cells(figures.runs, design, measured=True),
+        effort=effort(figures.runs, experiment["environment"]),
+        unwell=took.replicas(figures.runs, design, commands=True),
+        unwell_count=count_unwell(figures.runs),
         resolved=yaml.safe_dump(experiment["resolved"], sort_keys=False, allow_unicode=True),
         environment=yaml.safe_dump(experiment["environment"], sort_keys=False, allow_unicode=True),
         command=experiment["command"],
         started=experiment["started"],
         css=Markup(_resource("page.css")),
+        licences=Markup(_resource("licences.txt")),
         vega=Markup(embed.vega()),
         script=Markup(_resource("page.js")),
         payload=Markup(embed.script_safe(_payload(figures, drawn))),
@@ -84,7 +101,14 @@ def _counted(figures: Figures) -> str:
 def answer(summary: Summary) -> str:
     """Write the verdicts, one line of method and the versions, for a reader to copy."""
     design = summary.design
-    lines = [f"{v.cell}: {v.verdict}. {v.sentence}" for v in summary.verdicts]
+    lines = [f"{design.name}: {design.task}, {design.setup}."]
+    for verdict in summary.verdicts:
+        others = "".join(
+            f" {finding.clause.capitalize()}."
+            for finding in verdict.findings
+            if not finding.claims and finding.verdict != verdict.verdict
+        )
+        lines.append(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}{others}")
     picked = "learning rate picked on other seeds, " if len(design.rates) > 1 else ""
     method = (
         f"Method: {design.task}; ratio of typical steps to {design.metric} {words.number(design.threshold)}, at most "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import os
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cellbench.caches import user_cache
+from cellbench import usercache
 from cellbench.errors import StoreError
 from cellbench.report.drawing import python
+from cellbench.report.files import write_bytes
 
 DIGITS = 4
 """Significant digits of a chart's numbers; a table's CSV has all of them."""
@@ -69,26 +70,33 @@ def script_safe(value: object) -> str:
 
 
 def vega() -> str:
-    """Return Vega, Vega-Lite and vega-embed as one script. Bundling takes seconds, so the user's cache keeps it."""
+    """Return Vega, Vega-Lite and vega-embed as one script. Bundling takes seconds, so the user's cache keeps it.
+
+    The page runs it, so it is kept in a folder that nobody else can change, with the hash of its text.
+    """
     version = metadata.version("vl-convert-python")  # it brings one version of vega, and uses its newest vega-lite
-    folder = user_cache()
-    if folder is None:
-        return _no_end_tags(_bundle()) + _END
-    kept = folder / "page" / f"vega-by-vl-convert-{version}.js"
-    with suppress(OSError, UnicodeDecodeError):
-        text = kept.read_text(encoding="utf-8")
-        if text.endswith(_END):  # else writing it was interrupted
-            return text
-    text = _no_end_tags(_bundle()) + _END
-    with suppress(OSError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        beside = _beside(kept)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(kept)
+    folder = usercache.private("page")
+    kept = None if folder is None else folder / f"vega-by-vl-convert-{version}.js"
+    if kept is not None and (found := _whole(kept)) is not None:
+        return found
+    text = _no_end_tags(_bundle())
+    if kept is not None:
+        with suppress(StoreError):  # the disk is full: this report has it
+            write_bytes(kept, f"// {_hash(text.encode())}\n{text}".encode())
     return text
 
 
-_END = "\n// whole\n"
+def _whole(kept: Path) -> str | None:
+    """Read the script that is kept; None if it is not there, or not as it was written."""
+    try:
+        head, _, content = kept.read_bytes().partition(b"\n")
+        return content.decode() if head.decode() == f"// {_hash(content)}" else None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _bundle() -> str:
@@ -103,7 +111,3 @@ def _bundle() -> str:
 def _no_end_tags(text: str) -> str:
     """Escape what would end a script element early."""
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")

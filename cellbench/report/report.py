@@ -13,6 +13,7 @@ import pandas as pd
 from cellbench.report import csv, latex, tables
 from cellbench.report.files import refuse_link, remove, write_text
 from cellbench.report.tables import failures
+from cellbench.report.unsolved import commands
 from cellbench.summary import Design, Summary
 
 
@@ -49,13 +50,17 @@ def tables_of(found: Report, folder: Path) -> None:
     csv.write(found.summary.accuracy, folder / "accuracy.csv")
     csv.write(found.summary.cells, folder / "summary.csv")
     csv.write(found.summary.comparisons, folder / "comparisons.csv")
-    write_text(folder / "summary.md", tables.markdown(found.summary, found.design))
-    write_text(folder / "summary.tex", latex.latex(found.summary, found.design))
+    write_text(folder / "summary.md", tables.markdown(found.summary, found.design, found.runs))
+    write_text(folder / "summary.tex", latex.latex(found.summary, found.design, found.runs))
     said = failures(found.runs)
     if said:
         write_text(folder / "failures.txt", said)
     else:
         remove(folder / "failures.txt")
+
+
+STORE = "runs.sqlite"
+"""The file that makes a folder a results folder."""
 
 
 @contextmanager
@@ -73,7 +78,9 @@ def draw(found: Report, folder: Path, processes: int, form: str = "png") -> Iter
         drawn = charts.all_figures(figures)
         charts.write(figures, drawn, folder / "charts", pictures, form)
         yield
-        write_text(folder / "report.html", page.html(figures, drawn, found.experiment, failures(found.runs)))
+        # a report of several folders is no results folder, in which commands would find its replicas
+        unsolved = commands(found.runs, found.parameters, folder) if (folder / STORE).exists() else []
+        write_text(folder / "report.html", page.html(figures, drawn, found.experiment, failures(found.runs), unsolved))
 
 
 def publish(found: Report, folder: Path, *, processes: int, charts: bool = True, form: str = "png") -> None:
@@ -84,7 +91,7 @@ def publish(found: Report, folder: Path, *, processes: int, charts: bool = True,
         folder: where the files go.
         processes: how many processes draw at the same time.
         charts: whether to write the page and the charts, which take most of the time.
-        form: the format of the files in charts/, `png` or `svg`.
+        form: the format of the files in charts/, `png`, `svg` or `pdf`.
 
     Raises:
         StoreError: a file cannot be written.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from cellbench.summary import Design, Summary, words
-from cellbench.summary.design import Value, axis_word, point_name, value_word
+from cellbench.summary import Design, Finding, Summary, words
+from cellbench.summary.design import Value, axis_word, plain, point_name, setting, value_word
 
 
 def known(x: Any) -> bool:
@@ -67,49 +67,81 @@ def steps_rows(summary: Summary, at: str = "tuned") -> pd.DataFrame:
 
 def exact(summary: Summary) -> dict[str, str]:
     """Write each cell's mean sequence accuracy at the trained length, over all points."""
+    return _means(summary, "", None)
+
+
+def at_longest(summary: Summary) -> dict[str, str]:
+    """Write each cell's mean sequence accuracy at the longest length evaluated; empty if there is only one."""
+    found = longest_length(summary)
+    return _means(summary, *found) if found else {}
+
+
+def longest_length(summary: Summary) -> tuple[str, Value] | None:
+    """Find the parameter that models were evaluated by, and its largest value."""
+    frame = summary.accuracy
+    for by in summary.design.axes:
+        values = frame.loc[frame["by"] == by, "value"].dropna()
+        if len(values):
+            return by, plain(values.max())
+    return None
+
+
+def _means(summary: Summary, by: str, value: Value | None) -> dict[str, str]:
     frame = summary.accuracy
     rows = frame[
         (frame["metric"] == "sequence_accuracy")
         & (frame["scope"] == "all")
         & (frame["at"] == "tuned")
-        & (frame["by"] == "")
+        & (frame["by"] == by)
     ]
+    if value is not None:
+        rows = rows[rows["value"] == value]
     return {cell: f"{mean:.3f}" for cell, mean in zip(rows["cell"], rows["mean"], strict=True)}
 
 
-HEADS = ("cell", "solved", "typical steps", "ratio of steps", "work", "exact", "verdict", "one point left out",
-         "tuning gain", "rate at an end")  # fmt: skip
-"""The columns of `overview`; the terminal has room for those up to the verdict."""
+HEADS = ("cell", "solved", "typical steps", "ratio of steps", "verdict", "cost to solve", "exact", "longest",
+         "one point left out", "tuning gain", "rate at an end")  # fmt: skip
+"""The columns of `overview`."""
 
-BRIEF = HEADS.index("verdict") + 1
+BRIEF = HEADS.index("longest") + 1
+"""How many of them answer the questions; the others say how sure the answers are."""
+
+TYPICAL = HEADS.index("typical steps")
 
 
 def overview(summary: Summary, design: Design) -> list[list[str]]:
-    """Lay out one row per cell, with the columns of `HEADS`."""
+    """Lay out one row per cell, the baseline and the user's own cells first, with the columns of `HEADS`."""
     main = steps_rows(summary)
     main = main[(main["scope"] == "all") & (main["baseline"] == design.against)].set_index("cell")
-    of_cell = exact(summary)
+    trained, longest = exact(summary), at_longest(summary)
+    verdicts = {v.cell: v for v in summary.verdicts if v.baseline == design.against}
+    of_cell = {row["cell"]: row for row in summary.overview.to_dict("records")}
     rows = []
-    for row in summary.overview.to_dict("records"):
-        cell = row["cell"]
+    for cell in design.shown:
+        row = of_cell[cell]
         ends = (
             f"{row['ends']:.0f} of {row['points']} ({row['end_rates']})" if known(row["ends"]) and row["ends"] else ""
         )
+        findings: dict[str, Finding] = {}
         if cell in main.index:
-            pair = main.loc[cell]
+            pair: Any = main.loc[cell]
             left = (pair["without_one_point_low"], pair["without_one_point_high"])
-            compared = [ratio(pair), number(pair["work_ratio"])]
-            verdict = [str(pair["verdict"]), " to ".join(map(words.ratio, left)) if known(left[0]) else ""]
+            compared, verdict = ratio(pair), str(pair["verdict"])
+            without = f"{words.ratio(float(left[0]))} to {words.ratio(float(left[1]))}" if known(left[0]) else ""
+            findings = {finding.question: finding for finding in verdicts[cell].findings}
         else:
-            compared, verdict = ["1 (baseline)", ""], ["", ""]
+            compared, verdict, without = "1 (baseline)", "", ""
         rows.append(
             [
                 cell,
                 share(row),
                 typical(row, design.max_steps),
-                *compared,
-                of_cell.get(cell, "–"),
-                *verdict,
+                compared,
+                verdict,
+                _cost(findings.get("cost to solve")),
+                _accuracy(trained.get(cell, "–"), findings.get("at the trained length")),
+                _accuracy(longest.get(cell, "–"), findings.get(_longest_question(findings))),
+                without,
                 number(row["tuning_gain"]) if len(design.rates) > 1 else "",
                 ends,
             ]
@@ -117,11 +149,56 @@ def overview(summary: Summary, design: Design) -> list[list[str]]:
     return rows
 
 
-def legend(design: Design) -> str:
+def _cost(finding: Finding | None) -> str:
+    """Write the cost to solve with its interval and verdict."""
+    if finding is None or finding.estimate is None:
+        return "" if finding is None else finding.verdict
+    bound = "≥ " if ", at least" in finding.clause else "≤ " if ", at most" in finding.clause else ""
+    return f"{bound}{words.ratio(finding.estimate)}{span(finding.low, finding.high, words.limit)}; {finding.verdict}"
+
+
+def _accuracy(mean: str, finding: Finding | None) -> str:
+    """Write an accuracy with its verdict; a difference that is shown with its percentage points."""
+    if finding is None:
+        return mean
+    if finding.estimate is not None and finding.verdict in ("higher", "lower"):
+        return f"{mean}; {abs(finding.estimate):.1f} points {finding.verdict}"
+    return f"{mean}; {finding.verdict}"
+
+
+def _longest_question(findings: Mapping[str, Finding]) -> str:
+    return next((q for q in findings if q not in ("at the trained length", "cost to solve")), "")
+
+
+def answers(summary: Summary) -> Grid:
+    """Lay out every verdict over all points, one row per cell and question."""
+    rows = []
+    main = steps_rows(summary)
+    main = main[main["scope"] == "all"]
+    speed = {(row["cell"], row["baseline"]): row for row in main.to_dict("records")}
+    for verdict in summary.verdicts:
+        row = speed[verdict.cell, verdict.baseline]
+        pair = (verdict.cell, verdict.baseline)
+        rows.append((*pair, "steps to solve", ratio(row), p_value(row["p_holm"]), str(row["verdict"])))
+        for finding in verdict.findings:
+            if finding.question == "cost to solve":
+                question, text = "multiply-adds to solve", _cost(finding).split("; ")[0]
+            else:
+                question = f"sequence accuracy {finding.question}"
+                text = "–" if finding.estimate is None else f"{finding.estimate:+.1f} points"
+                text += span(finding.low, finding.high, lambda x: f"{x:+.1f}")
+            rows.append((*pair, question, text, p_value(finding.p), finding.verdict))
+    heads = ("cell", "baseline", "question", "difference [95 %]", "p (Holm)", "verdict")
+    return Grid("Every verdict, over all points at the tuned learning rate", heads, tuple(rows))
+
+
+def legend(design: Design, summary: Summary) -> str:
     """Explain the columns of `overview`."""
+    found = longest_length(summary)
+    longest = f"; longest: the same at {setting(*found)}" if found else ""
     return (
-        f"ratio of steps: below 1 the cell needs fewer steps than {design.against}, with its 95 % interval; work: that "
-        f"ratio in multiply-adds; exact: mean sequence accuracy at the trained length"
+        f"ratio of steps: below 1 the cell needs fewer steps than {design.against}, with its 95 % interval; cost to "
+        f"solve: that ratio in multiply-adds; exact: mean sequence accuracy at the trained length{longest}"
     )
 
 
@@ -139,7 +216,7 @@ class Grid:
     title: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    foreign: frozenset[str] = frozenset({"cell", "baseline", "where", "point", "notes", "verdict"})
+    foreign: frozenset[str] = frozenset({"cell", "baseline", "where", "point", "notes", "verdict", "question"})
 
 
 def by_axis(summary: Summary, design: Design) -> Grid:

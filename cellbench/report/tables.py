@@ -9,8 +9,23 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 from tabulate import tabulate
 
-from cellbench.report.rows import BRIEF, HEADS, Grid, across, by_axis, legend, overview, points, ratios, span
+from cellbench.report import took
+from cellbench.report.rows import (
+    BRIEF,
+    HEADS,
+    TYPICAL,
+    Grid,
+    across,
+    answers,
+    by_axis,
+    legend,
+    overview,
+    points,
+    ratios,
+    span,
+)  # fmt: skip
 from cellbench.summary import Design, Summary, Verdict, words
+from cellbench.summary.inventory import count_unwell
 from cellbench.wording import escaped, printable
 
 WIDTH = 100
@@ -36,7 +51,7 @@ def escape(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 
-_WIDTHS = [14, 6, 18, 19, 5, 5, 19]
+_WIDTHS = [20, 6, 19, 19, 13, 13]
 
 
 def terminal(summary: Summary, design: Design) -> str:
@@ -47,15 +62,15 @@ def terminal(summary: Summary, design: Design) -> str:
         words.count(len(design.seeds), "seeds"),
         words.count(len(design.learning_rates), "learning rates"),
     ]
-    lines = _wrap(f"{design.name}: {design.task}, {', '.join(counted)}; all points, at the tuned learning rate")
-    rows = [[printable(text) for text in row[:BRIEF]] for row in overview(summary, design)]
-    table = tabulate(rows, HEADS[:BRIEF], tablefmt="simple", disable_numparse=True, maxcolwidths=_WIDTHS)
-    lines += ["", *(line.rstrip() for line in table.splitlines()), *_wrap(f"({legend(design)})"), ""]
+    lines = _wrap(f"{design.name}: {design.task}, {', '.join(counted)}; {design.setup}")
+    heads, rows = _answers(summary, design)
+    table = tabulate(rows, heads, tablefmt="simple", disable_numparse=True, maxcolwidths=_WIDTHS)
+    lines += ["", *(line.rstrip() for line in table.splitlines()), *_wrap(f"({legend(design, summary)})"), ""]
     whole = len(summary.verdicts) <= _MOST_NOTES
     for verdict in summary.verdicts:
-        lines += _wrap(f"{verdict.cell}: {verdict.verdict}. {verdict.sentence}", after="  ")
+        lines += _wrap(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}", after="  ")
         if whole:
-            for note in _own(verdict, summary):
+            for note in own(verdict, summary):
                 lines += _wrap(f"- {note}", before="  ", after="    ")
     if not whole:
         lines += ["(The notes to these verdicts are in summary.md.)"]
@@ -65,15 +80,28 @@ def terminal(summary: Summary, design: Design) -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
+def _answers(summary: Summary, design: Design) -> tuple[list[str], list[list[str]]]:
+    """Lay out the table of the terminal: each verdict below its number."""
+    speed, verdict = HEADS.index("ratio of steps"), HEADS.index("verdict")
+    shown = [i for i in range(BRIEF) if i not in (TYPICAL, verdict)]
+    rows = []
+    for row in overview(summary, design):
+        texts = {**dict(enumerate(row)), speed: "; ".join(filter(None, (row[speed], row[verdict])))}
+        rows.append([printable(texts[i]).replace("; ", "\n") for i in shown])
+    return [HEADS[i] for i in shown], rows
+
+
 def wider(summary: Summary, design: Design) -> str:
     """Write the command that tries more learning rates."""
     rates = ", ".join(words.number(rate) for rate in summary.wider_rates)
     return f"{printable(design.command)} --set learning_rate='[{rates}]'"
 
 
-def _own(verdict: Verdict, summary: Summary) -> list[str]:
-    """List a verdict's own notes, without those that are footnotes below the table."""
-    return [note for note in verdict.notes if note not in summary.footnotes]
+def own(verdict: Verdict, summary: Summary) -> list[str]:
+    """List a verdict's other findings and its own notes, without those that are footnotes below the table."""
+    # of a cell without a speed, the verdict has said it
+    others = [f.clause for f in verdict.findings if not f.claims and f.verdict != verdict.verdict]
+    return [*others, *(note for note in verdict.notes if note not in summary.footnotes)]
 
 
 def _wrap(text: str, before: str = "", after: str = "") -> list[str]:
@@ -96,19 +124,31 @@ def _lost(summary: Summary) -> list[str]:
     return [*lines, f"  and {more} more (summary.md)"] if more > 0 else lines
 
 
-def markdown(summary: Summary, design: Design) -> str:
-    """Lay out summary.md: verdicts, tables, notes, what is missing, how to read this."""
-    parts = [f"# {escape(design.name)}", *_verdicts(summary)]
+def markdown(summary: Summary, design: Design, runs: pd.DataFrame | None = None) -> str:
+    """Lay out summary.md: verdicts, tables, notes, what is missing, how to read this.
+
+    Args:
+        summary, design: the numbers and the plan.
+        runs: one row per planned replica, for the sizes of cells and the replicas that did not solve.
+    """
+    parts = [f"# {escape(design.name)}", f"{escape(design.task)}, {escape(design.setup)}.", *_verdicts(summary)]
     parts += _section(
         "All points, at the tuned learning rate", _all_points(summary, design), _starred(summary.footnotes)
     )
     for grid in (
-        by_axis(summary, design), across(summary), points(summary, design),
+        answers(summary), by_axis(summary, design), across(summary), points(summary, design),
         ratios(summary, design),
     ):  # fmt: skip
         parts += _section(grid.title, _grid(grid))
     parts += _accuracy(summary, design)
     parts += _section("What became of the replicas", _outcomes(summary), _missing(summary))
+    if runs is not None:
+        # what differs between two runs of one experiment is on the page: seconds, and the command that was typed
+        grid = took.cells(runs, design, measured=False)
+        parts += _section(grid.title, _grid(grid))
+        grid, count = took.replicas(runs, design, commands=False), count_unwell(runs)
+        more = f"And {count - len(grid.rows):,} more, in runs.csv." if count > len(grid.rows) else ""
+        parts += _section(grid.title, _grid(grid), more)
     parts += _section("How to read this", escape(summary.how_to_read))
     return "\n\n".join(parts) + "\n"
 
@@ -143,8 +183,8 @@ def _verdicts(summary: Summary) -> list[str]:
 
 
 def _verdict(verdict: Verdict, summary: Summary) -> str:
-    lines = [f"- **{escape(verdict.cell)}: {escape(verdict.verdict)}.** {escape(verdict.sentence)}"]
-    return "\n".join([*lines, *(f"  - {escape(note)}" for note in _own(verdict, summary))])
+    lines = [f"- **{escape(verdict.cell)}: {escape(verdict.headline)}.** {escape(verdict.sentence)}"]
+    return "\n".join([*lines, *(f"  - {escape(note)}" for note in own(verdict, summary))])
 
 
 def _all_points(summary: Summary, design: Design) -> str:
@@ -153,7 +193,7 @@ def _all_points(summary: Summary, design: Design) -> str:
     rows = (
         [escape(text) if i in (0, verdict) else text for i, text in enumerate(row)] for row in overview(summary, design)
     )
-    return f"{_table(HEADS, rows)}\n\n{escape(legend(design))}; one point left out: the range of the ratio."
+    return f"{_table(HEADS, rows)}\n\n{escape(legend(design, summary))}; one point left out: the range of the ratio."
 
 
 def _accuracy(summary: Summary, design: Design) -> list[str]:

@@ -19,12 +19,12 @@ from cellbench.store.replica import StoredReplica
 from cellbench.store.replica import outcome as stored_outcome
 from cellbench.task import Floats
 from cellbench.training.again import Again, is_from_file
-from cellbench.wording import short
+from cellbench.wording import printable
 
-SAME = 1e-4
-"""How much the final loss of kept weights may differ from the stored one, in nats per bit: engines differ in rounding.
-
-Two trainings of one cell differ by a hundred times as much."""
+SAME_LOSS = 1e-4
+"""How much the final loss of kept weights may differ from the stored one, as a share: engines differ in rounding."""
+SAME_ACCURACY = 1e-3
+"""How much the final bit accuracy may differ."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Found:
     def _trained(self) -> Model:
         model = self.again.model()
         if not self._is_right(model):
-            now, then = self.again.final_loss(model), self.stored.outcome.final_loss
+            now, then = self.again.score(model)[0], self.stored.outcome.final_loss
             unlike = "".join(f"; {line}" for line in self.again.unlike)
             warnings.warn(
                 f"{self.stored.place} was trained again here and ended on other numbers: its final loss is {now:.4g}, "
@@ -78,9 +78,11 @@ class Found:
         return model
 
     def _is_right(self, model: Model) -> bool:
-        """Tell whether a model has the stored final loss."""
-        return math.isclose(
-            self.again.final_loss(model), self.stored.outcome.final_loss or 0.0, rel_tol=1e-3, abs_tol=SAME
+        """Tell whether a model has the final loss and accuracy that are stored."""
+        loss, accuracy = self.again.score(model)
+        then = self.stored.outcome
+        return math.isclose(loss, then.final_loss or 0.0, rel_tol=SAME_LOSS, abs_tol=1e-6) and math.isclose(
+            accuracy, then.final_bit_accuracy or 0.0, abs_tol=SAME_ACCURACY
         )
 
 
@@ -110,7 +112,7 @@ def find(folder: Path, key: str, *, run_code: bool) -> Found:
             if sha not in texts or texts[sha].sha256 != sha:
                 raise StoreError(f"{folder} does not hold the text that {stored.label} was trained with")
         if is_from_file(stored.label, experiment["resolved"]) and not run_code:
-            names = ", ".join(short(texts[sha].module) for sha in replica_key.cell_sources)
+            names = ", ".join(printable(texts[sha].module)[:80] for sha in replica_key.cell_sources)
             raise CellbenchError(
                 f"the model of {stored.label} is made by code that {folder} holds ({names}). If you trust the folder, "
                 "allow it: run_code=True in Python, --run-code in a terminal. To read the code first: "

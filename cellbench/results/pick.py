@@ -22,19 +22,28 @@ def keys(report: Report) -> list[str]:
 
 
 def parse(texts: Sequence[str]) -> dict[str, str]:
-    """Read `label=gru,seed=3`, in one text or several.
+    """Read `label=gru,seed=3`, in one text or several. A part without `=` belongs to the value before it.
+
+    >>> parse(["label=a, b,seed=3"])
+    {'label': 'a, b', 'seed': '3'}
 
     Raises:
-        CellbenchError: a part is not an assignment, or a key is given twice.
+        CellbenchError: a text begins with no assignment, or a key is given twice.
     """
     found: dict[str, str] = {}
-    for part in (part.strip() for text in texts for part in text.split(",")):
-        name, equals, value = part.partition("=")
-        if not equals or not name or not value:
-            raise CellbenchError(f"{part or 'an empty part'}: must be KEY=VALUE, such as label=gru,seed=3")
-        if name in found:
-            raise CellbenchError(f"{name} is given twice")
-        found[name] = value
+    for text in texts:
+        name = ""
+        for part in text.split(","):
+            key, equals, value = part.partition("=")
+            if equals and key.strip():
+                name = key.strip()
+                if name in found:
+                    raise CellbenchError(f"{name} is given twice")
+                found[name] = value
+            elif name:
+                found[name] += f",{part}"
+            else:
+                raise CellbenchError(f"{part.strip() or 'an empty text'}: must be KEY=VALUE, such as label=gru,seed=3")
     return found
 
 

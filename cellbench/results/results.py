@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +12,34 @@ import pandas as pd
 
 from cellbench.environment import again, usable_cores
 from cellbench.errors import StoreError
-from cellbench.report import Report, csv, publish, tables
+from cellbench.records import Answer
+from cellbench.report import Report, csv, inline, publish, tables
 from cellbench.results.pick import pick
 from cellbench.store import Store
 from cellbench.store.frames import Frames, read
-from cellbench.summary import Design, summarise
+from cellbench.summary import Design, summarise, words
 from cellbench.wording import described
 
 if TYPE_CHECKING:
     from cellbench.model import Model
     from cellbench.results.models import Examples, Found  # which imports torch: reports do without
 
+OWN = "a cell from a file"
+"""What an experiment says of a cell that no plugin describes."""
+
 
 def laid_out(stored: Frames) -> Report:
     """Compute every number of a report."""
-    design = _design(stored.experiment, stored.runs)
+    design = _design(stored.experiment, stored.runs, stored.answers)
     summary = summarise(stored.runs, stored.evaluations, design)
+    doubts = [f"{label}: {said}" for label, said in stored.doubts]
+    doubts += [
+        f"{label}: its code changed {words.listing(list(map(str, facts['changed'])))} of the whole process; that was "
+        "put back"
+        for label, facts in stored.experiment["facts"]["cells"].items()
+        if isinstance(facts.get("changed"), list) and facts["changed"]
+    ]
+    summary = replace(summary, footnotes=(*doubts, *summary.footnotes))
     return Report(stored.runs, stored.curves, design, summary, stored.experiment, stored.unplanned)
 
 
@@ -53,7 +66,7 @@ def gather(folder: Path, *, curves: bool = True) -> Report:
         ) from error
 
 
-def _design(experiment: dict[str, Any], runs: pd.DataFrame) -> Design:
+def _design(experiment: dict[str, Any], runs: pd.DataFrame, answers: Mapping[str, Sequence[Answer]]) -> Design:
     resolved, facts, environment = experiment["resolved"], experiment["facts"], experiment["environment"]
     versions = {"cellbench": environment["cellbench"], "torch": environment["packages"].get("torch", "?")}
     return Design(
@@ -77,7 +90,28 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame) -> Design:
         optimizer=resolved["train"]["optimizer"],
         clip_norm=resolved["train"]["clip_norm"],
         command=again(experiment["command"]),
+        broken_laws=_broken_laws(experiment, answers),
+        trusted=facts.get("trusted") is True,
+        own=tuple(label for label, cell in facts["cells"].items() if cell.get("description") == OWN),
     )
+
+
+def _broken_laws(experiment: dict[str, Any], answers: Mapping[str, Sequence[Answer]]) -> dict[str, tuple[str, ...]]:
+    """List the laws that each cell breaks, in words, by label.
+
+    The answers given to the experiment's own versions of torch and cellbench count; a cell that gave none to these has
+    been trained by others, and all its answers count.
+    """
+    environment = experiment["environment"]
+    here = (environment["packages"].get("torch"), environment["cellbench"])
+    found = {}
+    for label, cell in experiment["facts"]["cells"].items():
+        given = answers.get(cell.get("digest", ""), ())
+        given = [a for a in given if (a.torch, a.cellbench) == here] or given
+        broken = {a.law.name: f"{a.law.shows} ({a.message})" for a in given if a.status == "fail"}
+        if broken:
+            found[label] = tuple(broken.values())
+    return found
 
 
 def write(folder: Path, *, charts: bool = True, form: str = "png") -> Report:
@@ -86,7 +120,7 @@ def write(folder: Path, *, charts: bool = True, form: str = "png") -> Report:
     Args:
         folder: the results folder.
         charts: whether to write the page and the charts, which take most of the time.
-        form: the format of the files in charts/, `png` or `svg`.
+        form: the format of the files in charts/, `png`, `svg` or `pdf`.
 
     Raises:
         StoreError: the folder holds no results, or a file cannot be written.
@@ -181,12 +215,22 @@ class Results:
         with Store(self.folder, write=False) as store:
             return sum(count for status, count in store.counts().items() if status.startswith("failed"))
 
+    @property
+    def diverged(self) -> tuple[str, ...]:
+        """The labels of the cells all of whose replicas diverged, or failed in the cell's own code."""
+        with Store(self.folder, write=False) as store:
+            return store.never_finite()
+
     def __repr__(self) -> str:
         with Store(self.folder, write=False) as store:
             counts, name = store.counts(), store.experiment()["resolved"]["name"]
         missing = counts.get("missing", 0) + counts.get("failed (machine)", 0)
         lost = f"{missing:,} missing" if missing else "none missing"
         return f"<Results of {name} in {self.folder}: {sum(counts.values()):,} replicas, {lost}>"
+
+    def _repr_html_(self) -> str:
+        """Show verdicts, table and ratios in a notebook."""
+        return inline.html(self.report)
 
     def __str__(self) -> str:
         return self.answer if self.answer is not None else tables.terminal(self.report.summary, self.report.design)

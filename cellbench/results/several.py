@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from cellbench.errors import CellbenchError
+from cellbench.records import Answer
 from cellbench.report import Report
 from cellbench.results.results import laid_out
 from cellbench.store.frames import Frames, read
@@ -118,7 +119,9 @@ def _renamed(part: Frames, labels: Mapping[str, str]) -> Frames:
     facts = part.experiment["facts"]
     cells = {labels.get(label, label): found for label, found in facts["cells"].items()}
     experiment = {**part.experiment, "facts": {**facts, "cells": cells}}
-    return Frames(experiment, rename(part.runs), rename(part.evaluations), rename(part.curves), part.unplanned)
+    doubts = tuple((labels.get(label, label), said) for label, said in part.doubts)
+    runs, evaluations, curves = map(rename, (part.runs, part.evaluations, part.curves))
+    return Frames(experiment, runs, evaluations, curves, part.unplanned, part.answers, doubts)
 
 
 def _joined(parts: Sequence[Frames], name: str) -> Frames:
@@ -143,7 +146,18 @@ def _joined(parts: Sequence[Frames], name: str) -> Frames:
         only_chosen([part.evaluations for part in parts]),
         only_chosen([part.curves for part in parts]),
         sum(part.unplanned for part in parts),
+        _answers(parts),
+        tuple(dict.fromkeys(doubt for part in parts for doubt in part.doubts)),
     )
+
+
+def _answers(parts: Sequence[Frames]) -> dict[str, list[Answer]]:
+    """Unite what cells answered, by digest, each answer once."""
+    found: dict[str, list[Answer]] = {}
+    for part in parts:
+        for digest, answers in part.answers.items():
+            found[digest] = list(dict.fromkeys([*found.get(digest, []), *answers]))
+    return found
 
 
 def _experiment(found: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """The wiring: train what is missing, or train again and compare (`verify`)."""
 
-from cellbench.running.runner import Event, Notice, OnEvent, build, run
+from cellbench.running.runner import Event, Notice, OnEvent, Stage, build, plan, run
 
-__all__ = ["Event", "Notice", "OnEvent", "build", "run"]
+__all__ = ["Event", "Notice", "OnEvent", "Stage", "build", "plan", "run"]

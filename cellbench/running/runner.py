@@ -17,12 +17,15 @@ from cellbench.executors import Agreement, Executor, Here, Processes
 from cellbench.executors.dispatch import Finished, Job, dispatch
 from cellbench.experiment import Experiment, schema
 from cellbench.experiment import load as load_experiment
-from cellbench.planning import Plan, cell_digest, lay_out, prepare
-from cellbench.plugins import Registry, discover
+from cellbench.planning import Plan, lay_out, prepare
+from cellbench.plugins import Registry, discover, find_strays
 from cellbench.records import CellSpec, Chunk
 from cellbench.results import seal
+from cellbench.running.admission import Admission
 from cellbench.running.interrupts import interruptible
-from cellbench.store import Store, locked, set_aside, weights
+from cellbench.store import Store, earlier, locked, set_aside, weights
+from cellbench.store.answers import keep as keep_answers
+from cellbench.store.neighbours import take
 from cellbench.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -38,7 +41,14 @@ class Notice:
     text: str
 
 
-Event = Plan | Finished | Notice
+@dataclass(frozen=True)
+class Stage:
+    """What a run is doing before it trains, in one line; the next one takes its place."""
+
+    text: str
+
+
+Event = Plan | Finished | Notice | Stage
 OnEvent = Callable[[Event], None]
 
 
@@ -53,8 +63,10 @@ def run(
     only: Mapping[str, Sequence[str]] | None = None,
     shard: tuple[int, int] | None = None,
     fresh: bool = False,
+    trust: bool = False,
     report: bool | Mapping[str, Any] = True,
-    on_event: OnEvent = lambda event: None,
+    on_event: OnEvent | None = None,
+    quiet: bool = False,
     **keys: Any,
 ) -> Results:
     """Train the replicas that have no result yet, store them, and write the report.
@@ -70,8 +82,11 @@ def run(
         only: the part to train, as `--only` names it.
         shard: the shard to train, as `(number, of)`.
         fresh: set stored results aside and start anew.
+        trust: train cells that break a law all the same, and give them the usual verdicts.
         report: whether to write the report; or the keys of the experiment's section `report`, and it is written.
-        on_event: called with notices and the plan, then once per chunk.
+        on_event: called with stages, notices and the plan, then once per chunk. Without it, `cellbench.run` shows the
+            progress: a bar in a notebook and on a terminal, a line every ten seconds elsewhere.
+        quiet: show no progress.
         **keys: the keys of an experiment file: cells, grid, seeds, learning_rate, train and so on (docs/experiment.md).
             They change those of `experiment`; of a section, such as `train`, only the keys that are given. Without an
             experiment, `cells` and `grid` must be given, and `name` is `notebook`.
@@ -91,8 +106,12 @@ def run(
     with interruptible() as interrupts, ExitStack() as stack:
 
         def see(event: Event) -> None:
-            on_event(event)
+            if on_event is not None:
+                on_event(event)
             interrupts.check()
+
+        def say(text: str) -> None:
+            see(Stage(text))
 
         # before planning, so that workers import torch in the meantime
         if isinstance(executor, str):
@@ -100,19 +119,24 @@ def run(
             stack.callback(executor.close)
             if warning := getattr(executor, "warning", ""):
                 see(Notice(warning))
-        planned = lay_out(experiment)  # a fault found here leaves no folder behind
+        for cell in experiment.cells:
+            for name, place in find_strays(cell.sources).items():
+                see(Notice(_stray(cell.label, name, place)))
+        planned = lay_out(experiment, say)  # a fault found here leaves no folder behind
         # one run per folder; from here on there may be results that an interrupt keeps
         stack.enter_context(locked(where))
         interrupts.said = "what was trained is kept"
-        plan = prepare(experiment, where, planned, only=only, shard=shard, fresh=fresh)
+        admission = Admission(experiment, where, planned, trust, fresh, say)
+        plan = prepare(experiment, where, planned, only=only, shard=shard, fresh=fresh, ask=admission.ask, say=say)
         facts = {
             "resolved": experiment.resolved(),
-            "facts": experiment.facts(registry),
+            "facts": _facts(experiment, registry, trust),
             "environment": environment.describe(registry),
         }
         # if nothing is to be trained and nothing has changed, the report that is there is the answer
         asked = seal.request(facts, planned) if report else ""
-        if report and not fresh and not plan.todo and (answer := seal.answer(where, asked)) is not None:
+        nothing = not plan.todo and not plan.reused
+        if report and not fresh and nothing and (answer := seal.answer(where, asked)) is not None:
             see(plan)
             return _results(where, answer=answer)
         # a cluster whose workers would compute other numbers is refused here, before anything is written
@@ -122,15 +146,52 @@ def run(
         with Store(where, write=True) as store:
             if store.upgraded is not None:
                 see(Notice(f"{store.path} was upgraded to this version's schema; {store.upgraded} keeps it as it was."))
+            for found in plan.reused:
+                take(store, found.folder, found.planned)
+                if experiment.keys.keep == "weights":
+                    weights.gather(where, [found.folder], found.keys)
             _record(store, plan, facts)
+            keep_answers(store, admission.answers)
             see(plan)
             _keep(store, plan, dispatch(plan.todo, executor, job), see)
         # a large plan takes as much memory as its report: free it, and end the workers, before the report is made
         stack.close()
-        del plan, planned, job
-        found = _reported(where, asked) if report else _results(where)
+        del plan, planned, job, admission
+        results = _reported(where, asked) if report else _results(where)
         interrupts.check()
-        return found
+        return results
+
+
+def plan(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    only: Mapping[str, Sequence[str]] | None = None,
+    shard: tuple[int, int] | None = None,
+    fresh: bool = False,
+    trust: bool = False,
+    on_event: OnEvent = lambda event: None,
+) -> Plan:
+    """Plan a run as `run` does, its cells asked; nothing is written.
+
+    Raises:
+        CellbenchError: the input is bad, or a cell cannot be trained.
+    """
+
+    def say(text: str) -> None:
+        on_event(Stage(text))
+
+    planned = lay_out(experiment, say)
+    ask = Admission(experiment, folder, planned, trust, fresh, say).ask
+    return prepare(experiment, folder, planned, only=only, shard=shard, fresh=fresh, ask=ask, say=say)
+
+
+def _facts(experiment: Experiment, registry: Registry, trust: bool) -> dict[str, Any]:
+    """Gather what reports need besides the keys: each cell's digest finds its answers in the store."""
+    facts = experiment.facts(registry)
+    for cell in experiment.cells:
+        facts["cells"][cell.label]["digest"] = cell.digest
+    return {**facts, "trusted": True} if trust else facts
 
 
 def _experiment(
@@ -150,6 +211,13 @@ def _experiment(
             raise CellbenchError(f"run: a loaded experiment is run as it is; {', '.join(changes)} cannot change it")
         return given
     return load_experiment({"name": "notebook"} if given is None else given, registry, keys=keys, overrides=overrides)
+
+
+def _stray(label: str, name: str, place: Path) -> str:
+    return (
+        f"{label} imports {name} from {place}, which belongs to no installed distribution: no key holds its text, so "
+        "an edit of it trains nothing again. Install it, or put it beside the cell's own file."
+    )
 
 
 def _results(folder: Path, **known: Any) -> Results:
@@ -193,7 +261,8 @@ def _record(store: Store, plan: Plan, facts: Mapping[str, Any]) -> None:
         texts=texts,
     )
     choices = {cell: plan.engines[cell.label] for cell in experiment.cells}
-    store.set_engines({cell_digest(cell): (choice.engine, choice.reason) for cell, choice in choices.items()})
+    earlier.judge(store, plan.judged.right, plan.judged.wrong)
+    store.set_engines({cell.digest: (choice.engine, choice.reason) for cell, choice in choices.items()})
 
 
 def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:

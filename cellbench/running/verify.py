@@ -17,7 +17,7 @@ from typing import Any
 from cellbench import environment
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.plugins import discover
-from cellbench.records import Outcome, Source
+from cellbench.records import VERSIONS, Outcome, Source
 from cellbench.running.code import Code, of_cells
 from cellbench.store import Store
 from cellbench.store.replica import StoredReplica, finished
@@ -28,6 +28,8 @@ from cellbench.wording import short
 MOST = 10**6
 """The most units, parameters and examples per step that an experiment file may ask for."""
 
+TRAINED_BY = ("engine", "engine_version", "isa", "compiler")
+"""What the last bits of a replica's numbers depend on, beside its key."""
 EARLY_STEPS = 50
 EARLY_TOLERANCE = 1e-3
 """How much a loss may differ up to EARLY_STEPS, in nats per bit, if engine, compiler or instruction set differ.
@@ -142,9 +144,9 @@ def verify(
     for stored, again in prepared:
         outcome = again.train()
         # bit for bit only where nothing differs that the last bits depend on
-        exact = not again.unlike and all(
-            getattr(outcome, name) == getattr(stored.outcome, name)
-            for name in ("engine", "engine_version", "isa", "compiler")
+        wrong = again.wrong()
+        exact = not (again.unlike or wrong) and all(
+            getattr(outcome, name) == getattr(stored.outcome, name) for name in TRAINED_BY
         )
         if not exact:
             line = _elsewhere(stored.outcome, outcome)
@@ -157,10 +159,11 @@ def verify(
         found.evaluations += len(outcome.evaluations)
         if not exact:
             found.worst = max(found.worst, _worst(stored.outcome, outcome))
-        difference = next(_differences(stored.outcome, outcome, exact), None)
+        differences = _differences(stored.outcome, outcome, exact)
+        difference = next(differences, ("in how it was trained", "a run trains it again") if wrong else None)
         if difference is not None:
             found.at, what = difference
-            found.difference = f"{stored.place}: {what}"
+            found.difference = f"{stored.place}: {what}{f' ({wrong})' if wrong else ''}"
             break
     return found
 
@@ -182,7 +185,7 @@ def _elsewhere(then: Outcome, now: Outcome) -> str:
     """Say how the engine differs from that of the results; empty if it does not."""
     parts = [
         f"{name} {getattr(then, name)} then, {getattr(now, name)} now"
-        for name in ("engine", "engine_version", "isa", "compiler")
+        for name in TRAINED_BY
         if getattr(then, name) != getattr(now, name)
     ]
     return f"trained by: {'; '.join(parts)}" if parts else ""
@@ -209,6 +212,8 @@ def _altered(stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[
     kind, _, size = stored.size.partition(" ")
     if not 1 <= stored.hidden_size <= int(size) <= MOST or (kind == "hidden" and stored.hidden_size != int(size)):
         return f"its row has hidden_size {stored.hidden_size}, which is not of the size {stored.size!r}"
+    if stored.outcome.engine not in VERSIONS:
+        return f"its row has the engine {short(stored.outcome.engine)}, and there are {', '.join(VERSIONS)}"
     if not 1 <= stored.batch_size <= MOST:
         return f"its row has batch_size {stored.batch_size}"
     sections = (("evaluate", key.evaluate), ("solved", key.solved))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from cellbench.errors import CellbenchError
 from cellbench.plugins import discover
+from cellbench.scaffold.packaged import Packaged, packaged
 from cellbench.wording import NAME
 
 PACKAGE = {
@@ -25,21 +28,29 @@ PACKAGE = {
 CELL_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 LONGEST = 40
 
+_DESCRIPTION = "one line: what the cell is; weights and biases uniform in ±1/sqrt(hidden size)"
+
 _TAKEN_BY_IMPORTS = {"Cell", "State", "Tensor"}
 
 
-def new_package(name: str, parent: Path) -> Path:
+def new_package(
+    name: str, parent: Path, file: Path | None = None, attribute: str = "", options: Mapping[str, Any] | None = None
+) -> Path:
     """Write the package `cellbench-NAME` with the cell NAME.
 
     Args:
         name: the cell's name, for example `my-gate`.
         parent: the folder in which the package's folder is made.
+        file: the file whose cell is packaged; None for a cell to begin with.
+        attribute: the class or function in it.
+        options: passed to it unless an experiment gives others.
 
     Returns:
         The package's folder.
 
     Raises:
-        CellbenchError: the name cannot be used or is taken, or the folder exists already. Nothing was written.
+        CellbenchError: the name cannot be used or is taken, the folder exists already, or there is no such cell.
+            Nothing was written.
     """
     if not CELL_NAME.match(name) or len(name) > LONGEST:
         raise CellbenchError(
@@ -54,17 +65,38 @@ def new_package(name: str, parent: Path) -> Path:
         raise CellbenchError(f"{folder} exists already, and was left as it is; choose another name, or move it away")
     if not parent.is_dir():
         raise CellbenchError(f"{parent} is not a folder")
-    words = {"name": name, "module": name.replace("-", "_"), "klass": _class_name(name)}
-    texts = {
-        Template(file).substitute(words): _filled(f"package/{template}", words) for file, template in PACKAGE.items()
-    }
+    module = name.replace("-", "_")
+    cell = packaged(file, attribute, options or {}, f"cellbench_{module}") if file is not None else None
+    texts = _texts(name, module, cell)
     # fails if the folder was made in the meantime: it is not ours
     folder.mkdir()
-    for file, text in texts.items():
-        path = folder / file
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    for inner, content in texts.items():
+        path = folder / inner
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
     return folder
+
+
+def _texts(name: str, module: str, cell: Packaged | None) -> dict[str, bytes]:
+    """Write the files of a package: of a cell from a file, or of one to begin with."""
+    words = {
+        "name": name,
+        "module": module,
+        "klass": cell.attribute if cell else _class_name(name),
+        "needs": "".join(f', "{library}"' for library in cell.libraries) if cell else "",
+        "description": repr(cell.summary)[1:-1].replace('"', '\\"') if cell and cell.summary else _DESCRIPTION,
+        "defaults": f"\n        defaults={dict(cell.options)!r}," if cell and cell.options else "",
+        "options": repr(dict(cell.options)) if cell else "",
+    }
+    templates = {**PACKAGE, "tests/test_$module.py": "test_packaged.py.tmpl"} if cell else PACKAGE
+    texts = {
+        Template(inner).substitute(words): _filled(f"package/{template}", words).encode()
+        for inner, template in templates.items()
+    }
+    return {
+        **texts,
+        **{f"cellbench_{module}/{inner}": content for inner, content in (cell.files if cell else {}).items()},
+    }
 
 
 def new_experiment(path: Path) -> Path:

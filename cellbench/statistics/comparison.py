@@ -28,6 +28,13 @@ from cellbench.statistics.survival import reached
 
 _TIE = 1e-9
 
+LEAST_SOLVED = 0.95
+"""Equivalence needs at least this share of replicas solved, of both cells.
+
+Censoring draws a ratio towards 1 by the share that it cuts off: with two replicas in three at the budget, cells look
+alike whatever they are. By simulation, two cells that differ by 1.25 are called equivalent in at most 5.9 % of
+experiments of 5 to 30 seeds from this share on, as against 9.8 % at 0.90, and 5.8 % where all replicas solve."""
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -109,6 +116,26 @@ def holm(p: Sequence[float] | Floats) -> Floats:
     steps = np.arange(len(order), 0, -1)
     corrected[order] = np.minimum(np.maximum.accumulate(steps * p[order]), 1.0)
     return corrected
+
+
+def holm_levels(p: Sequence[float] | Floats, alpha: float = 0.05) -> Floats:
+    """Return, for each of a family, the level of the interval that excludes 0 exactly where Holm rejects at alpha.
+
+    Holm raises a p-value by a factor between 1 and the family's size; the level leaves alpha over that factor outside.
+    The intervals show what the corrected test decided; that all of them hold at once is not claimed.
+
+    >>> holm_levels([0.01, 0.04])
+    array([0.975, 0.95 ])
+    """
+    p = np.asarray(p, dtype=np.float64)
+    levels = np.full(p.shape, math.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    steps = np.arange(len(order), 0, -1)
+    raised = np.maximum.accumulate(steps * p[order])
+    factors = np.divide(raised, p[order], out=steps.astype(np.float64), where=p[order] > 0)
+    levels[order] = 1 - alpha / factors
+    return levels
 
 
 class HolmBeside:

@@ -104,3 +104,38 @@ def solved(steps: Floats) -> Floats:
     """
     done: Flags = np.isfinite(steps)
     return done.astype(np.float64)
+
+
+BUDGETS = 2.0, 10.0
+"""The least and the most by which `longer_budget` multiplies a budget."""
+
+
+def longer_budget(y: Floats, log_budget: float, share: float) -> float:
+    """Guess the budget at which a share of replicas would have solved. For a suggestion only.
+
+    Estimator: a normal distribution of log steps through two of their quantiles: the budget, and the median of those
+    that solved. Where none solved, the largest of `BUDGETS`.
+
+    Args:
+        y: log steps, shape (replicas,); those that did not solve are at `log_budget`.
+        log_budget: the log of the budget.
+        share: the share to be solved.
+
+    Returns:
+        Steps; the budget itself where the share is solved already.
+
+    >>> y = np.log(100) + 0.8 * special.ndtri((np.arange(1000) + 0.5) / 1000)
+    >>> round(longer_budget(np.minimum(y, np.log(150)), np.log(150), 0.95)), round(float(np.exp(np.quantile(y, 0.95))))
+    (373, 372)
+    """
+    solved = y < log_budget - 1e-9
+    found, budget = float(solved.mean()) if len(y) else 0.0, math.exp(log_budget)
+    if found >= share:
+        return budget
+    least, most = (budget * factor for factor in BUDGETS)
+    if not found:
+        return most
+    middle, end = float(special.ndtri(found / 2)), float(special.ndtri(found))
+    sd = (log_budget - float(np.median(y[solved]))) / (end - middle)
+    wanted = log_budget + sd * (float(special.ndtri(share)) - end)
+    return float(np.clip(math.exp(min(wanted, 700.0)), least, most))

@@ -20,6 +20,8 @@ MOST_TEXT = 16 * 2**20
 """The most letters of an experiment's JSON; 100,000 seeds take less than one million."""
 MOST_DEPTH = 60
 """The most levels of an experiment's JSON; an experiment file may have 50."""
+MOST_POINT = 100_000
+"""The most letters of the JSON of a point's parameters, each of which is at most 1,000 letters long."""
 MOST_LAID_OUT = 10**9
 """The most evaluations that a report lays out, unless the store holds a hundredth of them."""
 
@@ -153,6 +155,9 @@ def refuse_unplanned(db: sqlite3.Connection, experiment: Experiment) -> None:
     for label in labels:
         if not _text(label):
             raise ValueError(f"the label {short(label)} holds characters that cannot be printed")
+    longest = db.execute("SELECT max(length(parameters)) FROM plan").fetchone()[0] or 0
+    if longest > MOST_POINT:
+        raise ValueError(f"the parameters of a replica have {longest:,} letters")
     points = db.execute("SELECT DISTINCT parameters, batch_size, size FROM plan").fetchall()
     for parameters, _, size in points:
         refuse_odd_point(parameters, size, facts["axes"])

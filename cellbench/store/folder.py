@@ -42,11 +42,12 @@ def on_network(folder: Path) -> bool:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock.
+    """Hold the folder's lock. A folder that is made for it, and is empty when the block raises, is removed again.
 
     Raises:
         StoreError: another run holds it, or it is no file of ours.
     """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         refuse_odd(folder / ".lock")
@@ -60,6 +61,13 @@ def locked(folder: Path) -> Iterator[None]:
         raise StoreError(f"{folder}: {error.strerror}; choose another place with --results") from None
     try:
         yield
+    except BaseException:
+        with suppress(OSError):
+            if made and [path.name for path in folder.iterdir()] == [".lock"]:
+                (folder / ".lock").unlink()
+                for place in made:
+                    place.rmdir()
+        raise
     finally:
         lock.release()
 

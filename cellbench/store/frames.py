@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cellbench.store import claims
+from cellbench.records import Answer
+from cellbench.store import claims, earlier
+from cellbench.store.answers import given
 from cellbench.store.schema import LATER, OUTCOME, VOLATILE, columns
 from cellbench.store.store import Store
 
@@ -43,13 +45,13 @@ def _reading(store: Store) -> Iterator[None]:
 
 
 def runs(store: Store) -> pd.DataFrame:
-    """Read one row per planned replica, in order: the columns of runs.csv and more."""
+    """Read one row per planned replica, in order: the columns of runs.csv and more. Wrong ones count as missing."""
     outcome = ", ".join(f"r.{name}" for name in OUTCOME)
     # keys and ids in a subquery: sqlite indexes it for this join, and the index would hold every column selected in it
     query = (
         f"SELECT {columns('plan', 'p')}, r.id AS replica, {outcome} FROM plan p "
-        "LEFT JOIN (SELECT key, id FROM replica) k ON k.key = p.key LEFT JOIN replica r ON r.id = k.id "
-        "ORDER BY p.position"
+        "LEFT JOIN (SELECT key, id FROM replica WHERE wrong IS NULL) k ON k.key = p.key "
+        "LEFT JOIN replica r ON r.id = k.id ORDER BY p.position"
     )
     seen: dict[bytes, str] = {}
     names: list[str] | None = None
@@ -133,7 +135,9 @@ class Frames:
         runs: one row per planned replica.
         evaluations: one row per final evaluation.
         curves: one row per evaluation of a learning curve; no rows if they were not asked for.
+        answers: what cells answered to laws, by the cell's digest.
         unplanned: how many stored outcomes this experiment does not plan.
+        doubts: label and sentence of cells that an earlier version of an engine trained wrongly, or may have.
     """
 
     experiment: dict[str, Any]
@@ -141,6 +145,8 @@ class Frames:
     evaluations: pd.DataFrame
     curves: pd.DataFrame
     unplanned: int
+    answers: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
+    doubts: tuple[tuple[str, str], ...] = ()
 
 
 def read(folder: Path, *, curves: bool = True) -> Frames:
@@ -151,10 +157,10 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     """
     with Store(folder, write=False) as store:
         store.check()
-        experiment, unplanned = store.experiment(), store.unplanned()
+        experiment, unplanned, known = store.experiment(), store.unplanned(), tuple(earlier.doubts(store))
         with store.reading():
             claims.refuse_unplanned(store.db, experiment)
-        planned, scores = runs(store), evaluations(store)
+        planned, scores, answers = runs(store), evaluations(store), given(store)
         with store.reading():
             by, values = (scores[name].dropna().unique().tolist() for name in ("by", "value"))
             claims.refuse_odd_evaluations(by, values, experiment["facts"])
@@ -168,7 +174,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     if numeric.notna().sum() == scores["value"].notna().sum():
         scores["value"] = numeric
     wide = pd.DataFrame(columns=[*point, *CURVE]) if points is None else _beside(who, points)
-    return Frames(experiment, planned, scores, wide, unplanned)
+    return Frames(experiment, planned, scores, wide, unplanned, answers, known)
 
 
 def _beside(who: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

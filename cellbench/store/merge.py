@@ -21,7 +21,7 @@ from cellbench.store import weights
 from cellbench.store.folder import FILE, beside, fold, locked
 from cellbench.store.guard import is_there
 from cellbench.store.replica import place
-from cellbench.store.schema import NUMBERS, OUTCOME, VERSION, WHO, columns
+from cellbench.store.schema import DONE, NUMBERS, OUTCOME, VERSION, WHO, columns
 from cellbench.store.store import Store
 from cellbench.wording import short
 
@@ -145,12 +145,13 @@ def _same_experiment(folders: Sequence[Path]) -> None:
 
 
 def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
-    """Refuse a folder whose numbers differ for a replica that both hold; failures of a machine do not count."""
+    """Refuse a folder whose numbers differ for a replica that both hold, done by one version of its engine."""
     db.execute("DROP TABLE IF EXISTS temp.shared")
     db.execute(
         "CREATE TEMP TABLE shared AS SELECT m.id AS mine, o.id AS theirs, m.key AS key FROM main.replica m "
         "JOIN other.replica o ON o.family = m.family AND o.key = m.key "
-        "WHERE m.cause != 'machine' AND o.cause != 'machine'"
+        f"WHERE m.id IN (SELECT id FROM main.replica WHERE {DONE}) AND {_version('m')} = {_version('o')} "
+        f"AND o.id IN (SELECT id FROM other.replica WHERE {DONE})"
     )
     found: dict[str, str] = {}
     for name in NUMBERS:
@@ -192,10 +193,18 @@ def _absorb(db: sqlite3.Connection) -> None:
     """Copy everything that the attached store has and this one lacks."""
     # replicas refer to their family, so families come first
     db.execute(_copied("family"))
-    # a replica that a machine's failure ended is replaced by a result
+    # what either knows of the numbers of an earlier version
     db.execute(
-        "DELETE FROM main.replica WHERE cause = 'machine' AND key IN "
-        "(SELECT key FROM other.replica WHERE cause != 'machine')"
+        "UPDATE main.replica SET wrong = coalesce(replica.wrong, o.wrong), "
+        "right_as = coalesce(max(replica.right_as, o.right_as), replica.right_as, o.right_as) FROM other.replica o "
+        f"WHERE o.family = replica.family AND o.key = replica.key AND {_version('replica')} = {_version('o')} "
+        "AND (o.wrong IS NOT NULL OR o.right_as IS NOT NULL)"
+    )
+    # one that is not done is replaced by one that is, and that of an earlier version by that of a later one
+    db.execute(
+        f"DELETE FROM main.replica WHERE id IN (SELECT m.id FROM main.replica m JOIN (SELECT * FROM other.replica "
+        f"WHERE {DONE}) o ON o.family = m.family AND o.key = m.key WHERE {_version('m')} < {_version('o')} "
+        f"OR m.id NOT IN (SELECT id FROM main.replica WHERE {DONE}))"
     )
     # the replicas to copy are listed once: ids differ between stores, and their rows below are found by this list
     db.execute("DROP TABLE IF EXISTS temp.fresh")
@@ -204,7 +213,7 @@ def _absorb(db: sqlite3.Connection) -> None:
         "WHERE key NOT IN (SELECT key FROM main.replica) ORDER BY id"
     )
     # without the id: this store gives its own
-    names = ", ".join((*WHO, *OUTCOME, "checksum"))
+    names = ", ".join((*WHO, *OUTCOME, "checksum", "right_as", "wrong"))
     db.execute(
         f"INSERT INTO main.replica ({names}) SELECT {names} FROM other.replica "
         "WHERE id IN (SELECT id FROM temp.fresh) ORDER BY id"
@@ -226,6 +235,13 @@ def _absorb(db: sqlite3.Connection) -> None:
         "WHERE status = 'failed' AND key IN (SELECT key FROM other.replica)"
     )
     db.execute(_copied("source"))
+    # a place names a file, which may be elsewhere in another folder: the lesser text is kept, as for tracebacks
+    named = columns("answer")
+    db.execute(
+        f"INSERT INTO main.answer ({named}) SELECT {named} FROM other.answer WHERE true ON CONFLICT DO UPDATE SET "
+        "status = excluded.status, message = excluded.message, place = excluded.place "
+        "WHERE (excluded.status, excluded.message, excluded.place) < (status, message, place)"
+    )
     # one cell, one engine: numbers of two engines agree only to rounding
     for cell, mine, theirs in db.execute(
         "SELECT m.cell, m.engine, o.engine FROM main.engine m JOIN other.engine o ON o.cell = m.cell "
@@ -247,6 +263,10 @@ def _absorb(db: sqlite3.Connection) -> None:
     # the plans are equal, which was checked before
     if not db.execute("SELECT 1 FROM main.plan LIMIT 1").fetchone():
         db.execute(_copied("plan"))
+
+
+def _version(replica: str) -> str:
+    return f"coalesce({replica}.engine_version, 1)"
 
 
 def _copied(table: str) -> str:

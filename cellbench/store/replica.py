@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cellbench.records import CurvePoint, Evaluation, Outcome, ReplicaKey
-from cellbench.store.schema import LATER, OUTCOME
+from cellbench.store.schema import DONE, LATER, OUTCOME
 
 if TYPE_CHECKING:
     from cellbench.store.store import Store  # which imports `place` from here, to name a damaged replica
@@ -62,19 +62,19 @@ def place(
 
 
 def finished(store: Store) -> list[str]:
-    """List the keys of the planned replicas that ended, except those that a machine's failure ended."""
+    """List the keys of the planned replicas that are done; see `schema.DONE`."""
     store.refuse_twice()
-    query = "SELECT DISTINCT p.key FROM plan p JOIN replica r ON r.key = p.key WHERE r.cause != 'machine' ORDER BY 1"
+    query = f"SELECT DISTINCT p.key FROM plan p JOIN replica r ON r.key = p.key WHERE {DONE} ORDER BY 1"
     with store.reading():
         return [key for (key,) in store.db.execute(query)]
 
 
 def families(store: Store) -> list[tuple[str, str]]:
-    """List the label of each planned cell with the family text of its replicas that ended, one per grid point."""
+    """List the label of each planned cell with the family text of its replicas that are done, one per grid point."""
     store.refuse_twice()
     query = (
         "SELECT DISTINCT p.label, f.key_text FROM plan p JOIN replica r ON r.key = p.key JOIN family f "
-        "ON f.family = r.family WHERE r.cause != 'machine' ORDER BY p.position"
+        f"ON f.family = r.family WHERE {DONE} ORDER BY p.position"
     )
     with store.reading():
         return [(str(label), str(text)) for label, text in store.db.execute(query)]

@@ -28,6 +28,9 @@ LATER = {"engine_version": 1}
 A checksum is made without those that are NULL, so that the checksum of an older store's replica stays right.
 """
 
+DONE = "cause != 'machine' AND wrong IS NULL"
+"""The condition that a stored replica is done: no machine's failure ended it, and it is not known to be wrong."""
+
 NUMBERS = tuple(name for name in OUTCOME if name not in VOLATILE and name != "traceback")
 """The columns of an outcome that are equal in two runs of the same replica."""
 

@@ -110,3 +110,25 @@ CREATE TABLE evaluation (
 
 -- version 3: which version of an engine trained a replica.
 ALTER TABLE replica ADD COLUMN engine_version INTEGER;  -- raised when an engine's numbers change; NULL: 1
+
+-- version 4: what cells answered before they were trained.
+
+-- The answers of cells to laws, each asked once per text of the cell and of the law, torch and cellbench.
+CREATE TABLE answer (
+    cell        TEXT NOT NULL,     -- digest of what defines the cell, as in engine
+    law         TEXT NOT NULL,     -- its name
+    text        TEXT NOT NULL REFERENCES source (sha256),  -- the law's own text
+    hidden_size INTEGER NOT NULL,  -- of the cell that was asked
+    torch       TEXT NOT NULL,     -- version
+    cellbench   TEXT NOT NULL,     -- version
+    shows       TEXT NOT NULL,     -- the law in words
+    status      TEXT NOT NULL,     -- pass; fail: broken; skip: cannot be asked; raised: the cell's own code raised
+    message     TEXT NOT NULL,     -- how the law is broken, or what was raised
+    place       TEXT NOT NULL,     -- of what raised: file and line, code, the shapes that came in
+    PRIMARY KEY (cell, law, text, hidden_size, torch, cellbench),
+    CHECK (status IN ('pass', 'fail', 'skip', 'raised'))
+) WITHOUT ROWID, STRICT;
+
+-- version 5: what is known today of replicas that earlier versions of the engines trained.
+ALTER TABLE replica ADD COLUMN right_as INTEGER;  -- the version of its engine that would give the same numbers; NULL: its own
+ALTER TABLE replica ADD COLUMN wrong TEXT;  -- why it counts as not done, though it is stored; NULL: it does not

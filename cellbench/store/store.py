@@ -19,7 +19,7 @@ from cellbench.store.connection import connect, seal
 from cellbench.store.folder import FILE, apart, fold, on_network, set_aside, unused
 from cellbench.store.guard import JOURNAL, is_there, refuse_unlike_ours
 from cellbench.store.replica import place
-from cellbench.store.schema import LATER, NUMBERS, OUTCOME, WHO
+from cellbench.store.schema import DONE, LATER, NUMBERS, OUTCOME, WHO
 from cellbench.wording import described, one_line, short
 
 _DAMAGED = (
@@ -120,6 +120,9 @@ class Store:
     def _whole(self) -> None:
         """Check the pages, and each index against its table: reading would leave out a replica that an index lacks."""
         said = self.db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        # sqlite reads what is missing of the last page as zeros, and may find nothing wrong with it
+        if said == "ok" and self.path.stat().st_size % self.db.execute("PRAGMA page_size").fetchone()[0]:
+            said = "its last page is cut short"
         if said != "ok":
             raise StoreError(f"{self.path} is damaged ({one_line(said, 200)}). {_DAMAGED}")
 
@@ -305,7 +308,7 @@ class Store:
     def add(self, outcomes: Iterable[Outcome], replicas: Iterable[Replica], family_text: str) -> None:
         """Store outcomes of one cell at one point in one transaction; durable when this returns.
 
-        A replica that is stored already stays as it is, unless a machine's failure had ended it.
+        A replica that is stored already stays as it is, unless a machine's failure had ended it, or it is wrong.
 
         Args:
             outcomes: to be stored.
@@ -315,11 +318,11 @@ class Store:
         by_key = {o.key: o for o in outcomes}
         family = family_of(family_text)
         with self.transaction() as db:
-            find = f"SELECT key, cause FROM replica WHERE family = ? AND key IN ({', '.join('?' * len(by_key))})"
-            there = dict(db.execute(find, (family, *by_key)).fetchall())
-            again = [(family, key) for key, cause in there.items() if cause == "machine"]
+            find = f"SELECT key, {DONE} FROM replica WHERE family = ? AND key IN ({', '.join('?' * len(by_key))})"
+            done = dict(db.execute(find, (family, *by_key)).fetchall())
+            again = [(family, key) for key, is_done in done.items() if not is_done]
             db.executemany("DELETE FROM replica WHERE family = ? AND key = ?", again)
-            new = [r for r in replicas if r.key in by_key and there.get(r.key, "machine") == "machine"]
+            new = [r for r in replicas if r.key in by_key and not done.get(r.key)]
             db.execute(_insert("family", "OR IGNORE"), (family, family_text))
             first = db.execute("SELECT coalesce(max(id), 0) + 1 FROM replica").fetchone()[0]
             rows = [_rows(number, r, family, by_key[r.key]) for number, r in enumerate(new, first)]
@@ -334,9 +337,9 @@ class Store:
     # ---- reading ----
 
     def done(self) -> set[str]:
-        """Return the keys of the replicas that need no training: all but those that a machine's failure ended."""
+        """Return the keys of the replicas that need no training; see `schema.DONE`."""
         with self.reading():
-            return {key for (key,) in self.db.execute("SELECT key FROM replica WHERE cause != 'machine'")}
+            return {key for (key,) in self.db.execute(f"SELECT key FROM replica WHERE {DONE}")}
 
     def stored_engines(self) -> dict[str, str]:
         """Return each cell's engine, by the cell's digest."""
@@ -422,10 +425,24 @@ class Store:
             query = "SELECT count(*) FROM replica WHERE key NOT IN (SELECT key FROM plan)"
             return int(self.db.execute(query).fetchone()[0])
 
+    def never_finite(self) -> tuple[str, ...]:
+        """List the labels of the cells all of whose planned replicas that ended had diverged, or failed by themselves.
+
+        At least one of them diverged.
+        """
+        query = (
+            "SELECT p.label FROM plan p JOIN replica r ON r.key = p.key WHERE r.cause != 'machine' GROUP BY p.label "
+            "HAVING sum(r.status = 'diverged') > 0 AND sum(r.status NOT IN ('diverged', 'failed')) = 0 "
+            "ORDER BY min(p.position)"
+        )
+        with self.reading():
+            return tuple(label for (label,) in self.db.execute(query))
+
     def counts(self) -> dict[str, int]:
-        """Count the planned replicas by status; those without an outcome are `missing`."""
+        """Count the planned replicas by status; those without an outcome are `missing`, wrong ones `wrong`."""
         query = (
             "SELECT CASE WHEN r.key IS NULL THEN 'missing' WHEN r.cause = 'machine' THEN 'failed (machine)' "
+            "WHEN r.wrong IS NOT NULL THEN 'wrong' "
             "ELSE r.status END AS s, count(*) FROM plan p LEFT JOIN replica r ON r.key = p.key GROUP BY s"
         )
         self.refuse_twice()

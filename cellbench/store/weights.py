@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from cellbench.errors import StoreError
@@ -61,9 +61,11 @@ def read(folder: Path, key: str) -> bytes | None:
         raise StoreError(f"{target} cannot be read: {error.strerror}") from None
 
 
-def gather(out: Path, folders: Iterable[Path]) -> None:
-    """Copy into one folder the weights that several have and it does not."""
+def gather(out: Path, folders: Iterable[Path], keys: Collection[str] | None = None) -> None:
+    """Copy into one folder the weights that several have and it does not, all of them or those of some keys."""
     for folder in folders:
         for found in sorted((folder / NAME).glob("??/*.npz")):
+            if keys is not None and found.stem not in keys:
+                continue
             if _KEY.fullmatch(found.stem) and is_regular(found) and not is_there(path(out, found.stem)):
                 write(out, found.stem, found.read_bytes())

@@ -6,6 +6,6 @@ two, `verdicts` states the result in fixed words.
 
 from cellbench.summary.design import Design
 from cellbench.summary.summary import Summary, summarise
-from cellbench.summary.verdicts import Verdict
+from cellbench.summary.verdicts import Finding, Verdict
 
-__all__ = ["Design", "Summary", "Verdict", "summarise"]
+__all__ = ["Design", "Finding", "Summary", "Verdict", "summarise"]

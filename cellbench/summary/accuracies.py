@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 
 from cellbench.statistics.arrays import Flags, Floats
-from cellbench.statistics.comparison import holm
+from cellbench.statistics.comparison import holm, holm_levels
 from cellbench.statistics.intervals import LEAST_SEEDS, UNKNOWN, Estimate, gaffke, interval, wilson
+from cellbench.summary import words
 from cellbench.summary.comparisons import ALL, POINT, Scope
-from cellbench.summary.selection import METRICS, Common, Key, Replicas, Seeds, common
-from cellbench.summary.verdicts import FEWEST_POINTS
+from cellbench.summary.design import Design, setting
+from cellbench.summary.fates import fate
+from cellbench.summary.selection import METRICS, Common, Key, Seeds, Selection, common
+from cellbench.summary.verdicts import FEWEST_POINTS, Finding
 
 NUMBERS = (
     "cell", "at", "learning_rate", "by", "value", "seeds", "mean", "low", "high", "least", "share_99", "share_99_low",
@@ -30,7 +33,7 @@ LEAST_DIFFERENT = 6
 AT_SOLVED = "at the step where each solved: models stop at different steps and at the threshold"
 
 Groups: TypeAlias = dict[Common, list[int]]
-"""Evaluations (positions in `Replicas.keys`) that share their points and seeds."""
+"""Evaluations (positions in `Selection.keys`) that share their points and seeds."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,10 @@ class Scored:
     """(seeds, metrics, keys): jackknife pseudo-values."""
 
 
-class Scores:
+class ByCell:
     """The accuracies of all replicas at the tuned rate, computed once for each cell, point and set of seeds."""
 
-    def __init__(self, replicas: Replicas) -> None:
+    def __init__(self, replicas: Selection) -> None:
         self.replicas = replicas
         self._stacked = np.stack([replicas.scores[metric] for metric in METRICS], axis=-2)
         self._known: Flags = np.logical_not(np.isnan(replicas.scores[METRICS[0]]).any(axis=3))
@@ -99,7 +102,7 @@ class Scores:
         return {which: keys for which, keys in found.items() if which.seeds}
 
 
-def accuracies(scores: Scores, scopes: Sequence[Scope]) -> pd.DataFrame:
+def accuracies(scores: ByCell, scopes: Sequence[Scope]) -> pd.DataFrame:
     """Return the frame of accuracy.csv; empty (`nan`) means not known."""
     replicas = scores.replicas
     design = replicas.design
@@ -158,10 +161,11 @@ def _describe(samples: Sequence[Floats]) -> list[tuple[float, ...]]:
     return rows
 
 
-def comparisons(scores: Scores, scopes: Sequence[Scope], pairings: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+def comparisons(scores: ByCell, scopes: Sequence[Scope], pairings: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """Compare accuracies: rows of comparisons.csv, in percentage points, corrected by Holm within each table."""
     replicas = scores.replicas
     rows: list[dict[str, Any]] = []
+    estimates: list[Estimate] = []
     families: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for cell, baseline in pairings:
         a, b = replicas.cell(cell), replicas.cell(baseline)
@@ -190,10 +194,20 @@ def comparisons(scores: Scores, scopes: Sequence[Scope], pairings: Sequence[tupl
                             "baseline": baseline,
                         }
                         head |= {"at": "tuned", "by": by, "value": value, "points": len(which.points)}
+                        estimates.append(estimate)
                         rows.append(head | _difference(scope, which, estimate, int(different[m, k])))
+    # a cell that could not learn, or breaks a law, belongs to no family
+    for row in rows:
+        fates = fate(replicas, row["cell"]), fate(replicas, row["baseline"])
+        if any(fates):
+            row["verdict"], row["p"] = fates[0] or "cannot tell", math.nan
     for places in families.values():
-        for i, p in zip(places, holm([rows[i]["p"] for i in places]), strict=True):
+        family = [rows[i]["p"] for i in places]
+        for i, p, level in zip(places, holm(family), holm_levels(family), strict=True):
             rows[i]["p_holm"] = float(p)
+            if not math.isnan(level):
+                limits = interval(estimates[i], float(level))
+                rows[i] |= {"corrected_low": limits.low, "corrected_high": limits.high}
     # models that stop when they have solved are compared at unlike steps, which each row says
     note = AT_SOLVED if replicas.design.stop_when_solved else ""
     for row in rows:
@@ -226,3 +240,40 @@ def _difference(scope: Scope, which: Common, estimate: Estimate, different: int)
         "verdict": verdict,
         "notes": note,
     }
+
+
+def findings(rows: Sequence[dict[str, Any]], design: Design) -> dict[tuple[str, str], list[Finding]]:
+    """Give each pair its verdicts on sequence accuracy: at the trained length, and at the longest length evaluated.
+
+    Args:
+        rows: those of `comparisons`.
+        design: its axes name the parameters that can be a length.
+    """
+    whole = [row for row in rows if row["scope"] == ALL and row["metric"] == METRICS[0]]
+    longest = {
+        by: max(row["value"] for row in whole if row["by"] == by and isinstance(row["value"], int | float))
+        for by in design.axes
+        if any(row["by"] == by and isinstance(row["value"], int | float) for row in whole)
+    }
+    found: dict[tuple[str, str], list[Finding]] = {}
+    for row in sorted(whole, key=lambda row: row["by"] != ""):
+        by, value = row["by"], row["value"]
+        if by == "" or longest.get(by) == value:
+            question = "at the trained length" if by == "" else f"at {setting(by, value)}"
+            found.setdefault((row["cell"], row["baseline"]), []).append(_finding(question, row))
+    return found
+
+
+def _finding(question: str, row: dict[str, Any]) -> Finding:
+    points, low, high, word = row["difference"], row["difference_low"], row["difference_high"], row["verdict"]
+    if word in ("higher", "lower"):
+        # the limits, like the difference, are given as how much higher, or lower
+        near, far = sorted((abs(low), abs(high)))
+        limits = f" (95 % {near:.1f} to {far:.1f}; {words.p(row['p_holm'])})"
+        clause = f"{question} {abs(points):.1f} points {word}{limits}"
+    elif math.isnan(low) or word not in ("no difference shown", "description"):
+        clause = f"{question}: {word}"
+    else:
+        side = "higher" if points > 0 else "lower"
+        clause = f"{question}: {word}, {abs(points):.1f} points {side} (95 % {low:+.1f} to {high:+.1f})"
+    return Finding(question, word, clause, points, low, high, row.get("p_holm", math.nan))

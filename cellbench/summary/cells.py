@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from cellbench.statistics.intervals import LEAST_SEEDS, Estimate, Share, interva
 from cellbench.statistics.learning_rate import Tuned
 from cellbench.statistics.survival import Median, log_steps, median, solved
 from cellbench.summary import words
-from cellbench.summary.selection import NOT_PLANNED, Replicas, common
+from cellbench.summary.selection import NOT_PLANNED, Selection, common
 
 NUMBERS = (
     "at", "learning_rate", "seeds", "solved", "solved_low", "solved_high", "median_steps", "median_low", "median_high",
@@ -26,7 +27,7 @@ COARSE = 10
 """A median reached before this many evaluations is marked as coarse."""
 
 
-def cells(replicas: Replicas) -> pd.DataFrame:
+def cells(replicas: Selection) -> pd.DataFrame:
     """Return the frame of summary.csv; empty (`nan`) means not reached or not known."""
     rows: list[dict[str, Any]] = []
     for c, label in enumerate(replicas.design.labels):
@@ -36,7 +37,7 @@ def cells(replicas: Replicas) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cell", *replicas.design.axes, *NUMBERS])
 
 
-def _rows(replicas: Replicas, c: int, g: int) -> list[dict[str, Any]]:
+def _rows(replicas: Selection, c: int, g: int) -> list[dict[str, Any]]:
     """Describe one cell at one point: at each rate, tuned, and across the rates."""
     design = replicas.design
     steps = replicas.steps[c, g]
@@ -71,7 +72,7 @@ def _rows(replicas: Replicas, c: int, g: int) -> list[dict[str, Any]]:
     return [*at_rate, tuned, average]
 
 
-def _row(replicas: Replicas, steps: Floats, pick: Tuned | None) -> dict[str, Any]:
+def _row(replicas: Selection, steps: Floats, pick: Tuned | None) -> dict[str, Any]:
     """Compute the numbers of one row from T (seeds, rates): at the tuned rate, or at the only one."""
     tau, n = replicas.design.max_steps, len(steps)
     row: dict[str, Any] = {"seeds": n, "notes": []}
@@ -123,7 +124,7 @@ def _median(found: Median) -> dict[str, Any]:
     }
 
 
-def _coarse(replicas: Replicas, found: Median) -> list[str]:
+def _coarse(replicas: Selection, found: Median) -> list[str]:
     """Note a median that falls on one of the first evaluations: the gap before it is large beside the steps."""
     at = replicas.design.evaluation_steps
     place = int(np.searchsorted(at, found.median))  # the median is one of the evaluations
@@ -147,7 +148,7 @@ def _unreliable(at_rate: list[dict[str, Any]], picked: float) -> list[str]:
     return [f"unreliable: {words.listing(found)} is within 25 % of its steps and solves more often or more evenly"]
 
 
-def _missing(replicas: Replicas, c: int, g: int, rate: int | None = None) -> list[str]:
+def _missing(replicas: Selection, c: int, g: int, rate: int | None = None) -> list[str]:
     """Note what a row lacks: replicas at one rate, or seeds complete over all rates."""
     seeds = len(replicas.design.seeds)
     if (replicas.state[c, g] == NOT_PLANNED).all():
@@ -158,16 +159,17 @@ def _missing(replicas: Replicas, c: int, g: int, rate: int | None = None) -> lis
     return [f"{lacking} of {words.count(seeds, 'seeds')} missing"] if lacking else []
 
 
-def overview(replicas: Replicas) -> pd.DataFrame:
-    """Pool each cell over all points where it is complete, at the tuned rate: solved share and typical steps.
+def overview(replicas: Selection, points: Sequence[int] | None = None) -> pd.DataFrame:
+    """Pool each cell over all points, or some, where it is complete, at the tuned rate: solved share and typical steps.
 
     Columns: cell, points, seeds, solved (mean over points), typical_steps and its limits (geometric mean over points),
     tuning_gain (typical steps across the rates over those at the tuned rate), ends (points where its rate is picked at
     an end of the range), end_rates, parameters, multiply_adds (geometric means over points).
     """
     rows: list[dict[str, Any]] = []
+    among = list(range(len(replicas.points)) if points is None else points)
     for c, label in enumerate(replicas.design.labels):
-        found = common([(g, replicas.complete(c, g)) for g in range(len(replicas.points))])
+        found = common([(g, replicas.complete(c, g)) for g in among])
         row: dict[str, Any] = {"cell": label, "points": len(found.points), "seeds": len(found.seeds), "end_rates": ""}
         # the rate is picked at each point on the seeds that all points share
         picks = [replicas.tuned(c, g, found.seeds) for g in found.points]
@@ -187,7 +189,7 @@ def overview(replicas: Replicas) -> pd.DataFrame:
             }
         # sizes need no complete seeds: they are over all points at which the cell was measured
         for size in ("parameters", "multiply_adds"):
-            known = replicas.size[size][c]
+            known = replicas.size[size][c, among]
             known = known[~np.isnan(known)]
             row[size] = math.exp(float(np.log(known).mean())) if len(known) else math.nan
         rows.append(row)

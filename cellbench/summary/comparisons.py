@@ -9,12 +9,32 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cellbench.statistics.arrays import Floats
-from cellbench.statistics.comparison import AxisTest, HolmBeside, Ratio, axis, holm, ratio, sooner, without_one
+from cellbench.statistics.comparison import (
+    LEAST_SOLVED,
+    AxisTest,
+    HolmBeside,
+    Ratio,
+    axis,
+    holm,
+    holm_levels,
+    ratio,
+    sooner,
+    without_one,
+)
 from cellbench.statistics.intervals import LEAST_SEEDS, Estimate, Share, interval, p_equivalent, pool
+from cellbench.statistics.survival import longer_budget
 from cellbench.summary.design import Value, value_order
-from cellbench.summary.selection import Replicas, Seeds, common
+from cellbench.summary.fates import fate
+from cellbench.summary.selection import Seeds, Selection, common
 
 ALL, POINT = "all", "point"
+
+STEPS, MULTIPLY_ADDS = "steps", "multiply_adds"
+"""What a comparison of speed is in: `Row.metric`."""
+
+_ROUNDING = 1e-9  # of an average of shares
+
+TOO_SHORT = "cannot tell: the budget is too short"
 
 
 @dataclass(frozen=True)
@@ -33,7 +53,7 @@ class Scope:
         return self.kind if self.kind in (ALL, POINT) else f"{self.kind}={self.fixed[self.kind]}"
 
 
-def scopes(replicas: Replicas) -> list[Scope]:
+def scopes(replicas: Selection) -> list[Scope]:
     """List the scopes: all points; each value of each axis that has two or more; each point."""
     points, axes = replicas.points, replicas.design.axes
     found = [Scope(ALL, {}, tuple(range(len(points))))]
@@ -76,6 +96,8 @@ class Row:
     share: float
     share_baseline: float
     """The solved shares, averaged over points."""
+    budget: float = math.nan
+    """The budget at which enough replicas of both cells may solve."""
     ends: tuple[float, ...] = ()
     ends_baseline: tuple[float, ...] = ()
     """The rates picked at an end of the range, one for each point where one was."""
@@ -86,6 +108,10 @@ class Row:
     p_equivalent_holm: float = math.nan
     comparisons: int = 0
     """The size of its family."""
+    corrected_low: float = math.nan
+    corrected_high: float = math.nan
+    """The interval at the level at which Holm decides on this row: it excludes 1 exactly where `p_holm` is 0.05 or
+    less."""
     rests_on: tuple[int, ...] = ()
     """Points without any one of which the verdict changes."""
     otherwise: str = ""
@@ -93,6 +119,12 @@ class Row:
     without_low: float = math.nan
     """The least ratio with one point left out; `without_high` is the greatest."""
     without_high: float = math.nan
+    metric: str = STEPS
+    """`steps`, or `multiply_adds`: the steps times what one costs."""
+    costs: tuple[float, ...] = ()
+    """The log of the ratio of multiply-adds per step, for each of `points`."""
+    apart: bool = False
+    """Whether the cell or the baseline failed, diverged or broke a law: such a row belongs to no family."""
 
     @property
     def pooled(self) -> Estimate | None:
@@ -112,11 +144,23 @@ class Row:
         return bool(self.each) and all(estimate.is_zero for estimate in self.each)
 
     @property
+    def can_show_likeness(self) -> bool:
+        """Whether so many replicas of both cells solved that a ratio near 1 is no work of the budget."""
+        least = min(self.share, self.share_baseline)
+        return not self.never and not self.never_baseline and least >= LEAST_SOLVED - _ROUNDING
+
+    @property
     def word(self) -> str:
-        """The verdict from the p-values alone."""
+        """The verdict from the p-values and the solved shares alone."""
         if self.numbers is None:
             return "no difference shown"
-        return direction(self.p_holm, self.p_equivalent_holm, self.numbers.ratio)
+        near = self.p_equivalent_holm if self.can_show_likeness else 1.0
+        found = direction(self.p_holm, near, self.numbers.ratio)
+        if found != "no difference shown" or self.can_show_likeness:
+            return found
+        # a budget that hides a likeness, or a difference, of two cells that both fail often
+        both = max(self.share, self.share_baseline) < LEAST_SOLVED - _ROUNDING
+        return TOO_SHORT if self.p_equivalent_holm <= 0.05 or both else found
 
     @property
     def ends_matter(self) -> bool:
@@ -137,7 +181,7 @@ def direction(p_holm: float, p_equivalent_holm: float, ratio: float) -> str:
     return "equivalent" if near else "no difference shown"
 
 
-def measure(replicas: Replicas, cell: str, baseline: str, at: str, scope: Scope) -> Row:
+def measure(replicas: Selection, cell: str, baseline: str, at: str, scope: Scope) -> Row:
     """Compare two cells in one scope, before any correction.
 
     Args:
@@ -173,22 +217,28 @@ def measure(replicas: Replicas, cell: str, baseline: str, at: str, scope: Scope)
         cell, baseline, at, scope, points, uninformative, absent, seeds, found.dropped, each, None,
         math.nan, Share(math.nan, math.nan, math.nan), math.nan, math.nan, math.nan,
     )  # fmt: skip
-    if not known:
+    fates = {fate(replicas, cell), fate(replicas, baseline)}
+    row = replace(row, apart=fates != {""})
+    # a cell that raised or was not finite throughout has no speed, and one that breaks a law has none to compare
+    if not known or fates & {"failed", "diverged"}:
         return row
     # the ratio and its uncertainty; then what only describes: work, seeds sooner, restricted means, solved shares
     numbers = ratio(pool(each), design.ratio_of_interest)
     adds = replicas.size["multiply_adds"]
+    costs = tuple(math.log(adds[a, g] / adds[b, g]) for g in points)
     one, two = each_seed(a), each_seed(b)
     won = sooner(one[:, 0].mean(0), two[:, 0].mean(0))
     restricted = one[:, 1].mean(1) / two[:, 1].mean(1)
     return replace(
         row,
         numbers=numbers,
-        work=numbers.ratio * math.exp(float(np.mean([math.log(adds[a, g] / adds[b, g]) for g in points]))),
+        work=numbers.ratio * math.exp(float(np.mean(costs))),
+        costs=costs,
         sooner=won if len(seeds) >= LEAST_SEEDS else Share(won.share, math.nan, math.nan),
         mean_steps=math.exp(float(np.log(restricted).mean())),
         share=float(one[:, 2].mean()),
         share_baseline=float(two[:, 2].mean()),
+        budget=max(longer_budget(y[0], math.log(design.max_steps), LEAST_SOLVED) for y in (*one, *two)),
         ends=ends(a),
         ends_baseline=ends(b),
         never=sum(not replicas.solves(a, g) for g in points),
@@ -196,29 +246,46 @@ def measure(replicas: Replicas, cell: str, baseline: str, at: str, scope: Scope)
     )
 
 
+def in_multiply_adds(row: Row, of_interest: float) -> Row:
+    """Turn a comparison of steps into one of the multiply-adds until solved, per example.
+
+    What a step costs is known exactly, so each point's difference is shifted by a constant; their spread over seeds
+    stays, if cells cost the same at all points.
+    """
+    if row.numbers is None:
+        return replace(row, metric=MULTIPLY_ADDS)
+    each = tuple(Estimate(e.centre + c, e.psi + c) for e, c in zip(row.each, row.costs, strict=True))
+    return replace(row, metric=MULTIPLY_ADDS, each=each, numbers=ratio(pool(each), of_interest))
+
+
 def corrected(rows: Sequence[Row], log_bound: float) -> list[Row]:
     """Correct one family by Holm, and find the points that each row's verdict rests on."""
-    p = np.array([row.numbers.p if row.numbers else math.nan for row in rows])
-    p_near = np.array([row.numbers.p_equivalent if row.numbers else math.nan for row in rows])
-    p_holm, near_holm = holm(p), holm(p_near)
+    p = np.array([row.numbers.p if row.numbers and not row.apart else math.nan for row in rows])
+    p_near = np.array([row.numbers.p_equivalent if row.numbers and not row.apart else math.nan for row in rows])
+    p_holm, near_holm, levels = holm(p), holm(p_near), holm_levels(p)
     size = int((~np.isnan(p)).sum())
     found = []
     for i, row in enumerate(rows):
         row = replace(row, p_holm=float(p_holm[i]), p_equivalent_holm=float(near_holm[i]), comparisons=size)
+        if row.numbers is not None and not row.apart and not math.isnan(levels[i]):
+            limits = interval(pool(row.each), float(levels[i]))
+            row = replace(row, corrected_low=math.exp(limits.low), corrected_high=math.exp(limits.high))
         # the ratio with each point left out in turn
         left_out = without_one(row.each) if row.numbers else []
         if left_out:
             ratios = [math.exp(estimate.centre) for estimate in left_out]
             row = replace(row, without_low=min(ratios), without_high=max(ratios))
         rests, otherwise = [], ""
-        if left_out:
+        if left_out and not row.apart:
             # the verdict with each point left out: the same family, with this row's p changed
             rest, rest_near = HolmBeside(np.delete(p, i)), HolmBeside(np.delete(p_near, i))
             for g, estimate in zip(row.points, left_out, strict=True):
                 one, near = rest(interval(estimate).p), rest_near(p_equivalent(estimate, log_bound))
+                near = near if row.can_show_likeness else 1.0
                 word = direction(one, near, math.exp(estimate.centre))
                 # from faster to slightly faster is no change: it is the same claim
-                if word.removeprefix("slightly ") != row.word.removeprefix("slightly "):
+                known = "no difference shown" if row.word == TOO_SHORT else row.word
+                if word.removeprefix("slightly ") != known.removeprefix("slightly "):
                     rests.append(g)
                     otherwise = otherwise or word
         found.append(replace(row, rests_on=tuple(rests), otherwise=otherwise))
@@ -251,10 +318,10 @@ class AxisRow:
         return self.differs and self.test.crossing <= 0.05
 
 
-def axis_rows(replicas: Replicas, row: Row) -> list[AxisRow]:
+def axis_rows(replicas: Selection, row: Row) -> list[AxisRow]:
     """Test each axis of a comparison over all points; an axis is left out where no setting has all its values."""
     found: list[AxisRow] = []
-    if row.numbers is None or len(row.seeds) < LEAST_SEEDS:
+    if row.numbers is None or row.apart or len(row.seeds) < LEAST_SEEDS:
         return found
     for a, name in enumerate(replicas.design.axes):
         # by setting of the other axes, the estimate at each value of this one

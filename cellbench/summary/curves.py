@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 
 from cellbench.statistics.arrays import Flags, Floats
-from cellbench.summary.selection import CENSORED, DIVERGED, FAILED, SOLVED, Codes, Replicas
+from cellbench.summary.selection import CENSORED, DIVERGED, FAILED, SOLVED, Codes, Selection
 
 CURVES = ("loss", "bit_accuracy", "sequence_accuracy")
 """The columns of curves.csv that are drawn."""
+
+MOST_ROWS = 40_000
+"""The most rows of single seeds' curves that a page carries."""
 
 MOST_STEPS = 40
 """Evaluations drawn per curve; `_FEWER` where there are more than `_MANY` curves, so that the page stays small."""
@@ -32,7 +35,7 @@ def thinned(steps: Sequence[int], most: int) -> list[int]:
     return sorted({int(np.abs(logs - x).argmin()) for x in wanted})
 
 
-def learning_curves(replicas: Replicas, curves: pd.DataFrame) -> pd.DataFrame:
+def learning_curves(replicas: Selection, curves: pd.DataFrame) -> pd.DataFrame:
     """Return median and quartiles over seeds of each metric at each drawn evaluation.
 
     A replica that diverged, or failed in the cell's own code, has accuracy 0 and an infinite loss from there on; one
@@ -73,7 +76,44 @@ def learning_curves(replicas: Replicas, curves: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def _picked(replicas: Replicas) -> Codes:
+def seed_curves(replicas: Selection, curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the curves of single seeds at the rate picked on all seeds, as far as they are few enough to draw.
+
+    Sequence accuracy comes first; a metric whose curves would make more than `MOST_ROWS` rows in all is left out.
+
+    Args:
+        replicas, curves: as for `learning_curves`.
+
+    Returns:
+        cell, the axes, learning_rate, seed, metric, step, middle (the value).
+    """
+    design = replicas.design
+    drawn = thinned(design.evaluation_steps, _FEWER)
+    steps = np.array(design.evaluation_steps)[drawn]
+    values, picked = _arrays(replicas, curves), _picked(replicas)
+    room, rows = MOST_ROWS, []
+    for metric in sorted(CURVES, key=lambda name: name != "sequence_accuracy"):
+        of_metric = values[list(CURVES).index(metric)][..., drawn]
+        # (cells, points, seeds, evaluations) at the picked rate
+        chosen = np.take_along_axis(of_metric, np.maximum(picked, 0)[:, :, None, None, None], axis=3)[:, :, :, 0]
+        chosen = np.where((picked >= 0)[:, :, None, None], chosen, np.nan)
+        where = np.nonzero(np.isfinite(chosen))
+        if len(where[0]) > room:
+            continue
+        room -= len(where[0])
+        c, g, i, t = where
+        frame = pd.DataFrame({"cell": np.array(design.labels, dtype=object)[c]})
+        for a, axis in enumerate(design.axes):
+            frame[axis] = np.array([point[a] for point in replicas.points], dtype=object)[g]
+        frame["learning_rate"] = np.array(design.rates)[picked[c, g]]
+        frame["seed"], frame["metric"] = np.array(design.seeds)[i], metric
+        frame["step"], frame["middle"] = steps[t], chosen[where]
+        rows.append(frame)
+    columns = ["cell", *design.axes, "learning_rate", "seed", "metric", "step", "middle"]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
+
+
+def _picked(replicas: Selection) -> Codes:
     """Find the position of the rate picked on all complete seeds, (cells, points); -1 where none can be picked."""
     found = np.full(replicas.steps.shape[:2], -1, dtype=np.intp)
     for c, g in np.ndindex(*found.shape):
@@ -84,7 +124,7 @@ def _picked(replicas: Replicas) -> Codes:
     return found
 
 
-def _arrays(replicas: Replicas, curves: pd.DataFrame) -> list[Floats]:
+def _arrays(replicas: Selection, curves: pd.DataFrame) -> list[Floats]:
     """Lay each of `CURVES` out as (cells, points, seeds, rates, evaluations), filled to the end where that is known."""
     design, shape = replicas.design, (*replicas.steps.shape, len(replicas.design.evaluation_steps))
     place = _places(replicas, curves)
@@ -114,7 +154,7 @@ def _arrays(replicas: Replicas, curves: pd.DataFrame) -> list[Floats]:
     return result
 
 
-def _places(replicas: Replicas, frame: pd.DataFrame) -> tuple[Codes, ...]:
+def _places(replicas: Selection, frame: pd.DataFrame) -> tuple[Codes, ...]:
     """Find the position of each row's cell, point, seed and rate."""
     design = replicas.design
     points: Codes = np.zeros(len(frame), dtype=np.intp)

@@ -46,6 +46,12 @@ class Design:
     clip_norm: float | None = 1.0
     command: str = "cellbench run EXPERIMENT"
     """The command that was typed, for the one that a report suggests."""
+    broken_laws: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By label: the laws that a cell breaks, in words, and how."""
+    trusted: bool = False
+    """Whether cells that break a law get the usual verdicts."""
+    own: tuple[str, ...] = ()
+    """The labels of the cells that come from a file: the user's own."""
 
     def __post_init__(self) -> None:
         if not self.labels:
@@ -69,12 +75,25 @@ class Design:
         """The learning rates, ascending."""
         return tuple(sorted(set(self.learning_rates)))
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The labels in the order of a report: the baseline, the user's own cells, the others."""
+        first = (self.against, *(label for label in self.labels if label in self.own and label != self.against))
+        return (*first, *(label for label in self.labels if label not in first))
+
+    @property
+    def setup(self) -> str:
+        """What verdicts hold for, in words: optimizer, learning rates and clipping."""
+        rates, several = [f"{rate:.10g}" for rate in self.rates], len(self.rates) > 1
+        listed = ", ".join(rates) if len(rates) <= 6 else f"{rates[0]} to {rates[-1]} ({len(rates)} of them)"
+        clip = "gradients not clipped" if self.clip_norm is None else f"gradients clipped to norm {self.clip_norm:.10g}"
+        return f"{self.optimizer} at learning rate{'s' if several else ''} {listed}, {clip}"
+
     def pairings(self) -> list[tuple[str, str]]:
-        """List (cell, baseline) of every comparison, in the order of the labels."""
-        base = self.against
-        found = [(label, base) for label in self.labels if label != base]
+        """List (cell, baseline) of every comparison, in the order of a report."""
+        base, *others = self.shown
+        found = [(label, base) for label in others]
         if self.pairs == "all":
-            others = [label for label in self.labels if label != base]
             found += [(later, other) for i, other in enumerate(others) for later in others[i + 1 :]]
         return found
 

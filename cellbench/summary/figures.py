@@ -18,9 +18,11 @@ import pandas as pd
 from cellbench.statistics.intervals import LEAST_SEEDS, interval, mean, pool, wilson
 from cellbench.statistics.survival import solved
 from cellbench.summary import words
-from cellbench.summary.curves import learning_curves
-from cellbench.summary.design import Design, axis_word, point_name, setting, value_word
-from cellbench.summary.selection import Replicas, common
+from cellbench.summary.cells import overview
+from cellbench.summary.curves import learning_curves, seed_curves
+from cellbench.summary.design import Design, axis_word, plain, point_name, setting, value_word
+from cellbench.summary.differences import differences
+from cellbench.summary.selection import Selection, common
 from cellbench.summary.summary import Summary
 
 ALL_POINTS = "all points"
@@ -31,6 +33,7 @@ COSTS = {
     "multiply_adds": "multiply-adds per step",
     "work": "multiply-adds to solved, one example",
     "microseconds": "microseconds per step, as trained",
+    "hidden_size": "hidden size",
 }
 """What the axis of the cost figure can show, in words."""
 
@@ -95,10 +98,15 @@ class Figures:
         frame["rate"] = frame["learning_rate"].map(words.number)
         at_picked = frame[frame["picked"]].assign(rate=PICKED)
         rows = _stacked(at_picked, frame).assign(kind="curve", name="")
-        columns = ["kind", "cell", "point", "rate", "learning_rate", "metric", "step", "middle", "low", "high", "seeds"]
+        columns = ["kind", "cell", "point", "rate", "learning_rate", "metric", "step", "middle", "low", "high", "seeds",
+                   "name", "seed"]  # fmt: skip
+        rows["seed"] = math.nan
         if rows.empty:
-            return rows[[*columns, "name"]]
-        return _stacked(rows[[*columns, "name"]], self._ladder())
+            return rows[columns]
+        singles = seed_curves(self.summary.replicas, self.raw_curves)
+        singles["point"] = self._names(singles)
+        singles = singles.assign(kind="seed", rate=PICKED, name="")
+        return _stacked(rows[columns], singles.reindex(columns=columns), self._ladder())
 
     def _ladder(self) -> pd.DataFrame:
         """Return the window predictors' bit accuracy at each point."""
@@ -178,7 +186,9 @@ class Figures:
         columns = ["kind", "cell", "point", "learning_rate", "seed", "steps", "low", "high", "share", "seeds"]
         result = _stacked(*parts)
         result["sure"] = np.where(result["share"] < 1 - 1e-12, "no", "yes")
-        return result.reindex(columns=[*columns, "sure"])
+        # a share is written above the mark and its interval
+        result["label"] = result["high"].fillna(result["steps"]).clip(upper=design.max_steps)
+        return result.reindex(columns=[*columns, "sure", "label"])
 
     def accuracy(self, by: str) -> pd.DataFrame:
         """Select the accuracies by one quantity, over all points, by axis value and at each point."""
@@ -189,24 +199,53 @@ class Figures:
         columns = ["cell", "point", "metric", "value", "mean", "low", "high", "least", "share_99", "seeds"]
         return frame.assign(point=where)[columns].reset_index(drop=True)
 
+    def differences(self, by: str) -> pd.DataFrame:
+        """Select the paired differences of accuracies by one quantity, over all points and by axis value."""
+        frame = self._differences
+        frame = frame[frame["by"] == by]
+        where = [self._scope(row) for row in frame.to_dict("records")]
+        columns = ["kind", "cell", "point", "metric", "value", "difference", "low", "high", "corrected_low",
+                   "corrected_high", "seeds", "seed", "verdict"]  # fmt: skip
+        return frame.assign(point=where)[columns].reset_index(drop=True)
+
+    @cached_property
+    def _differences(self) -> pd.DataFrame:
+        return differences(self.summary.replicas, self.summary.comparisons)
+
     @cached_property
     def cost(self) -> pd.DataFrame:
-        """Typical steps against what a step costs; `measure` is one of `COSTS`."""
+        """Typical steps against what a step costs, at each size; `measure` is one of `COSTS`."""
         tuned = self.summary.cells[self.summary.cells["at"] == TUNED].copy()
         tuned["point"] = self._names(tuned)
         # of these columns alone: the whole frame of a large run is not copied
-        few = self.runs[["label", "parameters", "multiply_adds", "final_step", "seconds"]]
+        few = self.runs[["label", "parameters", "multiply_adds", "hidden_size", "final_step", "seconds"]]
         sizes = _sizes(few.assign(point=self._names(self.runs)))
         each = tuned.merge(sizes, left_on=["cell", "point"], right_on=["label", "point"])
-        # over all points: geometric means, as for steps
         each["work"] = each["typical_steps"] * each["multiply_adds"]
-        overview = self.summary.overview.assign(point=ALL_POINTS)
-        for name in ("microseconds", "work"):
-            logs = each[name].astype("float64").transform(np.log).groupby(each["cell"]).mean()
-            overview[name] = overview["cell"].map(logs.transform(np.exp))
-        both = _stacked(overview, each)
+        # over all points of one size, which no two cells share: geometric means, as for steps
+        replicas = self.summary.replicas
+        pooled = []
+        for size in dict.fromkeys(point[-1] for point in replicas.points):
+            here = overview(replicas, [g for g, point in enumerate(replicas.points) if point[-1] == size])
+            of_size = each[each["size"] == size]
+            for name in ("microseconds", "work", "hidden_size"):
+                logs = of_size[name].astype("float64").transform(np.log).groupby(of_size["cell"]).mean()
+                here[name] = here["cell"].map(logs.transform(np.exp))
+            here["hidden_size"] = here["hidden_size"].round()
+            pooled.append(here.assign(point=ALL_POINTS, size=size))
+        both = _stacked(*pooled, each)
         frames = [both.assign(measure=measure, value=both[measure]) for measure in COSTS]
-        columns = ["cell", "point", "measure", "value", "typical_steps", "typical_low", "typical_high", "solved"]
+        columns = [
+            "cell",
+            "point",
+            "size",
+            "measure",
+            "value",
+            "typical_steps",
+            "typical_low",
+            "typical_high",
+            "solved",
+        ]
         return _stacked(*frames)[columns].dropna(subset=["value", "typical_steps"])
 
     @cached_property
@@ -250,7 +289,8 @@ class Figures:
         if row["scope"] == "all":
             return ALL_POINTS
         axis = next(a for a in self.design.axes if not pd.isna(row[a]))
-        return f"{axis_word(axis, [row[axis]])}={value_word(axis, row[axis])}"
+        value = plain(row[axis])
+        return f"{axis_word(axis, [value])}={value_word(axis, value)}"
 
 
 def _stacked(*frames: pd.DataFrame) -> pd.DataFrame:
@@ -262,14 +302,15 @@ def _stacked(*frames: pd.DataFrame) -> pd.DataFrame:
 def _compared(frame: pd.DataFrame) -> pd.DataFrame:
     """Give rows of comparisons.csv the columns that charts draw; `sign` marks a ratio that is a bound."""
     names = {"ratio_low": "low", "ratio_high": "high", "points": "averaged"}
-    columns = ["row", "point", "cell", "baseline", "at", "ratio", "low", "high", "work_ratio", "p_holm", "seeds",
+    columns = ["row", "point", "cell", "baseline", "at", "ratio", "low", "high", "corrected_low",
+               "corrected_high", "work_ratio", "p_holm", "seeds",
                "averaged", "bound", "bounded", "sign", "verdict"]  # fmt: skip
     sign = frame["bound"].map({"at least": "≥", "at most": "≤"}).fillna("")
     frame = frame.rename(columns=names).assign(sign=sign, bounded=np.where(sign == "", "no", "yes"))
     return frame[[name for name in columns if name in frame.columns]].reset_index(drop=True)
 
 
-def _pooled_rates(replicas: Replicas, c: int, label: str) -> list[dict[str, Any]]:
+def _pooled_rates(replicas: Selection, c: int, label: str) -> list[dict[str, Any]]:
     """Average one cell's rates over all its points, within each seed first."""
     rows = []
     for r, rate in enumerate(replicas.design.rates):
@@ -293,5 +334,7 @@ def _sizes(runs: pd.DataFrame) -> pd.DataFrame:
     ran = runs["final_step"].astype("float64") > 0
     micros = 1e6 * runs["seconds"].astype("float64") / runs["final_step"].astype("float64").where(ran)
     frame = runs.assign(microseconds=micros)
-    columns = {"parameters": "first", "multiply_adds": "first", "microseconds": "median"}
+    columns = {
+        "parameters": "first", "multiply_adds": "first", "hidden_size": "first", "microseconds": "median",
+    }  # fmt: skip
     return frame.groupby(["label", "point"], sort=False, as_index=False).agg(columns)

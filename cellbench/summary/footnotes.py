@@ -15,7 +15,8 @@ from cellbench.summary.accuracies import AT_SOLVED
 from cellbench.summary.comparisons import ALL, Row
 from cellbench.summary.design import Design, axis_word, point_name, value_word
 from cellbench.summary.notes import footnotes as of_row
-from cellbench.summary.selection import DIVERGED, FAILED, MISSING, NOT_PLANNED, ON_MACHINE, STATES, Replicas
+from cellbench.summary.selection import DIVERGED, FAILED, MISSING, NOT_PLANNED, ON_MACHINE, STATES, Selection
+from cellbench.summary.verdicts import rests_on_t, says_few
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Missing:
         return f"{self.cell} at {self.point}: {said}, of {words.count(self.planned, 'replicas')}"
 
 
-def missing(replicas: Replicas) -> tuple[Missing, ...]:
+def missing(replicas: Selection) -> tuple[Missing, ...]:
     """List what is missing, by cell and point."""
     found = []
     for c, label in enumerate(replicas.design.labels):
@@ -51,7 +52,7 @@ def missing(replicas: Replicas) -> tuple[Missing, ...]:
     return tuple(found)
 
 
-def outcomes(replicas: Replicas) -> pd.DataFrame:
+def outcomes(replicas: Selection) -> pd.DataFrame:
     """Count each cell's replicas by state: cell, planned, then the states; each replica is in exactly one."""
     rows = []
     for c, label in enumerate(replicas.design.labels):
@@ -60,7 +61,7 @@ def outcomes(replicas: Replicas) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cell", "planned", *STATES])
 
 
-def footnotes(replicas: Replicas, cells: pd.DataFrame, rows: Sequence[Row]) -> tuple[str, ...]:
+def footnotes(replicas: Selection, cells: pd.DataFrame, rows: Sequence[Row]) -> tuple[str, ...]:
     """Write the notes that hold for whole tables. `rows`: all comparisons of steps."""
     design = replicas.design
     found = []
@@ -74,10 +75,12 @@ def footnotes(replicas: Replicas, cells: pd.DataFrame, rows: Sequence[Row]) -> t
     tuned = cells[(cells["at"] == "tuned") & (cells["seeds"] >= LEAST_SEEDS)]
     all_solved = sorted(set(tuned.loc[tuned["solved"] >= 1 - 1e-12, "seeds"].astype(int)))
     found += [
-        f"{n} of {n} seeds solved; failures rarer than {words.percent(rarest_failure(n))} would not have been seen"
+        f"where all {n} seeds solved a setting, up to {words.percent(rarest_failure(n))} of seeds may still fail"
         for n in all_solved
     ]
-    found += sorted({note for row in rows for note in of_row(row)})
+    # what verdicts say themselves is not said again
+    said = {rests_on_t(len(row.seeds)) for row in rows if says_few(row)}
+    found += sorted({note for row in rows for note in of_row(row)} - said)
     if replicas.trained_by:
         by = ", ".join(f"{count:,} by {name}" for name, count in replicas.trained_by)
         found.append(f"replicas of one cell were trained differently, so their numbers are rounded differently: {by}")
@@ -88,7 +91,7 @@ def footnotes(replicas: Replicas, cells: pd.DataFrame, rows: Sequence[Row]) -> t
     return tuple(found)
 
 
-def how_to_read(replicas: Replicas, rows: Sequence[Row]) -> str:
+def how_to_read(replicas: Selection, rows: Sequence[Row]) -> str:
     """Write a paragraph from what was really done, for a paper's appendix."""
     design = replicas.design
     said = [_trained(replicas), _counted(design), _rates(design), _compared(design, rows)]
@@ -102,7 +105,7 @@ def how_to_read(replicas: Replicas, rows: Sequence[Row]) -> str:
     return " ".join(said)
 
 
-def _trained(replicas: Replicas) -> str:
+def _trained(replicas: Selection) -> str:
     design = replicas.design
     grid = []
     for a, axis in enumerate(design.axes):
@@ -157,7 +160,11 @@ def wider_rates(design: Design, rows: Sequence[Row]) -> tuple[float, ...]:
     rates = design.rates
     if len(rates) < 2:
         return ()
-    main = [row for row in rows if row.scope.kind == ALL and row.at == "tuned" and row.ends_matter and row.points]
+    main = [
+        row
+        for row in rows
+        if row.scope.kind == ALL and row.at == "tuned" and row.ends_matter and row.points and not row.apart
+    ]
     ends = {rate for row in main for rate in (*row.ends, *row.ends_baseline)}
     # one step further at each end that was picked, as far as the last step in the range
     lower = _nice(rates[0] * rates[0] / rates[1]) if rates[0] in ends else None

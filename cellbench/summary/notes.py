@@ -6,9 +6,19 @@ import math
 
 from cellbench.statistics.intervals import LEAST_SEEDS
 from cellbench.summary import words
-from cellbench.summary.comparisons import ALL, AxisRow, Row
+from cellbench.summary.comparisons import ALL, TOO_SHORT, AxisRow, Row
 from cellbench.summary.design import axis_word, value_word
-from cellbench.summary.verdicts import FEWEST_POINTS, WITHIN, Context, plain_word, turning, word
+from cellbench.summary.verdicts import (
+    FEWEST_POINTS,
+    NO_CLAIM,
+    WITHIN,
+    Context,
+    plain_word,
+    rests_on_t,
+    says_few,
+    turning,
+    word,
+)
 
 
 def notes(row: Row, context: Context) -> tuple[str, ...]:
@@ -20,7 +30,7 @@ def notes(row: Row, context: Context) -> tuple[str, ...]:
         found += _bounds(row)
         found += _axes(row, context)
         # doubts are about a claim, and these make none
-        if verdict not in ("identical", "too few seeds", "description"):
+        if verdict not in NO_CLAIM:
             found += _doubts(row, context, verdict)
         found += _ends(row, context)
         found += footnotes(row)
@@ -76,6 +86,15 @@ def _sign(row: Row) -> int:
     return {"faster": -1, "slower": 1}.get(row.word.removeprefix("slightly "), 0)
 
 
+def _said(row: Row) -> str:
+    """Say a comparison's word in a clause."""
+    if row.word == TOO_SHORT:
+        return "the budget is too short to tell"
+    if row.word == "no difference shown":
+        return f"no difference of {row.cell} and {row.baseline} is shown"
+    return f"{row.cell} and {row.baseline} are equivalent" if row.word == "equivalent" else f"{row.cell} is {row.word}"
+
+
 def _doubts(row: Row, context: Context, verdict: str) -> list[str]:
     numbers = row.numbers
     assert numbers is not None
@@ -93,17 +112,19 @@ def _doubts(row: Row, context: Context, verdict: str) -> list[str]:
                 f"(ratio {words.ratio(row.without_low)} to {words.ratio(row.without_high)})"
             )
     if context.singles:
-        below = sum(s.p_holm <= 0.05 and s.numbers is not None and s.numbers.ratio < 1 for s in context.singles)
-        above = sum(s.p_holm <= 0.05 and s.numbers is not None and s.numbers.ratio > 1 for s in context.singles)
-        total = sum(s.numbers is not None for s in context.singles)
+        clear = [s.numbers.ratio for s in context.singles if s.p_holm <= 0.05 and s.numbers is not None]
+        below, total = sum(x < 1 for x in clear), sum(s.numbers is not None for s in context.singles)
         found.append(
-            f"single points (description): interval clear of 1 after Holm below at {below}, above at {above}, neither "
-            f"at {total - below - above} of {total}"
+            f"setting by setting (corrected): faster at {below} of {total}, slower at {len(clear) - below}, "
+            f"undecided at {total - len(clear)}"
         )
     if context.across is not None and claimed and context.across.numbers is not None:
         other = context.across
         if _sign(row) != _sign(other):
-            found.append(f"at its best learning rate; across the range: {other.word}")
+            found.append(
+                f"this holds at the tuned rate; averaged over all {words.spelled(len(context.design.rates))} rates, "
+                f"{_said(other)}"
+            )
     if claimed and (numbers.ratio - 1) * (row.mean_steps - 1) < 0 and abs(row.mean_steps - 1) > 1e-9:
         quick, sure, quick_share, sure_share = (
             (row.cell, row.baseline, row.share, row.share_baseline)
@@ -137,7 +158,7 @@ def _left_out(row: Row, context: Context) -> list[str]:
 
 
 def _ends(row: Row, context: Context) -> list[str]:
-    if word(row, context).endswith(WITHIN):
+    if WITHIN in word(row, context):
         return []  # the sentence says it
     total = words.count(len(row.points), "points")
     return [
@@ -163,7 +184,6 @@ def footnotes(row: Row) -> list[str]:
     # such a row makes no claim that could rest on the t distribution
     described = row.scope.kind != ALL and len(row.points) < FEWEST_POINTS
     least = 2.0 ** (1 - n)  # the smallest p of any assumption-free paired test of n seeds
-    if row.word.endswith(("faster", "slower")) and row.numbers.p < least and not described:
-        limit = "reach p = 0.05" if least > 0.05 else f"go below p = {least:.2g}"
-        found.append(f"rests on the t distribution; no assumption-free test of {n} seeds can {limit}")
+    if row.word.endswith(("faster", "slower")) and row.numbers.p < least and not described and not says_few(row):
+        found.append(rests_on_t(n))
     return found

@@ -12,13 +12,13 @@ import pandas as pd
 from cellbench.statistics.comparison import profile
 from cellbench.statistics.learning_rate import tuning_curve
 from cellbench.statistics.survival import reached
-from cellbench.summary.selection import Replicas, Seeds, common
+from cellbench.summary.selection import Seeds, Selection, common
 
 FACTORS = np.exp(np.linspace(math.log(1 / 4), math.log(4), 97))
 """The performance profile's x: from a quarter of the baseline's typical steps to four times them."""
 
 
-def _present(replicas: Replicas) -> Iterator[tuple[dict[str, Any], int, int, Seeds]]:
+def _present(replicas: Selection) -> Iterator[tuple[dict[str, Any], int, int, Seeds]]:
     """Yield each cell at each point with its complete seeds, where there are any and a rate can be picked."""
     for c, label in enumerate(replicas.design.labels):
         for g, point in enumerate(replicas.points):
@@ -27,7 +27,7 @@ def _present(replicas: Replicas) -> Iterator[tuple[dict[str, Any], int, int, See
                 yield {"cell": label, **dict(zip(replicas.design.axes, point, strict=True))}, c, g, seeds
 
 
-def solved_over_steps(replicas: Replicas) -> pd.DataFrame:
+def solved_over_steps(replicas: Selection) -> pd.DataFrame:
     """Return the share solved by each step: cell, the axes, at (`rate` or `tuned`), learning_rate, step, share."""
     times = np.array(replicas.design.evaluation_steps, dtype=np.float64)
     heads: list[dict[str, Any]] = []
@@ -55,7 +55,7 @@ def solved_over_steps(replicas: Replicas) -> pd.DataFrame:
     return frame.assign(step=np.tile(times.astype(np.int64), len(heads)), share=share)
 
 
-def performance_profile(replicas: Replicas) -> pd.DataFrame:
+def performance_profile(replicas: Selection) -> pd.DataFrame:
     """Return the share solved within a factor of the baseline's typical steps, tuned, as a mean over points.
 
     Columns: cell, factor, share, points (how many the mean is over). Points where the baseline is missing, or where
@@ -82,7 +82,7 @@ def performance_profile(replicas: Replicas) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cell", "factor", "share", "points"])
 
 
-def tuning_curves(replicas: Replicas) -> pd.DataFrame:
+def tuning_curves(replicas: Selection) -> pd.DataFrame:
     """Return the typical steps to expect after trying k learning rates: cell, the axes, tried, typical_steps.
 
     Rows with empty axes are the geometric mean over the cell's points.

@@ -73,7 +73,7 @@ def common(seeds_at: Sequence[tuple[int, Seeds]]) -> Common:
 
 
 @dataclass(frozen=True)
-class Replicas:
+class Selection:
     """All replicas as arrays; the axes are cells, points, seeds, rates and, for scores, evaluations."""
 
     design: Design
@@ -89,6 +89,10 @@ class Replicas:
     """By metric: (cells, points, seeds, rates, keys); `nan`: not known."""
     size: dict[str, Floats]
     """`multiply_adds`, `parameters`, `state`, `hidden_size`: (cells, points)."""
+    diverged_at: Floats
+    """(cells, points, seeds, rates): the step at which a replica diverged; `nan` for one that did not."""
+    tracebacks: dict[str, tuple[str, ...]]
+    """By label: one for each replica that failed in the cell's own code."""
     trained_by: tuple[tuple[str, int], ...] = ()
     """What replicas of one cell were trained by, and how many by each, where that differs; else empty."""
     _complete: dict[tuple[int, int], Seeds] = field(default_factory=dict, repr=False)
@@ -166,7 +170,7 @@ def _codes(column: pd.Series[Any], values: Sequence[Any], what: str) -> Codes:
     return codes
 
 
-def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Replicas:
+def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Selection:
     """Lay all planned replicas out as arrays; see `summarise` for the frames' columns.
 
     Raises:
@@ -213,6 +217,8 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Rep
     # a rate whose accuracy is not known loses a tie
     ties = np.zeros(full)
     ties[where] = np.nan_to_num(runs["final_sequence_accuracy"].to_numpy(dtype=np.float64), nan=0.0)
+    diverged_at = np.full(full, math.nan)
+    diverged_at[where] = runs["diverged_at"].to_numpy(dtype=np.float64)
     # whose numbers were lost: accuracy 0, even for one that had solved before it diverged
     dead = np.zeros(full, dtype=bool)
     dead[where] = np.isin(codes, (DIVERGED, FAILED)) | runs["diverged_at"].notna().to_numpy()
@@ -225,7 +231,27 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Rep
         sizes[column][where[0][known], where[1][known]] = measured[known]
     keys, which = _keys(evaluations, axes)
     scores = _scores(evaluations, keys, which, place(evaluations), full, steps, dead)
-    return Replicas(design, points, keys, state, steps, ties, scores, sizes, _trained_by(runs))
+    return Selection(
+        design,
+        points,
+        keys,
+        state,
+        steps,
+        ties,
+        scores,
+        sizes,
+        diverged_at,
+        _tracebacks(runs, codes),
+        _trained_by(runs),
+    )
+
+
+def _tracebacks(runs: pd.DataFrame, codes: Counts) -> dict[str, tuple[str, ...]]:
+    """Collect what the cell's own code raised, by label; a frame need not have tracebacks."""
+    if "traceback" not in runs.columns:
+        return {}
+    failed = runs.loc[codes == FAILED, ["label", "traceback"]]
+    return {str(label): tuple(map(str, rows["traceback"])) for label, rows in failed.groupby("label", sort=False)}
 
 
 def _trained_by(runs: pd.DataFrame) -> tuple[tuple[str, int], ...]:

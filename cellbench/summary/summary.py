@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,17 +19,17 @@ from cellbench.summary.comparisons import ALL, POINT, AxisRow, Row
 from cellbench.summary.design import Design
 from cellbench.summary.footnotes import Missing
 from cellbench.summary.notes import notes
-from cellbench.summary.selection import Replicas, select
-from cellbench.summary.verdicts import Context, Verdict, sentence, turning, word
+from cellbench.summary.selection import Selection, select
+from cellbench.summary.verdicts import Context, Finding, Verdict, cost, sentence, turning, word
 
 __all__ = ["Design", "Missing", "Summary", "Verdict", "summarise"]
 
 COMPARED = (
     "by", "value", "cell", "baseline", "at", "seeds", "points", "points_uninformative", "ratio", "ratio_low",
     "ratio_high", "bound", "work_ratio", "difference", "difference_low", "difference_high", "p", "p_holm",
-    "p_equivalent_holm", "sooner", "sooner_low", "sooner_high", "without_one_point_low", "without_one_point_high",
-    "sd", "detectable", "seeds_needed", "differ_axis", "differ_p_holm", "crossing_p", "ends", "ends_baseline",
-    "verdict", "notes",
+    "p_equivalent_holm", "corrected_low", "corrected_high", "sooner", "sooner_low", "sooner_high",
+    "without_one_point_low", "without_one_point_high", "sd", "detectable", "seeds_needed", "differ_axis",
+    "differ_p_holm", "crossing_p", "ends", "ends_baseline", "verdict", "notes",
 )  # fmt: skip
 """The columns of comparisons.csv after `metric`, `scope` and the axes."""
 
@@ -58,7 +58,7 @@ class Summary:
     """For each cell, how many of its replicas ended in each state."""
     wider_rates: tuple[float, ...]
     """The learning rates to try next; empty where no verdict is limited by the rates tried."""
-    replicas: Replicas = field(repr=False)
+    replicas: Selection = field(repr=False)
 
     @cached_property
     def solved_over_steps(self) -> pd.DataFrame:
@@ -101,15 +101,20 @@ def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> 
     scopes = pairs.scopes(replicas)
     pairings = design.pairings()
     table = cells(replicas)
-    rows = _measured(replicas, scopes, pairings)
+    rows, in_work = _measured(replicas, scopes, pairings)
     # whether the ratio depends on an axis is asked once per pair, over all points at the tuned rate
     axes = pairs.corrected_axes(
         axis for row in rows if row.scope.kind == ALL and row.at == "tuned" for axis in pairs.axis_rows(replicas, row)
     )
-    scores = accuracies.Scores(replicas)
+    scores = accuracies.ByCell(replicas)
     compared, verdicts = _compared(replicas, rows, axes)
-    if replicas.keys:
-        compared += accuracies.comparisons(scores, scopes, pairings)
+    costs, found = _costs(replicas, in_work)
+    of_accuracy = accuracies.comparisons(scores, scopes, pairings) if replicas.keys else []
+    findings = accuracies.findings(of_accuracy, design)
+    verdicts = tuple(
+        replace(v, findings=(*findings.get((v.cell, v.baseline), ()), found[v.cell, v.baseline])) for v in verdicts
+    )
+    compared += [*costs, *of_accuracy]
     frame = pd.DataFrame(compared, columns=["metric", "scope", *design.axes, *COMPARED])
     return Summary(
         design=design,
@@ -127,8 +132,10 @@ def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> 
     )
 
 
-def _measured(replicas: Replicas, scopes: Sequence[pairs.Scope], pairings: Sequence[tuple[str, str]]) -> list[Row]:
-    """Measure every comparison of steps, and correct each within its family."""
+def _measured(
+    replicas: Selection, scopes: Sequence[pairs.Scope], pairings: Sequence[tuple[str, str]]
+) -> tuple[list[Row], list[Row]]:
+    """Measure every comparison of steps, and over all points of multiply-adds; correct each within its family."""
     families: dict[tuple[str, str], list[Row]] = {}
     for cell, baseline in pairings:
         for scope in scopes:
@@ -137,11 +144,26 @@ def _measured(replicas: Replicas, scopes: Sequence[pairs.Scope], pairings: Seque
             for at in ("tuned", "across"):
                 families.setdefault((kind, at), []).append(pairs.measure(replicas, cell, baseline, at, scope))
     log_bound = math.log(replicas.design.ratio_of_interest)
-    return [row for rows in families.values() for row in pairs.corrected(rows, log_bound)]
+    of_interest = replicas.design.ratio_of_interest
+    work = [pairs.in_multiply_adds(row, of_interest) for row in families.get((ALL, "tuned"), ())]
+    rows = [row for family in families.values() for row in pairs.corrected(family, log_bound)]
+    return rows, pairs.corrected(work, log_bound)
+
+
+def _costs(replicas: Selection, rows: Sequence[Row]) -> tuple[list[dict[str, Any]], dict[tuple[str, str], Finding]]:
+    """Lay out the rows of comparisons.csv for the cost to solve, and give each pair its verdict on it."""
+    axes = pairs.corrected_axes(axis for row in rows for axis in pairs.axis_rows(replicas, row))
+    found, records = {}, []
+    for row in rows:
+        of_pair = tuple(axis for axis in axes if (axis.cell, axis.baseline) == (row.cell, row.baseline))
+        context = Context(replicas, axes=of_pair)
+        records.append(_record(row, context, ()))
+        found[row.cell, row.baseline] = cost(row, context)
+    return records, found
 
 
 def _compared(
-    replicas: Replicas, rows: Sequence[Row], axes: Sequence[AxisRow]
+    replicas: Selection, rows: Sequence[Row], axes: Sequence[AxisRow]
 ) -> tuple[list[dict[str, Any]], tuple[Verdict, ...]]:
     """Lay out the rows of comparisons.csv for steps, pair by pair, and the verdicts."""
     by_place = {(row.cell, row.baseline, row.at, row.scope.text, row.scope.points): row for row in rows}
@@ -171,7 +193,7 @@ def _record(row: Row, context: Context, said: Sequence[str]) -> dict[str, Any]:
     """Turn a comparison into a row of comparisons.csv; what could not be computed is left out, and reads as empty."""
     numbers = row.numbers
     record: dict[str, Any] = {
-        "metric": "steps",
+        "metric": row.metric,
         "scope": row.scope.text,
         **row.scope.fixed,
         "by": "",
@@ -185,6 +207,8 @@ def _record(row: Row, context: Context, said: Sequence[str]) -> dict[str, Any]:
             "ratio_low": numbers.low,
             "ratio_high": numbers.high,
             "work_ratio": row.work,
+            "corrected_low": row.corrected_low,
+            "corrected_high": row.corrected_high,
             "p": numbers.p,
             "p_holm": row.p_holm,
             "p_equivalent_holm": row.p_equivalent_holm,

@@ -6,16 +6,53 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cellbench.statistics.comparison import LEAST_SOLVED
 from cellbench.statistics.intervals import LEAST_SEEDS, interval
 from cellbench.summary import words
-from cellbench.summary.comparisons import ALL, AxisRow, Row
+from cellbench.summary.comparisons import ALL, MULTIPLY_ADDS, TOO_SHORT, AxisRow, Row
 from cellbench.summary.design import Design, axis_word, point_name, value_word
-from cellbench.summary.selection import Replicas
+from cellbench.summary.fates import DESPITE, FATED, breaks, fate, partly, why
+from cellbench.summary.selection import Selection
 
 FEWEST_POINTS = 3
 """Rows over fewer points only describe: at one point intervals cover 84 % in the worst case, from three on 95 %."""
 
 WITHIN = " within the rates tried"
+
+NO_CLAIM = (*FATED, "cannot tell", TOO_SHORT, "too few seeds", "identical", "description")
+"""Verdicts that say nothing about speed, so that no doubt about it is added to them."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict on one question beside speed: an accuracy, or the cost to solve.
+
+    Attributes:
+        question: `at the trained length`, `at <parameter>=<longest>` or `cost to solve`.
+        verdict: its exact words.
+        clause: the verdict with its numbers, to go on a sentence with.
+        estimate, low, high, p: percentage points, or a ratio, with its 95 % interval and the p after Holm; `None`: not
+            known.
+    """
+
+    question: str
+    verdict: str
+    clause: str
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("estimate", "low", "high", "p"):
+            x = getattr(self, name)
+            if x is not None and math.isnan(x):
+                object.__setattr__(self, name, None)  # unlike nan, equal to itself
+
+    @property
+    def claims(self) -> bool:
+        """Whether a difference is shown."""
+        return self.verdict.removeprefix("slightly ").startswith(("higher", "lower", "cheaper", "costlier"))
 
 
 @dataclass(frozen=True)
@@ -27,13 +64,22 @@ class Verdict:
     verdict: str
     sentence: str
     notes: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+    """Accuracy at the trained length, at the longest length, and the cost to solve, as far as they were measured."""
+
+    @property
+    def headline(self) -> str:
+        """The verdict on speed, then each other difference that is shown."""
+        shown = [finding.clause for finding in self.findings if finding.claims]
+        of_speed = f"{self.verdict} in steps" if shown and not self.verdict.startswith(NO_CLAIM) else self.verdict
+        return "; ".join([of_speed, *shown])
 
 
 @dataclass(frozen=True)
 class Context:
     """What the words about one row depend on, beside the row itself."""
 
-    replicas: Replicas
+    replicas: Selection
     axes: tuple[AxisRow, ...] = ()
     """The axes of its pair, for the row over all points at the tuned rate; else empty."""
     across: Row | None = None
@@ -50,21 +96,47 @@ class Context:
         return point_name(self.design.axes, self.replicas.points[point])
 
 
+def cost(row: Row, context: Context) -> Finding:
+    """Give a comparison in multiply-adds its verdict, with the ratio and its interval."""
+    found, question = word(row, context), "cost to solve"
+    if row.numbers is None or found.startswith((*FATED, "cannot tell")):
+        return Finding(question, found, f"{question}: {found}")
+    numbers, bound = row.numbers, f"{row.bound} " if row.bound else ""
+    limits = ""
+    if not math.isnan(numbers.low):
+        limits = f" (95 % {_span(numbers.low, numbers.high)}; {words.p(row.p_holm)})"
+    clause = f"{question}: {found}, {bound}{words.ratio(numbers.ratio)} times the multiply-adds{limits}"
+    return Finding(question, found, clause, numbers.ratio, numbers.low, numbers.high, row.p_holm)
+
+
 def turning(context: Context) -> list[AxisRow]:
     """List the axes along which the order of the cells is reversed, the surest first."""
     return sorted((a for a in context.axes if a.turns), key=lambda a: a.test.crossing)
 
 
+COST = {"faster": "cheaper", "slower": "costlier"}
+"""What the words for speed are for cost."""
+
+
 def word(row: Row, context: Context) -> str:
     """Choose the verdict's exact words."""
     plain = plain_word(row, context)
-    if plain in ("cannot tell", "too few seeds", "identical", "description") or not row.ends_matter:
+    if row.metric == MULTIPLY_ADDS:
+        plain = " ".join(COST.get(each, each) for each in plain.split(" "))
+    if plain in NO_CLAIM:
         return plain
-    return plain + WITHIN
+    within = WITHIN if row.ends_matter else ""
+    broken = any(breaks(context.replicas, label) for label in (row.cell, row.baseline))
+    return f"{plain}{within}{DESPITE if broken else ''}"
 
 
 def plain_word(row: Row, context: Context) -> str:
     """Choose the verdict without regard to ends of the range; the first case that applies counts."""
+    # a cell, or its baseline, that could not learn has no speed
+    if found := fate(context.replicas, row.cell):
+        return found
+    if fate(context.replicas, row.baseline):
+        return "cannot tell"
     # nothing to compare, then too little to compare with
     if row.uninformative and not row.points:
         return "cannot tell"
@@ -83,14 +155,23 @@ def plain_word(row: Row, context: Context) -> str:
 
 
 def sentence(row: Row, context: Context) -> str:
-    """Write the verdict as a sentence, or two where a rate was picked at the end of the range."""
-    said = _sentence(row, context)
-    return f"{said} {_edge(row, context)}" if word(row, context).endswith(WITHIN) else said
+    """Write the verdict in sentences: what it says, what failed or diverged, and rates at the end of the range."""
+    parts = [_sentence(row, context)]
+    if not row.apart:
+        parts += [_few_seeds(row, context)]
+        parts += [partly(context.replicas, label) for label in (row.cell, row.baseline)]
+        parts += [_edge(row, context)] if WITHIN in word(row, context) else []
+        parts += [_despite(context.replicas, label) for label in (row.cell, row.baseline)]
+    return " ".join(filter(None, parts))
 
 
 def _sentence(row: Row, context: Context) -> str:
     design, verdict = context.design, plain_word(row, context)
     cell, base = row.cell, row.baseline
+    if verdict in FATED:
+        return f"{why(context.replicas, cell)}{_described(row, verdict)}"
+    if row.apart:
+        return f"{why(context.replicas, base)} Nothing can be compared with it."
     if verdict == "cannot tell":
         within = f"within {design.max_steps} steps"
         return f"Neither {cell} nor {base} solved the task {within}; their speeds cannot be compared."
@@ -105,6 +186,13 @@ def _sentence(row: Row, context: Context) -> str:
     assert numbers is not None  # the verdict would be too few seeds
     if verdict.startswith("depends on"):
         return _depends(row, context)
+    if verdict == TOO_SHORT:
+        budget = _nice_above(row.budget)
+        return (
+            f"{cell} solved {words.percent(row.share)} and {base} {words.percent(row.share_baseline)} within "
+            f"{design.max_steps} steps, which draws their ratio ({words.ratio(numbers.ratio)}) towards 1. From "
+            f"{words.percent(LEAST_SOLVED)} on it can show that cells are alike: try `--set train.max_steps={budget}`."
+        )
     if verdict == "equivalent":
         m = design.ratio_of_interest
         return (
@@ -114,19 +202,68 @@ def _sentence(row: Row, context: Context) -> str:
     if verdict == "no difference shown":
         told = ""
         if numbers.sd > 0:
+            needed = "over 1000" if math.isinf(numbers.seeds_needed) else f"{numbers.seeds_needed:.0f}"
             told = (
-                f" {_seeds(numbers.seeds_needed)} would tell a ratio of {words.number(design.ratio_of_interest)} "
-                f"apart; these {len(row.seeds)} tell {words.ratio(numbers.detectable)}."
+                f" {words.count(len(row.seeds), 'seeds')} can detect a factor of {words.ratio(numbers.detectable)}; "
+                f"for {words.number(design.ratio_of_interest)} take {needed}."
             )
-        between = _span(numbers.low, numbers.high).replace(" to ", " and ")
+        bound = f"{row.bound.capitalize()} " if row.bound else ""
         return (
-            f"No difference was shown: the ratio lies between {between} (95 %).{told} "
-            f"This is not evidence that they are equal."
+            f"{bound}{words.ratio(numbers.ratio)} times {words.owned(base)} steps; {_span(numbers.low, numbers.high)} "
+            f"fit the data (95 %).{told} This does not show that they are equal."
         )
     small = ""
     if verdict.startswith("slightly"):
         small = f", a difference smaller than the {words.number(design.ratio_of_interest)} set as of interest"
     return f"{_needs(row)}{small}."
+
+
+FEW_SEEDS = 5
+"""Up to so many seeds a claim says itself that it rests on the t distribution."""
+
+
+def _few_seeds(row: Row, context: Context) -> str:
+    n = len(row.seeds)
+    claims = plain_word(row, context).startswith(("faster", "slower", "slightly", "equivalent", "depends"))
+    return f"This {rests_on_t(n)}." if claims and says_few(row) else ""
+
+
+def says_few(row: Row) -> bool:
+    """Tell whether a verdict must say itself that it rests on the t distribution."""
+    return row.scope.kind == ALL and row.at == "tuned" and len(row.seeds) <= FEW_SEEDS
+
+
+def rests_on_t(n: int) -> str:
+    """Say what the t distribution makes possible: a p that no other paired test of n seeds can reach."""
+    least = 2.0 ** (1 - n)
+    limit = "reach p = 0.05" if least > 0.05 else f"go below p = {least:.2g}"
+    return f"rests on the t distribution; no assumption-free test of {n} seeds can {limit}"
+
+
+def _despite(replicas: Selection, label: str) -> str:
+    return why(replicas, label) if breaks(replicas, label) else ""
+
+
+def _described(row: Row, verdict: str) -> str:
+    """Give the ratio of a cell that breaks a law as a description, and say how to get a verdict."""
+    if verdict != "broken law" or row.numbers is None:
+        return ""
+    numbers = row.numbers
+    limits = "" if math.isnan(numbers.low) else f" (95 % {_span(numbers.low, numbers.high)})"
+    return (
+        f" As a description: {row.bound}{' ' if row.bound else ''}{words.ratio(numbers.ratio)} times the steps of "
+        f"{row.baseline}{limits}; `--trust` makes it a verdict."
+    )
+
+
+def _nice_above(steps: float) -> int:
+    """Round steps up to 1, 2, 3 or 5 times a power of ten.
+
+    >>> _nice_above(372), _nice_above(2000.0), _nice_above(5001)
+    (500, 2000, 10000)
+    """
+    power: int = 10 ** int(math.log10(steps))
+    return next(digit * power for digit in (1, 2, 3, 5, 10) if digit * power >= steps * (1 - 1e-9))
 
 
 def _span(low: float, high: float) -> str:
@@ -143,10 +280,6 @@ def _needs(row: Row) -> str:
         f"{_span(numbers.low, numbers.high)}; {words.count(len(row.seeds), 'seeds')}, "
         f"{words.count(len(row.points), 'points')}; {words.p(row.p_holm)}{after})"
     )
-
-
-def _seeds(needed: float) -> str:
-    return "Over 1000 seeds" if math.isinf(needed) else words.count(int(needed), "seeds")
 
 
 def _depends(row: Row, context: Context) -> str:

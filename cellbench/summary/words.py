@@ -76,3 +76,22 @@ def listing(items: list[str]) -> str:
     ('a', 'a, b and c')
     """
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def owned(name: str) -> str:
+    """Write whose something is.
+
+    >>> owned("lstm"), owned("gates")
+    ("lstm's", "gates'")
+    """
+    return f"{name}'" if name.endswith("s") else f"{name}'s"
+
+
+def spelled(n: int) -> str:
+    """Write a small number as a word.
+
+    >>> spelled(5), spelled(12)
+    ('five', '12')
+    """
+    small = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    return small[n] if n < len(small) else str(n)

@@ -20,12 +20,16 @@ from rich.text import Text
 
 from cellbench.executors.dispatch import Finished
 from cellbench.planning import Plan
-from cellbench.running import Event, Notice, OnEvent
+from cellbench.records import Outcome
+from cellbench.running import Event, Notice, OnEvent, Stage
 from cellbench.terminal.remaining import Pace
 from cellbench.wording import escaped, printable
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
+
+STAGE_EVERY = 2.0
+"""Seconds between plain lines before anything is trained."""
 
 _MOST_NAMED = 6
 """The most cells that a plain line names; with more it gives their sum."""
@@ -60,12 +64,14 @@ class Counts:
     Attributes:
         clock: returns the time in seconds.
         least_workers: how many workers there are at least; on a cluster, others are noticed when they finish a chunk.
+        stage: what is being done before anything is trained.
     """
 
     clock: Callable[[], float] = time.monotonic
     least_workers: int = 1
     max_steps: int = 1
     cells: dict[str, _Cell] = field(default_factory=dict)
+    stage: str = "reading the experiment"
     trained: int = 0
     started: float = field(init=False)
     _pace: Pace = field(default_factory=Pace)
@@ -77,6 +83,8 @@ class Counts:
 
     def see(self, event: Event) -> None:
         """Update the counts by an event."""
+        if isinstance(event, Stage):
+            self.stage = printable(event.text)
         if isinstance(event, Plan):
             self._begin(event)
         if not isinstance(event, Finished):
@@ -84,7 +92,8 @@ class Counts:
         chunk = event.chunk
         self._workers |= {(outcome.host, outcome.worker) for outcome in event.outcomes if outcome.seconds > 0}
         self._pace.workers = max(self.least_workers, len(self._workers))
-        self._pace.finish(chunk, sum(outcome.seconds for outcome in event.outcomes), self.elapsed)
+        seconds, trained = sum(outcome.seconds for outcome in event.outcomes), map(self._trained, event.outcomes)
+        self._pace.finish(chunk, seconds, self.elapsed, whole=sum(trained) > len(event.outcomes) / 2)
         self.trained += len(event.outcomes)
         for outcome in event.outcomes:
             # two labels may share a replica
@@ -96,6 +105,12 @@ class Counts:
                     cell.seen += 1
                     cell.solved += outcome.status == "solved"
                     cell.log_steps += math.log(outcome.steps_to_solved or self.max_steps)
+
+    def _trained(self, outcome: Outcome) -> float:
+        """Return the share of its steps that a replica was trained for, as far as its status says."""
+        if outcome.status == "failed":
+            return 0.0
+        return 1.0 if outcome.diverged_at is None else outcome.diverged_at / self.max_steps
 
     def _begin(self, plan: Plan) -> None:
         """Count what is planned and what is done already, and start the clock."""
@@ -125,8 +140,13 @@ class Counts:
         """Replicas planned."""
         return sum(cell.total for cell in self.cells.values())
 
+    @property
+    def under_way(self) -> list[str]:
+        """The labels of the cells that workers are training, as far as is known."""
+        return list(dict.fromkeys(chunk.cell.label for chunk in self._pace.under_way))
+
     def left(self) -> float | None:
-        """Return the seconds left; None before anything is done."""
+        """Return the seconds left; None before anything is done that others can be judged by."""
         return self._pace.left(self.elapsed)
 
     def line(self) -> str:
@@ -138,7 +158,10 @@ class Counts:
             solved = f"{sum(c.solved for c in seen.values()):,}/{sum(c.seen for c in seen.values()):,} solved"
         failed = sum(c.failed for c in self.cells.values())
         left = self.left()
-        tail = f"; about {duration(left)} left" if left is not None and self.done < self.total else ""
+        tail = ""
+        if self.done < self.total:
+            now = f"; training {_few([printable(label) for label in self.under_way], 3)}" if self.under_way else ""
+            tail = now + (f"; {remaining(left)} left" if left is not None else "")
         return (
             f"{self.done:,}/{self.total:,} replicas, {self.rate():.1f} per second{f'; {solved}' if solved else ''}"
             f"{f'; {failed:,} failed' if failed else ''}{tail}"
@@ -157,6 +180,15 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def remaining(seconds: float) -> str:
+    """Write the seconds left as people say them: `a few seconds`, `about 45 s`; never 0 s, which would be the end.
+
+    >>> remaining(0.2), remaining(200)
+    ('a few seconds', 'about 3 min 20 s')
+    """
+    return f"about {duration(seconds)}" if seconds >= 5 else "a few seconds"
 
 
 @contextmanager
@@ -190,6 +222,10 @@ def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
             state.see(event)
             if lines := said(event):
                 print("\n".join(lines), file=sys.stderr, flush=True)
+            elif isinstance(event, Stage):
+                if time.monotonic() - last >= STAGE_EVERY:
+                    last = time.monotonic()
+                    print(f"{state.stage} ...", file=sys.stderr, flush=True)
             elif time.monotonic() - last >= PLAIN_EVERY:
                 last = time.monotonic()
                 print(state.line(), file=sys.stderr, flush=True)
@@ -199,9 +235,9 @@ def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
         print(f"Trained {state.trained:,} replicas in {duration(state.elapsed)}.", file=sys.stderr)
 
 
-def _few(labels: list[str]) -> str:
-    """List a few labels; of many, the first six and how many more."""
-    return ", ".join(labels) if len(labels) <= 8 else f"{', '.join(labels[:6])} and {len(labels) - 6} more"
+def _few(labels: list[str], most: int = 6) -> str:
+    """List a few labels; of many more, the first ones and how many more."""
+    return ", ".join(labels) if len(labels) <= most + 2 else f"{', '.join(labels[:most])} and {len(labels) - most} more"
 
 
 def said(event: Event) -> list[str]:
@@ -215,8 +251,11 @@ def introduction(plan: Plan) -> list[str]:
     """Say in a few lines what is about to be trained."""
     missing = sum(len(chunk.replicas) for chunk in plan.todo)
     lines = [
-        f"{plan.experiment.name}: {plan.replicas:,} replicas, {plan.replicas_done:,} of them done, in {plan.folder}"
+        f"{plan.experiment.name}: {plan.replicas:,} replicas, {plan.replicas_done:,} of them done, in {plan.folder}",
+        *(f"{len(r.keys):,} of these are copied from {r.folder}: {_few(r.labels)}" for r in plan.reused),
+        *plan.passed_over,
     ]
+    lines += plan.again
     if not missing:
         return [*lines, "Nothing to train: every replica is done."]
     by_engine: dict[str, list[str]] = {}
@@ -243,16 +282,22 @@ class Display:
     def _lines(self, options: ConsoleOptions) -> Iterator[Text]:
         state, width = self.state, options.max_width
         if not state.cells:
-            yield Text("planning ...", style="dim")
+            yield Text(f"{state.stage} ...", style="dim", no_wrap=True, overflow="ellipsis")
             return
-        room = max(1, options.size.height - 5)  # less the head, the bar, the foot, and the line for cells not shown
-        labels = list(state.cells)
+        # less the head, the bar, the foot, and the lines for cells not shown and for those in training
+        room = max(1, options.size.height - 6)
+        labels, now = list(state.cells), state.under_way
         if len(labels) > room:
             # cells in progress first, then those that have not begun
-            labels.sort(key=lambda label: (not state.cells[label].under_way, state.cells[label].done > 0))
+            labels.sort(
+                key=lambda label: (label not in now, not state.cells[label].under_way, state.cells[label].done > 0)
+            )
         yield from self._table(labels[:room], width)
         if len(labels) > room:
             yield Text(f"and {len(labels) - room} more cells", style="dim", no_wrap=True, overflow="ellipsis")
+        if now and state.done < state.total:
+            names = ", ".join(printable(label) for label in now)
+            yield Text(f"training {names}", style="dim", no_wrap=True, overflow="ellipsis")
         yield self._bar(min(width, 60))
         yield Text(self._foot(width), style="dim", no_wrap=True, overflow="ellipsis")
 
@@ -290,9 +335,9 @@ class Display:
         if left is None:
             return f"{duration(state.elapsed)} gone"
         if width < 60:
-            return f"about {duration(left)} left, {state.rate():.1f}/s"
+            return f"{remaining(left)} left, {state.rate():.1f}/s"
         return (
-            f"{duration(state.elapsed)} gone, about {duration(left)} left; {state.done:,} of {state.total:,} replicas, "
+            f"{duration(state.elapsed)} gone, {remaining(left)} left; {state.done:,} of {state.total:,} replicas, "
             f"{state.rate():.1f} per second"
         )
 

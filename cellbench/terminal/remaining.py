@@ -59,8 +59,20 @@ class Pace:
             self._waiting[_name(chunk)] = chunk
         self._begin(0.0)
 
-    def finish(self, chunk: Chunk, seconds: float, at: float) -> None:
-        """Take in that a chunk is done, which took this many seconds of a worker."""
+    @property
+    def under_way(self) -> list[Chunk]:
+        """The chunks that are in progress."""
+        return [chunk for chunk, _ in self._begun.values()]
+
+    def finish(self, chunk: Chunk, seconds: float, at: float, whole: bool = True) -> None:
+        """Take in that a chunk is done, which took this many seconds of a worker.
+
+        Args:
+            chunk: it.
+            seconds: of a worker.
+            at: when it ended.
+            whole: whether it was trained to its end. One that failed or diverged early tells nothing of other cells.
+        """
         place, row = _place(chunk), features(chunk)
         self._ahead[place] = np.maximum(self._ahead.get(place, row) - row, 0.0)
         self._waiting.pop(_name(chunk), None)
@@ -68,6 +80,7 @@ class Pace:
         if seconds > 0:
             replicas, before = self._done.get(place, (0.0, 0.0))
             self._done[place] = (replicas + len(chunk.replicas), before + seconds)
+        if seconds > 0 and whole:
             self._rows.append(row)
             self._seconds.append(seconds)
         self._begin(at)
@@ -78,7 +91,7 @@ class Pace:
             self._begun[name] = (self._waiting.pop(name), at)
 
     def left(self, at: float) -> float | None:
-        """Return the seconds left; None before anything is done."""
+        """Return the seconds left; None before anything is done that others can be judged by."""
         if not self._rows or at <= 0:
             return None
         rows, seconds = np.array(self._rows), np.array(self._seconds)

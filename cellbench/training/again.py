@@ -10,14 +10,27 @@ from typing import Any
 import numpy as np
 
 from cellbench.engines import Refused
+from cellbench.engines.history import traits_among
 from cellbench.errors import CellbenchError, CellError
-from cellbench.model import Model, blueprint_of, task_of
+from cellbench.model import Model, blueprint_of, generators_kept, set_generators, task_of
 from cellbench.model.weights import fill
 from cellbench.plugins import Registry, contained, sources
-from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Point, Replica, Settings, Source, Train
+from cellbench.records import (
+    NUMBERS_VERSION,
+    VERSIONS,
+    CellSpec,
+    Chunk,
+    Outcome,
+    Point,
+    Replica,
+    Settings,
+    Source,
+    Train,
+    wrongs,
+)
 from cellbench.store.replica import StoredReplica
 from cellbench.task import Floats, Task
-from cellbench.training.data import EvaluationData
+from cellbench.training.data import EvaluationData, longest
 from cellbench.training.loop import fit, initial_models
 from cellbench.training.worker import ready, work
 
@@ -88,6 +101,19 @@ class Again:
         """List the stored engine, then those that may stand in for it here."""
         return [self.chunk.engine, *(e for e in ("stack", "reference") if e != self.chunk.engine)]
 
+    def wrong(self) -> str:
+        """Say what the version of the engine that trained it was wrong about; empty if nothing."""
+        then = self._stored.outcome
+        if then.engine_version >= VERSIONS.get(then.engine, 0):
+            return ""
+        steps = longest(self.task, self.chunk.settings, [self.chunk.point.parameters])
+        try:
+            blueprint = blueprint_of(self.chunk.cell, self.chunk.hidden_size, self.task)
+            traits = traits_among([blueprint], steps, [then.engine])
+        except Exception:
+            return ""  # its code raises, which the comparison tells
+        return wrongs(then.engine, then.engine_version, traits)
+
     def train(self) -> Outcome:
         """Train it again, by another engine if the stored one does not work here."""
         for engine in self._engines():
@@ -147,10 +173,14 @@ class Again:
         inputs, targets = data.final([self.chunk.replicas[0].seed], "", None)
         return inputs[0], targets[0]
 
-    def final_loss(self, model: Model) -> float:
-        """Compute a model's loss at the final evaluation, in nats per bit."""
+    def score(self, model: Model) -> tuple[float, float]:
+        """Compute a model's loss, in nats per bit, and bit accuracy at the final evaluation."""
         inputs, targets = self.examples()
-        logits = model.logits(inputs).astype(np.float64)
+        with generators_kept():
+            # what a random cell draws is named as when it was trained
+            set_generators(*model.stream, self._stored.outcome.final_step, "evaluation")
+            logits = model.logits(inputs).astype(np.float64)
         # log(1 + exp(x)) - y x, written so that no exponential overflows
         each = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
-        return float(each.mean()) if np.isfinite(each).all() else math.nan
+        loss = float(each.mean()) if np.isfinite(each).all() else math.nan
+        return loss, float(((logits > 0) == (targets > 0.5)).mean())

@@ -152,11 +152,12 @@ def _compiled(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> dict[
         isa = str(build.chosen_isa())
     except Refused as refusal:
         isa = str(refusal)
-    compiler = build.find_compiler()
-    return {
-        "the instruction set of lanes": isa,
-        "the C++ compiler": compiler.version if compiler else _cached(cell, hidden_sizes, task),
-    }
+    try:
+        compiler = build.find_compiler()
+        found = compiler.version if compiler else _cached(cell, hidden_sizes, task)
+    except Refused as refusal:
+        found = str(refusal)
+    return {"the instruction set of lanes": isa, "the C++ compiler": found}
 
 
 def _cached(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> str:

@@ -12,11 +12,11 @@ from functools import lru_cache
 
 import torch
 
-from cellbench.engines import OPTIMIZERS, VERSIONS, Engine, Refused, prepare
+from cellbench.engines import OPTIMIZERS, Engine, Refused, prepare
 from cellbench.errors import CellError
 from cellbench.model import Blueprint, blueprint_of, task_of
-from cellbench.plugins import Timeout, contained
-from cellbench.records import CellSpec, Chunk, Outcome
+from cellbench.plugins import Timeout, contained, kept
+from cellbench.records import VERSIONS, CellSpec, Chunk, Outcome
 from cellbench.training.data import longest
 from cellbench.training.loop import train
 from cellbench.training.timeout import limit
@@ -63,7 +63,8 @@ def work(chunk: Chunk) -> list[Outcome]:
     """Train a chunk, and return one outcome per replica, in the chunk's order. Never raises for what a cell does."""
     torch.set_num_threads(1)  # numbers must not depend on how many cores a worker has
     started, clock = datetime.now(UTC), time.perf_counter()
-    outcomes = _attempt(chunk)
+    with kept(chunk.cell.factory):  # the chunks to come must not depend on this one
+        outcomes = _attempt(chunk)
     # replicas are trained together, so each is charged an equal part of the time
     seconds = (time.perf_counter() - clock) / len(chunk.replicas)
     return [

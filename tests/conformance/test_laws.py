@@ -14,6 +14,7 @@ from cellbench.cells.rnn import rnn
 from cellbench.conformance import LAWS, OBSERVATIONS, Check, Subject, checks
 from tests.helpers import awkward
 from tests.helpers.broken_cells import (
+    BeginsWithoutMemory,
     CannotBePickled,
     ChangesNesting,
     ClaimsAnotherOutput,
@@ -27,6 +28,8 @@ from tests.helpers.broken_cells import (
     HasADeadWeight,
     HasAnUnusedWeight,
     HasAWrongGradient,
+    IgnoresItsInput,
+    IgnoresItsState,
     IsFloat32Only,
     KnowsTheBatchSize,
     MixesSequences,
@@ -57,6 +60,8 @@ BROKEN: list[tuple[str, type[nn.Module], str]] = [
     ("changes-nothing-in-place", WritesIntoItsState, "changes the state in place"),
     ("changes-nothing-in-place", CountsItsCalls, "changes the cell in place"),
     ("examples-are-independent", SubtractsTheBatchMean, "changes when the other examples do"),
+    ("depends-on-input-and-state", IgnoresItsState, "whatever came before: the state is not used"),
+    ("depends-on-input-and-state", IgnoresItsInput, "the same for other inputs"),
     ("batch-size-does-not-matter", KnowsTheBatchSize, "in a batch of 7 differ by up to"),
     ("gradients-reach-every-parameter", HasAnUnusedWeight, "no gradient reaches spare"),
     ("gradients-reach-every-parameter", HasADeadWeight, "the gradient is 0 at spare"),
@@ -89,10 +94,16 @@ def test_every_check_is_shown_to_fail() -> None:
 
 
 @pytest.mark.parametrize("check", LAWS, ids=str)
-@pytest.mark.parametrize("factory", [rnn, lstm, gru, Sound], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("factory", [rnn, lstm, gru, Sound, awkward.Bare], ids=lambda f: f.__name__)
 def test_sound_cells_keep_the_laws(factory: Any, check: Check) -> None:
     result = check(Subject(factory))
     assert result.status == "pass", result.message
+
+
+def test_a_memory_that_begins_at_nothing_is_one() -> None:
+    """A gate of the state that is 0 in the first weights, and trained, is no broken law."""
+    result = BY_NAME["depends-on-input-and-state"](Subject(BeginsWithoutMemory))
+    assert (result.status, result.message) == ("pass", "both, at weights moved at random")
 
 
 def test_a_cell_that_cannot_be_copied_is_sound() -> None:

@@ -11,7 +11,7 @@ from cellbench.engines import OPTIMIZERS, Refused, prepare, reference
 from tests.helpers import awkward
 from tests.helpers.oracle import Loop, blueprint, data, started
 
-ALL = (*awkward.FROZEN, *awkward.OWN, *awkward.CHANGING, *awkward.LATE, *awkward.HOOKS, *awkward.UNCOPIED)
+ALL = (awkward.Bare, *awkward.FROZEN, *awkward.OWN, *awkward.CHANGING, *awkward.LATE, *awkward.HOOKS, *awkward.UNCOPIED)
 
 
 @pytest.mark.parametrize("factory", ALL)

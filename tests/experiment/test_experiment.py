@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pandas._libs.parsers import STR_NA_VALUES
 
 from cellbench.errors import ExperimentError
 from cellbench.experiment import load, schema
 from cellbench.experiment.document import parse
 from cellbench.experiment.experiment import resolve
 from cellbench.plugins import discover
+from cellbench.wording import READ_AS_MISSING
 from tests.helpers.commands import TINY, Command
 
 REGISTRY = discover()
@@ -74,6 +76,11 @@ WHOLE = {
     "nothing given": ("{}\n", "cells: is missing; it must be given"),
     "no cells": ("name: x\ncells: []\ngrid: {bits: 8, batch_size: 4, hidden_size: 4}\n", "cells: is empty"),
     "unknown cell": (BASE.replace("lstm", "lstn"), "x.yaml:2  cells[1].name: no cell named 'lstn'. Nearest: lstm."),
+    "label of no value": (BASE.replace("lstm", "{name: lstm, label: NA}"), "cells[1].label: the label 'NA' is"),
+    "name of no value": (BASE.replace("lstm", "{name: 'null', factory: ./m.py:M}"), "cells[1]: the label 'null' is"),
+    "options of options": (BASE.replace("lstm", "{name: lstm, options: {bias: {a: 1}}}"),
+                           "cells[1].options.bias: is {'a': 1}: expected a number, text, true or false, null, or a"),
+    "options with a date": (BASE.replace("lstm", "{name: lstm, options: {b: [2020-01-01]}}"), "or a list of these"),
     "same label twice": (BASE.replace("lstm", "rnn"), "cells[1]: the label 'rnn' is used twice"),
     "grid key of no task": (BASE.replace("bits", "bit"), "grid.bit: the task binary_addition has no such key. Did"),
     "grid key missing": (BASE.replace("bits: [8], ", ""), "x.yaml:3  grid: bits is missing"),
@@ -102,6 +109,21 @@ def test_faults(case: str, command: Command) -> None:
     assert "Traceback" not in ended.err
     assert not ended.out
     assert not Path("results").exists()
+
+
+def test_one_fault_per_option(command: Command) -> None:
+    """A value of an option is wrong once, whatever it might have been."""
+    Path("x.yaml").write_text(WHOLE["options of options"][0])
+    assert command("run", "x.yaml").err.splitlines()[1:] == ["1 fault, nothing was run."]
+
+
+def test_labels_that_pandas_reads_as_missing(command: Command) -> None:
+    """All of them, as pandas lists them; what is written under any other label is read back."""
+    assert READ_AS_MISSING == STR_NA_VALUES
+    for label in sorted(READ_AS_MISSING - {""}):
+        with pytest.raises(ExperimentError, match="give the cell another `label`"):
+            load({**TINY, "cells": [{"name": "rnn", "label": label}]}, REGISTRY)
+    load({**TINY, "cells": [{"name": "rnn", "label": "na"}]}, REGISTRY)
 
 
 def test_all_faults_at_once(command: Command) -> None:
@@ -197,7 +219,7 @@ def test_set(overrides: list[str], check: Callable[[Any], bool]) -> None:
         ("seeds=!!int ''", "--set seeds=!!int ''  seeds: the value \"!!int ''\" is not YAML: '' cannot be read as int"),
         (
             f"cells.{'9' * 5000}=x",
-            f"--set cells.{'9' * 5000}=x  cells: has 2 items, none with the number '{'9' * 20}' (from 0)",
+            f"--set cells.{'9' * 65}...  cells: has 2 items, none with the number '{'9' * 20}' (from 0)",
         ),
         ("solved.threshold=3", "--set solved.threshold=3  solved.threshold: is 3.0: must be less than or equal to 1"),
     ],

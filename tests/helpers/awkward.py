@@ -407,6 +407,25 @@ class Uncopied(Plain):
 
 UNCOPIED = (weight_norm_of_old, weight_norm, scripted, Uncopied)
 
+# ---- what says nothing about itself ----
+
+
+class Bare(nn.Module):
+    """A module with the two methods of a cell and no attribute of one; it has twice as many outputs as units."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.gates = nn.Linear(input_size + hidden_size, 2 * hidden_size)
+        self.units = hidden_size
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, self.units)
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        both = torch.tanh(self.gates(torch.cat([x, h], 1)))
+        return both, both[:, : self.units]
+
+
 # ---- random numbers while the cell runs ----
 
 

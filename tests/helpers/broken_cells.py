@@ -130,6 +130,27 @@ class SubtractsTheBatchMean(Sound):
         return super().next(x, state - 1e-4 * state.mean(dim=0))
 
 
+class IgnoresItsState(Sound):
+    def next(self, x: Tensor, state: Tensor) -> Tensor:
+        return super().next(x, 0 * state)
+
+
+class IgnoresItsInput(Sound):
+    def next(self, x: Tensor, state: Tensor) -> Tensor:
+        return super().next(0 * x, state)
+
+
+class BeginsWithoutMemory(Sound):
+    """Sound: its memory has a trained weight that begins at 0."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.memory = nn.Parameter(torch.zeros(hidden_size))
+
+    def next(self, x: Tensor, state: Tensor) -> Tensor:
+        return super().next(x, self.memory * state)
+
+
 class KnowsTheBatchSize(Sound):
     def next(self, x: Tensor, state: Tensor) -> Tensor:
         return super().next(x / len(x), state)

@@ -60,7 +60,9 @@ def stored(folder: Path) -> int:
 def reseal(folder: Path) -> None:
     """Give the replicas of a store that a test has changed by hand checksums that fit."""
     with sqlite3.connect(folder / "runs.sqlite") as db:
-        for number, *row in db.execute(f"SELECT id, {', '.join((*WHO, *NUMBERS))} FROM replica"):
+        there = {row[1] for row in db.execute("PRAGMA table_info(replica)")}
+        columns = (name if name in there else "NULL" for name in (*WHO, *NUMBERS))  # of an older schema
+        for number, *row in db.execute(f"SELECT id, {', '.join(columns)} FROM replica").fetchall():
             curve = db.execute("SELECT * FROM curve WHERE replica = ? ORDER BY step", (number,))
             evaluations = db.execute("SELECT * FROM evaluation WHERE replica = ? ORDER BY position", (number,))
             numbers = row[len(WHO) :]

@@ -13,6 +13,7 @@ from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
 from cellbench.errors import CellError
 from cellbench.model import Blueprint
+from tests.helpers import awkward
 from tests.helpers import cells as odd
 
 
@@ -68,3 +69,11 @@ def test_a_factory_that_breaks_the_contract_is_named(factory: Any, said: str) ->
     """What a factory returns is checked, and the message says what to do."""
     with pytest.raises(CellError, match=said):
         Blueprint(factory, "my.module:Mine", (), 2, 3, 1).build("p")
+
+
+def test_a_module_that_says_nothing_about_itself() -> None:
+    """Its outputs are counted, on another one: the cell itself has run no step, and the weights of its name."""
+    plan = blueprint(awkward.Bare)
+    model = plan.build("p", 0)
+    assert (model.readout.in_features, model(torch.zeros(4, 3, 2)).shape) == (10, (4, 3, 1))
+    assert torch.equal(plan.build("p", 0).cell.gates.weight, model.cell.gates.weight)

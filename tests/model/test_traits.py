@@ -46,7 +46,7 @@ def test_the_ordinary_have_none(factory: Any) -> None:
         (awkward.Noisy, "random", "numpy's"),
         (awkward.Gumbel, "random", "torch's"),
         (awkward.Apart, "hooks", "cell.h.weight"),
-        (awkward.ModuleHook, "hooks", "cell.act"),
+        (awkward.ModuleHook, "module_hooks", "cell.act"),
         (awkward.AfterAccumulation, "late_hooks", "cell.h.weight"),
         (awkward.Seen, "views", "cell.turned"),
     ],

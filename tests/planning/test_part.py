@@ -147,3 +147,10 @@ def test_shards_are_a_partition(of: int) -> None:
         assert set(seeds.values()) <= {2}
         counts.append(len(seeds))
     assert max(counts) - min(counts) <= 1
+
+
+def test_any_text_is_a_value() -> None:
+    """What is no number, or more digits than Python reads, selects nothing; among 10,000 values one is found."""
+    assert not rows(select(planned(), only(experiment(), ["seed=nan", "seed=x", f"seed={'9' * 5_000}"]))).size
+    many = rows(select(planned(), only(experiment(), [f"seed={i}" for i in range(3, 10_000)])))
+    assert set(many["seed"]) == {5}

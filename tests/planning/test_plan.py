@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cellbench.engines import Choice
 from cellbench.errors import CellbenchError
 from cellbench.experiment import Experiment, load
-from cellbench.planning import cell_digest, lay_out, prepare
+from cellbench.planning import lay_out, prepare
 from cellbench.planning.plan import chunks
 from cellbench.plugins import registry
 from cellbench.records import Planned
@@ -125,6 +125,6 @@ def test_a_cell_s_digest_is_of_what_makes_it() -> None:
     ]
     cells = ["lstm", {"name": "lstm", "label": "again"}, "gru"]
     cells += [{"name": "lstm", "label": f"lstm {i}", **keys} for i, keys in enumerate(others)]
-    first, again, *rest = (cell_digest(c) for c in load({**TINY, "cells": cells}, registry()).cells)
+    first, again, *rest = (c.digest for c in load({**TINY, "cells": cells}, registry()).cells)
     assert first == again
     assert len({first, *rest}) == 5

@@ -18,7 +18,7 @@ from cellbench.errors import StoreError
 from cellbench.report import charts
 from cellbench.report import palette as look
 from cellbench.report.drawing import Pictures
-from cellbench.report.figure import MOST_DRAWN, Figure, first_shown, pruned
+from cellbench.report.figure import IN_FILE, MOST_DRAWN, Encodings, Figure, first_shown, pruned
 from cellbench.summary.figures import Figures
 from tests.helpers.frames import lognormal
 from tests.helpers.reports import REFERENCES, report
@@ -97,13 +97,15 @@ def test_every_figure_is_there(drawn: dict[str, Figure]) -> None:
         "solved",
         "rates",
         "length",
+        "length-difference",
         "chain",
+        "chain-difference",
         "heat",
         "cost",
         "profile",
         "tuning",
     ]
-    for name in ("forest", "rates", "length", "chain", "cost"):
+    for name in ("forest", "rates", "length", "length-difference", "chain", "chain-difference", "cost"):
         assert "95 % interval" in drawn[name].caption
     assert "quartiles" in drawn["curves"].caption
 
@@ -130,7 +132,10 @@ def test_page_and_files_share_the_definition(figures: Figures, drawn: dict[str, 
     for figure in drawn.values():
         static = figure.static(first_shown(figures))
         assert static is not None
-        layers = static.get("spec", static)["layer"]
+        # in a file nobody can hover over a mark: some have their text beside them
+        layers = [
+            layer for layer in static.get("spec", static)["layer"] if not layer.get("name", "").startswith(IN_FILE)
+        ]
         of_page = [
             layer for layer in pruned(figure.spec(), figure.chosen())["layer"] if layer["mark"].get("opacity") != 0
         ]
@@ -172,6 +177,61 @@ def test_files_are_drawn_at_300_dpi(figures: Figures, drawn: dict[str, Figure], 
         at = content.index(b"pHYs") + 4
         across, down, unit = struct.unpack(">IIB", content[at : at + 9])
         assert (across, down, unit) == (11811, 11811, 1)  # 300 dots an inch, in metres
+
+
+def test_a_legend_has_the_cells_that_have_a_mark(figures: Figures, drawn: dict[str, Figure]) -> None:
+    """The baseline has no ratio to itself and no difference: it is in no legend of these."""
+    for name, cells in (("forest", ["rnn", "gru"]), ("length-difference", ["rnn", "gru"]),
+                        ("length", ["lstm", "rnn", "gru"])):  # fmt: skip
+        static = drawn[name].static(first_shown(figures))
+        assert static is not None
+        domains = {tuple(scale["domain"]) for scale in scales(static) if "range" in scale and len(scale["range"]) > 1}
+        assert domains == {tuple(cells)}, name
+
+
+def scales(node: Any) -> list[dict[str, Any]]:
+    """Every scale over cells within a definition."""
+    if isinstance(node, list):
+        return [scale for value in node for scale in scales(value)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["scale"]] if node.get("field") == "cell" and "domain" in (node.get("scale") or {}) else []
+    return own + [scale for key, value in node.items() if key != "datasets" for scale in scales(value)]
+
+
+def test_marks_are_at_their_rates(figures: Figures, drawn: dict[str, Figure]) -> None:
+    """On the chart of rates no mark is moved aside; in a file each cell has a panel of its own, without a legend."""
+    static = drawn["rates"].static(first_shown(figures))
+    assert static is not None
+    assert static["facet"]["sort"] == ["lstm", "rnn", "gru"]
+    assert all("xOffset" not in layer["encoding"] for layer in static["spec"]["layer"])
+    assert {layer["encoding"]["x"]["type"] for layer in static["spec"]["layer"]} == {"quantitative"}
+    assert '"legend": {' not in json.dumps(static["spec"])
+
+
+def test_a_cell_keeps_its_marks_whatever_the_results(figures: Figures) -> None:
+    """60 cells: colours, shapes and dashes depend on the order of the experiment, not on which cell is fast."""
+    labels = ["lstm", *(f"cell{i}" for i in range(59))]
+    one, other = (
+        Encodings(Figures(found.summary, found.runs, found.curves, {})).marks
+        for found in (
+            report(labels, lognormal({label: 100.0 + 20 * sign * i for i, label in enumerate(labels)}),
+                   seeds=(0, 1, 2), learning_rates=(0.01,), grid=((8,), (16,), ("hidden 4",)))
+            for sign in (1, 0.1)
+        )
+    )  # fmt: skip
+    assert (one.cells, one.colours, one.shapes, one.dashes) == (other.cells, other.colours, other.shapes, other.dashes)
+    assert len({(*mark,) for mark in zip(one.colours, one.shapes, map(tuple, one.dashes), strict=True)}) == 60
+
+
+@pytest.mark.charts
+def test_files_as_pdf(figures: Figures, drawn: dict[str, Figure], tmp_path: Path) -> None:
+    """`--format pdf` draws a page of vectors."""
+    with Pictures(1) as pictures:
+        (path,) = charts.write(figures, [drawn["forest"]], tmp_path, pictures, "pdf")
+    content = path.read_bytes()
+    assert content.startswith(b"%PDF-")
+    assert b"/MediaBox" in content
 
 
 @pytest.mark.charts

@@ -43,13 +43,13 @@ def test_special_characters_are_literal():
 
 
 def test_the_main_tables_are_there():
-    """All points, each axis value, across the rates, each cell and ratio at a point; every row has every column."""
+    """All points, four questions per pair, axis values, across the rates, single points; each row is whole."""
     found, text = table(("lstm", "gru", UGLY))
     tables = re.findall(r"\\begin\{tabular\}\{([lr]+)\}\n(.*?)\\end\{tabular\}", text, re.S)
     points, pairs = len(found.replicas.points), 2
     values = sum(len(set(axis)) for axis in zip(*found.replicas.points, strict=True) if len(set(axis)) > 1)
     rows = [body.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines() for _, body in tables]
-    assert [len(r) for r in rows] == [3, values * pairs, pairs, 3 * points, pairs * points]
+    assert [len(r) for r in rows] == [3, 4 * pairs, values * pairs, pairs, 3 * points, pairs * points]
     for (columns, _), body in zip(tables, rows, strict=True):
         assert {len(re.findall(r"(?<!\\)&", row)) for row in body} == {len(columns) - 1}
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\caption{") == 5
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\caption{") == 6

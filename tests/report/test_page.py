@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -86,20 +87,22 @@ def test_it_loads_nothing(reader: Reader) -> None:
 
 def test_figures_in_order(reader: Reader) -> None:
     """Each figure has its id, title and caption."""
-    assert reader.figures == ["forest", "curves", "solved", "rates", "length", "chain", "heat", "cost", "profile",
-                              "tuning"]  # fmt: skip
+    assert reader.figures == ["forest", "curves", "solved", "rates", "length", "length-difference", "chain",
+                              "chain-difference", "heat", "cost", "profile", "tuning"]  # fmt: skip
     assert "95 % intervals, Student's t over seeds" in reader.text
-    for anchor in ("answer", "table", "reading", "described", "experiment"):
+    for anchor in ("answer", "table", "reading", "described", "took", "experiment"):
         assert anchor in reader.ids
 
 
 def test_verdicts_to_copy(made: Report, reader: Reader) -> None:
-    """The block holds each verdict, one line of method and the versions."""
+    """The block holds what verdicts hold for, each verdict, one line of method and the versions."""
     block = page.answer(made.summary)
     lines = block.splitlines()
-    assert len(lines) == len(made.summary.verdicts) + 2
-    for verdict, line in zip(made.summary.verdicts, lines, strict=False):
-        assert line == f"{verdict.cell}: {verdict.verdict}. {verdict.sentence}"
+    assert len(lines) == len(made.summary.verdicts) + 3
+    assert lines[0] == "invented: invented_task, adam at learning rates 0.01, 0.03, 0.1, gradients clipped to norm 1."
+    for verdict, line in zip(made.summary.verdicts, lines[1:], strict=False):
+        assert line.startswith(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}")
+        assert all(finding.clause.lower() in line.lower() for finding in verdict.findings)
     assert lines[-2].startswith("Method: invented_task; ratio of typical steps")
     assert lines[-1] == "Versions: cellbench 0.1.0."
     assert re.sub(r"\s+", " ", block) in reader.text
@@ -187,9 +190,73 @@ def test_one_cell_alone() -> None:
     assert "curves" in reader.figures
 
 
+def _bundles(monkeypatch: pytest.MonkeyPatch, text: str) -> list[str]:
+    """Let the process that bundles answer at once with this text; the list grows with each time it is asked."""
+    asked: list[str] = []
+
+    def answers(code: str) -> Any:
+        asked.append(code)
+        return python(f"import os; os.write(1, {text.encode()!r})")
+
+    monkeypatch.setattr(embed, "python", answers)
+    return asked
+
+
+def test_what_is_kept_of_vega_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page runs it: it is taken only from a folder of the user's own, as it was written there."""
+    monkeypatch.undo()
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path)
+    asked = _bundles(monkeypatch, "vegaEmbed\n</script>ü")
+    text = "vegaEmbed\n<\\/script>ü"
+    assert embed.vega() == embed.vega() == text
+    assert len(asked) == 1
+    (kept,) = (tmp_path / "page").iterdir()
+    assert kept.parent.stat().st_mode & 0o777 == 0o700
+    whole = kept.read_bytes()
+    for altered in (
+        b"",
+        whole[:-1],
+        whole.replace(b"vegaEmbed", b"alert('x'"),
+        b"alert('x')",
+        b"// x\n\xff",
+        whole + b" ",
+    ):
+        kept.write_bytes(altered)
+        assert embed.vega() == text
+        assert kept.read_bytes() == whole
+    assert len(asked) == 7
+    # somebody else put it there, with the right hash
+    kept.parent.chmod(0o777)
+    evil = b"alert('x')"
+    kept.write_bytes(b"// " + hashlib.sha256(evil).hexdigest().encode() + b"\n" + evil)
+    assert embed.vega() == text
+    kept.parent.chmod(0o700)
+    assert embed.vega() == evil.decode()  # the user's own, and whole
+
+
+@pytest.mark.parametrize("in_the_way", ["link", "folder"])
+def test_keeping_vega_changes_nothing_else(in_the_way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link in its place is replaced; a folder there is left, and costs only the keeping."""
+    monkeypatch.undo()
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "cache")
+    _bundles(monkeypatch, "vegaEmbed")
+    embed.vega()
+    (kept,) = (tmp_path / "cache/page").iterdir()
+    kept.unlink()
+    (tmp_path / "mine").write_text("mine")
+    if in_the_way == "link":
+        kept.symlink_to(tmp_path / "mine")
+    else:
+        kept.mkdir()
+    assert embed.vega() == "vegaEmbed"
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert kept.is_dir() == (in_the_way == "folder")
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
+
+
 @pytest.mark.slow
 def test_the_bundle_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bundling is done once a version; a file cut off in writing is made again; no cache is no error."""
+    """Vega itself is bundled once a version; no cache is no error."""
     monkeypatch.undo()
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path)
     first = embed.vega()
@@ -199,12 +266,26 @@ def test_the_bundle_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     was = kept.stat().st_ino  # a file made again is another file
     assert embed.vega() == first
     assert kept.stat().st_ino == was
-    kept.write_text(kept.read_text()[:5])
-    assert embed.vega() == first
-    assert kept.read_text() == first
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: kept)  # a file: no folder can be made in it
     assert embed.vega() == first
     assert "vl_convert" not in sys.modules  # it takes a hundred MiB of the process that bundles
+
+
+def test_the_page_carries_the_licences_of_what_it_embeds(made: Report) -> None:
+    """Each library with its copyright and its licence, in the script that holds it, where a copy keeps them."""
+    figures = Figures(made.summary, made.runs, made.curves, made.experiment["facts"]["reference_accuracies"])
+    whole = page.html(figures, charts.all_figures(figures), made.experiment, "")
+    (comment,) = re.findall(r"<script>/\*!(.*?)\*/\n'vega'</script>", whole, re.DOTALL)
+    for name in ("Vega", "Vega-Lite", "vega-embed"):
+        assert f"\n{name}\nCopyright (c) 2015" in comment
+    assert "BSD-3-Clause" in comment
+    for part in (
+        "Redistributions in binary form must reproduce",
+        "Neither the name of",
+        "THIS SOFTWARE IS PROVIDED BY",
+    ):
+        assert part in comment
+    assert "<" not in comment
 
 
 def test_a_bundle_that_was_cut_off_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,43 @@ def test_what_happens_with_another_engine(command: Command, write: Callable[...,
     assert Path("results/tiny/runs-1.sqlite").exists()
 
 
+SCALED = (
+    MINE
+    + """
+
+class Scaled(TorchCell):
+    def __init__(self, input_size, hidden_size):
+        super().__init__(nn.RNNCell(input_size, hidden_size))
+
+    def forward(self, x, state):
+        return super().forward(x if self.training else 0 * x, state)
+"""
+)
+
+
+def stored_by_version_1(*, differs: bool) -> dict[str, Any]:
+    """Store a cell that is in evaluation what it is in training, or is not, as version 1 of the engines did."""
+    Path("mycell.py").write_text(SCALED)
+    tiny = {**TINY, "cells": ["rnn", {"name": "mine", "factory": f"./mycell.py:{'Scaled' if differs else 'Mine'}"}]}
+    trained(tiny)
+    with sqlite3.connect("out/runs.sqlite") as db:
+        db.execute("UPDATE replica SET engine_version = NULL")
+    reseal(Path("out"))
+    return tiny
+
+
+def test_what_happens_when_an_earlier_version_of_an_engine_trained_it_wrongly() -> None:
+    """Those replicas are trained, once."""
+    tiny = stored_by_version_1(differs=True)
+    assert trained(tiny) == [("mine", 0), ("mine", 1)]
+    assert trained(tiny) == []
+
+
+def test_what_happens_when_an_earlier_version_of_an_engine_trained_it_rightly() -> None:
+    """Nothing is trained."""
+    assert trained(stored_by_version_1(differs=False)) == []
+
+
 def test_what_happens_on_another_machine() -> None:
     """Results of another instruction set stay; the column says which."""
     trained(TINY)

@@ -7,12 +7,15 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cellbench.records import ReplicaKey, Source
 from cellbench.running import run as run_experiment
@@ -47,6 +50,7 @@ CHANGES = {
     "UPDATE family SET key_text = replace(key_text, '\"max_steps\":20', '\"max_steps\":21')": "its stored key hashes",
     "UPDATE experiment SET resolved = replace(resolved, '\"hold\": 2', '\"hold\": 3')": "solved.hold 2, ",
     "UPDATE plan SET hidden_size = 900000": "its row has hidden_size 900000, which is not of the size 'hidden 3'",
+    "UPDATE replica SET engine = 'choice'": "its row has the engine 'choice', and there are lanes, stack, reference",
     "UPDATE plan SET learning_rate = 0.5 WHERE learning_rate < 1": "its row or the experiment 0.5",
 }
 
@@ -119,8 +123,8 @@ def test_verify_with_another_text_of_a_plugin(command: Command) -> None:
     assert "1 bit for bit, 1 to the tolerance" in ended.out
 
 
-MARKED = "from pathlib import Path\nPath('ran.txt').touch()\n" + MINE
-"""A cell whose module leaves a file when it is run."""
+MARKED = "from pathlib import Path\n" + MINE.replace("    return", "    Path('ran.txt').touch()\n    return")
+"""A cell that leaves a file whenever it is made; its module is run once per process."""
 
 
 def texts() -> dict[str, str]:
@@ -136,7 +140,10 @@ def marked() -> None:
     for name, text in texts().items():
         Path(name).write_text(text)
     files = [{"name": name, "factory": f"./{name}.py:Mine"} for name in ("mine", "other")]
-    run_experiment({**TINY, "cells": ["rnn", *files], "seeds": 1}, "out", report=False)
+    # by another process, as a stranger would: this one has then run none of the texts
+    Path("out.yaml").write_text(yaml.safe_dump({**TINY, "name": "out", "cells": ["rnn", *files], "seeds": 1}))
+    words = [sys.executable, "-m", "cellbench", "run", "out.yaml", "--results", ".", "--no-report", "--workers", "1"]
+    subprocess.run(words, check=True, capture_output=True)
     for path in Path().glob("*.*"):
         path.unlink()
 

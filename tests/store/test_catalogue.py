@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import cellbench
 from cellbench.errors import StoreError
 from cellbench.running import run as run_experiment
 from cellbench.store import Store, connection, schema
@@ -65,6 +67,34 @@ def test_what_is_added_is_refused(kind: str, made: Path, command: Command) -> No
         ended = command(*words)
         assert (ended.status, "which cellbench never makes" in ended.err) == (2, True), ended.err
         assert Path("out/runs.sqlite").read_bytes() == before
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n) SELECT i AS"
+ZEROS = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 8000) SELECT zeroblob(1000000) AS"
+IN_PLACE: dict[str, tuple[str, str]] = {
+    "a curve that never ends": ("curve", f"{ENDLESS} replica, 1 AS step, 0.5 AS loss FROM n"),
+    "a plan that never ends": ("plan", f"{ENDLESS} position, 'rnn' AS label, '{{}}' AS parameters, 'x' AS key FROM n"),
+    "replicas that never end": ("replica", f"{ENDLESS} id, 'x' AS key, 'x' AS family, 0 AS seed FROM n"),
+    "8 GB of zeros in texts": ("source", f"{ZEROS} text, 'x' AS sha256, 'm' AS module FROM n"),
+    "8 GB of zeros in an experiment": ("experiment", f"{ZEROS} resolved, 1 AS id FROM n"),
+}
+
+
+@pytest.mark.parametrize("kind", IN_PLACE)
+def test_what_is_in_the_place_of_a_table_is_not_read(kind: str, made: Path, command: Command) -> None:
+    """A view under the name of one of our tables would compute without end, or fill the memory: it is never asked."""
+    table, query = IN_PLACE[kind]
+    shutil.copytree(made, "out")
+    shutil.copytree(made, "mine")
+    execute("PRAGMA foreign_keys = OFF", f"DROP TABLE {table}", f"CREATE VIEW {table} AS {query}")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for words in (["status", "out"], ["report", "out"], ["verify", "out"], ["verify", "out", "--list"],
+                  ["merge", "to", "out"], ["merge", "out", "mine"]):  # fmt: skip
+        ended = command(*words)
+        assert (ended.status, f"lacks {table}, in whole or in part" in ended.err) == (2, True), ended.err
+    with pytest.raises(StoreError):
+        cellbench.load("out")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
 
 
 ALTERED: dict[str, Callable[[], None]] = {

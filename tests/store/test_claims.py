@@ -74,6 +74,10 @@ CLAIMS: dict[str, tuple[str, str]] = {
     "a value that steers": ("UPDATE evaluation SET value = char(27) || 'c' WHERE by = 'bits'", r"axis is '\x1bc'"),
     "a value of bytes": ("UPDATE evaluation SET value = x'00' WHERE by = 'bits'", r"axis is b'\x00'"),
     "a size that is a path": ("UPDATE plan SET size = 'hidden ../3'", "at the size 'hidden ../3'"),
+    "parameters without end": (
+        "UPDATE plan SET parameters = json_object('bits', printf('%.*c', 200000, 'x'))",
+        "the parameters of a replica have 200,",
+    ),
     "a label that steers": ("UPDATE plan SET label = char(27)", "its plan has 1"),
     "a value of steps": (put("resolved.train.max_steps", 10**12), "train.max_steps is 1000000000000"),
     "a threshold without end": (put("resolved.solved.threshold", "x"), "solved.threshold is 'x'"),

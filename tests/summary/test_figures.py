@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cellbench.report.charts import all_figures
 from cellbench.summary.curves import learning_curves, quartiles, thinned
-from cellbench.summary.figures import ALL_POINTS, Figures
+from cellbench.summary.figures import ALL_POINTS, PICKED, Figures
 from cellbench.summary.selection import select
 from tests.helpers.frames import design, evaluations, lognormal, runs
 from tests.helpers.reports import REFERENCES, curves, report
@@ -180,9 +181,55 @@ def test_cost_of_a_step(figures: Figures) -> None:
     here = of(figures.cost, cell="gru", point="length=8, batch 16, hidden 4").set_index("measure")
     assert here.loc["microseconds", "value"] == pytest.approx(figures.runs["seconds"].iloc[0] / 2000 * 1e6)
     assert here.loc["work", "value"] == pytest.approx(here.loc["work", "typical_steps"] * 1000)
-    overview = figures.summary.overview.set_index("cell")
-    pooled = of(figures.cost, cell="gru", point=ALL_POINTS, measure="parameters").iloc[0]
-    assert pooled["typical_steps"] == overview.loc["gru", "typical_steps"]
+    # over all points: one row per size that the cell has, and the geometric mean of its points
+    pooled = of(figures.cost, cell="gru", point=ALL_POINTS, measure="parameters").set_index("size")
+    assert list(pooled.index) == ["hidden 4", "hidden 20"]
+    for size, row in pooled.iterrows():
+        points = of(figures.cost, cell="gru", size=size, measure="parameters")
+        points = points[points["point"] != ALL_POINTS]
+        assert row["typical_steps"] == pytest.approx(math.exp(np.log(points["typical_steps"]).mean()))
+        assert points["value"].tolist() == pytest.approx([row["value"]] * len(points))
+
+
+def test_hidden_size_is_drawn_where_there_are_several() -> None:
+    """A curve over hidden sizes needs more than one; the invented experiment has one."""
+    found = report(("lstm", "gru"), lognormal({"lstm": 500, "gru": 400}), learning_rates=(0.01,))
+    wider = found.runs.assign(hidden_size=[int(size.split()[1]) for size in found.runs["size"]])
+    for table, there in ((found.runs, False), (wider, True)):
+        drawn = {f.name: f for f in all_figures(Figures(found.summary, table, found.curves, {}))}
+        assert ("size" in drawn) == there
+    assert sorted(set(drawn["size"].frame["value"])) == [4, 20]
+
+
+def test_differences_are_what_was_tested(figures: Figures) -> None:
+    """The mean and limits of comparisons.csv, and dots whose mean it is where one rate was tried."""
+    found = report(("lstm", "gru"), lognormal({"lstm": 500, "gru": 1900}, sd=0.6), learning_rates=(0.01,))
+    drawn = Figures(found.summary, found.runs, found.curves, {}).differences("length")
+    table = found.summary.comparisons
+    table = table[(table["metric"] == "sequence_accuracy") & (table["by"] == "length") & (table["scope"] == "all")]
+    here = of(drawn, point=ALL_POINTS, metric="sequence_accuracy")
+    means = of(here, kind="mean")
+    assert means["low"].tolist() == table["difference_low"].tolist()
+    assert means["corrected_high"].tolist() == table["corrected_high"].tolist()
+    for value, mean in zip(means["value"], means["difference"], strict=True):
+        dots = of(here, kind="seed", value=value)
+        assert len(dots) == 10
+        assert mean == pytest.approx(dots["difference"].mean())
+
+
+def test_single_seeds_are_drawn_at_the_picked_rate(figures: Figures) -> None:
+    """Each seed's own curve, as it was measured."""
+    singles = of(figures.curves, kind="seed", cell="gru", metric="sequence_accuracy")
+    assert set(singles["rate"]) == {PICKED}
+    assert singles["seed"].nunique() == 10
+    row = singles.iloc[-1]
+    raw = figures.raw_curves
+    (length, batch, hidden) = row["point"].split(", ")
+    same = raw[(raw["label"] == "gru") & (raw["seed"] == row["seed"]) & (raw["step"] == row["step"])
+               & (raw["learning_rate"] == row["learning_rate"]) & (raw["size"] == hidden)
+               & (raw["length"] == int(length.split("=")[1]))]  # fmt: skip
+    assert batch == "batch 16"
+    assert same["sequence_accuracy"].tolist() == [row["middle"]]
 
 
 def test_order_is_by_ratio_with_the_baseline_first() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from cellbench.report.tables import markdown, terminal
 from cellbench.summary import Summary, Verdict, summarise
 from tests.helpers.frames import design, evaluations, runs
 
@@ -108,18 +109,86 @@ def test_equivalent():
     )
 
 
+def test_a_bound_shows_no_likeness():
+    """Seen: rnn solved in 0 of 6, lstm in 2 of 6, and they "need the same steps": the budget is too short to tell."""
+
+    def steps(label, point, rate, seed):
+        return 1900.0 if label == "lstm" and seed < 2 else INF
+
+    found = verdict_of(steps, ONE, plan=design(seeds=tuple(range(6))))
+    row = summary_of(design(seeds=tuple(range(6))), steps, ONE).comparisons.query("metric == 'steps'").iloc[0]
+    assert row.p_equivalent_holm <= 0.05
+    assert found.verdict == "cannot tell: the budget is too short"
+    assert found.sentence.startswith("gru solved 0 % and lstm 33 % within 2000 steps")
+    assert found.sentence.endswith("try `--set train.max_steps=20000`.")
+
+
+def censored(share, sd=0.15, gru=1.0):
+    """A share of the seeds of both cells, one part of them each, solves; the others never do."""
+
+    def steps(label, point, rate, seed):
+        if ((seed + (5 if label == "gru" else 0)) * 7 % 20 + 0.5) / 20 > share:
+            return INF
+        return 1000 * (gru if label == "gru" else 1) * jitter(label, point, seed, sd)
+
+    return steps
+
+
+@pytest.mark.parametrize(("share", "word"), [(1.0, "equivalent"), (0.95, "equivalent"),
+                                             (0.9, "cannot tell: the budget is too short"),
+                                             (0.35, "cannot tell: the budget is too short")])  # fmt: skip
+def test_equivalent_needs_solved_replicas(share, word):
+    """Censoring on both sides draws the ratio to 1; below 95 % solved that is no likeness, and the budget is named."""
+    plan = design(seeds=tuple(range(20)))
+    found = summary_of(plan, censored(share, sd=0.05), ONE)
+    assert found.verdicts[0].verdict == word
+    if share == 0.35:
+        assert "gru solved 35 % and lstm 35 % within 2000 steps" in found.verdicts[0].sentence
+    # slightly is a claim of likeness too: without enough solved it is left out
+    slight = summary_of(plan, censored(share, sd=0.02, gru=0.95), ONE).verdicts[0].verdict
+    assert slight.startswith("slightly faster") if share == 1.0 else share == 0.95 or "slightly" not in slight
+
+
+def test_all_of_the_seeds_is_said_of_a_setting():
+    """Seen: "3 of 3 seeds solved" below a table that says 67 %: of one setting of three all seeds had solved."""
+
+    def steps(label, point, rate, seed):
+        return INF if point[0] == 32 else 100.0 + seed + len(label)
+
+    found = summary_of(design(seeds=(0, 1, 2)), steps, ((8, 16, 32), (16,), ("hidden 4",)))
+    assert found.overview["solved"].round(3).tolist() == [0.667, 0.667]
+    assert "where all 3 seeds solved a setting, up to 63 % of seeds may still fail" in found.footnotes
+    assert not re.search(r"\b3 of 3\b", terminal(found, found.design) + markdown(found, found.design))
+
+
+def test_other_claims_need_no_share():
+    """A cell that solves half as often, at half the steps, is still seen to differ."""
+
+    def steps(label, point, rate, seed):
+        return (100 if label == "gru" else 1500) * jitter(label, point, seed) if seed % 2 else INF
+
+    assert verdict_of(steps).verdict == "faster"
+
+
+@pytest.mark.parametrize("n", [3, 5, 6])
+def test_few_seeds_are_named_in_the_verdict(n):
+    """With 3 to 5 seeds each claim says itself that it rests on the t distribution."""
+    for ratio in (0.5, 1.0):
+        found = verdict_of(cells(ratio, sd=0.03), plan=design(seeds=tuple(range(n))))
+        assert found.verdict in ("faster", "equivalent")
+        assert ("This rests on the t distribution" in found.sentence) == (n <= 5)
+
+
 def test_no_difference_shown():
     """The interval, the seeds that would tell, what these tell, and what it is not."""
     steps = cells(1.0, sd=0.9, base=300)
-    _, low, high, p = oracle(steps)
+    ratio, low, high, p = oracle(steps)
     assert p > 0.05
     found = verdict_of(steps)
     assert found.verdict == "no difference shown"
-    assert found.sentence.startswith(
-        f"No difference was shown: the ratio lies between {low:.2f} and {high:.2f} (95 %). "
-    )
-    assert re.search(r"\) ?\. ?\d+ seeds would tell a ratio of 1\.25 apart; these 10 tell 1\.\d\d\. ", found.sentence)
-    assert found.sentence.endswith("This is not evidence that they are equal.")
+    assert found.sentence.startswith(f"{ratio:.2f} times lstm's steps; {low:.2f} to {high:.2f} fit the data (95 %). ")
+    assert re.search(r"\. 10 seeds can detect a factor of 1\.\d\d; for 1\.25 take \d+\. ", found.sentence)
+    assert found.sentence.endswith("This does not show that they are equal.")
 
 
 def test_hopeless_noise_says_over_1000_seeds():
@@ -128,9 +197,7 @@ def test_hopeless_noise_says_over_1000_seeds():
     def steps(label, point, rate, seed):
         return 5.0 if (seed % 2 == 0) == (label == "gru") else 1950.0
 
-    assert (
-        "Over 1000 seeds would tell a ratio of 1.05" in verdict_of(steps, plan=design(ratio_of_interest=1.05)).sentence
-    )
+    assert "; for 1.05 take over 1000." in verdict_of(steps, plan=design(ratio_of_interest=1.05)).sentence
 
 
 def test_depends_on_an_axis():
@@ -336,8 +403,7 @@ def test_single_points_are_counted_after_holm():
     """How many points are clear of 1 on their own, as description."""
     found = verdict_of(cells(lambda point: 0.3 if point[2] == "hidden 4" else 0.98))
     assert any(
-        note == "single points (description): interval clear of 1 after Holm below at 2, above at 0, neither at 2 of 4"
-        for note in found.notes
+        note == "setting by setting (corrected): faster at 2 of 4, slower at 0, undecided at 2" for note in found.notes
     )
 
 
@@ -352,7 +418,7 @@ def test_tuned_and_across_disagree():
 
     found = verdict_of(steps, plan=design(learning_rates=RATES))
     assert found.verdict == "faster"
-    assert any(note.startswith("at its best learning rate; across the range: ") for note in found.notes)
+    assert any(note.startswith("this holds at the tuned rate; averaged over all three rates, ") for note in found.notes)
 
 
 def test_mean_steps_reverse_the_order():
@@ -400,8 +466,9 @@ def test_few_seeds(n, said):
     found = summary_of(design(seeds=tuple(range(n))), cells(0.5))
     note = f"rests on the t distribution; no assumption-free test of {n} seeds can {said}"
     assert found.verdicts[0].verdict == "faster"
-    assert note in found.verdicts[0].notes
-    assert note in found.footnotes
+    # with 5 seeds or fewer the verdict itself says it
+    assert (note in found.verdicts[0].sentence) == (n == 5)
+    assert (note in found.verdicts[0].notes and note in found.footnotes) == (n == 10)
 
 
 @pytest.mark.parametrize(("n", "unseen"), [(10, "26 %"), (5, "51 %"), (20, "7 %")])
@@ -415,11 +482,11 @@ def test_one_setting_keeps_its_verdict_with_a_footnote(n, unseen):
     )
     assert note in found.verdicts[0].notes
     assert note in found.footnotes
-    assert not any("setting" in note for note in summary_of(design(), cells(0.5)).footnotes)
+    assert not any("one setting" in note for note in summary_of(design(), cells(0.5)).footnotes)
 
 
 def test_all_solved_is_a_footnote():
     """Ten of ten exclude no rare failure."""
     found = summary_of(design(), cells(0.5))
-    assert "10 of 10 seeds solved; failures rarer than 26 % would not have been seen" in found.footnotes
+    assert "where all 10 seeds solved a setting, up to 26 % of seeds may still fail" in found.footnotes
     assert not any("would not have been seen" in note for note in summary_of(design(), lambda *_: INF).footnotes)

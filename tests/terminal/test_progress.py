@@ -31,7 +31,8 @@ from cellbench.planning import Plan, lay_out
 from cellbench.planning.plan import chunks as cut
 from cellbench.plugins import discover
 from cellbench.records import CellSpec, Chunk, Fit, Outcome, Planned
-from cellbench.terminal.progress import Counts, Display, duration, introduction
+from cellbench.running import Stage
+from cellbench.terminal.progress import Counts, Display, duration, introduction, remaining
 from tests.helpers.tools import missing
 
 # Of the default experiment on two cores beside other work: (cell, hidden size, bits, batch size, multiply-adds a step,
@@ -148,6 +149,41 @@ def test_between_chunks_the_time_left_runs_down() -> None:
     assert state.left() == pytest.approx(before - 3.0)
 
 
+@pytest.mark.parametrize(
+    "ended",
+    [
+        {"status": "failed", "cause": "cell", "steps_to_solved": None},
+        {"status": "diverged", "diverged_at": 1, "steps_to_solved": None},
+    ],
+)
+def test_a_cell_that_ends_at_once_tells_nothing_of_others(ended: dict[str, Any]) -> None:
+    """A quarter of all, the replicas of one cell, fail or diverge in no time: the rest takes no less for that."""
+    now = [0.0]
+    work = chunks()
+    rnn, others = ([w for w in work if (w[0].cell.label == "rnn") is own] for own in (True, False))
+    state = Counts(clock=lambda: now[0])
+    state.see(plan([chunk for chunk, _ in (*rnn, *others)]))
+    for chunk, _ in rnn:
+        now[0] += 0.001
+        state.see(finished(chunk, 0.001, **ended))
+    assert state.left() is None
+    assert " left" not in state.line()
+    chunk, seconds = others[0]
+    now[0] += seconds
+    state.see(finished(chunk, seconds))
+    left, truly = state.left(), sum(seconds for _, seconds in others[1:])
+    assert left is not None
+    assert truly / 3 < left < 3 * truly
+
+
+def test_the_last_seconds(state: Counts) -> None:
+    """Before the end there is never nothing left; a plain line names the cells in training."""
+    assert remaining(0.0) == "a few seconds"
+    assert remaining(90) == "about 1 min 30 s"
+    assert state.under_way == ["evil\x1b[31m\nlabel"]
+    assert "; training evil [31m label; about " in state.line()
+
+
 def test_two_labels_of_one_replica_both_count() -> None:
     """A replica that two labels share is done for both."""
     chunk = chunks()[0][0]
@@ -189,7 +225,7 @@ def state() -> Counts:
 def test_the_display_fits(state: Counts, width: int) -> None:
     """A line a cell, a bar and a foot, none wider than the terminal, with the counts whole."""
     lines = screen(state, width)
-    assert len(lines) == 1 + len(LABELS) + 2
+    assert len(lines) == 1 + len(LABELS) + 1 + 2
     assert max(len(line) for line in lines) <= width
     assert re.search(r"lstm +5/5 +5/5 +200", lines[1])
     assert "0/" in lines[3]
@@ -200,13 +236,18 @@ def test_the_display_fits(state: Counts, width: int) -> None:
 def test_more_cells_than_lines(state: Counts) -> None:
     """A low terminal shows those under way and says how many more there are."""
     lines = screen(state, 80, height=7)
-    assert len(lines) == 1 + 2 + 1 + 2
-    assert "and 2 more cells" in lines[3]
+    assert len(lines) == 1 + 1 + 1 + 1 + 2
+    assert "and 3 more cells" in lines[2]
+    assert lines[1].startswith("evil"), "the one that is trained comes first"
 
 
 def test_before_the_plan() -> None:
-    """While cells are compiled and measured there is something to see."""
-    assert screen(Counts(), 40) == ["planning ..."]
+    """While cells are measured, asked and compiled, the screen says which."""
+    counts = Counts()
+    assert screen(counts, 40) == ["reading the experiment ..."]
+    for text in ("checking 4 of 55: mut1", "compiling 12 of 55: lem (kept for next time)"):
+        counts.see(Stage(text))
+        assert screen(counts, 60) == [f"{text} ..."]
 
 
 def test_the_plain_line(state: Counts) -> None:

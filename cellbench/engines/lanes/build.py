@@ -109,8 +109,15 @@ def runs_here(isa: Isa) -> bool:
 
 
 def find_compiler() -> Compiler | None:
-    """Find the first compiler that works: $CXX, g++, clang++, c++, or the PyPI package ziglang."""
-    found = compiler.find()
+    """Find the first compiler that works: $CXX, g++, clang++, c++, or the PyPI package ziglang.
+
+    Raises:
+        Refused: $CXX is no command.
+    """
+    try:
+        found = compiler.find()
+    except ValueError as error:
+        raise Refused(str(error)) from None
     return None if found is None else Compiler(*found)
 
 

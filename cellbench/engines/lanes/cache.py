@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cellbench.caches import user_cache as users
+from cellbench import usercache
 
 FOLDER_VARIABLE = "CELLBENCH_CACHE"
 """Names a folder for compiled cells, in place of the user's cache folder."""
@@ -142,41 +141,14 @@ class Cache:
 
 def user_cache() -> Cache | None:
     """Open the cache in the user's folder; None if it cannot be made, or if others may write to it."""
-    chosen = os.environ.get(FOLDER_VARIABLE)
-    home = Path(chosen) if chosen else users()
-    if home is None:
-        return None
-    folder = home if chosen else home / "lanes"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = folder.resolve()
-    except OSError:
-        return None
-    return Cache(folder) if is_private(folder) else None
+    folder = usercache.private("lanes", os.environ.get(FOLDER_VARIABLE))
+    return None if folder is None else Cache(folder)
 
 
 def described() -> dict[str, str]:
     """Describe the user's cache: its folder, and the format of the entries that are read and written."""
     user = user_cache()
     return {"folder": str(user.folder) if user else "none that is the user's alone", "format": str(FORMAT)}
-
-
-def is_private(folder: Path) -> bool:
-    """Return whether only the user (and root) may change what is in a folder, or put another folder in its place."""
-    if not hasattr(os, "getuid"):
-        return True  # Windows: the user's profile is private by its access list
-    for place in (folder, *folder.parents):
-        try:
-            facts = place.stat()
-        except OSError:
-            return False
-        if facts.st_uid not in (os.getuid(), 0):
-            return False
-        others = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        # in a sticky folder such as /tmp, others cannot rename what belongs to the user
-        if others and (place == folder or not facts.st_mode & stat.S_ISVTX):
-            return False
-    return True
 
 
 def temporary_cache() -> Cache | None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import Advanced, Scores
+from cellbench.engines.engine import Advanced, RefusedOnce, Scores, first_line
 from cellbench.engines.lanes import cache
 from cellbench.engines.lanes.cache import CacheEntry
 from cellbench.engines.lanes.graph.tensors import tensors_of
@@ -82,32 +82,34 @@ def _load(content: bytes, digest: str) -> ctypes.CDLL:
     """Load the bytes that were checked, once per process, from a copy that no other process can change.
 
     The file in the cache might be cut short while it is mapped, or be on a disk that forbids execution.
+
+    Raises:
+        RefusedOnce: this machine lets no program be loaded, neither from memory nor from a temporary file.
     """
     if digest not in _loaded:
-        _loaded[digest] = _from_memory(content) or _from_disk(content, digest)
+        _loaded[digest] = _from_memory(content) or _from_file(content, digest)
     return _loaded[digest]
 
 
 def _from_memory(content: bytes) -> ctypes.CDLL | None:
-    """Load from a file without a name; None where the system has none, has no /proc, or forbids to run them."""
-    if not hasattr(os, "memfd_create"):
+    """Load a program from a file in memory; None where a sandbox, or a machine without /proc, does not allow it."""
+    try:
+        descriptor = os.memfd_create("cellbench")
+    except (AttributeError, OSError):
         return None
     try:
-        # never closed: the loader knows an object by its path, and another file must not get the same number
-        descriptor = os.memfd_create("cellbench")
+        # memory may hold files, and yet not run them
         with open(descriptor, "wb", closefd=False) as file:
             file.write(content)
+        # never closed: the loader knows an object by its path, and another file must not get the same number
         return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
     except OSError:
+        os.close(descriptor)
         return None
 
 
-def _from_disk(content: bytes, digest: str) -> ctypes.CDLL:
-    """Load from a private folder among the temporary files, or beside the cache if those may not be run.
-
-    Raises:
-        OSError: neither can be written to and run.
-    """
+def _from_file(content: bytes, digest: str) -> ctypes.CDLL:
+    """Load from a private folder among the temporary files, or beside the cache if those may not be run."""
     problem = OSError("no folder to load from")
     user = cache.user_cache()
     for within in (tempfile.gettempdir(), None if user is None else user.folder):
@@ -124,7 +126,10 @@ def _from_disk(content: bytes, digest: str) -> ctypes.CDLL:
         finally:
             if folder is not None:  # a system that cannot remove a file in use leaves it
                 shutil.rmtree(folder, ignore_errors=True)
-    raise problem
+    raise RefusedOnce(
+        f"this machine does not load the compiled program ({first_line(problem)}): set TMPDIR to a folder from which "
+        "programs may run"
+    )
 
 
 _own = threading.local()

@@ -6,17 +6,19 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from cellbench import usercache
 from cellbench.cells.rnn import rnn
 from cellbench.engines import OPTIMIZERS, Refused
 from cellbench.engines.lanes import build, cache, prepare
 from tests.helpers import lane_cells as odd
+from tests.helpers.commands import Command
 from tests.helpers.lanes import blueprint, engine, ready, works
 
 
@@ -120,17 +122,7 @@ def test_nothing_is_loaded_from_a_folder_that_others_may_write(folder: Path, com
     folder.chmod(mode)
     assert works(ready())
     assert len(compiled) == 2 * UNITS
-    assert not cache.is_private(folder)
-
-
-def test_a_parent_that_others_may_write_counts_unless_it_is_sticky(tmp_path: Path) -> None:
-    place = tmp_path / "a" / "b"
-    place.mkdir(parents=True, mode=0o700)
-    assert cache.is_private(place)
-    (tmp_path / "a").chmod(0o777)
-    assert not cache.is_private(place)
-    (tmp_path / "a").chmod(0o1777)
-    assert cache.is_private(place)
+    assert not usercache.is_private(folder)
 
 
 def test_a_home_that_cannot_be_written_costs_only_the_keeping(
@@ -217,6 +209,46 @@ def test_an_unknown_instruction_set_is_a_refusal(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(build.ISA_VARIABLE, "mmx")
     with pytest.raises(Refused, match="no instruction set 'mmx'"):
         ready()
+
+
+def test_a_command_that_cannot_be_read_is_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, command: Command, write: Callable[..., Path]
+) -> None:
+    """CXX with a quote that does not close: lanes says so, other engines train, and no cell is blamed."""
+    monkeypatch.setenv("CXX", "g++ '-DX")
+    said = 'the variable CXX is "g++ \'-DX", which is no command: No closing quotation'
+    with pytest.raises(Refused) as found:
+        ready()
+    assert str(found.value) == said
+    ended = command("run", write(engine="auto", cells=["rnn"], seeds=1), "--no-report")
+    assert (ended.status, f"not lanes: {said}" in ended.err, "its code raises" in ended.err) == (0, True, False)
+    ended = command("run", write(engine="lanes", cells=["rnn"], seeds=1, name="other"))
+    assert (ended.status, said in ended.err, "Traceback" in ended.err) == (2, True, False)
+
+
+@pytest.mark.parametrize(("refused", "hidden"), [("creating", 8), ("loading", 9)])
+def test_a_program_is_loaded_where_memory_holds_none(
+    refused: str, hidden: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sandbox that forbids files in memory, or running them: a private temporary file, or a refusal with advice."""
+    real = os.memfd_create
+
+    def forbidden(name: str) -> int:
+        if refused == "creating":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        descriptor = real(name)
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY)  # cannot be written
+
+    monkeypatch.setattr(os, "memfd_create", forbidden)
+    # sizes of this test alone, since a process loads a program once
+    plan = blueprint(rnn, hidden)
+    x = np.zeros((1, 1, 2, 3, 2), np.float32)
+    replicas = engine("lanes", plan).begin([plan.build("test", 0)], [0.1])
+    assert np.isfinite(replicas.advance(x, x[..., :1], np.zeros(1, np.int64)).losses).all()
+    assert not list(tmp_path.glob("cellbench-*/*"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
+    with pytest.raises(Refused, match=r"does not load the compiled program \(FileNotFoundError.*: set TMPDIR to"):
+        engine("lanes", blueprint(rnn, hidden + 2))
 
 
 def test_a_refusal_is_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,3 +217,10 @@ def test_a_chunks_memory_is_that_of_one_replica(monkeypatch: pytest.MonkeyPatch)
     replicas = 30 * 4 * 3 * program.entry.row
     data = 4 * 10 * 256 * 256 * 3
     assert scratch + replicas + data < 2**28
+
+
+@pytest.mark.parametrize("batch", [4, 33])
+def test_a_large_cell_is_computed_by_parts_and_is_the_same_model(batch: int) -> None:
+    """Matrices past the caches are read in parts; neither inputs, outputs nor examples divide into them here."""
+    plan, data = blueprint(lstm, 130), addition(1, 20, batch=batch)
+    assert np.abs(losses("lanes", plan, data, 0.003) - losses("reference", plan, data, 0.003)).max() < TOLERANCE

@@ -2,16 +2,16 @@
 #pragma once
 #include "numbers.h"
 
-// f(n) for n < N, on an array that should be in registers. Without the pragma, gcc keeps arrays of more than 16 vectors
-// in memory. Of two vectors side by side there are fewer, and with the pragma gcc would run out of registers for those.
-template <class V, int N, class F> INLINE void each(F f) {
-  if constexpr (sizeof(V) == sizeof(vf)) {
+// f(n) for n < N, on an array that should be in registers: without the pragma, gcc keeps arrays of more than 16 vectors
+// in memory.
+template <int N, class F> INLINE void each(F f) {
 #pragma GCC unroll 32
-    for (int n = 0; n < N; n++) f(n);
-  } else {
-    for (int n = 0; n < N; n++) f(n);
-  }
+  for (int n = 0; n < N; n++) f(n);
 }
+// How many vectors lie side by side in one V, and each of them (several.h has it for more than one). Sums are kept in
+// arrays of single vectors: gcc leaves an array of pairs in memory.
+template <class V> constexpr int sides = sizeof(V) / sizeof(vf);
+INLINE vf &side(vf &x, int) { return x; }
 
 // How many outputs one pass computes: each has an accumulator in a register; the input and a weight need two more.
 template <class V> constexpr int accumulators = LANES == 16 ? 20 : 12;
@@ -25,33 +25,47 @@ template <class V> constexpr int accumulators = LANES == 16 ? 20 : 12;
 
 // sum over k < K of w[n * WN + k * WK] * x[k * XS]
 template <class V, class N, int K, long XS, long WN, long WK> struct Term {
+  // The weights of one input lie side by side, but those of the next are far away.
+  static constexpr bool by_input = WN == 1 && WK > 1;
+  static constexpr int inputs = K;
   const V *x;
   const N *w;
-  template <int OUTPUTS> INLINED void add(V *a, int first) const {
+  // The part over COUNT of the inputs, from input `from` on.
+  template <int COUNT> INLINED auto part(int from) const {
+    return Term<V, N, COUNT, XS, WN, WK>{x + from * XS, w + from * WK};
+  }
+  template <int OUTPUTS, int M> INLINED void add(vf *a, int first) const {
     if constexpr (4 * OUTPUTS <= accumulators<V> && K >= 8) {  // few outputs: four sums for each, to hide the latency of one
-      V part[4][OUTPUTS];
+      vf part[4][OUTPUTS * M];
       for (int i = 0; i < 4; i++)
-        for (int n = 0; n < OUTPUTS; n++) part[i][n] = S(0.f);
+        for (int n = 0; n < OUTPUTS * M; n++) part[i][n] = S(0.f);
       for (int k = 0; k < K; k++)
-        for (int n = 0; n < OUTPUTS; n++) part[k % 4][n] += V(S(w[(first + n) * WN + k * WK])) * x[k * XS];
-      for (int n = 0; n < OUTPUTS; n++) a[n] += (part[0][n] + part[1][n]) + (part[2][n] + part[3][n]);
+        for (int n = 0; n < OUTPUTS * M; n++)
+          part[k % 4][n] += S(w[(first + n / M) * WN + k * WK]) * ((const vf *)(x + k * XS))[n % M];
+      for (int n = 0; n < OUTPUTS * M; n++) a[n] += (part[0][n] + part[1][n]) + (part[2][n] + part[3][n]);
     } else {
       for (int k = 0; k < K; k++) {
-        V input = x[k * XS];
+        vf input[M];
+        for (int m = 0; m < M; m++) input[m] = ((const vf *)(x + k * XS))[m];
         const N *weights = w + first * WN + k * WK;
         ONE_POINTER(weights);
-        each<V, OUTPUTS>([&](int n) INLINED { a[n] += V(S(weights[n * WN])) * input; });
+        each<OUTPUTS>([&](int n) INLINED {
+          vf weight = S(weights[n * WN]);
+          for (int m = 0; m < M; m++) a[n * M + m] += weight * input[m];
+        });
       }
     }
   }
 };
 // The same with an input that all lanes of a replica share.
 template <class X, class N, int K, long XS, long WN, long WK> struct SharedTerm {
+  static constexpr bool by_input = false;
+  static constexpr int inputs = K;
   const X *x;
   const N *w;
-  template <int OUTPUTS, class V> INLINED void add(V *a, int first) const {
+  template <int OUTPUTS, int M> INLINED void add(vf *a, int first) const {
     for (int k = 0; k < K; k++)
-      for (int n = 0; n < OUTPUTS; n++) a[n] += S(w[(first + n) * WN + k * WK] * x[k * XS]);
+      for (int n = 0; n < OUTPUTS * M; n++) a[n] += S(w[(first + n / M) * WN + k * WK] * x[k * XS]);
   }
 };
 template <int K, long XS, long WN, long WK, class X, class N> INLINE auto term(const X *x, const N *w) {
@@ -62,18 +76,43 @@ template <int K, long XS, long WN, long WK, class X, class N> INLINE auto term(c
 // N outputs of a product, from the output `first` on.
 template <int N, long YS, class V, class Start, class... Terms>
 INLINE void product_block(V *y, int first, Start start, Terms... terms) {
-  V a[N];
-  each<V, N>([&](int n) INLINED { a[n] = start(first + n); });
-  (terms.template add<N>(a, first), ...);
-  each<V, N>([&](int n) INLINED { y[(first + n) * YS] = a[n]; });
+  enum : int { M = sides<V> };
+  vf a[N * M];
+  each<N>([&](int n) INLINED {
+    V from = start(first + n);
+    for (int m = 0; m < M; m++) a[n * M + m] = side(from, m);
+  });
+  (terms.template add<N, M>(a, first), ...);
+  each<N * M>([&](int n) INLINED { ((vf *)(y + (first + n / M) * YS))[n % M] = a[n]; });
+}
+// A product with a large matrix that lies by inputs: all outputs for some of the inputs, then for the next. Otherwise each
+// block of outputs would fetch the whole matrix again, a few numbers from each line. The sums are made in the same order.
+enum : int { LARGE = 1 << 15, PART = 16 };
+template <int N, int SIZE, int COUNT, long YS, class V, class Start, class Term>
+INLINE void product_part(V *y, int from, Start start, Term whole) {
+  auto part = whole.template part<COUNT>(from);
+  for (int n = 0; n + SIZE <= N; n += SIZE) product_block<SIZE, YS>(y, n, start, part);
+  if constexpr (N % SIZE > 0) product_block<N % SIZE, YS>(y, N / SIZE * SIZE, start, part);
+}
+template <int N, int SIZE, long YS, class V, class Start, class Term>
+INLINE void product_by_parts(V *y, Start start, Term term) {
+  constexpr int K = Term::inputs, rest = K % PART;
+  auto so_far = [&](int n) INLINED -> V { return y[n * YS]; };
+  product_part<N, SIZE, PART, YS>(y, 0, start, term);
+  for (int k = PART; k + PART <= K; k += PART) product_part<N, SIZE, PART, YS>(y, k, so_far, term);
+  if constexpr (rest > 0) product_part<N, SIZE, rest, YS>(y, K - rest, so_far, term);
 }
 // y[n * YS] = start(n) + the terms, n < N, in blocks of equal size
-template <int N, long YS, class V, class Start, class... Terms>
-INLINE void product(V *y, Start start, Terms... terms) {
+template <int N, long YS, class V, class Start, class Term, class... Terms>
+INLINE void product(V *y, Start start, Term first_term, Terms... terms) {
   constexpr int blocks = (N + accumulators<V> - 1) / accumulators<V>, size = (N + blocks - 1) / blocks;
   constexpr int whole = N / size, rest = N % size;
-  for (int i = 0; i < whole; i++) product_block<size, YS>(y, i * size, start, terms...);
-  if constexpr (rest > 0) product_block<rest, YS>(y, whole * size, start, terms...);
+  if constexpr (sizeof...(Terms) == 0 && Term::by_input && Term::inputs > PART && N * Term::inputs >= LARGE) {
+    product_by_parts<N, size, YS>(y, start, first_term);
+  } else {
+    for (int i = 0; i < whole; i++) product_block<size, YS>(y, i * size, start, first_term, terms...);
+    if constexpr (rest > 0) product_block<rest, YS>(y, whole * size, start, first_term, terms...);
+  }
 }
 
 #if LANES == 16 && defined(__GNUC__) && !defined(__clang__)
@@ -142,9 +181,20 @@ INLINE void outer_columns(W *g, const V *d, long dt, const V *x, long xt, long T
     outer_block<rest, C, GR, GC, DS, XS, sides>(g + (N - rest) * GR, (const vf *)(d + (N - rest) * DS), dt,
                                                 (const vf *)x, xt, T);
 }
-// g[n * GR + k * GC] += sum over time and lanes of d[t * dt + n * DS] * x[t * xt + k * XS], n < N, k < K
+// g[n * GR + k * GC] += sum over time and lanes of d[t * dt + n * DS] * x[t * xt + k * XS], n < N, k < K. So many rows at a
+// time that those of d stay in the cache for all columns.
+enum : int { OUTER_ROWS = 64 };
 template <int N, int K, long GR, long GC, long DS, long XS, class V, class W>
 INLINE void outer(W *g, const V *d, long dt, const V *x, long xt, long T) {
+  if constexpr (N > OUTER_ROWS && K > OUTER_COLUMNS && N * K >= LARGE) {
+    for (int n = 0; n + OUTER_ROWS <= N; n += OUTER_ROWS)
+      outer<OUTER_ROWS, K, GR, GC, DS, XS>(g + n * GR, d + n * DS, dt, x, xt, T);
+    if constexpr (N % OUTER_ROWS > 0) {
+      constexpr int n = N / OUTER_ROWS * OUTER_ROWS;
+      outer<N - n, K, GR, GC, DS, XS>(g + n * GR, d + n * DS, dt, x, xt, T);
+    }
+    return;
+  }
   constexpr int C = outer_columns_for(N, K), rest = K % C;
   for (int k = 0; k + C <= K; k += C) outer_columns<N, C, GR, GC, DS, XS>(g + k * GC, d, dt, x + k * XS, xt, T);
   if constexpr (rest > 0)

@@ -81,8 +81,6 @@ template <class V> struct SomeOf<V, 1> {
   typedef V type;
 };
 template <class V, int K> using Some = typename SomeOf<V, K>::type;
-template <class V> constexpr int sides = sizeof(V) / sizeof(vf);
-INLINE vf &side(vf &x, int) { return x; }
 template <int N> INLINE vf &side(Several<N> &x, int i) { return x.v[i]; }
 template <int K, int STRIDE, class V> INLINE Some<V, K> some(const V *from) {
   Some<V, K> x;

@@ -1,0 +1,54 @@
+"""What `run` and `compare` share: train with the progress on the screen, then print the answer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellbench.errors import Interrupted
+from cellbench.terminal.output import show
+
+if TYPE_CHECKING:
+    from cellbench.experiment import Experiment
+    from cellbench.results import Results
+
+
+def train(
+    experiment: Experiment, folder: Path, *, quiet: bool, workers: int | None, report: bool = True, **keys: Any
+) -> tuple[Results, int]:
+    """Train what is missing, and print the answer.
+
+    Args:
+        experiment, folder: to be run.
+        quiet: show no progress.
+        workers: how many worker processes; default: the cores that this process may use.
+        report: whether to write the report and print its text.
+        **keys: further arguments of `cellbench.running.run`.
+
+    Returns:
+        The results, and the exit status: 1 if a replica failed, or a cell diverged throughout.
+
+    Raises:
+        Interrupted: the run was interrupted; the message says how to go on.
+    """
+    from cellbench import environment
+    from cellbench.running import run
+    from cellbench.terminal.progress import shown
+
+    workers = workers or environment.usable_cores()
+    try:
+        with shown(quiet, 1 if keys.get("scheduler") else workers) as on_event:
+            found = run(experiment, folder, workers=workers, report=report, on_event=on_event, **keys)
+    except Interrupted as error:
+        raise Interrupted(f"{error}. To go on:\n  {environment.resume()}") from None
+    if report:
+        if found.answer is not None and not quiet:
+            show(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
+        show(str(found))
+        show(f"Page: {folder}/report.html; charts: {folder}/charts; tables: {folder}/summary.md, *.csv")
+    if found.failed:
+        show(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
+    for label in found.diverged:
+        show(f"{label} diverged, or failed, in every replica", file=sys.stderr)
+    return found, 1 if found.failed or found.diverged else 0

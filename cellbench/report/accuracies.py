@@ -1,0 +1,107 @@
+"""Define the charts of accuracies: by length and by difficulty, of each cell and as differences from the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import altair as alt
+import pandas as pd
+
+from cellbench.report import palette as look
+from cellbench.report.figure import CHOICE, Control, Encodings, Figure, base, layers, tips, title
+from cellbench.summary.design import axis_word, value_order, value_word
+from cellbench.summary.figures import Figures
+
+METRICS = (("sequence_accuracy", "sequence accuracy"), ("bit_accuracy", "bit accuracy"))
+_CLUSTERS = alt.Scale(paddingInner=0.4, paddingOuter=0.2)
+"""Puts cells side by side at one value, with a gap before the next value."""
+
+
+def figures(found: Figures, e: Encodings) -> Iterator[Figure]:
+    """Yield the figures of accuracy by each of the task's parameters, then by its difficulty."""
+    design = found.design
+    for by in dict.fromkeys(by for by in found.summary.accuracy["by"] if by):
+        frame = found.accuracy(by)
+        own = by in design.axes
+        word = by.replace("_", " ")
+        x = alt.X("value:O", title=word, sort="ascending", scale=_CLUSTERS).axis(labelAngle=0)
+        y = alt.Y("mean:Q", title=CHOICE, scale=alt.Scale(domain=[0, 1])).axis(format="~%")
+        shown = tips(("cell", "cell", ""), ("value", word, "d"), ("mean", "mean", ".4~f"), ("low", "from", ".3f"),
+                     ("high", "to", ".3f"), ("least", "worst seed", ".4~f"), ("share_99", "seeds at 0.99", ".0%"),
+                     ("seeds", "seeds", "d"))  # fmt: skip
+        chart = layers(
+            e,
+            base().mark_rule(strokeWidth=1.5).encode(
+                x=x, y=alt.Y("low:Q", title=CHOICE), y2="high:Q", xOffset=e.offset, color=e.colour,
+                opacity=e.faded(0.45), tooltip=shown),
+            base().mark_line(strokeWidth=1.5).encode(
+                x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.8)),
+            base().mark_point(filled=True, size=60, opacity=1).encode(
+                x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+        )  # fmt: skip
+        where = "at the step where each solved" if design.stop_when_solved else "of the models trained to the end"
+        points = _scopes(found, frame, own)
+        kind = "length" if own else "chain"
+        name = kind if _only(found, own) else f"{kind}-{by}"
+        yield Figure(
+            name,
+            f"Accuracy by {word}",
+            f"Marks: the mean accuracy over seeds, {where}, at the tuned rate, on {design.final_examples} new examples "
+            f"each. Bars: 95 % intervals of the mean by Gaffke; with few seeds they are long even if every seed is "
+            f"perfect. A model that diverged counts as accuracy 0.",
+            chart, frame, (Control("metric", "shown", METRICS), Control("point", "points", points)),
+        )  # fmt: skip
+        yield _difference(found, e, by, name, points)
+
+
+def _scopes(figures: Figures, frame: pd.DataFrame, own: bool) -> tuple[tuple[str, str], ...]:
+    """List the points to choose from. A difficulty begins with the longest length, at which all its values occur."""
+    names = [str(point) for point in dict.fromkeys(frame["point"])]
+    axis = figures.design.axes[0]
+    longest = max((point[0] for point in figures.summary.replicas.points), key=value_order, default=None)
+    first = f"{axis_word(axis, [longest])}={value_word(axis, longest)}" if longest is not None else ""
+    if not own and first in names:
+        names = [first, *(name for name in names if name != first)]
+    return tuple((name, name) for name in names)
+
+
+def _difference(figures: Figures, e: Encodings, by: str, name: str, points: tuple[tuple[str, str], ...]) -> Figure:
+    """Define the figure of what was tested: paired differences from the baseline, with their seeds."""
+    frame, against, word = figures.differences(by), figures.design.against, by.replace("_", " ")
+    x = alt.X("value:O", title=word, sort="ascending", scale=_CLUSTERS).axis(labelAngle=0)
+    y = alt.Y("difference:Q", title=f"{CHOICE}, points above {against}").axis(tickCount=6)
+    shown = tips(("cell", "cell", ""), ("value", word, "d"), ("difference", "points above", "+.1f"),
+                 ("low", "from", "+.1f"), ("high", "to", "+.1f"), ("seeds", "seeds", "d"),
+                 ("verdict", "verdict", ""))  # fmt: skip
+    seed = tips(("cell", "cell", ""), ("seed", "seed", "d"), ("difference", "points above", "+.1f"))
+    one = base(kind="mean")
+    chart = layers(
+        e,
+        base().mark_rule(color=look.MUTED, strokeDash=[3, 3]).encode(y=alt.datum(0)),
+        one.mark_rule(strokeWidth=1).encode(
+            x=x, y=alt.Y("corrected_low:Q", title=title(y)), y2="corrected_high:Q", xOffset=e.offset, color=e.colour,
+            opacity=e.faded(1), tooltip=shown),
+        one.mark_rule(strokeWidth=3).encode(
+            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", xOffset=e.offset, color=e.colour, opacity=e.faded(1),
+            tooltip=shown),
+        base(kind="seed").mark_point(filled=True, size=16, stroke=look.GROUND, strokeWidth=0.6).encode(
+            x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.7, 0.02), tooltip=seed),
+        one.mark_point(filled=True, size=60, opacity=1).encode(
+            x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+    )  # fmt: skip
+    kept = tuple(option for option in points if option[0] in set(frame["point"]))
+    return Figure(
+        f"{name}-difference",
+        f"Difference of accuracy by {word}",
+        f"Marks: the mean over seeds of the paired difference from {against}, in percentage points, at the tuned rate. "
+        f"Dots: the seeds. Thick bars: 95 % intervals, Student's t over seeds. Thin bars: the interval at the level "
+        f"at which Holm decides on the verdict, corrected for all lengths and cells; it excludes 0 exactly where the "
+        f"verdict does. Where fewer than 6 seeds differ there is no interval.",
+        chart, frame, (Control("metric", "shown", METRICS), Control("point", "points", kept)),
+    )  # fmt: skip
+
+
+def _only(figures: Figures, own: bool) -> bool:
+    """Tell whether only one quantity is of this kind, so that the figure's name need not include it."""
+    every = dict.fromkeys(by for by in figures.summary.accuracy["by"] if by)
+    return sum((by in figures.design.axes) == own for by in every) == 1

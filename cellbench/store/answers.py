@@ -1,0 +1,45 @@
+"""What cells answered to laws before they were trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cellbench.records import Answer, Law, Source
+from cellbench.store.store import Store
+
+_COLUMNS = "cell, law, text, hidden_size, torch, cellbench, shows, status, message, place"
+
+
+def keep(store: Store, answers: Mapping[str, Iterable[Answer]]) -> None:
+    """Store answers, with the texts of their laws. Where an answer is stored already, the new one takes its place.
+
+    Args:
+        store: opened for writing.
+        answers: by the cell's digest.
+    """
+    rows = [
+        (
+            cell, a.law.name, a.law.text.sha256, a.hidden_size, a.torch, a.cellbench, a.law.shows, a.status,
+            a.message, a.place,
+        )
+        for cell, given in answers.items()
+        for a in given
+    ]  # fmt: skip
+    texts = {a.law.text for given in answers.values() for a in given}
+    with store.transaction() as db:
+        db.executemany("INSERT OR IGNORE INTO source VALUES (?, ?, ?)", ((s.sha256, s.module, s.text) for s in texts))
+        db.executemany(f"INSERT OR REPLACE INTO answer ({_COLUMNS}) VALUES ({', '.join('?' * 10)})", rows)
+
+
+def given(store: Store) -> dict[str, list[Answer]]:
+    """Return every answer, by the cell's digest."""
+    query = (
+        "SELECT a.cell, a.law, a.shows, s.module, s.text, a.hidden_size, a.torch, a.cellbench, a.status, a.message, "
+        "a.place FROM answer a JOIN source s ON s.sha256 = a.text "
+        "ORDER BY a.cell, a.law, a.hidden_size, a.torch, a.cellbench, a.text"
+    )
+    found: dict[str, list[Answer]] = {}
+    with store.reading():
+        for cell, name, shows, module, text, size, *rest in store.db.execute(query):
+            found.setdefault(cell, []).append(Answer(Law(name, shows, Source(module, text)), int(size), *rest))
+    return found
