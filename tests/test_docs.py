@@ -184,3 +184,13 @@ def test_the_citation_is_that_of_this_version() -> None:
     assert cited["version"] == cellbench.__version__
     assert (cited["license"], cited["repository-code"]) == (project["license"], project["urls"]["Documentation"])
     assert cited["keywords"] == project["keywords"]
+
+
+def test_the_page_on_peers_has_the_lines_of_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table's lines of code are those of the files in benchmarks/peers, and every program has its row."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "peers")
+    compare = importlib.import_module("compare")
+    text = (ROOT / "docs/peers.md").read_text()
+    for name, peer in compare.PEERS.items():
+        lines = sum(compare.code_lines(compare.HERE / file) for file in peer.written)
+        assert f"| {name} | {lines} |" in text, name
