@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import json
-import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -26,13 +25,11 @@ from cellbench.plugins import discover
 from cellbench.plugins import discovery as plugins
 from cellbench.results import results
 from cellbench.running import run as run_experiment
-from cellbench.running.verify import verify
-from cellbench.store.merge import merge
 from tests.helpers.cells import MINE
 from tests.helpers.commands import TINY, Command
+from tests.helpers.fuzz import MANY, READERS, TABLES
 from tests.helpers.runs import reseal
 
-MANY = int(os.environ.get("CELLBENCH_FUZZ", "10000"))
 REGISTRY = discover()
 
 KEYS = [
@@ -287,31 +284,6 @@ CELL_VALUES = st.one_of(
         ["{}", "[]", "null", '{"bits": 4}', '{"bits": "x"}', "[" * 5000, "censored", "machine", "../../x", "rnn"]
     ),
 )
-TABLES = {
-    "experiment": ("resolved", "facts", "environment", "command", "started"),
-    "plan": ("label", "cell", "parameters", "batch_size", "size", "hidden_size", "learning_rate", "seed", "key"),
-    "family": ("family", "key_text"),
-    "replica": (
-        "key",
-        "family",
-        "seed",
-        "learning_rate",
-        "status",
-        "cause",
-        "steps_to_solved",
-        "final_step",
-        "final_loss",
-        "diverged_at",
-        "engine",
-        "final_bit_accuracy",
-        "seconds",
-        "traceback",
-    ),
-    "curve": ("step", "loss", "sequence_accuracy"),
-    "evaluation": ("by", "value", "bit_accuracy"),
-    "source": ("sha256", "module", "text"),
-    "engine": ("engine", "cell"),
-}
 CHANGE = st.sampled_from([(t, c) for t, columns in TABLES.items() for c in columns])
 JSON_PATHS = [
     "$.name",
@@ -342,14 +314,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "out"
     run_experiment({**TINY, "seeds": 2}, folder, report=False)
     return folder
-
-
-READERS: dict[str, Callable[[], object]] = {
-    "report": lambda: results.write(Path("hand"), charts=False),
-    "verify": lambda: verify(Path("hand"), 1),
-    "merge": lambda: merge(Path("to"), [Path("hand")]),
-    "run": lambda: run_experiment({**TINY, "seeds": 2}, "hand", report=False),
-}
 
 
 def fuzz_store(made: Path, command: Command, examples: int) -> dict[str, int]:
