@@ -27,7 +27,7 @@ from cellbench.results import results
 from cellbench.running import run as run_experiment
 from tests.helpers.cells import MINE
 from tests.helpers.commands import TINY, Command
-from tests.helpers.fuzzing import MANY, READERS, TABLES
+from tests.helpers.fuzz import MANY, READERS, TABLES
 from tests.helpers.runs import reseal
 
 REGISTRY = discover()

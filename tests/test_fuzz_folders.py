@@ -21,7 +21,7 @@ from cellbench.report.report import FILES
 from cellbench.running import run as run_experiment
 from cellbench.store.merge import merge
 from tests.helpers.commands import TINY, Command
-from tests.helpers.fuzzing import MANY, READERS, TABLES
+from tests.helpers.fuzz import MANY, READERS, TABLES
 from tests.helpers.odd_files import CONTENT, KINDS, NOWHERE, PRIVATE
 
 

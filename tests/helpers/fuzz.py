@@ -1,4 +1,4 @@
-"""What the fuzz tests share: how many examples, the columns of a store, and the commands that read one."""
+"""What the fuzz of stores and of folders share: the tables, the commands that read them, and how many inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from cellbench.store.merge import merge
 from tests.helpers.commands import TINY
 
 MANY = int(os.environ.get("CELLBENCH_FUZZ", "10000"))
-"""Examples of a fuzz test; CELLBENCH_FUZZ gives another number."""
 TABLES = {
     "experiment": ("resolved", "facts", "environment", "command", "started"),
     "plan": ("label", "cell", "parameters", "batch_size", "size", "hidden_size", "learning_rate", "seed", "key"),
@@ -39,11 +38,11 @@ TABLES = {
     "source": ("sha256", "module", "text"),
     "engine": ("engine", "cell"),
 }
-"""The columns of a store that a test changes."""
+
+
 READERS: dict[str, Callable[[], object]] = {
     "report": lambda: results.write(Path("hand"), charts=False),
     "verify": lambda: verify(Path("hand"), 1),
     "merge": lambda: merge(Path("to"), [Path("hand")]),
     "run": lambda: run_experiment({**TINY, "seeds": 2}, "hand", report=False),
 }
-"""What reads the folder `hand`."""
