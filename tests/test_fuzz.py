@@ -461,5 +461,5 @@ def test_nothing_is_unpickled() -> None:
         if path.parent.name == "conformance":
             continue
         text = path.read_text()
-        words = ("import pickle", "pickle.load", "torch.load", "read_pickle", "allow_pickle")
+        words = ("import pickle", "pickle.load", "torch.load", "read_pickle", "allow_pickle=True")
         assert not any(word in text for word in words), path

@@ -200,9 +200,9 @@ def test_scores(engine: str) -> None:
 
 
 def test_auto_takes_the_fastest_that_carries_the_cell() -> None:
-    """`auto` goes by the largest hidden size, falls back with the reason, and an engine asked for is not replaced."""
+    """`auto` takes lanes at every size, falls back with the reason, and an engine asked for is not replaced."""
     adam = OPTIMIZERS["adam"]
-    assert choose("auto", [blueprint(rnn, 4), blueprint(rnn, 600)], adam, 1.0).engine == "reference"
+    assert choose("auto", [blueprint(rnn, 4), blueprint(rnn, 600)], adam, 1.0).engine == "lanes"
     fallen = choose("auto", [blueprint(odd.Branching)], adam, 1.0)
     assert fallen.engine == "reference"
     assert "not stack: vmap" in fallen.reason

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -248,7 +249,10 @@ def test_a_program_is_loaded_where_memory_holds_none(
     replicas = engine("lanes", plan).begin([plan.build("test", 0)], [0.1])
     assert np.isfinite(replicas.advance(x, x[..., :1], np.zeros(1, np.int64)).losses).all()
     assert not list(tmp_path.glob("cellbench-*/*"))
+    # neither among the temporary files nor beside the compiled cells, the next place
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
+    assert engine("lanes", blueprint(rnn, hidden + 4)).name == "lanes"
+    monkeypatch.setattr("cellbench.engines.lanes.program.cache", SimpleNamespace(user_cache=lambda: None))
     with pytest.raises(Refused, match=r"does not load the compiled program \(FileNotFoundError.*: set TMPDIR to"):
         engine("lanes", blueprint(rnn, hidden + 2))
 

@@ -97,18 +97,25 @@ def _run(model: Model, inputs: int, steps: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     sequence = [torch.randn(_BATCH, inputs, generator=generator) for _ in range(steps)]
     state = model.initial_state(_BATCH)
+    shapes = _shapes(state)
     total = torch.zeros(())
     before: list[Any] = []
     for number, x in enumerate(sequence, 1):
         recorder.begin(x, state)
         with recorder:
             logits, state = model.step(x, state)
+        if _shapes(state) != shapes:
+            raise Refused(f"the state changes shape, from {shapes} to {_shapes(state)}")
         if number > _SETTLED + 1 and recorder.step != before:
             raise Refused(f"hidden memory: step {number} of a sequence is not the step before it")
         before = recorder.step
         # a loss per step, so that nothing in the gradient depends on how many there are
         total = total + loss(logits, torch.zeros_like(logits))
     return total
+
+
+def _shapes(state: Any) -> list[tuple[int, ...]]:
+    return [tuple(leaf.shape) for leaf in pytree.tree_leaves(state) if isinstance(leaf, Tensor)]
 
 
 class _Steps(Recording):  # type: ignore[no-untyped-call]
