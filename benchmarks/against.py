@@ -39,6 +39,10 @@ def addition(seeds: int, steps: int, bits: int, batch: int) -> tuple[Any, Any]:
     return np.ascontiguousarray(digits, np.float32), np.ascontiguousarray(total[..., None], np.float32)
 
 
+OLD = "cellbench.training"
+"""Where the engines were before they had a room."""
+
+
 class Turns:
     """One configuration, trained by the lanes engine of the checkout that this process imports."""
 
@@ -50,9 +54,9 @@ class Turns:
             from cellbench.engines import OPTIMIZERS, lanes
             from cellbench.model import Blueprint
         except ImportError:  # before the rooms
-            lanes = import_module("cellbench.training.engines.lanes")  # type: ignore[assignment]
-            OPTIMIZERS = import_module("cellbench.training.optimizers").OPTIMIZERS
-            Blueprint = import_module("cellbench.training.model").Blueprint
+            lanes = import_module(f"{OLD}.engines.lanes")  # type: ignore[assignment]
+            OPTIMIZERS = import_module(f"{OLD}.optimizers").OPTIMIZERS
+            Blueprint = import_module(f"{OLD}.model").Blueprint
         plan = Blueprint(factory, cell, (), 2, hidden, 1)
         wanted: dict[str, Any] = {"optimizer": OPTIMIZERS["adam"], "clip_norm": 1.0}
         try:

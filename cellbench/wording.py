@@ -46,8 +46,15 @@ def cut(text: str) -> str:
 
 
 def short(value: object) -> str:
-    """Show a value as Python writes it, in 80 characters at most."""
-    return cut(repr(value))
+    """Show a value as Python writes it, in 80 characters at most.
+
+    >>> short(10**5_000)
+    'a value that is too long to be shown'
+    """
+    try:
+        return cut(repr(value))
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or a list within itself
+        return "a value that is too long to be shown"
 
 
 def is_axis(name: object) -> bool:

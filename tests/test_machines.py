@@ -197,7 +197,6 @@ def test_without_a_compiler_the_report_says_why(tmp_path: Path) -> None:
     for _ in range(2):
         done = cellbench("run", file, "--quiet", change=bare)
         assert done.returncode == 0, done.stderr
-        assert reason in " ".join(done.stdout.decode().split())
         assert reason in Path("results/tiny/summary.md").read_text()
         Path("results/tiny/summary.md").unlink()  # so that the report is made again
 

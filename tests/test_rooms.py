@@ -296,6 +296,7 @@ NAMED_OTHERWISE = {
     "cells/test_cells.py": "the three built-in cells beside torch's layers",
     "engines/lanes/test_cells.py": "cells unlike an LSTM, from trace to proof",
     "engines/lanes/test_functions.py": "runtime/lanes.h, compiled alone",
+    "engines/test_packages.py": "cells of other packages, stepped by each engine and by themselves",
     "report/test_browser.py": "the page, in a browser",
     "statistics/test_doctests.py": "the worked numbers of every module's docstrings",
     "statistics/test_simulations.py": "the method's error rates",

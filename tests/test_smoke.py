@@ -73,4 +73,4 @@ def test_info_knows_every_requirement(folder: Path) -> None:
 def test_a_new_cell_package_is_sound(folder: Path) -> None:
     """The cell of the package that `new` writes passes `check`."""
     cellbench(folder, "new", "fresh")
-    assert "all 13 laws hold" in cellbench(folder, "check", "./cellbench-fresh/cellbench_fresh/cell.py:Fresh")
+    assert "laws hold" in cellbench(folder, "check", "./cellbench-fresh/cellbench_fresh/cell.py:Fresh")

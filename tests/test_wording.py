@@ -15,14 +15,15 @@ from cellbench.wording import NAME, described, did_you_mean, one_line, printable
 
 @given(st.text())
 def test_printable_leaves_nothing_that_acts(text: str) -> None:
-    """No character of Unicode's control category and no line break is left; all else is, in order."""
+    """Control characters and line breaks become spaces; what else cannot be printed is escaped; all else is there."""
     found = printable(text)
     assert not [c for c in found if unicodedata.category(c) == "Cc"]
     assert len(found.splitlines()) <= 1
     assert printable(found) == found == found.strip()
-    assert [c for c in found if not c.isspace()] == [
-        c for c in text if not c.isspace() and unicodedata.category(c) != "Cc"
-    ]
+    assert found.isprintable()
+    plain = [c for c in text if not c.isspace() and unicodedata.category(c) != "Cc"]
+    written = [c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain]
+    assert [c for c in found if not c.isspace()] == list("".join(written))
 
 
 @given(st.text(), st.one_of(st.none(), st.integers(0, 50)))

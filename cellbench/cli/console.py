@@ -5,9 +5,13 @@ Nothing heavy is imported at the top of a command's file, so that `--help` and `
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -54,9 +58,22 @@ _COMPLETES = {"_CELLBENCH_COMPLETE", "--show-completion", "--install-completion"
 """What asks for shell completion: a variable that a shell sets at each Tab, and typer's options."""
 
 
+def some_home() -> None:
+    """Give a user without a home a temporary one: libraries that cellbench imports ask for it, and raise without.
+
+    In containers HOME may be unset, and the user may have no account.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.mkdtemp(prefix="cellbench-home-")
+        atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
+
+
 def main() -> None:
     """Run the console script: each kind of error has its exit status, and bad input shows no traceback."""
     any_encoding()
+    some_home()
     if _COMPLETES & {*os.environ, *sys.argv[1:2]}:
         app(prog_name="cellbench")  # typer ends the program itself
     try:

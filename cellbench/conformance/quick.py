@@ -20,7 +20,7 @@ from cellbench.conformance.laws import LAWS
 from cellbench.conformance.subject import Broken, Check, Subject, leaves, step
 from cellbench.errors import CellbenchError
 from cellbench.model import Blueprint, blueprint_of, loss
-from cellbench.plugins import Place, Timeout, contained, place_of
+from cellbench.plugins import Place, Timeout, contained, kept, place_of
 from cellbench.records import STEP, Answer, CellSpec, Law, Source
 from cellbench.task import Task
 from cellbench.training.timeout import limit
@@ -99,7 +99,8 @@ def _answers(cell: CellSpec, task: Task, sizes: Sequence[int]) -> Iterator[Answe
         factory = blueprint_of(cell, sizes[0], task).factory
         subject = Subject(factory, dict(cell.options), cell.label, task.input_size, sizes[0])
         for check in QUICK:
-            result = check(subject)
+            with kept(cell.factory):
+                result = check(subject)
             status = result.status if result.status in ("fail", "skip") else "pass"
             message = result.message if status != "pass" else ""
             yield _answer(check.name, sizes[0], status, message, _where(cell, result.place))
@@ -107,7 +108,7 @@ def _answers(cell: CellSpec, task: Task, sizes: Sequence[int]) -> Iterator[Answe
 
 def _step(cell: CellSpec, task: Task, hidden_size: int) -> Answer:
     try:
-        with contained():
+        with contained(), kept(cell.factory):
             takes_a_step(blueprint_of(cell, hidden_size, task))
     except Broken as broken:
         return _answer(STEP, hidden_size, "fail", one_line(broken, 400))

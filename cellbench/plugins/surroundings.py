@@ -145,4 +145,10 @@ def _equal(a: Any, b: Any) -> bool:
 def _without_blanket(before: list[Any], now: list[Any]) -> list[Any]:
     """Return the filters of warnings as they should be: libraries add some for their own messages, which may stay."""
     gone = any(one not in now for one in before)
-    return before if gone else [f for f in now if f in before or f[1] is not None or f[3] is not None]
+    return before if gone else [f for f in now if f in before or not _is_blanket(f)]
+
+
+def _is_blanket(one: Any) -> bool:
+    """Return whether a filter of warnings is for everybody's: for any message and module, of a category of Python's."""
+    _, message, category, module, _ = one
+    return message is None and module is None and category.__module__ == "builtins"

@@ -24,7 +24,7 @@ from cellbench.records.settings import (
     pairs,
     sha256_of,
 )
-from cellbench.records.versions import RIGHT_SINCE, VERSIONS, failed_wrongly, wrongs
+from cellbench.records.versions import RIGHT_SINCE, VERSIONS, failed_wrongly, rounds_as, wrongs
 
 __all__ = [
     "MOST_EVALUATIONS",
@@ -58,5 +58,6 @@ __all__ = [
     "family_of",
     "pairs",
     "sha256_of",
+    "rounds_as",
     "wrongs",
 ]

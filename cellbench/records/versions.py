@@ -11,6 +11,19 @@ VERSIONS = {"lanes": 2, "stack": 2, "reference": 2}
 lanes 2: replicas share vectors too, and sums over examples are rounded in another order."""
 
 
+ROUNDED_ANEW = {"lanes": (2,)}
+"""The versions from which on an engine rounds otherwise than before, so that the last bits of sound numbers differ."""
+
+
+def rounds_as(engine: str, version: int) -> int:
+    """Return the first version of an engine that rounds as this one does.
+
+    >>> rounds_as("lanes", 1), rounds_as("lanes", 3), rounds_as("stack", 3)
+    (1, 2, 1)
+    """
+    return max((since for since in ROUNDED_ANEW.get(engine, ()) if since <= version), default=1)
+
+
 @dataclass(frozen=True)
 class Since:
     """From which version engines are right about a trait of cells.

@@ -17,7 +17,7 @@ from typing import Any
 from cellbench import environment
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.plugins import discover
-from cellbench.records import VERSIONS, Outcome, Source
+from cellbench.records import VERSIONS, Outcome, Source, rounds_as
 from cellbench.running.code import Code, of_cells
 from cellbench.store import Store
 from cellbench.store.replica import StoredReplica, finished
@@ -145,14 +145,12 @@ def verify(
         outcome = again.train()
         # bit for bit only where nothing differs that the last bits depend on
         wrong = again.wrong()
-        exact = not (again.unlike or wrong) and all(
-            getattr(outcome, name) == getattr(stored.outcome, name) for name in TRAINED_BY
-        )
+        unlike = _elsewhere(stored.outcome, outcome)
+        exact = not (again.unlike or wrong or unlike)
         if not exact:
-            line = _elsewhere(stored.outcome, outcome)
-            if line and line not in found.environment:
-                found.environment.append(line)
-                on_line(line)
+            if unlike and unlike not in found.environment:
+                found.environment.append(unlike)
+                on_line(unlike)
         found.exact += exact
         found.close += not exact
         found.points += len(outcome.curve)
@@ -182,11 +180,12 @@ def _environment(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _elsewhere(then: Outcome, now: Outcome) -> str:
-    """Say how the engine differs from that of the results; empty if it does not."""
+    """Say how the engine differs from that of the results; empty if the last bits do not depend on it."""
+    alike = rounds_as(then.engine, then.engine_version) == rounds_as(now.engine, now.engine_version)
     parts = [
         f"{name} {getattr(then, name)} then, {getattr(now, name)} now"
         for name in TRAINED_BY
-        if getattr(then, name) != getattr(now, name)
+        if getattr(then, name) != getattr(now, name) and not (name == "engine_version" and alike)
     ]
     return f"trained by: {'; '.join(parts)}" if parts else ""
 

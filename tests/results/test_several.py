@@ -101,4 +101,4 @@ def test_an_unknown_format(command: Command) -> None:
     """The fault names what there is."""
     ended = command("report", "results/none", "--format", "gif")
     assert ended.status == 2
-    assert "must be png or svg" in ended.err
+    assert "must be png, svg or pdf" in ended.err

