@@ -40,7 +40,7 @@ def pack(tensors: Tensors) -> bytes:
     # zip allows any name; a path is one that `named_parameters` gives
     if any(tensor.dtype.hasobject for tensor in tensors.values()):
         raise ValueError("a tensor holds objects")
-    np.savez(file, **tensors)
+    np.savez(file, **tensors)  # type: ignore[arg-type]  # numpy takes the names for its own keyword's
     return file.getvalue()
 
 

@@ -57,7 +57,7 @@ __all__ = [
     "failed_wrongly",
     "family_of",
     "pairs",
-    "sha256_of",
     "rounds_as",
+    "sha256_of",
     "wrongs",
 ]

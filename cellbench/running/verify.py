@@ -147,10 +147,9 @@ def verify(
         wrong = again.wrong()
         unlike = _elsewhere(stored.outcome, outcome)
         exact = not (again.unlike or wrong or unlike)
-        if not exact:
-            if unlike and unlike not in found.environment:
-                found.environment.append(unlike)
-                on_line(unlike)
+        if not exact and unlike and unlike not in found.environment:
+            found.environment.append(unlike)
+            on_line(unlike)
         found.exact += exact
         found.close += not exact
         found.points += len(outcome.curve)

@@ -120,7 +120,12 @@ class Failing(Cell):
 MISTAKE = 'raise RuntimeError("the author\'s own mistake")'
 """The line of it that raises."""
 
-HANGING = FAILING.replace(MISTAKE, "time.sleep(60)").replace("import torch\n", "import time\n\nimport torch\n")
+# after the steps that are taken before training
+HANGING = (
+    FAILING.replace("calls > 60", "calls > 200")
+    .replace(MISTAKE, "time.sleep(60)")
+    .replace("import torch\n", "import time\n\nimport torch\n")
+)
 
 SLEEP = "[time.sleep(0.01) for _ in range(6000)]"
 DEAF = HANGING.replace(

@@ -113,21 +113,16 @@ def simulated(workers: int, engine: str = "lanes") -> Iterator[tuple[float, floa
         yield end, max(free) - end, state
 
 
-# After a fifth of the time eight workers have done 2 of stack's 48 chunks, both of rnn, which tell nothing of lstm yet.
-@pytest.mark.parametrize(
-    ("engine", "workers"), [*(("lanes", n) for n in (1, 2, 3, 4, 8)), *(("stack", n) for n in (1, 2, 3, 4))]
-)
+# After a fifth of the time eight workers have done 2 of stack's 48 chunks, both of rnn, which tell nothing of lstm yet;
+# and of lanes' default experiment the last chunks of eight workers are few, and one of them is a tenth of the time.
+@pytest.mark.parametrize(("engine", "workers"), [(engine, n) for engine in ("lanes", "stack") for n in (1, 2, 3, 4)])
 def test_the_time_left_is_honest(workers: int, engine: str) -> None:
-    """After the first fifth it is within 1.5 of the truth, until a twentieth is left, which is seconds.
-
-    With eight workers a chunk more or less at the end is a tenth of the time: within 1.6.
-    """
-    most = 1.6 if workers == 8 else 1.5
+    """After the first fifth it is within 1.5 of the truth, until a twentieth is left, which is seconds."""
     said_when = list(asked(workers, engine))
     total = max(gone for gone, _, _ in said_when)
     late = [(gone, said / truly) for gone, truly, said in said_when if gone >= total / 5 and truly > total / 20]
     assert len(late) > 20
-    assert [found for found in late if not 1 / most <= found[1] <= most] == []
+    assert [found for found in late if not 1 / 1.5 <= found[1] <= 1.5] == []
 
 
 def asked(workers: int, engine: str) -> Iterator[tuple[float, float, float]]:

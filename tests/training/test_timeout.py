@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -127,8 +128,9 @@ def test_what_an_interrupt_left_is_not_remembered(tmp_path: Path, monkeypatch: p
         engine = lanes.prepare(blueprint, optimizer=OPTIMIZERS["adam"], clip_norm=None)
         return engine.name
 
-    with pytest.raises(Timeout), limit(3, prepare.__code__), pytest.raises(Refused, match="tracing raised ImportError"):
+    with pytest.raises(Timeout), limit(3, prepare.__code__), suppress(Refused):
         prepare()
+    assert Interrupted.heard
     assert prepare() == "lanes"
 
 
