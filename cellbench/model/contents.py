@@ -83,8 +83,10 @@ class Contents:
         prefix = f"{path}." if path else ""
         if isinstance(module, torch.jit.ScriptModule):
             # its attributes are in C++; what they are can be asked, and a list of them is a copy
+            # parameters and buffers are among them: the tables have those
+            tables = {*module._parameters, *module._buffers}
             for name in module._concrete_type.get_attributes():
-                if name not in _MACHINERY:
+                if name not in _MACHINERY and name not in tables:
                     self._look(f"{prefix}{name}", getattr(module, name), None)
             return
         own = vars(module)
