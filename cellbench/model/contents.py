@@ -84,7 +84,7 @@ class Contents:
         if isinstance(module, torch.jit.ScriptModule):
             # its attributes are in C++; what they are can be asked, and a list of them is a copy
             # parameters and buffers are among them: the tables have those
-            tables = {*module._parameters, *module._buffers}
+            tables = {*module._parameters.keys(), *module._buffers.keys()}
             for name in module._concrete_type.get_attributes():
                 if name not in _MACHINERY and name not in tables:
                     self._look(f"{prefix}{name}", getattr(module, name), None)
