@@ -69,7 +69,7 @@ def test_random_cells_have_the_same_numbers_every_time(command: Command, write: 
     assert command("run", path, "--workers", 1, "--results", "parts").status == 0
     assert rows("one/tiny") == rows("two/tiny") == rows("parts/tiny")
     assert {row["engine"] for row in rows("one/tiny")} == {"reference"}
-    ended = command("verify", "one/tiny", "--sample", 10)
+    ended = command("verify", "one/tiny", "--sample", 10, "--run-code")
     assert (ended.status, ended.out.splitlines()[-1]) == (0, "No difference.")
     assert "Trained 10 of 10 replicas again" in ended.out
     assert "bit for bit" in ended.out

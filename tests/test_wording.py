@@ -21,9 +21,8 @@ def test_printable_leaves_nothing_that_acts(text: str) -> None:
     assert len(found.splitlines()) <= 1
     assert printable(found) == found == found.strip()
     assert found.isprintable()
-    plain = [c for c in text if not c.isspace() and unicodedata.category(c) != "Cc"]
-    written = [c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain]
-    assert [c for c in found if not c.isspace()] == list("".join(written))
+    rest = iter(found)
+    assert all(c in rest for c in text if c.isprintable() and c != " ")
 
 
 @given(st.text(), st.one_of(st.none(), st.integers(0, 50)))

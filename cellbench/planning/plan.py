@@ -16,9 +16,11 @@ from cellbench.planning.grid import lay_out
 from cellbench.planning.judging import Judged, judge
 from cellbench.planning.part import deal, select
 from cellbench.planning.reuse import Alike, Neighbours, Reused
+from cellbench.plugins import Timeout
 from cellbench.records import CellSpec, Chunk, Planned
 from cellbench.store import Store, earlier
 from cellbench.training.data import longest
+from cellbench.training.timeout import limit
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,10 @@ def _only_text(only: Mapping[str, Sequence[str]]) -> str:
     return ",".join(f"{k}={v}" for k, values in only.items() for v in values)
 
 
+COMPILE_SECONDS = 10.0
+"""Seconds that choosing an engine may take beside the time of a chunk: a cell may have to be compiled."""
+
+
 def _choose(
     experiment: Experiment, cell: CellSpec, planned: Sequence[Planned], done: frozenset[str], stored: Mapping[str, str]
 ) -> Choice:
@@ -173,7 +179,14 @@ def _choose(
     blueprints = [blueprint_of(cell, h, experiment.task) for h in hidden_sizes]
     batch_sizes = sorted({p.point.batch_size for p in mine})
     steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in mine))
-    choice = choose(experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm, batch_sizes, steps)
+    try:
+        with limit(train.timeout + COMPILE_SECONDS, _choose.__code__):
+            choice = choose(
+                experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm, batch_sizes, steps
+            )
+    except Timeout:
+        slowest = "reference" if experiment.engine == "auto" else experiment.engine
+        choice = Choice(slowest, f"trying the engines took longer than train.timeout, {train.timeout:g} s")
     if before is not None and before != choice.engine and any(key in done for key in keys):
         why = f" ({choice.reason})" if choice.reason else ""
         raise StoreError(

@@ -102,7 +102,8 @@ def test_named_left_out_and_trained_again(command: Command, write: Any) -> None:
     now = rows("results/tiny")
     for (label, seed), row in original.items():
         again = now[label, seed]
-        assert again == row or label == "Scaled"  # to the second at which it was trained
+        alike = {name: value for name, value in row.items() if name != "engine_version"}
+        assert alike.items() <= again.items() or label == "Scaled"  # to the second at which it was trained
         assert (again["final_loss"], again["final_bit_accuracy"]) == (row["final_loss"], row["final_bit_accuracy"])
     assert "Complete." in command("status", "results/tiny").out
 
