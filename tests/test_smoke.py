@@ -1,6 +1,6 @@
 """One small experiment from the command line to the page: what every environment that cellbench promises must pass.
 
-.ci/run has these tests run with the lowest versions of all requirements too.
+.ci/environments has these tests run with the lowest versions of all requirements too.
 """
 
 from __future__ import annotations
