@@ -76,7 +76,7 @@ def printable(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Write what cannot be printed, line ends aside, as Python does: it could act on the terminal that shows it.
+    r"""Write what cannot be printed, line ends aside, as Python does: it could act on the terminal that shows it.
 
     >>> escaped("a\x1b[31m\u202e")
     'a\\x1b[31m\\u202e'
