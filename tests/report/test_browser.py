@@ -20,7 +20,10 @@ from tests.helpers.tools import missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.charts]
 
-FIGURES = ["forest", "curves", "solved", "rates", "length", "chain", "heat", "cost", "profile", "tuning"]
+FIGURES = [
+    "forest", "curves", "solved", "rates", "length", "length-difference", "chain", "chain-difference", "heat", "cost",
+    "profile", "tuning",
+]  # fmt: skip
 PHONE, DESK = 390, 1200
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 
