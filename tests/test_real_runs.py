@@ -15,7 +15,7 @@ import cellbench
 from cellbench.statistics.intervals import interval, pool
 from cellbench.statistics.learning_rate import tuned
 from cellbench.statistics.survival import log_steps
-from cellbench.summary.selection import Replicas
+from cellbench.summary.selection import Selection
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +68,7 @@ def found(results: cellbench.Results, cell: str) -> tuple[str, str]:
 
 def test_lstm_against_itself_on_other_seeds(tmp_path):
     """A/A: lstm on random halves of 20 seeds, 100 splits, the rates picked apart: at most 10 significant."""
-    replicas: Replicas = trained(tmp_path / "aa", cells=["lstm"], seeds=20).report.summary.replicas
+    replicas: Selection = trained(tmp_path / "aa", cells=["lstm"], seeds=20).report.summary.replicas
     rates, rng = np.array(replicas.design.rates), np.random.default_rng(0)
     significant = 0
     for _ in range(100):

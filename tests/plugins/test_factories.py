@@ -10,7 +10,7 @@ import pytest
 
 from cellbench.errors import ExperimentError
 from cellbench.experiment import load
-from cellbench.plugins import discover
+from cellbench.plugins import discover, registry
 from cellbench.plugins.discovery import Entry
 from cellbench.records import CellSpec
 from tests.helpers.commands import TINY
@@ -132,6 +132,7 @@ def test_an_edited_cell_is_trained_again() -> None:
     """By a partial, as by a class: after an edit of what it calls, and not otherwise."""
     plugin = Plugin("partial(Net, scale=2.0)")
     tiny = {**TINY, "cells": ["net"], "seeds": 1}
+    registry.cache_clear()  # found once per process, and this process may have looked before
     assert trained(tiny, report=False) == [("net", 0)]
     assert trained(tiny, report=False) == []
     plugin.edit("cell.py")
