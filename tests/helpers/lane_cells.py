@@ -436,6 +436,7 @@ REFUSED_EARLY: dict[type[Base], str] = {
     Branching: "depend on its weights or on the data",
     WeightBranching: "depend on its weights or on the data",
     Counting: "hidden memory: cell.steps is remembered from one sequence to the next",
+    Remembering: "hidden memory: cell.before is remembered from one sequence to the next",
     Growing: "the state changes shape",
     Doubled: "cell.i.weight is float64",
     DoubledInside: "_to_copy gives float64",
@@ -446,5 +447,5 @@ REFUSED_EARLY: dict[type[Base], str] = {
     OwnGradient: "an autograd function of the cell's own",
 }
 """Refused before anything is compiled, and what the reason has to name."""
-REFUSED_BY_PROOF = (BatchMean, Squeezed, Remembering, Untracked, BatchSized)
+REFUSED_BY_PROOF = (BatchMean, Squeezed, Untracked, BatchSized)
 """Compiled, and found wrong by the proof."""
