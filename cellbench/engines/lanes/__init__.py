@@ -4,7 +4,8 @@ The modules in the order in which a cell passes them: `identity` hashes what it 
 `graph.tape`), by which `cache` finds it compiled. If it is not there, `graph.steady` refuses memory outside the state,
 `graph.trace` makes two graphs of it, `code.lower` writes them as C++ by the tables of `code.operations` and
 `code.products`, and `build` compiles that to a shared object. `program` loads the object, `proof` checks it against
-autograd, and `engine` trains with it. The C++ headers are in `runtime`.
+autograd; `compiled` goes this way for all units of a model, and `engine` trains with them. The C++ headers are in
+`runtime`.
 """
 
 from cellbench.engines.lanes.cache import described

@@ -15,7 +15,7 @@ from cellbench.engines import OPTIMIZERS, Refused
 from cellbench.engines.lanes import prepare
 from cellbench.engines.lanes.cache import FOLDER_VARIABLE
 from cellbench.engines.lanes.code.operations import OPERATIONS, Pointwise
-from cellbench.engines.lanes.engine import Programs
+from cellbench.engines.lanes.compiled import Programs
 from cellbench.engines.lanes.graph.graphs import operation
 from cellbench.engines.lanes.graph.trace import trace
 from tests.helpers.lane_cells import Base
