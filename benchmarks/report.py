@@ -26,7 +26,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from cellbench.environment import usable_cores
-from cellbench.report import Report, csv, tables
+from cellbench.report import Report, csv, screen, tables
 from cellbench.report import publish as write
 from cellbench.report.report import draw, tables_of
 from cellbench.results.results import laid_out
@@ -100,7 +100,7 @@ def frames(plan: Design, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
 def digest(summary: Summary) -> str:
     """Hash everything that is written."""
     texts = [summary.cells.to_csv(), summary.comparisons.to_csv(), summary.accuracy.to_csv()]
-    texts += [tables.markdown(summary, summary.design), tables.terminal(summary, summary.design)]
+    texts += [tables.markdown(summary, summary.design), screen.terminal(summary, summary.design, 100)]
     return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
@@ -172,7 +172,7 @@ def main() -> None:
     print(f"{len(runs):,} replicas, {len(evaluations):,} evaluations")
     rows = " + ".join(f"{len(frame):,}" for frame in (summary.cells, summary.comparisons, summary.accuracy))
     print(f"summary  {seconds:6.2f} s (limit {LIMIT:.0f} s; {busy:.2f} s of the processor): {rows} rows")
-    for name, lay_out in (("markdown", tables.markdown), ("terminal", tables.terminal)):
+    for name, lay_out in (("markdown", tables.markdown), ("terminal", screen.terminal)):
         started = time.perf_counter()
         text = lay_out(summary, plan)
         print(f"{name} {time.perf_counter() - started:6.2f} s: {len(text):,} characters")

@@ -37,7 +37,7 @@ def _find(cxx: str | None, path: str | None) -> Found | None:
         raise ValueError(f"the variable CXX is {cxx!r:.60}, which is no command: {error}") from None
     commands += [("g++",), ("clang++",), ("c++",)]
     for command in commands:
-        if command and shutil.which(command[0], path=path or os.defpath if path is None else path):
+        if command and shutil.which(command[0], path=os.defpath if path is None else path):
             version = _version(command)
             if version is not None:
                 return Found(command, version)

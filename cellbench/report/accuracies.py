@@ -9,7 +9,7 @@ import pandas as pd
 
 from cellbench.report import palette as look
 from cellbench.report.figure import CHOICE, Control, Encodings, Figure, base, layers, tips, title
-from cellbench.summary.design import axis_word, value_order, value_word
+from cellbench.summary.design import place_word, value_order
 from cellbench.summary.figures import Figures
 
 METRICS = (("sequence_accuracy", "sequence accuracy"), ("bit_accuracy", "bit accuracy"))
@@ -59,7 +59,7 @@ def _scopes(figures: Figures, frame: pd.DataFrame, own: bool) -> tuple[tuple[str
     names = [str(point) for point in dict.fromkeys(frame["point"])]
     axis = figures.design.axes[0]
     longest = max((point[0] for point in figures.summary.replicas.points), key=value_order, default=None)
-    first = f"{axis_word(axis, [longest])}={value_word(axis, longest)}" if longest is not None else ""
+    first = place_word(axis, longest) if longest is not None else ""
     if not own and first in names:
         names = [first, *(name for name in names if name != first)]
     return tuple((name, name) for name in names)

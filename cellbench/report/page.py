@@ -103,11 +103,7 @@ def answer(summary: Summary) -> str:
     design = summary.design
     lines = [f"{design.name}: {design.task}, {design.setup}."]
     for verdict in summary.verdicts:
-        others = "".join(
-            f" {finding.clause.capitalize()}."
-            for finding in verdict.findings
-            if not finding.claims and finding.verdict != verdict.verdict
-        )
+        others = "".join(f" {clause.capitalize()}." for clause in verdict.others)
         lines.append(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}{others}")
     picked = "learning rate picked on other seeds, " if len(design.rates) > 1 else ""
     method = (

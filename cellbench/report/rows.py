@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from cellbench.summary import Design, Finding, Summary, words
-from cellbench.summary.design import Value, axis_word, plain, point_name, setting, value_word
+from cellbench.summary.design import Value, place_word, plain, point_name, setting
 
 
 def known(x: Any) -> bool:
@@ -226,7 +226,7 @@ def by_axis(summary: Summary, design: Design) -> Grid:
     for row in frame[~frame["scope"].isin(["all", "point"])].to_dict("records"):
         axis = next(a for a in design.axes if known(row[a]))
         value: Value = row[axis]
-        where = f"{axis_word(axis, [value])}={value_word(axis, value)}"
+        where = place_word(axis, value)
         counts = (str(row["seeds"]), str(row["points"]))
         numbers = (ratio(row), number(row["work_ratio"]), p_value(row["p_holm"]))
         rows.append((*_pair(row), where, *counts, *numbers, str(row["verdict"])))

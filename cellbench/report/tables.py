@@ -42,9 +42,7 @@ def escape(text: str) -> str:
 
 def own(verdict: Verdict, summary: Summary) -> list[str]:
     """List a verdict's other findings and its own notes, without those that are footnotes below the table."""
-    # of a cell without a speed, the verdict has said it
-    others = [f.clause for f in verdict.findings if not f.claims and f.verdict != verdict.verdict]
-    return [*others, *(note for note in verdict.notes if note not in summary.footnotes)]
+    return [*verdict.others, *(note for note in verdict.notes if note not in summary.footnotes)]
 
 
 def markdown(summary: Summary, design: Design, runs: pd.DataFrame | None = None) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cellbench.statistics.arrays import Floats
 from cellbench.statistics.intervals import (
@@ -111,11 +112,17 @@ def holm(p: Sequence[float] | Floats) -> Floats:
     """
     p = np.asarray(p, dtype=np.float64)
     corrected = np.full(p.shape, math.nan)
+    order, _, raised = _stepped(p)
+    corrected[order] = np.minimum(raised, 1.0)
+    return corrected
+
+
+def _stepped(p: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    """Sort a family; returns the order, (m - rank), and the running maximum of (m - rank) · p."""
     known = np.flatnonzero(~np.isnan(p))  # a comparison that could not be made is no hypothesis of the family
     order = known[np.argsort(p[known], kind="stable")]
     steps = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(steps * p[order]), 1.0)
-    return corrected
+    return order, steps, np.maximum.accumulate(steps * p[order])
 
 
 def holm_levels(p: Sequence[float] | Floats, alpha: float = 0.05) -> Floats:
@@ -129,10 +136,7 @@ def holm_levels(p: Sequence[float] | Floats, alpha: float = 0.05) -> Floats:
     """
     p = np.asarray(p, dtype=np.float64)
     levels = np.full(p.shape, math.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    steps = np.arange(len(order), 0, -1)
-    raised = np.maximum.accumulate(steps * p[order])
+    order, steps, raised = _stepped(p)
     factors = np.divide(raised, p[order], out=steps.astype(np.float64), where=p[order] > 0)
     levels[order] = 1 - alpha / factors
     return levels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,24 @@ def thinned(steps: Sequence[int], most: int) -> list[int]:
     return sorted({int(np.abs(logs - x).argmin()) for x in wanted})
 
 
-def learning_curves(replicas: Selection, curves: pd.DataFrame) -> pd.DataFrame:
+class Laid(NamedTuple):
+    """Curves as arrays: both kinds of rows are made of them.
+
+    Attributes:
+        values: each of `CURVES` as (cells, points, seeds, rates, evaluations), filled to the end where that is known.
+        picked: the position of the rate picked on all complete seeds, (cells, points); -1 where none can be picked.
+    """
+
+    values: list[Floats]
+    picked: Codes
+
+
+def lay(replicas: Selection, curves: pd.DataFrame) -> Laid:
+    """Lay curves out as arrays, for `learning_curves` and `seed_curves`."""
+    return Laid(_arrays(replicas, curves), _picked(replicas))
+
+
+def learning_curves(replicas: Selection, curves: pd.DataFrame, laid: Laid | None = None) -> pd.DataFrame:
     """Return median and quartiles over seeds of each metric at each drawn evaluation.
 
     A replica that diverged, or failed in the cell's own code, has accuracy 0 and an infinite loss from there on; one
@@ -45,6 +63,7 @@ def learning_curves(replicas: Selection, curves: pd.DataFrame) -> pd.DataFrame:
     Args:
         replicas: all that was planned.
         curves: label, the axes, learning_rate, seed, step and the metrics, one row per evaluation.
+        laid: what `lay` returned for them, if that is there already.
 
     Returns:
         cell, the axes, learning_rate, picked (whether it is the rate picked on all seeds), metric, step, middle, low,
@@ -55,7 +74,7 @@ def learning_curves(replicas: Selection, curves: pd.DataFrame) -> pd.DataFrame:
     many = replicas.steps.shape[0] * replicas.steps.shape[1] * replicas.steps.shape[3] > _MANY
     drawn = thinned(design.evaluation_steps, _FEWER if many else MOST_STEPS)
     steps = np.array(design.evaluation_steps)[drawn]
-    values, rate_picked = _arrays(replicas, curves), _picked(replicas)
+    values, rate_picked = laid or lay(replicas, curves)
     for m, metric in enumerate(CURVES):
         # seeds last, to take quartiles over them: (cells, points, rates, evaluations, seeds)
         of_metric = np.moveaxis(values[m][..., drawn], 2, -1)
@@ -76,13 +95,13 @@ def learning_curves(replicas: Selection, curves: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def seed_curves(replicas: Selection, curves: pd.DataFrame) -> pd.DataFrame:
+def seed_curves(replicas: Selection, curves: pd.DataFrame, laid: Laid | None = None) -> pd.DataFrame:
     """Return the curves of single seeds at the rate picked on all seeds, as far as they are few enough to draw.
 
     Sequence accuracy comes first; a metric whose curves would make more than `MOST_ROWS` rows in all is left out.
 
     Args:
-        replicas, curves: as for `learning_curves`.
+        replicas, curves, laid: as for `learning_curves`.
 
     Returns:
         cell, the axes, learning_rate, seed, metric, step, middle (the value).
@@ -90,7 +109,7 @@ def seed_curves(replicas: Selection, curves: pd.DataFrame) -> pd.DataFrame:
     design = replicas.design
     drawn = thinned(design.evaluation_steps, _FEWER)
     steps = np.array(design.evaluation_steps)[drawn]
-    values, picked = _arrays(replicas, curves), _picked(replicas)
+    values, picked = laid or lay(replicas, curves)
     room, rows = MOST_ROWS, []
     for metric in sorted(CURVES, key=lambda name: name != "sequence_accuracy"):
         of_metric = values[list(CURVES).index(metric)][..., drawn]

@@ -128,6 +128,11 @@ def value_order(value: Value) -> tuple[str, float, str]:
     return ("", float(value), "")
 
 
+def place_word(axis: str, value: Value) -> str:
+    """Name the points at one value of an axis, in the words of the tables."""
+    return f"{axis_word(axis, [value])}={value_word(axis, value)}"
+
+
 def axis_word(axis: str, values: Sequence[Value]) -> str:
     """Name an axis in words: `size` is called by the experiment's own key.
 

@@ -37,10 +37,10 @@ def differences(selection: Selection, compared: pd.DataFrame) -> pd.DataFrame:
     means = frame.rename(columns=_ENDS).assign(kind="mean", seed=math.nan)
     cells = [label for label in design.shown if label in set(means["cell"])]
     by_cell, rows = ByCell(selection), []
+    wider = [scope for scope in scopes(selection) if scope.kind != POINT]
     for label in cells:
-        for scope in scopes(selection):
-            if scope.kind != POINT:
-                rows += _seeds(by_cell, label, scope)
+        for scope in wider:
+            rows += _seeds(by_cell, label, scope)
     columns = [*COLUMNS, *design.axes]
     seeds = pd.DataFrame(rows, columns=columns)
     filled = [part for part in (means.reindex(columns=columns), seeds) if len(part)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from cellbench.summary import words
 from cellbench.summary.selection import DIVERGED, FAILED, MISSING, NOT_PLANNED, ON_MACHINE, Selection
-from cellbench.wording import escaped
+from cellbench.wording import escaped, one_line
 
 FATED = ("failed", "diverged", "broken law")
 """The words that come before every other verdict, in this order."""
@@ -25,6 +25,13 @@ def fate(replicas: Selection, label: str) -> str:
     - `diverged`: every replica failed or diverged before it had solved
     - `broken law`: the cell breaks a law, and the run was not told to trust it
     """
+    # every row of a cell asks, and it depends on the cell alone
+    if label not in replicas.fates:
+        replicas.fates[label] = _fate(replicas, label)
+    return replicas.fates[label]
+
+
+def _fate(replicas: Selection, label: str) -> str:
     ended = _ended(replicas, label)
     if len(ended) and bool((ended == FAILED).all()):
         return "failed"
@@ -113,7 +120,7 @@ def failure(traceback: str) -> str:
     # of errors that caused each other, Python writes the first one first
     first = re.split(r"\n\n(?:The above exception|During handling)", traceback.strip(), maxsplit=1)[0]
     lines = [line for line in first.splitlines() if line.strip() and not line.startswith((" ", "\t"))]
-    said = " ".join(lines[-1].split())[:200] if lines else "an error without a traceback"
+    said = one_line(lines[-1], 200) if lines else "an error without a traceback"
     frames = [m for m in _FRAME.finditer(first) if not _OURS.search(m["file"])]
     if not frames:
         return said

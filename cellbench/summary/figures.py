@@ -19,9 +19,10 @@ from cellbench.statistics.intervals import LEAST_SEEDS, interval, mean, pool, wi
 from cellbench.statistics.survival import solved
 from cellbench.summary import words
 from cellbench.summary.cells import overview
-from cellbench.summary.curves import learning_curves, seed_curves
-from cellbench.summary.design import Design, axis_word, plain, point_name, setting, value_word
+from cellbench.summary.curves import lay, learning_curves, seed_curves
+from cellbench.summary.design import Design, place_word, plain, point_name, setting
 from cellbench.summary.differences import differences
+from cellbench.summary.inventory import microseconds
 from cellbench.summary.selection import Selection, common
 from cellbench.summary.summary import Summary
 
@@ -93,7 +94,8 @@ class Figures:
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Learning curves (kind `curve`) and the accuracies of window predictors (kind `reference`)."""
-        frame = learning_curves(self.summary.replicas, self.raw_curves)
+        laid = lay(self.summary.replicas, self.raw_curves)
+        frame = learning_curves(self.summary.replicas, self.raw_curves, laid)
         frame["point"] = self._names(frame)
         frame["rate"] = frame["learning_rate"].map(words.number)
         at_picked = frame[frame["picked"]].assign(rate=PICKED)
@@ -103,7 +105,7 @@ class Figures:
         rows["seed"] = math.nan
         if rows.empty:
             return rows[columns]
-        singles = seed_curves(self.summary.replicas, self.raw_curves)
+        singles = seed_curves(self.summary.replicas, self.raw_curves, laid)
         singles["point"] = self._names(singles)
         singles = singles.assign(kind="seed", rate=PICKED, name="")
         return _stacked(rows[columns], singles.reindex(columns=columns), self._ladder())
@@ -290,7 +292,7 @@ class Figures:
             return ALL_POINTS
         axis = next(a for a in self.design.axes if not pd.isna(row[a]))
         value = plain(row[axis])
-        return f"{axis_word(axis, [value])}={value_word(axis, value)}"
+        return place_word(axis, value)
 
 
 def _stacked(*frames: pd.DataFrame) -> pd.DataFrame:
@@ -331,9 +333,7 @@ def _pooled_rates(replicas: Selection, c: int, label: str) -> list[dict[str, Any
 
 def _sizes(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the sizes and the median microseconds per step of each cell at each point."""
-    ran = runs["final_step"].astype("float64") > 0
-    micros = 1e6 * runs["seconds"].astype("float64") / runs["final_step"].astype("float64").where(ran)
-    frame = runs.assign(microseconds=micros)
+    frame = runs.assign(microseconds=microseconds(runs))
     columns = {
         "parameters": "first", "multiply_adds": "first", "hidden_size": "first", "microseconds": "median",
     }  # fmt: skip

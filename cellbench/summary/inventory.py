@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from cellbench.summary import words
@@ -20,6 +18,12 @@ _UNWELL = ("failed", "diverged", "censored")
 """The states that are listed, the worst first."""
 
 
+def microseconds(runs: pd.DataFrame) -> pd.Series[float]:
+    """Compute the microseconds per training step of each replica; `nan` for one that was not trained."""
+    steps = runs["final_step"].astype("float64")
+    return 1e6 * runs["seconds"].astype("float64") / steps.where(steps > 0)
+
+
 def sizes(runs: pd.DataFrame, design: Design) -> pd.DataFrame:
     """Return what each cell is and took at each size.
 
@@ -27,9 +31,7 @@ def sizes(runs: pd.DataFrame, design: Design) -> pd.DataFrame:
     training step of one replica, as trained: the median), replicas (trained), seconds (of all of them, on one core).
     """
     ran = runs[runs["final_step"].notna()]
-    steps = ran["final_step"].astype("float64")
-    micros = 1e6 * ran["seconds"].astype("float64") / steps.where(steps > 0)
-    grouped = ran.assign(microseconds=micros).groupby(["label", "size"], sort=False, as_index=False)
+    grouped = ran.assign(microseconds=microseconds(ran)).groupby(["label", "size"], sort=False, as_index=False)
     found = grouped.agg(
         hidden_size=("hidden_size", "first"),
         parameters=("parameters", "first"),
@@ -79,7 +81,7 @@ def count_unwell(runs: pd.DataFrame) -> int:
 def _fate(row: Mapping[Any, Any]) -> str:
     if row["status"] == "diverged":
         at = row["diverged_at"]
-        return "diverged" if at is None or pd.isna(at) else f"diverged at step {int(at)}"
+        return "diverged" if pd.isna(at) else f"diverged at step {int(at)}"
     if row["status"] == "failed":
         return "failed in its own code" if row["cause"] == "cell" else "failed on a machine"
     return "unsolved"
@@ -95,8 +97,8 @@ def again(row: Mapping[Any, Any], design: Design) -> str:
     chosen = {"cell": row["label"]}
     chosen |= {axis: plain(row[axis]) for axis in design.axes if axis != "size"}
     hidden = row["hidden_size"]
-    if not (hidden is None or pd.isna(hidden) or (isinstance(hidden, float) and math.isnan(hidden))):
-        chosen["hidden_size"] = int(np.int64(hidden))
+    if not pd.isna(hidden):
+        chosen["hidden_size"] = int(hidden)
     chosen |= {"learning_rate": words.number(row["learning_rate"]), "seed": row["seed"]}
     part = ",".join(f"{name}={value}" for name, value in chosen.items())
     return f"{design.command} --only {shlex.quote(part)} --results again"

@@ -95,6 +95,8 @@ class Selection:
     """By label: one for each replica that failed in the cell's own code."""
     trained_by: tuple[tuple[str, int], ...] = ()
     """What replicas of one cell were trained by, and how many by each, where that differs; else empty."""
+    fates: dict[str, str] = field(default_factory=dict, repr=False)
+    """By label: what `fates.fate` answered, once it was asked."""
     _complete: dict[tuple[int, int], Seeds] = field(default_factory=dict, repr=False)
     _tuned: dict[tuple[int, int, Seeds], Tuned | None] = field(default_factory=dict, repr=False)
     _values: dict[tuple[int, int, Seeds, str], Floats] = field(default_factory=dict, repr=False)

@@ -74,6 +74,11 @@ class Verdict:
         of_speed = f"{self.verdict} in steps" if shown and not self.verdict.startswith(NO_CLAIM) else self.verdict
         return "; ".join([of_speed, *shown])
 
+    @property
+    def others(self) -> list[str]:
+        """The findings that the headline lacks, in words; of a cell without a speed, the verdict has said them."""
+        return [finding.clause for finding in self.findings if not finding.claims and finding.verdict != self.verdict]
+
 
 @dataclass(frozen=True)
 class Context:
