@@ -23,6 +23,10 @@ def fastest_first(hidden_size: int) -> tuple[str, ...]:
     return ("lanes", "stack", "reference") if hidden_size <= 128 else ("lanes", "reference", "stack")
 
 
+TRAINED = "trained already"
+"""The reason for an engine by which all that is planned of a cell was trained before."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """The engine of one cell, and the reason for it: one line, empty if there is nothing to say."""
@@ -33,7 +37,7 @@ class Choice:
     @property
     def surprising(self) -> bool:
         """Whether the user should hear the reason: a faster engine refused the cell, or the cell cannot start."""
-        return self.reason not in ("", "asked for", "trained already")
+        return self.reason not in ("", "asked for", TRAINED)
 
 
 def together(name: str, batch_size: int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cellbench.engines import OPTIMIZERS, Choice, choose, together
+from cellbench.engines import OPTIMIZERS, TRAINED, Choice, choose, together
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.experiment import Experiment
 from cellbench.planning.cost import Guess
@@ -18,7 +18,7 @@ from cellbench.planning.part import deal, select
 from cellbench.planning.reuse import Alike, Neighbours, Reused
 from cellbench.plugins import Timeout
 from cellbench.records import CellSpec, Chunk, Planned
-from cellbench.store import Store, earlier
+from cellbench.store import FILE, Store, earlier
 from cellbench.training.data import longest
 from cellbench.training.timeout import limit
 
@@ -111,7 +111,7 @@ def prepare(
     done: frozenset[str] = frozenset()
     stored: dict[str, str] = {}
     judged, known_wrong = Judged(), dict[str, str]()
-    if not fresh and (folder / "runs.sqlite").exists():
+    if not fresh and (folder / FILE).exists():
         with Store(folder, write=False) as store:
             done, stored = frozenset(store.done()), store.stored_engines()
             before, known_wrong = earlier.unjudged(store), earlier.wrong(store)
@@ -128,13 +128,14 @@ def prepare(
     missing = _missing(selected, done) if not fresh else []
     neighbours = Neighbours(experiment, folder, missing)
     # cells that were trained there are not asked first whether they can be
+    offered = neighbours.cells
     for cell in experiment.cells:
-        if cell.label in neighbours.cells:
+        if cell.label in offered:
             choose_for(cell)
     reused = neighbours.taken(Alike(experiment, engines))
     done = done.union(*(found.keys for found in reused))
     judged.right |= {key: neighbours.right[key] for found in reused for key in found.keys & neighbours.right.keys()}
-    open_cells = {p.cell.label for p in _missing(selected, done)}
+    open_cells = {p.cell.label for p in selected if any(r.key not in done for r in p.replicas)}
     ask([cell for cell in experiment.cells if cell.label in open_cells])
     for cell in experiment.cells:
         if cell.label not in engines:
@@ -172,7 +173,7 @@ def _choose(
     keys = [r.key for p in mine for r in p.replicas]
     before = stored.get(cell.digest)
     if before is not None and experiment.engine in ("auto", before) and all(key in done for key in keys):
-        return Choice(before, "trained already")
+        return Choice(before, TRAINED)
     broken = next((p.fit.broken for p in mine if p.fit.broken), "")
     if broken:
         return Choice("reference", f"{cell.label} cannot start: {broken}")

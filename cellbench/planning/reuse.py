@@ -11,13 +11,10 @@ from cellbench.errors import StoreError
 from cellbench.experiment import Experiment
 from cellbench.planning.judging import judge
 from cellbench.plugins import contained
-from cellbench.records import VERSIONS, CellSpec, Planned
+from cellbench.records import VERSIONS, CellSpec, Planned, rounds_as
 from cellbench.store.earlier import Earlier
 from cellbench.store.neighbours import Arithmetic, beside, offered
 from cellbench.wording import one_line
-
-_SAME_BITS = ("stack", "reference")
-"""Engines whose versions differ only for cells that an earlier one was wrong about; those of lanes round otherwise."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +54,10 @@ class Neighbours:
         self.right: dict[str, int] = {}
         self._wanted = {r.key: p for p in wanted for r in p.replicas}
         self._offers: list[tuple[Path, dict[str, Arithmetic]]] = []
-        open_ = set(self._wanted)
-        for other in beside(folder, experiment.base) if open_ else ():
+        parts = _parts(self._wanted, set(self._wanted))
+        for other in beside(folder, experiment.base) if parts else ():
             try:
-                found = offered(other, _parts(self._wanted, open_))
+                found = offered(other, parts)
             except StoreError as error:
                 self.passed_over.append(f"{other} was passed over: {one_line(error, 160)}")
                 continue
@@ -74,7 +71,7 @@ class Neighbours:
         before = {
             key: Earlier(engine, version, "")
             for key, (engine, version, _, _) in found.items()
-            if engine in _SAME_BITS and version < VERSIONS[engine]
+            if version < (now := VERSIONS.get(engine, 0)) and rounds_as(engine, version) == rounds_as(engine, now)
         }
         right = judge(experiment, wanted, before).right if before else {}
         self.right |= right

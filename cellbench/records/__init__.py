@@ -24,13 +24,14 @@ from cellbench.records.settings import (
     pairs,
     sha256_of,
 )
-from cellbench.records.versions import RIGHT_SINCE, VERSIONS, failed_wrongly, rounds_as, wrongs
+from cellbench.records.versions import RIGHT_SINCE, TRAINED_BY, VERSIONS, failed_wrongly, rounds_as, wrongs
 
 __all__ = [
     "MOST_EVALUATIONS",
     "NUMBERS_VERSION",
     "RIGHT_SINCE",
     "STEP",
+    "TRAINED_BY",
     "VERSIONS",
     "Answer",
     "Cause",

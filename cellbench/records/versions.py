@@ -11,6 +11,9 @@ VERSIONS = {"lanes": 2, "stack": 2, "reference": 2}
 lanes 2: replicas share vectors too, and sums over examples are rounded in another order."""
 
 
+TRAINED_BY = ("engine", "engine_version", "isa", "compiler")
+"""What the last bits of a replica's numbers depend on, beside its key."""
+
 ROUNDED_ANEW = {"lanes": (2,)}
 """The versions from which on an engine rounds otherwise than before, so that the last bits of sound numbers differ."""
 

@@ -51,6 +51,8 @@ class Admission:
             CellError: the only new cell cannot be trained, or one that the command line added breaks a law; nothing was
                 trained, and the message says where and what to do.
         """
+        if not cells:
+            return
         known = _known(self.folder) if not self.fresh else {}
         sizes = {cell: sorted({p.fit.hidden_size for p in self.planned if p.cell == cell}) for cell in cells}
         missing = [cell for cell in cells if not _answered(known.get(cell.digest, ()), sizes[cell])]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellbench import environment
+from cellbench.engines import TRAINED
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.executors import Agreement, Executor, Here, Processes
 from cellbench.executors.dispatch import Finished, Job, dispatch
@@ -19,11 +20,11 @@ from cellbench.experiment import Experiment, schema
 from cellbench.experiment import load as load_experiment
 from cellbench.planning import Plan, lay_out, prepare
 from cellbench.plugins import Registry, discover, find_strays
-from cellbench.records import CellSpec, Chunk
+from cellbench.records import Answer, CellSpec, Chunk
 from cellbench.results import seal
 from cellbench.running.admission import Admission
 from cellbench.running.interrupts import interruptible
-from cellbench.store import Store, earlier, locked, set_aside, weights
+from cellbench.store import FILE, Store, earlier, locked, set_aside, weights
 from cellbench.store.answers import keep as keep_answers
 from cellbench.store.neighbours import take
 from cellbench.wording import did_you_mean
@@ -130,10 +131,9 @@ def run(
         plan = prepare(experiment, where, planned, only=only, shard=shard, fresh=fresh, ask=admission.ask, say=say)
         facts = {
             "resolved": experiment.resolved(),
-            "facts": _facts(experiment, registry, trust),
+            "facts": _facts(experiment, registry, trust, plan),
             "environment": environment.describe(registry),
         }
-        _remember_reasons(facts["facts"]["cells"], plan)
         # if nothing is to be trained and nothing has changed, the report that is there is the answer
         asked = seal.request(facts, planned) if report else ""
         nothing = not plan.todo and not plan.reused
@@ -144,17 +144,7 @@ def run(
         job = _job(plan, executor)
         if fresh:  # nothing can refuse the run any more
             set_aside(where)
-        with Store(where, write=True) as store:
-            if store.upgraded is not None:
-                see(Notice(f"{store.path} was upgraded to this version's schema; {store.upgraded} keeps it as it was."))
-            for found in plan.reused:
-                take(store, found.folder, found.planned)
-                if experiment.keys.keep == "weights":
-                    weights.gather(where, [found.folder], found.keys)
-            _record(store, plan, facts)
-            keep_answers(store, admission.answers)
-            see(plan)
-            _keep(store, plan, dispatch(plan.todo, executor, job), see)
+        _train(plan, facts, admission.answers, dispatch(plan.todo, executor, job), see)
         # a large plan takes as much memory as its report: free it, and end the workers, before the report is made
         stack.close()
         del plan, planned, job, admission
@@ -187,11 +177,12 @@ def plan(
     return prepare(experiment, folder, planned, only=only, shard=shard, fresh=fresh, ask=ask, say=say)
 
 
-def _facts(experiment: Experiment, registry: Registry, trust: bool) -> dict[str, Any]:
+def _facts(experiment: Experiment, registry: Registry, trust: bool, plan: Plan) -> dict[str, Any]:
     """Gather what reports need besides the keys: each cell's digest finds its answers in the store."""
     facts = experiment.facts(registry)
     for cell in experiment.cells:
         facts["cells"][cell.label]["digest"] = cell.digest
+    _remember_reasons(facts["cells"], plan)
     return {**facts, "trusted": True} if trust else facts
 
 
@@ -217,13 +208,13 @@ def _experiment(
 def _remember_reasons(cells: dict[str, dict[str, Any]], plan: Plan) -> None:
     """Add to each cell's facts why no faster engine trains it; a cell that is trained already keeps its reason."""
     before: Mapping[str, Any] = {}
-    if (plan.folder / "runs.sqlite").exists():
+    if any(c.reason == TRAINED for c in plan.engines.values()) and (plan.folder / FILE).exists():
         with suppress(StoreError), Store(plan.folder, write=False) as store:
             before = store.experiment()["facts"]["cells"]
     for label, choice in plan.engines.items():
         if choice.surprising:
             cells[label]["engine_reason"] = f"{choice.engine}: {choice.reason}"
-        elif choice.reason == "trained already" and (known := before.get(label, {}).get("engine_reason")):
+        elif choice.reason == TRAINED and (known := before.get(label, {}).get("engine_reason")):
             cells[label]["engine_reason"] = known
 
 
@@ -295,6 +286,28 @@ def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
     if sizes:
         agreement.ask(executor)
     return agreement.job
+
+
+def _train(
+    plan: Plan,
+    facts: Mapping[str, Any],
+    answers: Mapping[str, Iterable[Answer]],
+    ended: Iterable[Finished],
+    on_event: OnEvent,
+) -> None:
+    """Store what is known before training and what other folders hold, then each chunk as it ends."""
+    with Store(plan.folder, write=True) as store:
+        if store.upgraded is not None:
+            said = f"{store.path} was upgraded to this version's schema; {store.upgraded} keeps it as it was."
+            on_event(Notice(said))
+        for found in plan.reused:
+            take(store, found.folder, found.planned)
+            if plan.experiment.keys.keep == "weights":
+                weights.gather(plan.folder, [found.folder], found.keys)
+        _record(store, plan, facts)
+        keep_answers(store, answers)
+        on_event(plan)
+        _keep(store, plan, ended, on_event)
 
 
 def _keep(store: Store, plan: Plan, ended: Iterable[Finished], on_event: OnEvent) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from cellbench import environment
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.plugins import discover
-from cellbench.records import VERSIONS, Outcome, Source, rounds_as
+from cellbench.records import TRAINED_BY, VERSIONS, Outcome, Source, rounds_as
 from cellbench.running.code import Code, of_cells
 from cellbench.store import Store
 from cellbench.store.replica import StoredReplica, finished
@@ -28,8 +28,6 @@ from cellbench.wording import short
 MOST = 10**6
 """The most units, parameters and examples per step that an experiment file may ask for."""
 
-TRAINED_BY = ("engine", "engine_version", "isa", "compiler")
-"""What the last bits of a replica's numbers depend on, beside its key."""
 EARLY_STEPS = 50
 EARLY_TOLERANCE = 1e-3
 """How much a loss may differ up to EARLY_STEPS, in nats per bit, if engine, compiler or instruction set differ.

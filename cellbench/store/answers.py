@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cellbench.records import Answer, Law, Source
+from cellbench.store.schema import insert
 from cellbench.store.store import Store
-
-_COLUMNS = "cell, law, text, hidden_size, torch, cellbench, shows, status, message, place"
 
 
 def keep(store: Store, answers: Mapping[str, Iterable[Answer]]) -> None:
@@ -27,8 +26,8 @@ def keep(store: Store, answers: Mapping[str, Iterable[Answer]]) -> None:
     ]  # fmt: skip
     texts = {a.law.text for given in answers.values() for a in given}
     with store.transaction() as db:
-        db.executemany("INSERT OR IGNORE INTO source VALUES (?, ?, ?)", ((s.sha256, s.module, s.text) for s in texts))
-        db.executemany(f"INSERT OR REPLACE INTO answer ({_COLUMNS}) VALUES ({', '.join('?' * 10)})", rows)
+        db.executemany(insert("source", "OR IGNORE"), ((s.sha256, s.module, s.text) for s in texts))
+        db.executemany(insert("answer", "OR REPLACE"), rows)
 
 
 def given(store: Store) -> dict[str, list[Answer]]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cellbench.records import VERSIONS, failed_wrongly
+from cellbench.store.schema import DONE, version_of
 from cellbench.store.store import Store
 
 _OWN = "cellbench.cells."
@@ -32,15 +33,15 @@ class Earlier:
 
 def _older(replica: str) -> str:
     """Write the condition that a replica was trained by an earlier version, and is not known to be right."""
-    version = f"max(coalesce({replica}.engine_version, 1), coalesce({replica}.right_as, 1))"
+    version = f"max({version_of(replica)}, coalesce({replica}.right_as, 1))"
     return " OR ".join(f"({replica}.engine = '{engine}' AND {version} < {now})" for engine, now in VERSIONS.items())
 
 
 def unjudged(store: Store) -> dict[str, Earlier]:
     """List the finished replicas that an earlier version trained and that nothing is known of yet, by key."""
     query = (
-        "SELECT r.key, r.engine, coalesce(r.engine_version, 1), CASE r.cause WHEN 'cell' THEN r.traceback ELSE '' END "
-        f"FROM replica r WHERE r.cause != 'machine' AND r.wrong IS NULL AND ({_older('r')})"
+        f"SELECT r.key, r.engine, {version_of('r')}, CASE r.cause WHEN 'cell' THEN r.traceback ELSE '' END "
+        f"FROM replica r WHERE {DONE} AND ({_older('r')})"
     )
     with store.reading():
         return {
@@ -76,7 +77,7 @@ def judge(store: Store, right: Mapping[str, int], wrong: Mapping[str, str]) -> N
 def doubts(store: Store) -> list[tuple[str, str]]:
     """Say of each planned cell what is wrong, or may be wrong, with its stored replicas: label and sentence."""
     query = (
-        "SELECT p.label, f.key_text, r.engine, coalesce(r.engine_version, 1), coalesce(r.wrong, ''), count(*) "
+        f"SELECT p.label, f.key_text, r.engine, {version_of('r')}, coalesce(r.wrong, ''), count(*) "
         "FROM plan p JOIN replica r ON r.key = p.key JOIN family f ON f.family = r.family "
         f"WHERE r.cause != 'machine' AND (r.wrong IS NOT NULL OR {_older('r')}) "
         "GROUP BY p.label, r.family, r.engine, r.engine_version, r.wrong ORDER BY min(p.position)"

@@ -21,7 +21,7 @@ from cellbench.store import weights
 from cellbench.store.folder import FILE, beside, fold, locked
 from cellbench.store.guard import is_there
 from cellbench.store.replica import place
-from cellbench.store.schema import DONE, NUMBERS, OUTCOME, VERSION, WHO, columns
+from cellbench.store.schema import DONE, NUMBERS, OUTCOME, VERSION, WHO, columns, version_of
 from cellbench.store.store import Store
 from cellbench.wording import short
 
@@ -150,7 +150,7 @@ def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
     db.execute(
         "CREATE TEMP TABLE shared AS SELECT m.id AS mine, o.id AS theirs, m.key AS key FROM main.replica m "
         "JOIN other.replica o ON o.family = m.family AND o.key = m.key "
-        f"WHERE m.id IN (SELECT id FROM main.replica WHERE {DONE}) AND {_version('m')} = {_version('o')} "
+        f"WHERE m.id IN (SELECT id FROM main.replica WHERE {DONE}) AND {version_of('m')} = {version_of('o')} "
         f"AND o.id IN (SELECT id FROM other.replica WHERE {DONE})"
     )
     found: dict[str, str] = {}
@@ -197,13 +197,13 @@ def _absorb(db: sqlite3.Connection) -> None:
     db.execute(
         "UPDATE main.replica SET wrong = coalesce(replica.wrong, o.wrong), "
         "right_as = coalesce(max(replica.right_as, o.right_as), replica.right_as, o.right_as) FROM other.replica o "
-        f"WHERE o.family = replica.family AND o.key = replica.key AND {_version('replica')} = {_version('o')} "
+        f"WHERE o.family = replica.family AND o.key = replica.key AND {version_of('replica')} = {version_of('o')} "
         "AND (o.wrong IS NOT NULL OR o.right_as IS NOT NULL)"
     )
     # one that is not done is replaced by one that is, and that of an earlier version by that of a later one
     db.execute(
         f"DELETE FROM main.replica WHERE id IN (SELECT m.id FROM main.replica m JOIN (SELECT * FROM other.replica "
-        f"WHERE {DONE}) o ON o.family = m.family AND o.key = m.key WHERE {_version('m')} < {_version('o')} "
+        f"WHERE {DONE}) o ON o.family = m.family AND o.key = m.key WHERE {version_of('m')} < {version_of('o')} "
         f"OR m.id NOT IN (SELECT id FROM main.replica WHERE {DONE}))"
     )
     # the replicas to copy are listed once: ids differ between stores, and their rows below are found by this list
@@ -265,10 +265,6 @@ def _absorb(db: sqlite3.Connection) -> None:
         db.execute(_copied("plan"))
 
 
-def _version(replica: str) -> str:
-    return f"coalesce({replica}.engine_version, 1)"
-
-
 def _copied(table: str) -> str:
     """Write the statement that copies the rows of the attached store that this one lacks."""
     named = columns(table)
@@ -287,7 +283,7 @@ def _order_experiments(db: sqlite3.Connection) -> None:
 
 def _unlike(store: Store) -> tuple[str, ...]:
     """List the cells whose replicas come from several engine versions, instruction sets or compilers, with those."""
-    kind = "r.engine || ' ' || coalesce(r.engine_version, 1) || ', ' || r.isa || ', ' || r.compiler"
+    kind = f"r.engine || ' ' || {version_of('r')} || ', ' || r.isa || ', ' || r.compiler"
     query = (
         f"SELECT p.label, group_concat(DISTINCT {kind}) FROM plan p JOIN replica r ON r.key = p.key "
         f"WHERE r.cause = '' GROUP BY p.label HAVING count(DISTINCT {kind}) > 1"

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from cellbench.errors import StoreError
-from cellbench.records import Planned, family_of
+from cellbench.records import TRAINED_BY, Planned, family_of
 from cellbench.store import answers
 from cellbench.store import checksum as checksums
 from cellbench.store.folder import FILE
 from cellbench.store.replica import place
-from cellbench.store.schema import LATER, NUMBERS, OUTCOME, WHO
+from cellbench.store.schema import LATER, NUMBERS, OUTCOME, WHO, insert
 from cellbench.store.store import Store
 
 Arithmetic = tuple[str, int, str, str]
@@ -25,7 +25,7 @@ Arithmetic = tuple[str, int, str, str]
 
 _REPLICA = (*WHO, *OUTCOME, "checksum")
 _NUMBERS = [_REPLICA.index(name) for name in NUMBERS]
-_ARITHMETIC = [_REPLICA.index(name) for name in ("engine", "engine_version", "isa", "compiler")]
+_ARITHMETIC = [_REPLICA.index(name) for name in TRAINED_BY]
 _CURVE = ("step", "loss", "bit_accuracy", "sequence_accuracy")
 _EVALUATION = ("position", "by", "value", "bit_accuracy", "sequence_accuracy")
 _Row = tuple[Any, ...]
@@ -81,7 +81,7 @@ def take(store: Store, folder: Path, wanted: Sequence[Planned]) -> None:
             for planned in wanted:
                 text = planned.key.family_text()
                 family = family_of(text)
-                db.execute("INSERT OR IGNORE INTO family (family, key_text) VALUES (?, ?)", (family, text))
+                db.execute(insert("family", "OR IGNORE"), (family, text))
                 # one that counts as not done makes room
                 db.executemany(
                     "DELETE FROM replica WHERE family = ? AND key = ?",
@@ -103,7 +103,7 @@ def take(store: Store, folder: Path, wanted: Sequence[Planned]) -> None:
                     asked = ", ".join("?" * len(names))
                     db.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({asked})", held)
         known, theirs = answers.given(store), answers.given(other)
-    cells = {planned.cell.digest for planned in wanted}
+    cells = {cell.digest for cell in {planned.cell for planned in wanted}}
     answers.keep(store, {cell: given for cell, given in theirs.items() if cell in cells and cell not in known})
 
 

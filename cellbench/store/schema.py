@@ -74,3 +74,14 @@ def columns(table: str, of: str = "") -> str:
         of: a name of the table in the query, to stand before each column.
     """
     return ", ".join(f"{of}.{name}" if of else name for name in tables()[table])
+
+
+def insert(table: str, otherwise: str = "") -> str:
+    """Write the statement that inserts whole rows; `otherwise` says what becomes of those that are there."""
+    names = tables()[table]
+    return f"INSERT {otherwise} INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+
+
+def version_of(replica: str) -> str:
+    """Write the version of the engine that trained a replica, as a query names it."""
+    return f"coalesce({replica}.engine_version, {LATER['engine_version']})"

@@ -55,12 +55,6 @@ def _rows(number: int, r: Replica, family: str, o: Outcome) -> tuple[tuple[Any, 
     )
 
 
-def _insert(table: str, otherwise: str = "") -> str:
-    """Write the statement that inserts whole rows; `otherwise` says what becomes of those that are there."""
-    columns = schema.tables()[table]
-    return f"INSERT {otherwise} INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-
-
 def _bring_up(db: sqlite3.Connection, version: int) -> None:
     stamp = f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = {schema.VERSION};"
     db.executescript(f"BEGIN IMMEDIATE; {schema.statements(after=version)}; {stamp} COMMIT;")
@@ -297,13 +291,13 @@ class Store:
                     (*now, command, started),
                 )
             db.execute("DELETE FROM plan")
-            db.executemany(_insert("plan"), ((i, *r) for i, r in enumerate(rows)))
-            db.executemany(_insert("source", "OR IGNORE"), ((s.sha256, s.module, s.text) for s in texts))
+            db.executemany(schema.insert("plan"), ((i, *r) for i, r in enumerate(rows)))
+            db.executemany(schema.insert("source", "OR IGNORE"), ((s.sha256, s.module, s.text) for s in texts))
 
     def set_engines(self, engines: Mapping[str, tuple[str, str]]) -> None:
         """Record each cell's engine and the reason for it, by the cell's digest."""
         with self.transaction() as db:
-            db.executemany(_insert("engine", "OR REPLACE"), ((c, *e) for c, e in engines.items()))
+            db.executemany(schema.insert("engine", "OR REPLACE"), ((c, *e) for c, e in engines.items()))
 
     def add(self, outcomes: Iterable[Outcome], replicas: Iterable[Replica], family_text: str) -> None:
         """Store outcomes of one cell at one point in one transaction; durable when this returns.
@@ -323,7 +317,7 @@ class Store:
             again = [(family, key) for key, is_done in done.items() if not is_done]
             db.executemany("DELETE FROM replica WHERE family = ? AND key = ?", again)
             new = [r for r in replicas if r.key in by_key and not done.get(r.key)]
-            db.execute(_insert("family", "OR IGNORE"), (family, family_text))
+            db.execute(schema.insert("family", "OR IGNORE"), (family, family_text))
             first = db.execute("SELECT coalesce(max(id), 0) + 1 FROM replica").fetchone()[0]
             rows = [_rows(number, r, family, by_key[r.key]) for number, r in enumerate(new, first)]
             columns = ("id", *WHO, *OUTCOME, "checksum")
@@ -331,8 +325,8 @@ class Store:
                 f"INSERT INTO replica ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
                 [replica for replica, _, _ in rows],
             )
-            db.executemany(_insert("curve"), [c for _, curve, _ in rows for c in curve])
-            db.executemany(_insert("evaluation"), [e for *_, found in rows for e in found])
+            db.executemany(schema.insert("curve"), [c for _, curve, _ in rows for c in curve])
+            db.executemany(schema.insert("evaluation"), [e for *_, found in rows for e in found])
 
     # ---- reading ----
 

@@ -31,16 +31,9 @@ def ready(chunk: Chunk) -> tuple[Blueprint, Engine]:
     """
     settings, how = chunk.settings, chunk.settings.train
     steps = longest(task_of(settings.task), settings, [chunk.point.parameters])
-    return _made(
-        chunk.cell,
-        chunk.hidden_size,
-        settings.task,
-        chunk.engine,
-        how.optimizer,
-        how.clip_norm,
-        chunk.point.batch_size,
-        steps,
-    )
+    # the other engines are ready for every batch and length at once: one entry for all points
+    at = (chunk.point.batch_size, steps) if chunk.engine == "lanes" else None
+    return _made(chunk.cell, chunk.hidden_size, settings.task, chunk.engine, how.optimizer, how.clip_norm, at)
 
 
 @lru_cache(maxsize=64)
@@ -51,12 +44,12 @@ def _made(
     engine: str,
     optimizer: str,
     clip_norm: float | None,
-    batch_size: int,
-    steps: int,
+    at: tuple[int, int] | None,
 ) -> tuple[Blueprint, Engine]:
     """Make the blueprint and the engine that many chunks share; the arguments are the key of the cache."""
     blueprint = blueprint_of(cell, hidden_size, task_of(task))
-    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm, (batch_size,), steps)
+    sizes = () if at is None else ((at[0],), at[1])
+    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm, *sizes)
 
 
 def work(chunk: Chunk) -> list[Outcome]:
