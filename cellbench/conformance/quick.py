@@ -9,7 +9,7 @@ import importlib.metadata
 import inspect
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from cellbench.conformance.laws import LAWS
-from cellbench.conformance.subject import Broken, Check, Subject, leaves, step
+from cellbench.conformance.subject import Broken, Check, Subject, leaves, one_thread, step
 from cellbench.errors import CellbenchError
 from cellbench.model import Blueprint, blueprint_of, loss
 from cellbench.plugins import Place, Timeout, contained, kept, place_of
@@ -62,8 +62,8 @@ def takes_a_step(blueprint: Blueprint) -> None:
 @lru_cache(maxsize=1)
 def laws() -> dict[str, Law]:
     """Return what is asked, by name, in order; the text of a law is that of the function that asks it."""
-    step = (STEP, "steps at each hidden size have finite outputs, states, loss and gradients", takes_a_step)
-    asked: list[tuple[str, str, Any]] = [step, *((check.name, check.shows, check.run) for check in QUICK)]
+    first = (STEP, "steps at each hidden size have finite outputs, states, loss and gradients", takes_a_step)
+    asked: list[tuple[str, str, Any]] = [first, *((check.name, check.shows, check.run) for check in QUICK)]
     return {
         name: Law(name, shows, Source(f"{ask.__module__}:{ask.__name__}", inspect.getsource(ask)))
         for name, shows, ask in asked
@@ -86,7 +86,7 @@ def ask(cell: CellSpec, task: Task, hidden_sizes: Sequence[int], seconds: float 
         seconds: how long all of it may take.
     """
     found: list[Answer] = []
-    with suppress(Timeout), limit(seconds, ask.__code__), _one_thread():
+    with suppress(Timeout), limit(seconds, ask.__code__), one_thread():
         for answer in _answers(cell, task, sorted(set(hidden_sizes))):
             found.append(answer)
     return found
@@ -101,9 +101,8 @@ def _answers(cell: CellSpec, task: Task, sizes: Sequence[int]) -> Iterator[Answe
         for check in QUICK:
             with kept(cell.factory):
                 result = check(subject)
-            status = result.status if result.status in ("fail", "skip") else "pass"
-            message = result.message if status != "pass" else ""
-            yield _answer(check.name, sizes[0], status, message, _where(cell, result.place))
+            message = result.message if result.status != "pass" else ""
+            yield _answer(check.name, sizes[0], result.status, message, _where(cell, result.place))
 
 
 def _step(cell: CellSpec, task: Task, hidden_size: int) -> Answer:
@@ -136,14 +135,3 @@ def _where(cell: CellSpec, place: Place | None) -> str:
     except ValueError:  # on another drive
         near = path
     return place.text(near if not near.startswith("..") else path)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute with one thread, as workers do: equal sums must be equal to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -14,7 +14,7 @@ import torch
 from cellbench import plugins
 from cellbench.conformance.laws import LAWS
 from cellbench.conformance.observations import OBSERVATIONS
-from cellbench.conformance.subject import Check, Result, Subject
+from cellbench.conformance.subject import Check, Result, Subject, one_thread
 from cellbench.errors import CellError
 from cellbench.model import refused_option
 from cellbench.plugins import sources
@@ -121,12 +121,8 @@ def check(cell: str | Callable[..., Any], *, options: Mapping[str, Any] | None =
         >>> check("gru").passed
         True
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as workers do, so that times and numbers are those of a run
-    try:
+    with one_thread():
         return report(subject_of(cell, options))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def subject_of(cell: str | Callable[..., Any], options: Mapping[str, Any] | None = None) -> Subject:

@@ -358,14 +358,13 @@ class StackReplicas:
 
     def parameters(self) -> list[dict[str, Floats]]:
         """Copy each replica's parameters, by name."""
-        found = []
-        for i, row in enumerate(self._rows):
-            own = {path: tensors[i] for path, tensors in self._own.items()}
-            found.append({n: p.detach().numpy().copy() for n, p in self._stacked.parameters(row, own).items()})
-        return found
+        return [self._parameters_of(row) for row in range(len(self._rows))]
+
+    def _parameters_of(self, row: int) -> dict[str, Floats]:
+        own = {path: tensors[row] for path, tensors in self._own.items()}
+        return {n: p.detach().numpy().copy() for n, p in self._stacked.parameters(self._rows[row], own).items()}
 
     def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
         """Copy the tensors of some replicas by path."""
-        found = self.parameters()
         own = [{path: t[row].detach().numpy().copy() for path, t in self._own.items()} for row in rows]
-        return [{**others, **found[row]} for row, others in zip(rows, own, strict=True)]
+        return [{**others, **self._parameters_of(row)} for row, others in zip(rows, own, strict=True)]

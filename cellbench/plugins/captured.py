@@ -31,6 +31,8 @@ from cellbench.wording import short
 
 NAME = "notebook.py"
 """The name of the text of what is not defined in a file of its own."""
+_Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+"""What has a text of its own."""
 _LONGEST = 100_000
 """Characters of a plain value, written in Python."""
 _PLAIN = (bool, int, float, complex, str, bytes)
@@ -241,11 +243,9 @@ def _definition(value: Any, whole: str) -> tuple[str, bool]:
         lines = linecache.getlines(code.co_filename)
         node = _node("".join(lines), name, code.co_firstlineno)
         if node is not None:
-            first = min((d.lineno for d in node.decorator_list), default=node.lineno)
             if isinstance(target, type):
-                _refuse_changed(target, codes, code.co_filename, range(first, (node.end_lineno or first) + 1), whole)
-            text = textwrap.dedent("".join(lines[first - 1 : node.end_lineno]))
-            return text, bool(code.co_flags & __future__.annotations.compiler_flag)
+                _refuse_changed(target, codes, code.co_filename, _lines_of(node), whole)
+            return _text_of(node, lines), bool(code.co_flags & __future__.annotations.compiler_flag)
     if isinstance(target, type) and (only := _only_definition(name)) is not None:
         return only
     advice = "write it in a file and give that: {'name': 'mine', 'factory': './mine.py:Mine'}"
@@ -264,9 +264,8 @@ def _only_definition(name: str) -> tuple[str, bool] | None:
         lines = linecache.getlines(file)
         node = _node("".join(lines), name, None)
         if isinstance(node, ast.ClassDef):
-            first = min((d.lineno for d in node.decorator_list), default=node.lineno)
             future = any(line.startswith("from __future__ import annotations") for line in lines)
-            found.add((textwrap.dedent("".join(lines[first - 1 : node.end_lineno])), future))
+            found.add((_text_of(node, lines), future))
     return found.pop() if len(found) == 1 else None
 
 
@@ -290,7 +289,18 @@ def _refuse_changed(kind: type, codes: list[types.CodeType], file: str, lines: r
             )
 
 
-def _node(text: str, name: str, line: int | None) -> ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | None:
+def _lines_of(node: _Definition) -> range:
+    """Return the numbers of a definition's lines, its decorators included."""
+    first = min((d.lineno for d in node.decorator_list), default=node.lineno)
+    return range(first, (node.end_lineno or first) + 1)
+
+
+def _text_of(node: _Definition, lines: list[str]) -> str:
+    own = _lines_of(node)
+    return textwrap.dedent("".join(lines[own.start - 1 : own.stop - 1]))
+
+
+def _node(text: str, name: str, line: int | None) -> _Definition | None:
     """Find the definition of this name that a line belongs to; the last one if there is no line."""
     try:
         tree = ast.parse(text)
@@ -298,10 +308,8 @@ def _node(text: str, name: str, line: int | None) -> ast.ClassDef | ast.Function
         return None
     found = None
     for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            first = min((d.lineno for d in node.decorator_list), default=node.lineno)
-            if line is None or first <= line <= (node.end_lineno or first):
-                found = node
+        if isinstance(node, _Definition) and node.name == name and (line is None or line in _lines_of(node)):
+            found = node
     return found
 
 

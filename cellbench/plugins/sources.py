@@ -12,6 +12,7 @@ import ast
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cellbench.plugins import texts
 from cellbench.plugins.containment import contained
 from cellbench.plugins.discovery import Entry
 from cellbench.plugins.surroundings import kept
+from cellbench.plugins.texts import dotted
 from cellbench.records import Source
 
 _KNOWN = {*sys.stdlib_module_names, "cellbench", "numpy", "torch"}
@@ -119,11 +121,16 @@ def _statements(text: str, *, calls: bool) -> Iterator[tuple[int, str, list[str]
             yield node.level, node.module or "", [alias.name for alias in node.names]
 
 
-def _origin(module: str) -> Path | None:
+def spec_of(module: str) -> ModuleSpec | None:
+    """Find where a module would be imported from; None where there is none, or where its package cannot be imported."""
     try:
-        spec = importlib.util.find_spec(module)
+        return importlib.util.find_spec(module)
     except (ImportError, ValueError, AttributeError):
         return None
+
+
+def _origin(module: str) -> Path | None:
+    spec = spec_of(module)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     return Path(spec.origin)
@@ -159,7 +166,7 @@ def _gather(
 
 def _imports(text: str, name: str, path: Path, *, calls: bool) -> Iterator[str]:
     """List the dotted names that a module's text may import, in order, relative ones made absolute."""
-    module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+    module = dotted(name)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for level, base, names in _statements(text, calls=calls):
         if level:

@@ -6,7 +6,6 @@ Of a library, the version is stored with the results. A helper in some folder of
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import sysconfig
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from cellbench.plugins.sources import libraries
+from cellbench.plugins.sources import libraries, spec_of
 from cellbench.records import Source
 
 
@@ -35,10 +34,7 @@ def find_strays(texts: Sequence[Source]) -> dict[str, Path]:
 
 def _place(name: str) -> Path | None:
     """Find the file or folder of a top-level module, without importing it; None if it is not there."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return None
+    spec = spec_of(name)
     if spec is None:
         return None
     where = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())

@@ -136,7 +136,7 @@ def _read(read: _Read) -> Any:
 def _equal(a: Any, b: Any) -> bool:
     """Compare two states: of torch's generator a tensor, of numpy's a tuple with an array."""
     if hasattr(a, "tolist"):
-        return bool(a.tolist() == b.tolist())
+        return bool((a == b).all())
     if isinstance(a, tuple):
         return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
     return bool(a == b)

@@ -36,21 +36,17 @@ class Texts:
 
     Args:
         sources: the defining file first, then those beside it, named relative to its folder.
-
-    Attributes:
-        foreign: names of modules that were imported and are not among the texts.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
         # the cell's file itself is under no name: one that is called as a library is may import that library
         self._main, *beside = sources
-        self._beside = {_dotted(source.module): source for source in beside}
-        self._packages = {_dotted(s.module) for s in beside if s.module.endswith("__init__.py")}
+        self._beside = {dotted(source.module): source for source in beside}
+        self._packages = {dotted(s.module) for s in beside if s.module.endswith("__init__.py")}
         self._modules: dict[str, types.ModuleType] = {}
         # registered under names that no import asks for, so that classes can be pickled within the process
         together = hashlib.sha256("".join(source.sha256 for source in sources).encode()).hexdigest()
         self._prefix = f"_cellbench_{sources[0].sha256[:16]}_{together[:8]}"
-        self.foreign: set[str] = set()
 
     def main(self) -> types.ModuleType:
         """Return the module of the defining file, and run it if that was not done yet."""
@@ -136,7 +132,6 @@ class Texts:
 
     def _foreign(self, name: str, globals: Any, locals: Any, fromlist: Sequence[str]) -> types.ModuleType:
         """Import a module that is not among the texts; of importlib, with an `import_module` that looks there first."""
-        self.foreign.add(name.partition(".")[0])
         found = builtins.__import__(name, globals, locals, fromlist)
         return _Importlib(self) if found is importlib else found
 
@@ -146,7 +141,6 @@ class Texts:
             with _lock:
                 self._ours_imported(name, ())
                 return self._load(name)
-        self.foreign.add(name.partition(".")[0])
         return importlib.import_module(name, package)
 
 
@@ -161,10 +155,10 @@ class _Importlib(types.ModuleType):
         return getattr(importlib, name)
 
 
-def _dotted(path: str) -> str:
+def dotted(path: str) -> str:
     """Turn a path relative to the cell's folder into the name that an import has.
 
-    >>> _dotted("parts/gates.py"), _dotted("parts/__init__.py")
+    >>> dotted("parts/gates.py"), dotted("parts/__init__.py")
     ('parts.gates', 'parts')
     """
     return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import platform
 import re
 import socket
@@ -119,10 +118,7 @@ def _library(module: str) -> str:
     distributions = sorted({name for name in _distributions().get(module, ()) if name})
     if distributions:
         return ", ".join(f"{name} {_metadata(importlib.metadata.version, name)}" for name in distributions)
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
-        spec = None
+    spec = sources.spec_of(module)
     if spec is None:
         return "not installed"
     folders = [Path(place) for place in spec.submodule_search_locations or ()]

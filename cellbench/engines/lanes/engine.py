@@ -122,6 +122,9 @@ class LaneReplicas:
 
     def parameters(self) -> list[dict[str, Floats]]:
         """Copy each replica's parameters, by name."""
+        return self._parameters_of(range(len(self._dead)))
+
+    def _parameters_of(self, rows: Sequence[int]) -> list[dict[str, Floats]]:
         entry = self._programs.of(EVALUATION).entry
         places: dict[str, tuple[int, int]] = {}
         for layout, offset in ((entry.trained, 0), (entry.frozen, entry.trained_row)):
@@ -130,13 +133,12 @@ class LaneReplicas:
                 offset += count
         return [
             {name: row[slice(*places[name])].reshape(shape).copy() for name, shape in self._shapes}
-            for row in self._replicas.weights
+            for row in (self._replicas.weights[row] for row in rows)
         ]
 
     def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
         """Copy the tensors of some replicas by path; beside parameters, a program has constants alone."""
-        found = self.parameters()
-        return [dict(found[row]) for row in rows]
+        return [dict(found) for found in self._parameters_of(rows)]
 
 
 def _block(array: Floats) -> Floats:

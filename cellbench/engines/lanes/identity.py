@@ -8,7 +8,6 @@ cell gets never depends on which cells this machine saw before it.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
@@ -25,6 +24,7 @@ from cellbench.engines.lanes import build
 from cellbench.engines.lanes.graph.tape import tape
 from cellbench.errors import CellbenchError
 from cellbench.model import Blueprint, Model, Traits, evaluating, seeded, traits_of
+from cellbench.plugins.sources import spec_of
 
 
 def identity(blueprint: Blueprint, isa: build.Isa) -> str:
@@ -150,10 +150,7 @@ def _text(module: str | None) -> str:
     found = sys.modules.get(module or "")
     path = getattr(found, "__file__", None)
     if path is None and module and found is None:
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError, AttributeError):
-            spec = None
+        spec = spec_of(module)
         path = spec.origin if spec else None
     return _hash_file(path) if path else str(module)
 

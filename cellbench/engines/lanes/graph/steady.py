@@ -40,12 +40,13 @@ def refuse_memory(model: Model, inputs: int, longest: int) -> None:
             that an earlier step made and that is not in the state; forward or backward.
     """
     with seeded("lanes"):
-        if not _changing(model, inputs):
+        changing = _changing(model, inputs)
+        if not changing:
             _check_gradient(model, inputs, _SETTLED + 6)
             with torch.no_grad():
                 _run(model, inputs, min(longest, MOST_UNCHANGING))
         elif longest > MOST_CHANGING:
-            raise Refused(f"hidden memory: {_changing(model, inputs)[0]} changes from step to step")
+            raise Refused(f"hidden memory: {changing[0]} changes from step to step")
         else:
             _check_gradient(model, inputs, longest)
             with torch.no_grad(), evaluating(model):
