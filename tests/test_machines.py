@@ -175,7 +175,8 @@ def test_two_gibibytes_of_memory(engine: str) -> None:
 @pytest.mark.slow
 def test_too_little_memory_is_said() -> None:
     """A replica that needs gibibytes on a machine without them: one sentence, and the next run tries again."""
-    large = {"bits": [64], "batch_size": [16384], "hidden_size": [128]}
+    # the states of one batch alone are 64 * 16384 * 256 floats: a gibibyte
+    large = {"bits": [64], "batch_size": [16384], "hidden_size": [256]}
     file = written(engine="reference", grid=large, seeds=2, train={"max_steps": 1})
     done = cellbench("run", file, "--workers", "1", first=limited(1.2))
     assert done.returncode == 1, done.stderr

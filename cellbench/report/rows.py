@@ -77,11 +77,11 @@ def at_longest(summary: Summary) -> dict[str, str]:
 
 
 def longest_length(summary: Summary) -> tuple[str, Value] | None:
-    """Find the parameter that models were evaluated by, and its largest value."""
+    """Find the parameter that models were evaluated by, and its largest value; texts have none."""
     frame = summary.accuracy
     for by in summary.design.axes:
         values = frame.loc[frame["by"] == by, "value"].dropna()
-        if len(values):
+        if len(values) and all(isinstance(value, int | float) for value in values.tolist()):
             return by, plain(values.max())
     return None
 

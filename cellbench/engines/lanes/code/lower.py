@@ -128,7 +128,8 @@ class _Lowering:
         for name, signature in SIGNATURES.items():
             text = "\n".join(f"  {line}" for line in functions[name].lines)
             types = "class vf, class vi, class number" if name in OVER_VECTORS else "class number"
-            lines.append(f"template <{types}> static void {name}({signature}) {{\n{text}\n}}")
+            written = f"template <{types}> static void {name}({signature}) {{\n{text}\n}}"
+            lines.append(written if name in OVER_VECTORS else f"ROUNDED_EACH\n{written}\nROUNDED_AS_BEFORE")
         return Lowered(
             source="\n".join(lines) + "\n",
             trained=[(name, tensor.numel()) for name, tensor in traced.tensors.trained.items()],

@@ -1,8 +1,18 @@
 // The numbers of one parameter of P replicas, side by side, and the sums over the examples of a vector. Lane l of a vector
 // is example l / P of replica l % P, so a number is repeated LANES / P times in a vector. With P = 1 a number is a float.
-// Functions are applied to each replica's float by the function on floats of lanes.h: the same bits for every P.
+// Functions are applied to each replica's float by the function on floats of lanes.h: the same bits for every P. So are the
+// updates of weights and the functions on numbers alone: between ROUNDED_EACH and ROUNDED_AS_BEFORE, products and sums are
+// rounded one by one. Else the compiler joins some, and not the same for every P: in a sum of two products it has the choice.
 #pragma once
 #include "lanes.h"
+
+#if defined(__clang__)
+#define ROUNDED_EACH _Pragma("float_control(push)") _Pragma("clang fp contract(off)")
+#define ROUNDED_AS_BEFORE _Pragma("float_control(pop)")
+#else
+#define ROUNDED_EACH _Pragma("GCC push_options") _Pragma("GCC optimize(\"fp-contract=off\")")
+#define ROUNDED_AS_BEFORE _Pragma("GCC pop_options")
+#endif
 
 template <int P> struct NumberOf {
   typedef float type __attribute__((vector_size(4 * P)));

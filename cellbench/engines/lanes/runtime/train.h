@@ -78,6 +78,7 @@ struct Rule {
   const float *scales;  // of their gradients, by clipping
   const double *constants;
 };
+ROUNDED_EACH
 static void update(Numbers *weights, Numbers *slots, const Numbers *gradient, const Rule &rule) {
   const double *c = rule.constants;
   enum : long { VECTORS = TRAINED * PACK / LANES };
@@ -117,6 +118,7 @@ static void update(Numbers *weights, Numbers *slots, const Numbers *gradient, co
     }
   }
 }
+ROUNDED_AS_BEFORE
 
 // Up to PACK replicas in training. If there are fewer, the first fills the other places; nothing is kept of those.
 struct Group {
