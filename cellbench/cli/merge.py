@@ -29,5 +29,5 @@ def merge(
             f"Replicas of one cell were trained differently, and their numbers are rounded differently: {line}",
             file=sys.stderr,
         )
-    missing = merged.counts.get("missing", 0) + merged.counts.get("failed (machine)", 0)
-    show(f"{sum(merged.counts.values()):,} replicas planned, {missing:,} of them missing, in {out}", file=sys.stderr)
+    found = merged.tally
+    show(f"{found.planned:,} replicas planned, {found.to_train:,} of them missing, in {out}", file=sys.stderr)

@@ -11,19 +11,19 @@ def status(folder: Folder) -> None:
     from cellbench.environment import again
     from cellbench.store import Store
     from cellbench.store.earlier import doubts
+    from cellbench.store.tally import tally, unplanned
 
     with Store(folder, write=False) as store:
-        experiment, counts, unplanned = store.experiment(), store.counts(), store.unplanned()
-        known = doubts(store)
+        experiment, found, others, known = store.experiment(), tally(store), unplanned(store), doubts(store)
     environment = experiment["environment"]
-    total, missing = sum(counts.values()), sum(counts.get(name, 0) for name in ("missing", "wrong", "failed (machine)"))
-    lines = [f"{experiment['resolved']['name']}: {total:,} replicas planned, {total - missing:,} done"]
-    lines += [f"  {name}: {count:,}" for name, count in counts.items()]
+    done = found.planned - found.to_train
+    lines = [f"{experiment['resolved']['name']}: {found.planned:,} replicas planned, {done:,} done"]
+    lines += [f"  {name}: {count:,}" for name, count in found.by_status.items()]
     lines += [f"  {label}: {said}" for label, said in known]
-    if unplanned:
-        lines.append(f"  {unplanned:,} more are stored that this experiment does not plan; they are kept")
+    if others:
+        lines.append(f"  {others:,} more are stored that this experiment does not plan; they are kept")
     with_what = f"cellbench {environment['cellbench']}, torch {environment['packages'].get('torch', '?')}"
     python, processor = environment["python"], environment["processor"]
     lines.append(f"Started {experiment['started']} with {with_what}, Python {python}, on {processor}")
-    lines.append("Complete." if not missing else f"Not complete. To go on:\n  {again(experiment['command'])}")
+    lines.append("Complete." if not found.to_train else f"Not complete. To go on:\n  {again(experiment['command'])}")
     show("\n".join(lines))

@@ -17,6 +17,7 @@ from cellbench.report import Report, csv, inline, publish, screen
 from cellbench.results.pick import pick
 from cellbench.store import Store
 from cellbench.store.frames import Frames, read
+from cellbench.store.tally import never_finite, tally
 from cellbench.summary import Design, summarise, words
 from cellbench.wording import described
 
@@ -219,20 +220,19 @@ class Results:
     def failed(self) -> int:
         """The number of planned replicas that failed, because of the cell or of the machine."""
         with Store(self.folder, write=False) as store:
-            return sum(count for status, count in store.counts().items() if status.startswith("failed"))
+            return tally(store).failed
 
     @property
     def diverged(self) -> tuple[str, ...]:
         """The labels of the cells all of whose replicas diverged, or failed in the cell's own code."""
         with Store(self.folder, write=False) as store:
-            return store.never_finite()
+            return never_finite(store)
 
     def __repr__(self) -> str:
         with Store(self.folder, write=False) as store:
-            counts, name = store.counts(), store.experiment()["resolved"]["name"]
-        missing = counts.get("missing", 0) + counts.get("failed (machine)", 0)
-        lost = f"{missing:,} missing" if missing else "none missing"
-        return f"<Results of {name} in {self.folder}: {sum(counts.values()):,} replicas, {lost}>"
+            found, name = tally(store), store.experiment()["resolved"]["name"]
+        left = f"{found.to_train:,} missing" if found.to_train else "none missing"
+        return f"<Results of {name} in {self.folder}: {found.planned:,} replicas, {left}>"
 
     def _repr_html_(self) -> str:
         """Show verdicts, table and ratios in a notebook."""

@@ -3,7 +3,8 @@
 `store` writes and reads the file, `folder` locks its folder, `merge` merges several, `replica` reads one replica whole,
 `frames` reads all of them as DataFrames, `weights` keeps trained weights beside them, `answers` what cells answered to
 laws, `neighbours` copies replicas from other folders, `earlier` is about replicas that earlier versions of the engines
-trained, `checksum` detects a changed number, `guard` looks at files before they are opened.
+trained, `tally` counts how they ended, `checksum` detects a changed number, `guard` looks at files before they are
+opened.
 """
 
 from cellbench.store.folder import FILE, locked, set_aside

@@ -18,6 +18,7 @@ from cellbench.store import claims, earlier
 from cellbench.store.answers import given
 from cellbench.store.schema import LATER, OUTCOME, VOLATILE, columns
 from cellbench.store.store import Store
+from cellbench.store.tally import unplanned
 
 _WHOLE = (
     "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "diverged_at", "attempt", "replica",
@@ -157,7 +158,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     """
     with Store(folder, write=False) as store:
         store.check()
-        experiment, unplanned, known = store.experiment(), store.unplanned(), tuple(earlier.doubts(store))
+        experiment, others, known = store.experiment(), unplanned(store), tuple(earlier.doubts(store))
         with store.reading():
             claims.refuse_unplanned(store.db, experiment)
         planned, scores, answers = runs(store), evaluations(store), given(store)
@@ -174,7 +175,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     if numeric.notna().sum() == scores["value"].notna().sum():
         scores["value"] = numeric
     wide = pd.DataFrame(columns=[*point, *CURVE]) if points is None else _beside(who, points)
-    return Frames(experiment, planned, scores, wide, unplanned, answers, known)
+    return Frames(experiment, planned, scores, wide, others, answers, known)
 
 
 def _beside(who: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from cellbench.store.guard import is_there
 from cellbench.store.replica import place
 from cellbench.store.schema import DONE, NUMBERS, OUTCOME, VERSION, WHO, columns, version_of
 from cellbench.store.store import Store
+from cellbench.store.tally import Tally, tally
 from cellbench.wording import short
 
 _WORKSHOP = ".merge-"
@@ -37,11 +38,11 @@ class Merged:
     """The result of a merge.
 
     Attributes:
-        counts: planned replicas by status, as Store.counts gives them.
+        tally: of the planned replicas, by how they ended.
         unlike: per cell whose replicas come from several engine versions, instruction sets or compilers, which ones.
     """
 
-    counts: dict[str, int]
+    tally: Tally
     unlike: tuple[str, ...]
 
 
@@ -81,7 +82,7 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
                 with store.transaction() as db:
                     _order_experiments(db)
                 store.check()
-                counts, unlike = store.counts(), _unlike(store)
+                found, unlike = tally(store), _unlike(store)
             # the old store's log goes into it now: were this process to end before the loop below, sqlite would apply
             # that log to the new store
             fold(out / FILE)
@@ -89,7 +90,7 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
             for part in beside(out / FILE):
                 part.unlink()
             weights.gather(out, (folder for folder in inputs.values() if folder.resolve() != out.resolve()))
-    return Merged(counts, unlike)
+    return Merged(found, unlike)
 
 
 @contextmanager

@@ -412,33 +412,3 @@ class Store:
         with self.reading():
             rows = self.db.execute("SELECT sha256, module, text FROM source").fetchall()
         return {sha: Source(module, text) for sha, module, text in rows}
-
-    def unplanned(self) -> int:
-        """Count the outcomes that the last experiment does not plan."""
-        with self.reading():
-            query = "SELECT count(*) FROM replica WHERE key NOT IN (SELECT key FROM plan)"
-            return int(self.db.execute(query).fetchone()[0])
-
-    def never_finite(self) -> tuple[str, ...]:
-        """List the labels of the cells all of whose planned replicas that ended had diverged, or failed by themselves.
-
-        At least one of them diverged.
-        """
-        query = (
-            f"SELECT p.label FROM plan p JOIN replica r ON r.key = p.key WHERE {DONE} GROUP BY p.label "
-            "HAVING sum(r.status = 'diverged') > 0 AND sum(r.status NOT IN ('diverged', 'failed')) = 0 "
-            "ORDER BY min(p.position)"
-        )
-        with self.reading():
-            return tuple(label for (label,) in self.db.execute(query))
-
-    def counts(self) -> dict[str, int]:
-        """Count the planned replicas by status; those without an outcome are `missing`, wrong ones `wrong`."""
-        query = (
-            "SELECT CASE WHEN r.key IS NULL THEN 'missing' WHEN r.cause = 'machine' THEN 'failed (machine)' "
-            "WHEN r.wrong IS NOT NULL THEN 'wrong' "
-            "ELSE r.status END AS s, count(*) FROM plan p LEFT JOIN replica r ON r.key = p.key GROUP BY s"
-        )
-        self.refuse_twice()
-        with self.reading():
-            return dict(self.db.execute(query).fetchall())

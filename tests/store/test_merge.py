@@ -118,7 +118,7 @@ def test_volatile_columns_may_differ_and_a_result_beats_a_machines_fault() -> No
     )  # fmt: skip
     whole = numbers(Path("a"))
     for name, order in (("ab", ["a", "b"]), ("ba", ["b", "a"])):
-        assert merge(Path(name), [Path(p) for p in order]).counts == {"censored": 4}
+        assert merge(Path(name), [Path(p) for p in order]).tally.by_status == {"censored": 4}
         assert numbers(Path(name)) == whole
 
 
