@@ -5,6 +5,7 @@ and says which needs fewer steps, with the uncertainty. The doors:
 
     run         train the cells of an experiment, or go on with it; returns Results
     check       is a cell sound? one line per law
+    compare     one cell against another, such as a version against the one before it; returns Results
     train       train one model, to look inside it or to use it
     load        read a results folder again
     Results     what `run` and `load` return: verdicts, and tables as DataFrames
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from cellbench.conformance import check
     from cellbench.results import Results, load
     from cellbench.task import Task
-    from cellbench.terminal.session import run
+    from cellbench.terminal.session import compare, run
     from cellbench.training.single import train
 
 __version__ = "0.1.0"
@@ -51,6 +52,7 @@ _LAZY = {
     "TorchCell": "cellbench.cell",
     "Task": "cellbench.task",
     "check": "cellbench.conformance",
+    "compare": "cellbench.terminal.session",
     "Results": "cellbench.results",
     "load": "cellbench.results",
     "run": "cellbench.terminal.session",
@@ -58,7 +60,8 @@ _LAZY = {
 }
 
 __all__ = [
-    "Cell", "CellbenchError", "Results", "State", "Task", "TorchCell", "check", "hookimpl", "load", "run", "train",
+    "Cell", "CellbenchError", "Results", "State", "Task", "TorchCell", "check", "compare", "hookimpl", "load", "run",
+    "train",
 ]  # fmt: skip
 
 

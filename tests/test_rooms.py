@@ -204,7 +204,7 @@ DOORS = {
     "conformance": {"quick", "report"},
     "running": {"code", "verify"},
     "results": {"pick", "seal", "several"},
-    "store": {"answers", "earlier", "frames", "merge", "neighbours", "replica", "weights"},
+    "store": {"answers", "earlier", "frames", "merge", "neighbours", "replica", "tally", "weights"},
     "cells": {"lstm"},
     "tasks": {"binary_addition"},
     "report": {"csv", "files", "inline", "screen", "tables"},

@@ -29,14 +29,8 @@ def load(
     Raises:
         ExperimentError: with every fault.
     """
-    from importlib import resources
-
     from cellbench import experiment as experiments
     from cellbench.plugins import discover
 
-    source = (
-        experiment
-        if experiment is not None
-        else Path(str(resources.files("cellbench.experiment").joinpath("default.yaml")))
-    )
+    source = experiments.default_file() if experiment is None else experiment
     return experiments.load(source, discover(), overrides=overrides, extra_cells=cells, versus=versus)

@@ -5,7 +5,7 @@
 as the command line gives it, `given` the keys that Python code gives.
 """
 
-from cellbench.experiment.experiment import Experiment, load
+from cellbench.experiment.experiment import Experiment, default_file, load
 from cellbench.experiment.sections import schema
 
-__all__ = ["Experiment", "load", "schema"]
+__all__ = ["Experiment", "default_file", "load", "schema"]

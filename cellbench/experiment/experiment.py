@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from cellbench.experiment.argument import read as read_given
 from cellbench.experiment.checks import MOST_SEEDS, Checks
 from cellbench.experiment.document import Document, Path_, key, override, read
 from cellbench.experiment.faults import fault
-from cellbench.experiment.given import document_of, join
+from cellbench.experiment.given import cell_of, document_of, join
 from cellbench.experiment.sections import Keys
 from cellbench.plugins import Registry, changed_by, sources
+from cellbench.plugins.captured import Captured
 from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train
 from cellbench.task import Task
-from cellbench.wording import cut
+from cellbench.wording import cut, short
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,11 @@ class Experiment:
         }
 
 
+def default_file() -> Path:
+    """Find the default experiment: the file that `run` takes if it is given none."""
+    return Path(str(resources.files("cellbench.experiment").joinpath("default.yaml")))
+
+
 def load(
     source: Path | str | Mapping[str, Any],
     registry: Registry,
@@ -117,7 +124,7 @@ def load(
     keys: Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
     extra_cells: Sequence[str] = (),
-    versus: Sequence[str] = (),
+    versus: Sequence[Any] = (),
 ) -> Experiment:
     """Read and validate an experiment.
 
@@ -128,8 +135,8 @@ def load(
         overrides: `a.b=c`, as `--set` takes them.
         extra_cells: `NAME` or `file.py:Class`, perhaps with a label and options, as `--cell` takes them; files are
             relative to the working directory.
-        versus: two cells in place of the experiment's, as `extra_cells` or by the labels that the experiment gives; the
-            first is the baseline.
+        versus: two cells in place of the experiment's, as `extra_cells`, by the labels that the experiment gives, or as
+            `cells` takes them in Python; the first is the baseline.
 
     Raises:
         ExperimentError: with every fault.
@@ -149,7 +156,7 @@ def resolve(
     *,
     overrides: Sequence[str] = (),
     extra_cells: Sequence[str] = (),
-    versus: Sequence[str] = (),
+    versus: Sequence[Any] = (),
 ) -> Experiment:
     """Validate a document; see `load`."""
     faults: list[Fault] = []
@@ -238,39 +245,68 @@ def _join(document: Document, added: Sequence[str], faults: list[Fault]) -> list
     return labels
 
 
-def _versus(document: Document, two: Sequence[str], faults: list[Fault]) -> list[str]:
+@dataclass(frozen=True)
+class _Contender:
+    """One of two cells that are compared: how it was given, its keys as a file has them, and its text if captured."""
+
+    given: Given
+    keys: Any
+    text: Captured | None
+    new: bool
+
+
+def _contender(one: Any, document: Document, own: Mapping[str, int], faults: list[Fault]) -> _Contender | None:
+    """Find a cell by the label that the experiment gives it, else read it; None if it cannot be read, with a fault."""
+    if not isinstance(one, str):
+        if (found := cell_of(one, f"compare({short(one)})", faults)) is None:
+            return None
+        keys, text = found
+        name, label, options = keys["name"], keys.get("label"), keys.get("options")
+        named = Given(str(label or name), name, label, options if isinstance(options, dict) else {})
+        return _Contender(named, keys, text, True)
+    if one in own:
+        place = ("cells", own[one])
+        return _Contender(Given(one, one, one), document.data["cells"][own[one]], document.captured.get(place), False)
+    return next((_Contender(given, given.keys(), None, True) for given in _given([one], "compare", faults)), None)
+
+
+def _versus(document: Document, two: Sequence[Any], faults: list[Fault]) -> list[str]:
     """Put two cells in place of the experiment's, the first as its baseline; return the labels of new ones."""
     cells = document.data.get("cells")
     own = {
-        str(cell.get("label") or cell.get("name")) if isinstance(cell, dict) else str(cell): cell
-        for cell in (cells if isinstance(cells, list) else [])
+        str(cell.get("label") or cell.get("name")) if isinstance(cell, dict) else str(cell): i
+        for i, cell in enumerate(cells if isinstance(cells, list) else [])
     }
-    found = _given(two, "compare", faults, own)
+    found = [contender for one in two if (contender := _contender(one, document, own, faults)) is not None]
     if len(found) != len(two):
         return []
-    if found[0].keys() == found[1].keys():
-        faults.append(Fault(f"compare {' '.join(two)}", "", "names one cell twice; give two different ones"))
-    labels = labels_of(found)
+    if (found[0].keys, found[0].text) == (found[1].keys, found[1].text):
+        names = " ".join(contender.given.text for contender in found)
+        faults.append(Fault(f"compare {names}", "", "names one cell twice; give two different ones"))
+        return []
+    labels = labels_of([contender.given for contender in found])
     for path in [path for path in document.places if path[:1] in (("cells",), ("baseline",))]:
         del document.places[path]
-    for i, given in enumerate(found):
-        document.places[("cells", i)] = cut(f"compare {given.text}")
-    document.data["cells"] = [
-        own[given.text] if given.text in own else {**given.keys(), "label": label}
-        for given, label in zip(found, labels, strict=True)
-    ]
+    document.captured.clear()
+    document.data["cells"] = []
+    for i, (contender, label) in enumerate(zip(found, labels, strict=True)):
+        document.places["cells", i] = cut(f"compare {contender.given.text}")
+        if contender.text is not None:
+            document.captured["cells", i] = contender.text
+        keys = {**contender.keys, "label": label} if contender.new else contender.keys
+        document.data["cells"].append(keys)
     document.data["baseline"] = labels[0]
     if isinstance(document.data.get("name"), str):
         document.data["name"] = joined_name(document.data["name"], labels, "-vs-")
-    return [label for given, label in zip(found, labels, strict=True) if given.text not in own]
+    return [label for contender, label in zip(found, labels, strict=True) if contender.new]
 
 
-def _given(texts: Sequence[str], option: str, faults: list[Fault], known: Iterable[str] = ()) -> list[Given]:
+def _given(texts: Sequence[str], option: str, faults: list[Fault]) -> list[Given]:
     """Read cells from the command line; those that cannot be read are left out, with a fault."""
     found = []
     for text in texts:
         try:
-            found.append(Given(text, text, text) if text in known else read_given(text, option))
+            found.append(read_given(text, option))
         except ExperimentError as error:
             faults.extend(error.faults)
     return found

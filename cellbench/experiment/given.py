@@ -10,7 +10,7 @@ import numpy as np
 
 from cellbench.errors import CellbenchError, ExperimentError, Fault
 from cellbench.experiment.document import Document, Path_, key
-from cellbench.plugins.captured import capture
+from cellbench.plugins.captured import Captured, capture
 from cellbench.wording import short
 
 _DEEPEST = 50
@@ -67,18 +67,49 @@ def _captured(document: Document, cells: Any, where: str, faults: list[Fault]) -
     document.captured.clear()
     named = []
     for i, cell in enumerate(cells):
-        target = cell.get("factory") if isinstance(cell, Mapping) else cell
-        if callable(target):
-            try:
-                found = capture(target)
-            except CellbenchError as error:
-                faults.append(Fault(where, key(("cells", i)), str(error)))
-                continue
+        try:
+            cell, found = named_cell(cell)
+        except CellbenchError as error:
+            faults.append(Fault(where, key(("cells", i)), str(error)))
+            continue
+        if found is not None:
             document.captured["cells", i] = found
-            keys = cell if isinstance(cell, Mapping) else {}
-            cell = {"name": found.name, **keys, "factory": found.factory}
         named.append(cell)
     return named
+
+
+def cell_of(cell: Any, where: str, faults: list[Fault]) -> tuple[dict[str, Any], Captured | None] | None:
+    """Write a cell that is given as a class, a function or a mapping as a file has it.
+
+    Returns:
+        Its keys, and its text if it was captured; None if it is none of these, with a fault.
+    """
+    try:
+        named, found = named_cell(cell)
+    except CellbenchError as error:
+        faults.append(Fault(where, "", str(error)))
+        return None
+    if not (isinstance(named, Mapping) and isinstance(named.get("name"), str)):
+        faults.append(Fault(where, "", f"{short(cell)} is no cell; give a name, FILE:CLASS, a class or a function"))
+        return None
+    return _plain(named, (), where, faults, 0), found
+
+
+def named_cell(cell: Any) -> tuple[Any, Captured | None]:
+    """Put a name in the place of a class or function, or of a mapping's `factory` that is one, and capture its text.
+
+    Returns:
+        The cell as a file has it, and its text; what is neither of these is returned as it is, with None.
+
+    Raises:
+        CellError: its text cannot be captured.
+    """
+    target = cell.get("factory") if isinstance(cell, Mapping) else cell
+    if not callable(target):
+        return cell, None
+    found = capture(target)
+    keys = cell if isinstance(cell, Mapping) else {}
+    return {"name": found.name, **keys, "factory": found.factory}, found
 
 
 def _put(document: Document, path: Path_, where: str) -> None:

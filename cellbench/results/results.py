@@ -217,6 +217,13 @@ class Results:
         return find(self.folder, str(pick(self.report, which)["key"]), run_code=run_code or self._own)
 
     @property
+    def verdicts(self) -> pd.DataFrame:
+        """One row per cell and baseline: cell, baseline, verdict (its word, on steps), headline, sentence."""
+        found = self.report.summary.verdicts
+        columns = ["cell", "baseline", "verdict", "headline", "sentence"]
+        return pd.DataFrame([[getattr(each, name) for name in columns] for each in found], columns=columns)
+
+    @property
     def failed(self) -> int:
         """The number of planned replicas that failed, because of the cell or of the machine."""
         with Store(self.folder, write=False) as store:

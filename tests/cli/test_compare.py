@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import nn
 
 import cellbench
 from tests.helpers.cells import MINE
@@ -62,6 +65,39 @@ def test_version_against_version(command: Command, write: Callable[..., Path]) -
     back = command("compare", *words[2:0:-1], *words[3:], "--fail-if", "not-faster")
     assert (back.status, "Nothing to train" in back.err) == (0, True), back.err
     assert "Mine: faster" in back.out
+
+
+def test_from_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`cellbench.compare` takes classes and mappings too, and finds what the command would."""
+    (tmp_path / "versions.py").write_text(SLOW)
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = importlib.import_module("versions").Mine
+    later = {"factory": mine, "label": "later", "options": {"share": 0.9}}
+    found = cellbench.compare(mine, later, quiet=True, name="tried", **EASY)
+    assert found.folder == Path("results/tried+Mine-vs-later")
+    assert found.verdicts[["cell", "baseline", "verdict"]].values.tolist() == [["later", "Mine", "slower"]]
+    back = cellbench.compare(later, "versions.py:Mine", quiet=True, name="tried", **EASY)
+    assert back.verdicts.verdict.tolist() == ["faster"]
+    # a label of an experiment that was given as keys
+    known = {"cells": ["rnn", {"name": "lstm", "label": "ours"}], **EASY, "name": "keys"}
+    assert list(cellbench.compare("rnn", "ours", known, seeds=1, quiet=True).runs.cell.unique()) == ["rnn", "lstm"]
+
+
+@pytest.mark.parametrize(
+    ("two", "said"),
+    [
+        (("lstm", 3), "compare(3)  3 is no cell; give a name, FILE:CLASS, a class or a function"),
+        (("lstm", {"label": "x"}), "is no cell"),
+        (("lstm", print), "is <built-in function print>; give a class"),
+        (("lstm", "lstm"), "names one cell twice"),
+        ((nn.GRUCell, nn.GRUCell), "of an installed package"),
+    ],
+)
+def test_what_is_no_cell_is_said(two: tuple[Any, Any], said: str) -> None:
+    with pytest.raises(cellbench.CellbenchError) as caught:
+        cellbench.compare(*two, quiet=True, **EASY)
+    assert said in str(caught.value)
+    assert not Path("results").exists()
 
 
 def test_it_reuses_what_a_run_trained(command: Command, write: Callable[..., Path]) -> None:
