@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import cellbench
 from cellbench.store import VOLATILE
 from tests.helpers.commands import Command
@@ -60,6 +62,7 @@ def experiment(write: Callable[..., Path], **keys: Any) -> Path:
     return write(cells=cells, engine="auto", train={"max_steps": 10}, **keys)
 
 
+@pytest.mark.slow
 def test_random_cells_have_the_same_numbers_every_time(command: Command, write: Callable[..., Path]) -> None:
     """One worker or two, at once or in parts, with a part before: equal to the bit; verify finds no difference."""
     path = experiment(write)

@@ -405,6 +405,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.charts
 def test_names_cannot_escape(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hostile labels and a hostile file of a cell, in every file that a run writes: text, and nothing else."""

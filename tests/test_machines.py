@@ -27,6 +27,7 @@ def written(**keys: Any) -> str:
     return "tiny.yaml"
 
 
+@pytest.mark.slow
 @pytest.mark.charts
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_terminal_that_cannot_show_every_sign(encoding: str) -> None:
@@ -41,6 +42,7 @@ def test_a_terminal_that_cannot_show_every_sign(encoding: str) -> None:
     assert "łódź ×" in Path("results/tiny/runs.csv").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_terminal_of_ascii_shows_progress() -> None:
     """The display of a terminal, by pseudo-terminal: every sign of it can be written in ASCII."""
     code = (
@@ -63,6 +65,7 @@ def test_commands_in_ascii(command: str) -> None:
     assert done.returncode == (2 if "nothere" in command else 0)
 
 
+@pytest.mark.slow
 def test_a_locale_of_latin_1() -> None:
     """Files are read and written as UTF-8 whatever the locale's encoding is; so is what compilers say."""
     code = "import locale; locale.setlocale(locale.LC_ALL, ''); print(locale.getencoding())"
@@ -77,6 +80,7 @@ def test_a_locale_of_latin_1() -> None:
     assert "łódź" in Path("results/tiny/runs.csv").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_spaces_in_paths(tmp_path: Path) -> None:
     """The folder of the experiment, the cache, the temporary files: a cell is compiled, loaded and verified."""
     place = tmp_path / "two words" / "and a 'quote'"
@@ -90,6 +94,7 @@ def test_spaces_in_paths(tmp_path: Path) -> None:
     assert b"the same as that of the results" in done.stdout
 
 
+@pytest.mark.slow
 def test_without_what_linux_alone_has(tmp_path: Path) -> None:
     """No files without a name, no timer, no affinity, no fork server, a linker without -s: trained as ever.
 

@@ -229,6 +229,7 @@ def test_a_command_that_cannot_be_read_is_a_refusal(
     assert (ended.status, said in ended.err, "Traceback" in ended.err) == (2, True, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("refused", "hidden"), [("creating", 8), ("loading", 9)])
 def test_a_program_is_loaded_where_memory_holds_none(
     refused: str, hidden: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

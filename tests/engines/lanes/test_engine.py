@@ -54,6 +54,7 @@ def test_every_optimizer_follows_torch(optimizer: str) -> None:
     assert abs(want[-1] - want[0]) > 1e-4
 
 
+@pytest.mark.slow
 def test_the_extra_readout_layer_and_two_outputs() -> None:
     """A task with one input and two outputs: parity so far, and whether the last two bits agree."""
     bits = np.random.default_rng(0).integers(0, 2, (1, 80, 6, 8, 1))
@@ -175,6 +176,7 @@ def test_a_broken_replica_stays_broken_in_later_blocks() -> None:
     assert all(np.array_equal(before[name], value) for name, value in replicas.parameters()[0].items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cell", "isa"), [("lstm", "sse2"), ("lstm", "avx2"), ("lstm", "avx512"), ("gru", "sse2")])
 def test_each_instruction_set_is_built_and_proves_itself(cell: str, isa: str) -> None:
     plan = blueprint(CELLS[cell])
@@ -187,6 +189,7 @@ def test_each_instruction_set_is_built_and_proves_itself(cell: str, isa: str) ->
     assert np.abs(losses("lanes", plan, data, isa=isa) - losses("reference", plan, data)).max() < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", ["sse2", "avx2", "avx512"])
 def test_clang_builds_it_too(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Found by hand: its linker did not accept what g++'s does, and the cell was refused."""
@@ -208,6 +211,7 @@ def test_parameters_come_back_by_name_and_shape() -> None:
         np.testing.assert_array_equal(parameters[name], parameter.detach().numpy())
 
 
+@pytest.mark.slow
 def test_a_chunks_memory_is_that_of_one_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bits 256, batch 256, hidden 128: scratch is a matter of one replica and one block, far below 1 GiB for thirty."""
     plan = Blueprint(lstm, "lstm", (), 2, 128, 1)
@@ -219,6 +223,7 @@ def test_a_chunks_memory_is_that_of_one_replica(monkeypatch: pytest.MonkeyPatch)
     assert scratch + replicas + data < 2**28
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [4, 33])
 def test_a_large_cell_is_computed_by_parts_and_is_the_same_model(batch: int) -> None:
     """Matrices past the caches are read in parts; neither inputs, outputs nor examples divide into them here."""

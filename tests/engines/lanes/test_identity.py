@@ -62,6 +62,7 @@ def pairs(pool: Sequence[Any], folder: Path, monkeypatch: pytest.MonkeyPatch) ->
             np.testing.assert_allclose(found, plain_loop(blueprint(factory).build("oracle", 0), GIVEN), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_no_cell_gets_what_is_another_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In every order, cold and warm: what a cell gets is what it gets alone, and what is carried is right."""
     pairs((awkward.Plain, awkward.NoneBeside, awkward.clock(7), awkward.ByItsOwnDict), tmp_path, monkeypatch)
@@ -73,6 +74,7 @@ def test_no_cell_of_a_pool_gets_what_is_another_s(tmp_path: Path, monkeypatch: p
     pairs((*awkward.ALIKE, gru, awkward.WrappedGru, *awkward.LATE, *awkward.HOOKS[:2]), tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_checking_a_cell_leaves_the_built_in_gru_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """torch's GRU behind another interface is refused, and takes lanes from nobody else."""
     assert "NoneType" in str(outcome(awkward.WrappedGru, tmp_path / "x", monkeypatch))
