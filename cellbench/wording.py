@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import shutil
+import textwrap
 from collections.abc import Sequence
 
 READ_AS_MISSING = frozenset(
@@ -16,6 +18,30 @@ READ_AS_MISSING = frozenset(
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
 """The pattern of an experiment's name, which is also the name of its results folder."""
+
+
+NARROWEST, WIDEST = 40, 100
+"""Columns of the narrowest terminal that is written for, and of the widest prose: longer lines are hard to read."""
+
+
+def width() -> int:
+    """Return the columns of the terminal: those of COLUMNS if it is set, in a pipe too; without a terminal 80."""
+    return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
+
+
+def wrapped(text: str, columns: int, after: str = "") -> list[str]:
+    """Break a text into lines, each but the first after `after`; paths and options stay whole.
+
+    >>> wrapped("It goes on with: run /home/me/first-experiment.yaml", 40, after="  ")
+    ['It goes on with: run', '  /home/me/first-experiment.yaml']
+    """
+    return textwrap.wrap(
+        printable(text),
+        min(columns, WIDEST),
+        subsequent_indent=after,
+        break_on_hyphens=False,
+        break_long_words=False,
+    ) or [""]
 
 
 def one_line(said: object, most: int | None = None) -> str:

@@ -87,7 +87,8 @@ class Figure:
     def static(self, cells: Sequence[str]) -> dict[str, Any] | None:
         """Return the definition for a file, with the rows of these cells; `None` where there is nothing to draw."""
         frame = self.chosen()
-        if "cell" in frame.columns and not self.every_cell:
+        everyone = set(frame["cell"]) - {""} if "cell" in frame.columns else set()
+        if everyone and not self.every_cell:
             frame = frame[frame["cell"].isin([*cells, ""])]
         # a page lets the reader choose a panel; a file shows them beside each other
         options = next((c.options for c in self.controls if c.field == self.panels), ())
@@ -107,6 +108,8 @@ class Figure:
             spec |= {"width": 380, "height": self.height if self.rows else 230}
         # what the first options choose is written below the title, since nobody can choose in a file
         said = [text for c in self.controls if c.field != self.panels for _, text in c.options[:1]]
+        if not self.every_cell and len(everyone) > len(present):
+            said.append(f"{len(present)} of {len(everyone)} cells: the page has the others")
         spec["title"] = {"text": self.title, "subtitle": ", ".join(said)} if said else self.title
         choice = next((c.options[0][1] for c in self.controls if c.field in ("metric", "measure")), "")
         spec["config"] = look.config(static=True)

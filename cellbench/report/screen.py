@@ -5,19 +5,13 @@ The table and the verdict on the user's own cell come last, where the eye is whe
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections.abc import Sequence
 
 from tabulate import tabulate
 
 from cellbench.report.rows import BRIEF, HEADS, TYPICAL, legend, overview
 from cellbench.summary import Design, Summary, Verdict, words
-from cellbench.wording import printable
-
-NARROWEST = 40
-WIDEST = 100
-"""The widest prose: longer lines are hard to read."""
+from cellbench.wording import printable, width, wrapped
 
 _NAME = 20
 _WIDTHS = ((6, 19, 19, 13, 13), (6, 19, 19, 8, 8), (6, 17, 17, 8, 8), (6, 19), (6, 17))
@@ -26,11 +20,6 @@ _SHORTEST_NAME = 10
 _NOT_SHOWN = "no difference shown"
 _MOST_IN_WORDS = 3
 """With more verdicts than this those on cells of others are in the table alone."""
-
-
-def width() -> int:
-    """Return the columns of the terminal: those of COLUMNS if it is set, in a pipe too; without a terminal 80."""
-    return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
 
 
 def terminal(summary: Summary, design: Design, columns: int | None = None) -> str:
@@ -49,11 +38,11 @@ def terminal(summary: Summary, design: Design, columns: int | None = None) -> st
         words.count(len(design.seeds), "seeds"),
         words.count(len(design.learning_rates), "learning rates"),
     ]
-    lines = _wrap(f"{design.name}: {design.task}, {', '.join(counted)}; {design.setup}", columns)
+    lines = wrapped(f"{design.name}: {design.task}, {', '.join(counted)}; {design.setup}", columns)
     lines += _elsewhere(summary, design, columns)
     lines += ["", *_table(summary, design, columns)]
     for verdict in _in_words(summary, design):
-        lines += ["", *_wrap(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}", columns, after="  ")]
+        lines += ["", *wrapped(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}", columns, after="  ")]
     return "\n".join(lines) + "\n"
 
 
@@ -68,12 +57,12 @@ def _elsewhere(summary: Summary, design: Design, columns: int) -> list[str]:
     lines = []
     if summary.missing:
         points, first = words.count(len(summary.missing), "points"), summary.missing[0].text
-        lines += _wrap(f"Missing at {points} of single cells, first {first}; summary.md lists them.", columns)
+        lines += wrapped(f"Missing at {points} of single cells, first {first}; summary.md lists them.", columns)
     notes = len(summary.footnotes) + sum(len(verdict.notes) for verdict in summary.verdicts)
     if notes:
-        lines += _wrap(f"{words.count(notes, 'notes')} on how sure this is: on the page, and in summary.md.", columns)
+        lines += wrapped(f"{words.count(notes, 'notes')} on how sure this is: on the page, and in summary.md.", columns)
     if summary.wider_rates:
-        lines += _wrap("A wider range of learning rates may change a verdict. To try it:", columns)
+        lines += wrapped("A wider range of learning rates may change a verdict. To try it:", columns)
         lines.append(f"  {wider(summary, design)}")
     return lines
 
@@ -107,7 +96,7 @@ def _table(summary: Summary, design: Design, columns: int) -> list[str]:
                 # what is not shown of accuracies is left to the page
                 cut = [[*row[:4], *(text.removesuffix(f"\n{_NOT_SHOWN}") for text in row[4:])] for row in cut]
             lines = _grid(heads[:count], cut, [name, *widths])
-    return [*lines, *_wrap(f"({legend(design, summary)})", columns)]
+    return [*lines, *wrapped(f"({legend(design, summary)})", columns)]
 
 
 def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None) -> list[str]:
@@ -115,13 +104,3 @@ def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[
         rows, heads, tablefmt="simple", disable_numparse=True, maxcolwidths=list(widths) if widths else None
     )
     return [line.rstrip() for line in table.splitlines()]
-
-
-def _wrap(text: str, columns: int, after: str = "") -> list[str]:
-    return textwrap.wrap(
-        printable(text),
-        min(columns, WIDEST),
-        subsequent_indent=after,
-        break_on_hyphens=False,
-        break_long_words=False,
-    ) or [""]

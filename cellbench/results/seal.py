@@ -19,8 +19,8 @@ from typing import Any
 from cellbench.records import Planned
 from cellbench.report import FILES
 from cellbench.report.files import write_text
-from cellbench.report.screen import width
 from cellbench.store import FILE
+from cellbench.wording import width
 
 NAME = ".report.json"
 

@@ -23,7 +23,7 @@ from cellbench.planning import Plan
 from cellbench.records import Outcome
 from cellbench.running import Event, Notice, OnEvent, Stage
 from cellbench.terminal.remaining import Pace
-from cellbench.wording import escaped, printable
+from cellbench.wording import escaped, printable, wrapped
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
@@ -209,8 +209,10 @@ def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
         with Live(console=console, refresh_per_second=4, transient=True, get_renderable=lambda: display) as live:
 
             def see(event: Event) -> None:
-                for line in said(event):
-                    live.console.print(Text(line), soft_wrap=True)
+                for text in said(event):
+                    # rich would break a command or a path
+                    for line in wrapped(text, live.console.width, after="  "):
+                        live.console.print(Text(line), soft_wrap=True)
                 state.see(event)
 
             yield see

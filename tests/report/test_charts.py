@@ -327,6 +327,7 @@ def test_many_cells_show_the_baseline_and_the_fastest() -> None:
     static = by_name["solved"].static(first_shown(figures))
     assert static is not None
     assert {row["cell"] for row in static["datasets"]["rows"]} == set(first_shown(figures))
+    assert static["title"]["subtitle"].endswith(f"{MOST_DRAWN} of 20 cells: the page has the others")
     scale = static["layer"][0]["encoding"]["color"]["scale"]
     assert dict(zip(scale["domain"], scale["range"], strict=True))["cell00"] == look.LIGHT[1]
     assert len(set(scale["range"])) == MOST_DRAWN  # none of those drawn at first share a colour

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from cellbench.report.screen import NARROWEST, terminal, wider, width
+from cellbench.report.screen import terminal, wider
 from cellbench.summary import summarise
-from cellbench.wording import printable
+from cellbench.wording import NARROWEST, printable, width
 from tests.helpers.frames import design, evaluations, runs, summary_of
 
 
