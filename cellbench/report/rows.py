@@ -12,6 +12,8 @@ import pandas as pd
 from cellbench.summary import Design, Finding, Summary, words
 from cellbench.summary.design import Value, place_word, plain, point_name, setting
 
+_BOUNDS = {"at least": "≥ ", "at most": "≤ "}
+
 
 def known(x: Any) -> bool:
     """Tell whether an entry of a frame holds a value."""
@@ -32,7 +34,7 @@ def ratio(row: Any) -> str:
     """Write a ratio with its interval, marked where it is a bound."""
     if not known(row["ratio"]):
         return "–"
-    bound = {"at least": "≥ ", "at most": "≤ "}.get(str(row["bound"]), "")
+    bound = _BOUNDS.get(str(row["bound"]), "")
     return f"{bound}{words.ratio(row['ratio'])}{span(row['ratio_low'], row['ratio_high'], words.limit)}"
 
 
@@ -122,13 +124,13 @@ def overview(summary: Summary, design: Design) -> list[list[str]]:
         ends = (
             f"{row['ends']:.0f} of {row['points']} ({row['end_rates']})" if known(row["ends"]) and row["ends"] else ""
         )
-        findings: dict[str, Finding] = {}
+        findings: Mapping[str, Finding] = {}
         if cell in main.index:
             pair: Any = main.loc[cell]
             left = (pair["without_one_point_low"], pair["without_one_point_high"])
             compared, verdict = ratio(pair), str(pair["verdict"])
             without = f"{words.ratio(float(left[0]))} to {words.ratio(float(left[1]))}" if known(left[0]) else ""
-            findings = {finding.question: finding for finding in verdicts[cell].findings}
+            findings = {finding.about: finding for finding in verdicts[cell].findings}
         else:
             compared, verdict, without = "1 (baseline)", "", ""
         rows.append(
@@ -138,9 +140,9 @@ def overview(summary: Summary, design: Design) -> list[list[str]]:
                 typical(row, design.max_steps),
                 compared,
                 verdict,
-                _cost(findings.get("cost to solve")),
-                _accuracy(trained.get(cell, "–"), findings.get("at the trained length")),
-                _accuracy(longest.get(cell, "–"), findings.get(_longest_question(findings))),
+                _cost(findings.get("cost")),
+                _accuracy(trained.get(cell, "–"), findings.get("trained")),
+                _accuracy(longest.get(cell, "–"), findings.get("longest")),
                 without,
                 number(row["tuning_gain"]) if len(design.rates) > 1 else "",
                 ends,
@@ -153,8 +155,8 @@ def _cost(finding: Finding | None) -> str:
     """Write the cost to solve with its interval and verdict."""
     if finding is None or finding.estimate is None:
         return "" if finding is None else finding.verdict
-    bound = "≥ " if ", at least" in finding.clause else "≤ " if ", at most" in finding.clause else ""
-    return f"{bound}{words.ratio(finding.estimate)}{span(finding.low, finding.high, words.limit)}; {finding.verdict}"
+    numbers = f"{words.ratio(finding.estimate)}{span(finding.low, finding.high, words.limit)}"
+    return f"{_BOUNDS.get(finding.bound, '')}{numbers}; {finding.verdict}"
 
 
 def _accuracy(mean: str, finding: Finding | None) -> str:
@@ -164,10 +166,6 @@ def _accuracy(mean: str, finding: Finding | None) -> str:
     if finding.estimate is not None and finding.verdict in ("higher", "lower"):
         return f"{mean}; {abs(finding.estimate):.1f} points {finding.verdict}"
     return f"{mean}; {finding.verdict}"
-
-
-def _longest_question(findings: Mapping[str, Finding]) -> str:
-    return next((q for q in findings if q not in ("at the trained length", "cost to solve")), "")
 
 
 def answers(summary: Summary) -> Grid:
@@ -181,7 +179,7 @@ def answers(summary: Summary) -> Grid:
         pair = (verdict.cell, verdict.baseline)
         rows.append((*pair, "steps to solve", ratio(row), p_value(row["p_holm"]), str(row["verdict"])))
         for finding in verdict.findings:
-            if finding.question == "cost to solve":
+            if finding.about == "cost":
                 question, text = "multiply-adds to solve", _cost(finding).split("; ")[0]
             else:
                 question = f"sequence accuracy {finding.question}"

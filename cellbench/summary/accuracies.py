@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -259,8 +259,8 @@ def findings(rows: Sequence[dict[str, Any]], design: Design) -> dict[tuple[str, 
     for row in sorted(whole, key=lambda row: row["by"] != ""):
         by, value = row["by"], row["value"]
         if by == "" or longest.get(by) == value:
-            question = "at the trained length" if by == "" else f"at {setting(by, value)}"
-            found.setdefault((row["cell"], row["baseline"]), []).append(_finding(question, row))
+            finding = _finding("at the trained length", row) if by == "" else _finding(f"at {setting(by, value)}", row)
+            found.setdefault((row["cell"], row["baseline"]), []).append(finding)
     return found
 
 
@@ -276,4 +276,5 @@ def _finding(question: str, row: dict[str, Any]) -> Finding:
     else:
         side = "higher" if points > 0 else "lower"
         clause = f"{question}: {word}, {abs(points):.1f} points {side} (95 % {low:+.1f} to {high:+.1f})"
-    return Finding(question, word, clause, points, low, high, row.get("p_holm", math.nan))
+    about: Literal["trained", "longest"] = "trained" if row["by"] == "" else "longest"
+    return Finding(about, question, word, clause, points, low, high, row.get("p_holm", math.nan))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cellbench.statistics.comparison import LEAST_SOLVED
 from cellbench.statistics.intervals import LEAST_SEEDS, interval
@@ -28,13 +29,16 @@ class Finding:
     """The verdict on one question beside speed: an accuracy, or the cost to solve.
 
     Attributes:
-        question: `at the trained length`, `at <parameter>=<longest>` or `cost to solve`.
+        about: `trained` or `longest` (the accuracy at that length), or `cost` (multiply-adds to solve).
+        question: the same in words: `at the trained length`, `at <parameter>=<longest>` or `cost to solve`.
         verdict: its exact words.
         clause: the verdict with its numbers, to go on a sentence with.
         estimate, low, high, p: percentage points, or a ratio, with its 95 % interval and the p after Holm; `None`: not
             known.
+        bound: `at least` or `at most` where the estimate is a bound, because a cell often did not solve the task.
     """
 
+    about: Literal["trained", "longest", "cost"]
     question: str
     verdict: str
     clause: str
@@ -42,6 +46,7 @@ class Finding:
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    bound: str = ""
 
     def __post_init__(self) -> None:
         for name in ("estimate", "low", "high", "p"):
@@ -105,13 +110,13 @@ def cost(row: Row, context: Context) -> Finding:
     """Give a comparison in multiply-adds its verdict, with the ratio and its interval."""
     found, question = word(row, context), "cost to solve"
     if row.numbers is None or found.startswith((*FATED, "cannot tell")):
-        return Finding(question, found, f"{question}: {found}")
+        return Finding("cost", question, found, f"{question}: {found}")
     numbers, bound = row.numbers, f"{row.bound} " if row.bound else ""
     limits = ""
     if not math.isnan(numbers.low):
         limits = f" (95 % {_span(numbers.low, numbers.high)}; {words.p(row.p_holm)})"
     clause = f"{question}: {found}, {bound}{words.ratio(numbers.ratio)} times the multiply-adds{limits}"
-    return Finding(question, found, clause, numbers.ratio, numbers.low, numbers.high, row.p_holm)
+    return Finding("cost", question, found, clause, numbers.ratio, numbers.low, numbers.high, row.p_holm, row.bound)
 
 
 def turning(context: Context) -> list[AxisRow]:
