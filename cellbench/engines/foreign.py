@@ -37,11 +37,12 @@ def torch_class(path: str, options: Mapping[str, Any]) -> type[torch.optim.Optim
     Raises:
         OptimizerError: there is no such class, it does not take the options, or it cannot train by plain steps.
     """
-    known = {TORCH + name: each for name, each in vars(torch.optim).items() if _is_one(each)}
-    if path not in known:
-        hint = did_you_mean(path, sorted(known))
+    known = {name: each for name, each in vars(torch.optim).items() if _is_one(each)}
+    name = path.removeprefix(TORCH)
+    if name not in known:
+        hint = did_you_mean(name, sorted(known))
         raise OptimizerError("optimizer", f"torch {torch.__version__} has no optimizer {short(path)}. {hint}")
-    found: type[torch.optim.Optimizer] = known[path]
+    found: type[torch.optim.Optimizer] = known[name]
     closure = inspect.signature(found.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
         raise OptimizerError(
@@ -50,9 +51,9 @@ def torch_class(path: str, options: Mapping[str, Any]) -> type[torch.optim.Optim
             "docs/experiment.md",
         )
     takes = [name for name in inspect.signature(found).parameters if name not in ("params", "lr")]
-    for name in options:
-        if name not in takes:
-            raise OptimizerError("optimizer_options", f"{path} takes no {short(name)}. {did_you_mean(name, takes)}")
+    for option in options:
+        if option not in takes:
+            raise OptimizerError("optimizer_options", f"{path} takes no {short(option)}. {did_you_mean(option, takes)}")
     _try(path, found, options)
     return found
 

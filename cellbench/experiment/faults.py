@@ -73,7 +73,8 @@ def fault(document: Document, details: ErrorDetails) -> Fault:
     elif kind == "literal_error":
         options = re.findall(r"'([^']+)'", str(context.get("expected", "")))
         hint = BY_PATH.get(str(found).lower()) or did_you_mean(str(found), options)
-        message = f"is {short(found)}. {not_offered(str(found)) or hint}"
+        refused = not_offered(str(found))
+        message = f"is {short(found)}, {refused}" if refused else f"is {short(found)}. {hint}"
     elif kind == "string_pattern_mismatch":
         message = (
             f"is {short(found)}; a name is made of letters, digits, '.', '_', '+' and '-', at most 100, "

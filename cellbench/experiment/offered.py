@@ -13,7 +13,7 @@ _SCHEDULE = "train.schedule is constant, linear or cosine, after train.warmup_st
 _TORCHS = "torch's own classes have it: optimizer: torch.optim.{}, optimizer_options: {{{}: true}}"
 _LOSS = "the loss is the cross-entropy of each output bit, in nats"
 _AVERAGING = "the weights that are evaluated are those of the last step"
-_DROPOUT = "what is dropped is a part of the cell: draw it in the cell's step, from torch's global generator"
+_DROPOUT = "it is a part of the cell: write it into the cell's step, and draw from torch's global generator there"
 _REGULARISER = "the loss has no further terms; train.weight_decay adds the L2 penalty to the gradients"
 _GROUPS = "all parameters have the same learning rate and weight decay"
 

@@ -151,7 +151,7 @@ class TrainKeys(_Section):
     momentum: Share | None = Field(
         None, description="the share of the last update that sgd and rmsprop keep. Default: 0.9, for rmsprop 0"
     )
-    eps: Annotated[Float, Field(ge=1e-30, le=1)] | None = Field(
+    eps: Annotated[Float, Field(ge=1e-15, le=1)] | None = Field(
         None, description="added to the denominator of adam, adamw and rmsprop. Default: 1e-08"
     )
     alpha: Share | None = Field(None, description="how fast the mean square of rmsprop forgets. Default: 0.99")
