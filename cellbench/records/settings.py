@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from cellbench.records.optimizers import folded, unfolded
@@ -79,6 +79,11 @@ class Train:
         names = [f.name for f in fields(self) if f.name not in {*gone, "optimizer_options"}]
         options = unfolded(self.optimizer, dict(self.optimizer_options))
         return {**{name: getattr(self, name) for name in names}, **options}
+
+    def updates(self) -> Train:
+        """Copy what updates of weights depend on; the rest, and a budget that no schedule needs, get fixed values."""
+        steps = self.max_steps if self.schedule != "constant" else 1
+        return replace(self, max_steps=steps, stop_when_solved=False, timeout=0.0)
 
     def keyed(self) -> dict[str, Any]:
         """Return what numbers depend on: all but the timeout, by the names of a key's fields."""

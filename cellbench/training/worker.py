@@ -30,11 +30,10 @@ def ready(chunk: Chunk) -> tuple[Blueprint, Engine]:
         Refused: the engine cannot carry it.
     """
     settings = chunk.settings
-    how = replace(settings.train, timeout=0.0)  # which no engine depends on
     steps = longest(task_of(settings.task), settings, [chunk.point.parameters])
     # the other engines are ready for every batch and length at once: one entry for all points
     at = (chunk.point.batch_size, steps) if chunk.engine == "lanes" else None
-    return _made(chunk.cell, chunk.hidden_size, settings.task, chunk.engine, how, at)
+    return _made(chunk.cell, chunk.hidden_size, settings.task, chunk.engine, settings.train.updates(), at)
 
 
 @lru_cache(maxsize=64)
