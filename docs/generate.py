@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cellbench.experiment import schema
+from cellbench.experiment.offered import NOT_OFFERED
 from cellbench.experiment.sections import (
     CellKeys,
     EvaluateKeys,
@@ -76,7 +77,16 @@ def versions() -> str:
     return "\n".join(dict.fromkeys(lines)) + "\n"
 
 
-PARTS: dict[str, Callable[[], str]] = {"keys": keys, "schema": schema_sql, "versions": versions}
+def offered() -> str:
+    """What people look for and do not find, with the reason; names with the same reason share a line."""
+    lines = ["| key | why not, and what there is |", "| --- | --- |"]
+    for why in dict.fromkeys(NOT_OFFERED.values()):
+        names = ", ".join(f"`{name}`" for name, each in NOT_OFFERED.items() if each == why)
+        lines.append(f"| {names} | {why} |")
+    return "\n".join(lines)
+
+
+PARTS: dict[str, Callable[[], str]] = {"keys": keys, "schema": schema_sql, "versions": versions, "offered": offered}
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 

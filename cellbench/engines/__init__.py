@@ -1,11 +1,14 @@
 """Engines: each trains many replicas of one model at once.
 
 `engine` is the contract; `reference`, `stack` and `lanes` keep it; `choice` takes the fastest that can carry a cell.
+`optimizers` has the update rules of all three, `schedules` the factors of learning rates, `foreign`
+torch's own classes.
 """
 
 from cellbench.engines.choice import TRAINED, Choice, choose, fastest_first, prepare, together
 from cellbench.engines.engine import Advanced, Engine, Refused, RefusedOnce, Replicas, Scores, Trained
-from cellbench.engines.optimizers import OPTIMIZERS, Optimizer
+from cellbench.engines.foreign import OptimizerError
+from cellbench.engines.optimizers import OPTIMIZERS, Optimizer, optimizer_of
 
 __all__ = [
     "OPTIMIZERS",
@@ -14,6 +17,7 @@ __all__ = [
     "Choice",
     "Engine",
     "Optimizer",
+    "OptimizerError",
     "Refused",
     "RefusedOnce",
     "Replicas",
@@ -21,6 +25,7 @@ __all__ = [
     "Trained",
     "choose",
     "fastest_first",
+    "optimizer_of",
     "prepare",
     "together",
 ]

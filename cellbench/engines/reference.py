@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained
+from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained, first_line
 from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
@@ -50,7 +50,21 @@ def prepare(
         logits = model(inputs)
     if logits.shape != (2, 3, blueprint.output_size):
         raise Refused(f"logits have shape {tuple(logits.shape)}, not (time, batch, {blueprint.output_size})")
+    if optimizer.rule is None:
+        _refuse_parameters(optimizer, model)
     return ReferenceEngine(optimizer, clip_norm)
+
+
+def _refuse_parameters(optimizer: Optimizer, model: Model) -> None:
+    """Let an optimizer that torch alone has see what it is to train.
+
+    Raises:
+        Refused: it does not train such parameters.
+    """
+    try:
+        optimizer.for_one(model.parameters(), 0.01)
+    except Exception as error:
+        raise Refused(f"{optimizer.name} does not train the model's parameters: {first_line(error)}") from error
 
 
 def together(batch_size: int) -> int:
@@ -75,16 +89,16 @@ class ReferenceEngine:
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> ReferenceReplicas:
         """Start replicas: the very modules that are given, each with its learning rate."""
         replicas = [
-            ReferenceReplica(model, self._optimizer.for_one(model.parameters(), rate))
+            ReferenceReplica(model, self._optimizer.for_one(model.parameters(), rate), rate)
             for model, rate in zip(models, learning_rates, strict=True)
         ]
-        return ReferenceReplicas(replicas, self._clip_norm)
+        return ReferenceReplicas(replicas, self._optimizer, self._clip_norm)
 
     def resume(self, trained: Sequence[Trained]) -> ReferenceReplicas:
         """Take trained replicas back, to evaluate them."""
         replicas = [replica for replica in trained if isinstance(replica, ReferenceReplica)]
         assert len(replicas) == len(trained)
-        return ReferenceReplicas(replicas, self._clip_norm)
+        return ReferenceReplicas(replicas, self._optimizer, self._clip_norm)
 
 
 @dataclass
@@ -94,19 +108,23 @@ class ReferenceReplica:
     Attributes:
         model: the module.
         optimizer: torch's.
+        learning_rate: before the schedule.
         steps: how many it was trained for.
     """
 
     model: Model
     optimizer: torch.optim.Optimizer
+    learning_rate: float
     steps: int = 0
 
 
 class ReferenceReplicas:
     """Replicas in training; see `cellbench.engines.engine.Replicas`."""
 
-    def __init__(self, replicas: Sequence[ReferenceReplica], clip_norm: float | None) -> None:
+    def __init__(self, replicas: Sequence[ReferenceReplica], optimizer: Optimizer, clip_norm: float | None) -> None:
         self._replicas = list(replicas)
+        self._schedule = optimizer.schedule
+        self._clip_value = optimizer.clip_value
         self._clip_norm = clip_norm
 
     def advance(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Advanced:
@@ -138,6 +156,7 @@ class ReferenceReplicas:
         """
         model, parameters = replica.model, list(replica.model.parameters())
         losses = np.full(len(inputs), np.nan)
+        factors = self._schedule.factors(replica.steps, len(inputs)).tolist()
         for step, (x, y) in enumerate(zip(inputs, targets, strict=True)):
             # what it draws is named by the replica and the step, whatever ran before in this process
             set_generators(*model.stream, replica.steps)
@@ -149,6 +168,10 @@ class ReferenceReplicas:
             losses[step] = value.item()
             if not (np.isfinite(losses[step]) and bool(torch.isfinite(norm))):
                 return losses, step  # its weights stay those of the step before
+            if self._clip_value is not None:
+                nn.utils.clip_grad_value_(parameters, self._clip_value)
+            for group in replica.optimizer.param_groups:
+                group["lr"] = replica.learning_rate * factors[step]
             replica.optimizer.step()
             replica.steps += 1
         return losses, -1

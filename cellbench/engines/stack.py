@@ -52,6 +52,7 @@ def prepare(
         Refused: vmap does not carry the cell, or gives other numbers than one replica alone has.
         CellError: the cell cannot be made.
     """
+    optimizer.refuse_torchs("stack")
     models = [blueprint.build("probe", seed) for seed in range(SEEDS)]
     if not any(p.requires_grad for p in models[0].parameters()):
         raise Refused("the model has nothing to train")
@@ -207,14 +208,14 @@ class StackEngine:
         """Start replicas at the weights of `models`, each with its learning rate."""
         rows = torch.stack([self._stacked.row(m) for m in models])
         own = [self._stacked.constants(m) for m in models]
-        return self._replicas(rows, own, torch.tensor(learning_rates, dtype=torch.float32)[:, None])
+        return self._replicas(rows, own, torch.tensor(learning_rates, dtype=torch.float64)[:, None])
 
     def resume(self, trained: Sequence[Trained]) -> StackReplicas:
         """Take trained replicas back, to evaluate them."""
         replicas = [replica for replica in trained if isinstance(replica, _Replica)]
         assert len(replicas) == len(trained)
         rows = torch.stack([r.row for r in replicas])
-        return self._replicas(rows, [r.own for r in replicas], torch.zeros(len(rows), 1))
+        return self._replicas(rows, [r.own for r in replicas], torch.zeros(len(rows), 1, dtype=torch.float64))
 
     def _replicas(self, rows: Tensor, own: Sequence[Mapping[str, Tensor]], rates: Tensor) -> StackReplicas:
         joined = {path: torch.stack([tensors[path] for tensors in own]) for path in self._stacked.own}
@@ -236,7 +237,7 @@ class StackReplicas:
         stacked: the model.
         rows: trained parameters, shape (replicas, trained numbers).
         own: each replica's other tensors, by path, with the replicas as a first axis.
-        rates: learning rates, shape (replicas, 1).
+        rates: learning rates in float64, shape (replicas, 1).
         optimizer, clip_norm: how they are trained.
     """
 
@@ -285,6 +286,7 @@ class StackReplicas:
             slots: Slots = tuple(s[stack] for s in self._slots)
             ok = torch.ones(WIDTH, 1, dtype=torch.bool)
             at = slice(int(stack[0]), int(stack[0]) + real)
+            factors = self._optimizer.schedule.factors(self._step, steps).tolist()
             stack_losses, stack_ok = torch.empty(steps, WIDTH), torch.empty(steps, WIDTH, dtype=torch.bool)
             for step in range(steps):
                 gradients, values = self._gradient(rows, own, x[seed_of[stack], step], y[seed_of[stack], step])
@@ -293,7 +295,8 @@ class StackReplicas:
                 stack_losses[step], stack_ok[step] = values, ok[:, 0]
                 if self._clip_norm is not None:
                     gradients = clip(gradients, norms, self._clip_norm)
-                after, after_slots = self._optimizer.update(rows, gradients, slots, rates, self._step + step + 1)
+                scaled = (rates * factors[step]).float()
+                after, after_slots = self._optimizer.update(rows, gradients, slots, scaled, self._step + step + 1)
                 # a replica whose loss or gradient was not finite keeps its weights from now on
                 rows = torch.where(ok, after, rows)
                 slots = tuple(torch.where(ok, a, b) for a, b in zip(after_slots, slots, strict=True))

@@ -10,6 +10,7 @@ from typing import Any
 from cellbench.errors import CellbenchError, Fault
 from cellbench.experiment.document import Document, Path_, key
 from cellbench.experiment.sections import FinalKeys, Keys
+from cellbench.experiment.training import contradictions
 from cellbench.plugins import Registry, contained, load_factory, sources
 from cellbench.records import CellSpec, Evaluate, pairs
 from cellbench.task import Task
@@ -161,6 +162,12 @@ class Checks:
         except UnicodeDecodeError as error:
             self.add((*path, "factory"), f"cannot be read: it is not a text in UTF-8 (byte {error.start})")
         return None
+
+    def train(self) -> None:
+        """Check the keys of `train` against each other."""
+        section = self.data.get("train", {})
+        for name, message in contradictions(section) if isinstance(section, Mapping) else ():
+            self.add(("train", name), message)
 
     def grid(self, task: Task | None) -> None:
         """Check the grid's keys and values against the task's parameters."""

@@ -19,9 +19,10 @@ from cellbench.experiment.document import Document, Path_, key, override, read
 from cellbench.experiment.faults import fault
 from cellbench.experiment.given import cell_of, document_of, join
 from cellbench.experiment.sections import Keys
+from cellbench.experiment.training import train_of
 from cellbench.plugins import Registry, changed_by, sources
 from cellbench.plugins.captured import Captured
-from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source, Train
+from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source
 from cellbench.task import Task
 from cellbench.wording import cut, short
 
@@ -72,6 +73,7 @@ class Experiment:
         return {
             **self.keys.model_dump(mode="json"),
             "baseline": self.baseline,
+            "train": self.settings.train.section(),
             "final": {
                 "examples": self.settings.final.examples,
                 "difficulty": self.settings.final.difficulty,
@@ -181,6 +183,7 @@ def resolve(
     checks = Checks(document, folder, registry, faults)
     task = checks.task()
     cells = checks.cells()
+    checks.train()
     checks.grid(task)
     final = checks.final(task)
     checks.distinct("seeds", keys.seeds if keys else [], MOST_SEEDS)
@@ -196,7 +199,7 @@ def resolve(
         keys=keys,
         settings=Settings(
             task=keys.task,
-            train=Train(**keys.train.model_dump()),
+            train=train_of(keys.train),
             evaluate=Evaluate(**keys.evaluate.model_dump()),
             solved=Solved(**keys.solved.model_dump()),
             final=Final(keys.final.examples, final, keys.final.difficulty and task.difficulty is not None),

@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from cellbench.errors import Fault
 from cellbench.experiment.document import Document, Path_, key
+from cellbench.experiment.offered import BY_PATH, ELSEWHERE, not_offered
 from cellbench.experiment.sections import (
     CellKeys,
     EvaluateKeys,
@@ -62,14 +63,18 @@ def fault(document: Document, details: ErrorDetails) -> Fault:
     path: Path_ = tuple(p for p in details["loc"] if not (isinstance(p, str) and p.startswith(("function-", "is-"))))
     kind, found, context = details["type"], details.get("input"), details.get("ctx", {})
     if kind == "extra_forbidden":
-        message = f"no such key. {did_you_mean(str(path[-1]), list(_known_keys(path)))}"
+        name = str(path[-1])
+        hint = ELSEWHERE.get(name) or did_you_mean(name, list(_known_keys(path)))
+        message = not_offered(name) or f"no such key. {hint}"
     elif kind == "missing":
         message = "is missing; it must be given"
     elif kind in _EXPECTED:
         message = f"is {short(found)}, expected {_EXPECTED[kind]}"
     elif kind == "literal_error":
         options = re.findall(r"'([^']+)'", str(context.get("expected", "")))
-        message = f"is {short(found)}. {did_you_mean(str(found), options)}"
+        hint = BY_PATH.get(str(found).lower()) or did_you_mean(str(found), options)
+        refused = not_offered(str(found))
+        message = f"is {short(found)}, {refused}" if refused else f"is {short(found)}. {hint}"
     elif kind == "string_pattern_mismatch":
         message = (
             f"is {short(found)}; a name is made of letters, digits, '.', '_', '+' and '-', at most 100, "

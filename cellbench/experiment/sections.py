@@ -6,8 +6,10 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, WrapValidator
+from pydantic_core import PydanticKnownError
 
+from cellbench.records import HYPERPARAMETERS, TORCH
 from cellbench.wording import NAME
 
 
@@ -97,15 +99,81 @@ class CellKeys(_Section):
     )
 
 
+_TORCH_CLASS = rf"^{re.escape(TORCH)}[A-Za-z_][A-Za-z_0-9]*$"
+
+
+def _optimizer(value: str) -> str:
+    """Check the name of an optimizer; whether torch has a class of that path is found out when a run is planned."""
+    if value not in HYPERPARAMETERS and not re.fullmatch(_TORCH_CLASS, value):
+        known = ", ".join(f"'{name}'" for name in (*HYPERPARAMETERS, f"a class by its path such as {TORCH}Adagrad"))
+        raise PydanticKnownError("literal_error", {"expected": known})
+    return value
+
+
+def _betas(value: object, _: object) -> object:
+    numbers = [_decimal(v) for v in value] if isinstance(value, list) else []
+    if len(numbers) != 2 or not all(isinstance(v, float) and 0 <= v < 1 for v in numbers):
+        raise ValueError("expected two numbers from 0 to less than 1, such as [0.9, 0.999]")
+    return numbers
+
+
+_SHARE = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
+OptimizerName = Annotated[
+    str,
+    AfterValidator(_optimizer),
+    WithJsonSchema({"anyOf": [{"enum": list(HYPERPARAMETERS)}, {"type": "string", "pattern": _TORCH_CLASS}]}),
+]
+Betas = Annotated[
+    list[float],
+    WrapValidator(_betas),
+    WithJsonSchema({"type": "array", "items": _SHARE, "minItems": 2, "maxItems": 2}),
+]
+Share = Annotated[Float, Field(ge=0, lt=1)]
+
+
 class TrainKeys(_Section):
     """How replicas are trained."""
 
     max_steps: Whole = Field(2000, description="the budget: the most updates per replica")
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = Field(
-        "adam", description="with the update rule and constants of torch.optim; sgd has momentum 0.9"
+    optimizer: OptimizerName = Field(
+        "adam",
+        description="adam, adamw, sgd or rmsprop, with the update rule and constants of torch.optim (sgd has momentum "
+        "0.9); or the path of a class of torch.optim, such as torch.optim.Adagrad",
+    )
+    weight_decay: Annotated[Float, Field(ge=0, le=1e6)] | None = Field(
+        None,
+        description="the factor of the L2 penalty, whose gradient is added to that of the loss; for adamw, weights "
+        "shrink by it times the learning rate. Default: 0, for adamw 0.01",
+    )
+    betas: Betas | None = Field(
+        None, description="how fast the two moments of adam and adamw forget. Default: [0.9, 0.999]"
+    )
+    momentum: Share | None = Field(
+        None, description="the share of the last update that sgd and rmsprop keep. Default: 0.9, for rmsprop 0"
+    )
+    eps: Annotated[Float, Field(ge=1e-15, le=1)] | None = Field(
+        None, description="added to the denominator of adam, adamw and rmsprop. Default: 1e-08"
+    )
+    alpha: Share | None = Field(None, description="how fast the mean square of rmsprop forgets. Default: 0.99")
+    optimizer_options: dict[str, OptionValue] = Field(
+        default_factory=dict, description="keyword arguments of an optimizer that is given by its path"
     )
     clip_norm: Annotated[Float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        1.0, description="a gradient with a greater norm is scaled down to it; null: no clipping"
+        1.0,
+        description="a gradient with a greater norm is scaled down to it; null: no clipping. Default with clip_value: "
+        "null",
+    )
+    clip_value: Annotated[Float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="each number of a gradient is brought to at most this size; in place of clip_norm"
+    )
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="how the learning rate goes on after the warm-up: it stays, or falls until max_steps"
+    )
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9)] = Field(
+        0, description="over so many steps the learning rate rises to its value: at step t it is t / warmup_steps of it"
+    )
+    end_factor: Annotated[Float, Field(ge=0, le=1)] = Field(
+        0.0, description="linear and cosine fall to this share of the learning rate"
     )
     stop_when_solved: bool = Field(False, description="whether a replica stops at the evaluation that completes `hold`")
     timeout: Float = Field(600.0, gt=0, allow_inf_nan=False, description="the most seconds per chunk of replicas")

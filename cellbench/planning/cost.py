@@ -102,7 +102,8 @@ def estimate(chunks: Sequence[Chunk]) -> float:
                 chunk,
                 settings=replace(
                     settings,
-                    train=replace(settings.train, max_steps=steps, stop_when_solved=False),
+                    # a schedule takes no time, and would make an engine anew for each number of steps
+                    train=replace(settings.train, max_steps=steps, stop_when_solved=False, schedule="constant"),
                     final=replace(settings.final, examples=1, values=(), difficulty=False),
                 ),
             )

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+from cellbench.engines import OptimizerError, optimizer_of
 from cellbench.errors import CellError, PluginError
 from cellbench.experiment import Experiment
 from cellbench.model import blueprint_of, refused_option, sizes
@@ -32,8 +33,10 @@ def lay_out(experiment: Experiment, say: Callable[[str], object] = lambda text: 
         say: called with a line before each cell.
 
     Raises:
-        ExperimentError: no hidden size fits a parameter budget, or a cell is given an option that it does not take.
+        ExperimentError: no hidden size fits a parameter budget, a cell is given an option that it does not take, or
+            torch refuses an optimizer that is given by its path.
     """
+    _check_optimizer(experiment)
     out = []
     for number, cell in enumerate(experiment.cells, 1):
         say(f"measuring {number} of {len(experiment.cells)}: {cell.label}")
@@ -50,9 +53,17 @@ def lay_out(experiment: Experiment, say: Callable[[str], object] = lambda text: 
     return out
 
 
+def _check_optimizer(experiment: Experiment) -> None:
+    """Make the optimizer once: only torch knows its classes and what they take."""
+    try:
+        optimizer_of(experiment.settings.train)
+    except OptimizerError as error:
+        raise experiment.fault(("train", error.key), str(error)) from error
+
+
 def _key(experiment: Experiment, cell: CellSpec, point: Point) -> ReplicaKey:
     """Make the key of the cell's replicas at the point, except for seed and learning rate."""
-    settings, train = experiment.settings, experiment.settings.train
+    settings = experiment.settings
     return ReplicaKey(
         task=settings.task,
         task_sources=tuple(s.sha256 for s in experiment.task_sources),
@@ -61,10 +72,7 @@ def _key(experiment: Experiment, cell: CellSpec, point: Point) -> ReplicaKey:
         size=point.size,
         seed=0,
         learning_rate=0.0,
-        max_steps=train.max_steps,
-        optimizer=train.optimizer,
-        clip_norm=train.clip_norm,
-        stop_when_solved=train.stop_when_solved,
+        **settings.train.keyed(),
         evaluate=settings.evaluate,
         solved=settings.solved,
         final=settings.final,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cellbench.engines import OPTIMIZERS, TRAINED, Choice, choose, together
+from cellbench.engines import TRAINED, Choice, choose, optimizer_of, together
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.experiment import Experiment
 from cellbench.planning.cost import Guess
@@ -182,9 +182,7 @@ def _choose(
     steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in mine))
     try:
         with limit(train.timeout + COMPILE_SECONDS, _choose.__code__):
-            choice = choose(
-                experiment.engine, blueprints, OPTIMIZERS[train.optimizer], train.clip_norm, batch_sizes, steps
-            )
+            choice = choose(experiment.engine, blueprints, optimizer_of(train), train.clip_norm, batch_sizes, steps)
     except Timeout:
         slowest = "reference" if experiment.engine == "auto" else experiment.engine
         choice = Choice(slowest, f"trying the engines took longer than train.timeout, {train.timeout:g} s")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cellbench.engines import OPTIMIZERS, Choice, prepare
+from cellbench.engines import Choice, optimizer_of, prepare
 from cellbench.errors import StoreError
 from cellbench.experiment import Experiment
 from cellbench.planning.judging import judge
@@ -124,7 +124,7 @@ class Alike:
         try:
             blueprint = blueprint_of(cell, hidden_size, self._experiment.task)
             with contained():
-                engine = prepare(name, blueprint, OPTIMIZERS[train.optimizer], train.clip_norm)
+                engine = prepare(name, blueprint, optimizer_of(train), train.clip_norm)
         except Exception:  # a cell that cannot be made here is not alike; its own replicas will say why
             return None
         return name, VERSIONS[name], engine.isa, engine.compiler

@@ -1,12 +1,13 @@
 """The records that travel between grid, workers and store: frozen dataclasses that import nothing of ours.
 
-`settings` is what an experiment asks for, `key` the contract between results and code, `replicas` what is to be
-trained, `outcome` what became of it; `answer` is what a cell answered to a law before that; `versions` what earlier
-versions of the engines trained wrongly.
+`settings` is what an experiment asks for, `optimizers` names the optimizers of every engine, `key` is the contract
+between results and code, `replicas` what is to be trained, `outcome` what became of it; `answer` is what a cell
+answered to a law before that; `versions` what earlier versions of the engines trained wrongly.
 """
 
 from cellbench.records.answer import STEP, Answer, Law
 from cellbench.records.key import NUMBERS_VERSION, ReplicaKey, family_of
+from cellbench.records.optimizers import HYPERPARAMETERS, NAMES, TORCH
 from cellbench.records.outcome import Cause, CurvePoint, Evaluation, Outcome, Status
 from cellbench.records.replicas import Chunk, Fit, Planned, Replica
 from cellbench.records.settings import (
@@ -27,10 +28,13 @@ from cellbench.records.settings import (
 from cellbench.records.versions import RIGHT_SINCE, TRAINED_BY, VERSIONS, failed_wrongly, rounds_as, wrongs
 
 __all__ = [
+    "HYPERPARAMETERS",
     "MOST_EVALUATIONS",
+    "NAMES",
     "NUMBERS_VERSION",
     "RIGHT_SINCE",
     "STEP",
+    "TORCH",
     "TRAINED_BY",
     "VERSIONS",
     "Answer",

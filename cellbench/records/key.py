@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from cellbench.records.settings import Evaluate, Final, Pairs, Solved, hashable, sha256_of
+from cellbench.records.settings import Evaluate, Final, Pairs, Solved, Train, hashable, later, sha256_of
 
 NUMBERS_VERSION = 1
 """Goes up only when a golden trajectory of the reference engine changes; then every replica is trained anew."""
@@ -27,7 +27,8 @@ class ReplicaKey:
         parameters, batch_size, size: the grid point.
         seed: selects the random streams of the data and of the initial weights.
         learning_rate: of the optimizer.
-        max_steps, optimizer, clip_norm, stop_when_solved: from `train`; its timeout is left out.
+        max_steps, optimizer, clip_norm, stop_when_solved, optimizer_options, clip_value, schedule, warmup_steps,
+            end_factor: of `Train`; its timeout is left out.
         evaluate, solved, final: these sections of the experiment, whole.
         cell, factory, options: which cell; its label is left out.
         cell_sources: SHA-256 of the text of the module that defines the cell, and of the local modules it imports.
@@ -58,6 +59,11 @@ class ReplicaKey:
     learn_initial_state: bool
     readout_hidden: int | None
     numbers_version: int = NUMBERS_VERSION
+    optimizer_options: Pairs = later(())  # noqa: RUF009
+    clip_value: float | None = later(None)
+    schedule: str = later("constant")
+    warmup_steps: int = later(0)
+    end_factor: float = later(0.0)
 
     def text(self) -> str:
         """Write the key as canonical JSON, the text that is hashed.
@@ -94,6 +100,11 @@ class ReplicaKey:
     def digest(self) -> str:
         """Hash `text()`: the first half of its SHA-256, 32 hexadecimal digits."""
         return sha256_of(self.text())[:32]
+
+    def train(self, timeout: float) -> Train:
+        """Return how the replica is trained, with a timeout, which no key has."""
+        own = {f.name: getattr(self, f.name) for f in fields(Train) if f.name != "timeout"}
+        return Train(**own, timeout=timeout)
 
     def member(self, seed: int, learning_rate: float) -> ReplicaKey:
         """Copy this key with another seed and learning rate."""

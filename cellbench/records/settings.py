@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
+
+from cellbench.records.optimizers import folded, unfolded
 
 Value = int | float | str
 """A value of a grid parameter."""
@@ -43,10 +45,15 @@ class Train:
 
     Attributes:
         max_steps: the budget: the most updates per replica.
-        optimizer: a name in training/optimizers.py.
+        optimizer: a name in `HYPERPARAMETERS`, or the path of a class in torch.optim.
         clip_norm: the greatest gradient norm left alone; None: no clipping.
         stop_when_solved: whether a replica stops at the evaluation that completes `hold`.
         timeout: seconds a chunk may take; not part of the key.
+        optimizer_options: the optimizer's hyperparameters that do not hold their defaults, by torch.optim's names.
+        clip_value: the greatest number of a gradient left alone; None: no clipping.
+        schedule: how the learning rate goes on after the warm-up: `constant`, `linear` or `cosine`.
+        warmup_steps: over so many steps the learning rate rises linearly.
+        end_factor: the share of the learning rate that a schedule falls to.
     """
 
     max_steps: int
@@ -54,6 +61,33 @@ class Train:
     clip_norm: float | None
     stop_when_solved: bool
     timeout: float
+    optimizer_options: Pairs = later(())  # noqa: RUF009
+    clip_value: float | None = later(None)
+    schedule: str = later("constant")
+    warmup_steps: int = later(0)
+    end_factor: float = later(0.0)
+
+    @classmethod
+    def read(cls, section: Mapping[str, Any]) -> Train:
+        """Read the section `train`, as a file or the store has it; keys that came later may be missing."""
+        known = {f.name: section[f.name] for f in fields(cls) if f.name in section}
+        return cls(**{**known, "optimizer_options": pairs(folded(section).items())})
+
+    def section(self) -> dict[str, Any]:
+        """Write the section `train`, without later keys that hold their defaults; the inverse of `read`."""
+        gone = {f.name for f in fields(self) if f.metadata.get("later") and getattr(self, f.name) == f.default}
+        names = [f.name for f in fields(self) if f.name not in {*gone, "optimizer_options"}]
+        options = unfolded(self.optimizer, dict(self.optimizer_options))
+        return {**{name: getattr(self, name) for name in names}, **options}
+
+    def updates(self) -> Train:
+        """Copy what updates of weights depend on; the rest, and a budget that no schedule needs, get fixed values."""
+        steps = self.max_steps if self.schedule != "constant" else 1
+        return replace(self, max_steps=steps, stop_when_solved=False, timeout=0.0)
+
+    def keyed(self) -> dict[str, Any]:
+        """Return what numbers depend on: all but the timeout, by the names of a key's fields."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "timeout"}
 
 
 @dataclass(frozen=True)

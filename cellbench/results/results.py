@@ -12,7 +12,7 @@ import pandas as pd
 
 from cellbench.environment import again, usable_cores
 from cellbench.errors import StoreError
-from cellbench.records import Answer
+from cellbench.records import Answer, Train
 from cellbench.report import Report, csv, inline, publish, screen
 from cellbench.results.pick import pick
 from cellbench.store import Store
@@ -69,6 +69,7 @@ def gather(folder: Path, *, curves: bool = True) -> Report:
 
 def _design(experiment: dict[str, Any], runs: pd.DataFrame, answers: Mapping[str, Sequence[Answer]]) -> Design:
     resolved, facts, environment = experiment["resolved"], experiment["facts"], experiment["environment"]
+    train = Train.read(resolved["train"])
     versions = {"cellbench": environment["cellbench"], "torch": environment["packages"].get("torch", "?")}
     return Design(
         name=resolved["name"],
@@ -78,12 +79,12 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame, answers: Mapping[str
         axes=(*facts["axes"], "batch_size", "size"),
         seeds=tuple(resolved["seeds"]),
         learning_rates=tuple(resolved["learning_rate"]),
-        max_steps=resolved["train"]["max_steps"],
+        max_steps=train.max_steps,
         evaluation_steps=tuple(facts["evaluation_steps"]),
         metric=resolved["solved"]["metric"],
         threshold=resolved["solved"]["threshold"],
         hold=resolved["solved"]["hold"],
-        stop_when_solved=resolved["train"]["stop_when_solved"],
+        stop_when_solved=train.stop_when_solved,
         final_examples=resolved["final"]["examples"],
         ratio_of_interest=resolved["report"]["ratio_of_interest"],
         pairs=resolved["report"]["pairs"],
@@ -93,8 +94,13 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame, answers: Mapping[str
             if isinstance(reason := cell.get("engine_reason"), str)
         },
         versions={**versions, **environment["plugins"]},
-        optimizer=resolved["train"]["optimizer"],
-        clip_norm=resolved["train"]["clip_norm"],
+        optimizer=train.optimizer,
+        optimizer_options=train.optimizer_options,
+        schedule=train.schedule,
+        warmup_steps=train.warmup_steps,
+        end_factor=train.end_factor,
+        clip_norm=train.clip_norm,
+        clip_value=train.clip_value,
         command=again(experiment["command"]),
         broken_laws=_broken_laws(experiment, answers),
         trusted=facts.get("trusted") is True,

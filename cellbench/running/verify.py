@@ -17,7 +17,7 @@ from typing import Any
 from cellbench import environment
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.plugins import discover
-from cellbench.records import TRAINED_BY, VERSIONS, Outcome, Source, rounds_as
+from cellbench.records import TRAINED_BY, VERSIONS, Outcome, Source, Train, rounds_as
 from cellbench.running.code import Code, of_cells
 from cellbench.store import Store
 from cellbench.store.replica import StoredReplica, finished
@@ -195,11 +195,11 @@ def _altered(stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[
         return f"its stored key cannot be read ({error})"
     if key.digest() != stored.outcome.key:
         return f"its stored key hashes to {key.digest()}, but its row has {stored.outcome.key}"
-    train, final = resolved["train"], resolved["final"]
+    final = resolved["final"]
     wanted = {
         "task": resolved["task"], "parameters": tuple(stored.parameters.items()), "batch_size": stored.batch_size,
         "size": stored.size, "seed": stored.seed, "learning_rate": stored.learning_rate,
-        **{name: train[name] for name in ("max_steps", "optimizer", "clip_norm", "stop_when_solved")},
+        **Train.read(resolved["train"]).keyed(),
         "cell": stored.cell,
     }  # fmt: skip
     for name, value in wanted.items():

@@ -40,6 +40,10 @@ def _text(x: Any) -> bool:
     return isinstance(x, str) and x.isprintable()
 
 
+def _option(x: Any) -> bool:
+    return x is None or isinstance(x, bool) or _number(x) or _text(x) or (isinstance(x, list) and all(map(_option, x)))
+
+
 def _list(x: Any) -> bool:
     return isinstance(x, list)
 
@@ -96,6 +100,15 @@ _SHAPE: dict[str, Callable[[Any], bool]] = {
 }
 """The parts of a stored experiment that reports need, and what each must be."""
 
+_LATER: dict[str, Callable[[Any], bool]] = {
+    "optimizer_options": lambda x: isinstance(x, dict) and all(_text(k) and _option(v) for k, v in x.items()),
+    **{name: lambda x: _number(x) for name in ("weight_decay", "momentum", "eps", "alpha", "clip_value", "end_factor")},
+    "betas": lambda x: isinstance(x, list) and len(x) == 2 and all(map(_number, x)),
+    "schedule": lambda x: x in ("constant", "linear", "cosine"),
+    "warmup_steps": _whole(0, 10**9),
+}
+"""The keys of `resolved.train` that are there only if they do not hold their defaults, and what each must be."""
+
 
 def parsed(row: tuple[str, str, str, str, str]) -> dict[str, Any]:
     """Read an experiment from its row: resolved, facts, environment, command, started.
@@ -116,6 +129,9 @@ def parsed(row: tuple[str, str, str, str, str]) -> dict[str, Any]:
             value = value[part]
         if not holds(value):
             raise ValueError(f"{path} is {short(value)}")
+    for name, value in found["resolved"]["train"].items():
+        if name in _LATER and not _LATER[name](value):
+            raise ValueError(f"resolved.train.{name} is {short(value)}")
     steps, last = found["facts"]["evaluation_steps"], found["resolved"]["train"]["max_steps"]
     rising = all(type(step) is int for step in steps) and steps == sorted(set(steps))
     if not rising or not steps or steps[0] < 1 or steps[-1] > last or len(steps) > MOST_EVALUATIONS + 1:

@@ -45,7 +45,13 @@ class Design:
     engine_reasons: Mapping[str, str] = field(default_factory=dict)
     """By label: the engine that trained a cell and why no faster one did, where that is so."""
     optimizer: str = "adam"
+    optimizer_options: tuple[tuple[str, object], ...] = ()
+    """The optimizer's hyperparameters that do not hold their defaults."""
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    end_factor: float = 0.0
     clip_norm: float | None = 1.0
+    clip_value: float | None = None
     command: str = "cellbench run EXPERIMENT"
     """The command that was typed, for the one that a report suggests."""
     broken_laws: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -85,11 +91,36 @@ class Design:
 
     @property
     def setup(self) -> str:
-        """What verdicts hold for, in words: optimizer, learning rates and clipping."""
+        """What verdicts hold for, in words: optimizer, learning rates, their schedule, and clipping."""
         rates, several = [f"{rate:.10g}" for rate in self.rates], len(self.rates) > 1
         listed = ", ".join(rates) if len(rates) <= 6 else f"{rates[0]} to {rates[-1]} ({len(rates)} of them)"
-        clip = "gradients not clipped" if self.clip_norm is None else f"gradients clipped to norm {self.clip_norm:.10g}"
-        return f"{self.optimizer} at learning rate{'s' if several else ''} {listed}, {clip}"
+        parts = [f"{self.by} at learning rate{'s' if several else ''} {listed}", self.scheduled, self.clipped]
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def by(self) -> str:
+        """The optimizer, with what was set of it: `adam (betas 0.9 and 0.99, weight_decay 0.1)`."""
+        options = ", ".join(f"{name} {_option(value)}" for name, value in self.optimizer_options)
+        return f"{self.optimizer} ({options})" if options else self.optimizer
+
+    @property
+    def scheduled(self) -> str:
+        """The schedule in words; empty if the learning rate is the same at every step."""
+        parts = []
+        if self.warmup_steps:
+            parts.append(f"warmed up over {self.warmup_steps:,} step{'s' if self.warmup_steps > 1 else ''}")
+        if self.schedule != "constant":
+            how = {"linear": "linearly", "cosine": "by a cosine"}.get(self.schedule, self.schedule)
+            to = f"{self.end_factor:.10g} of {'them' if len(self.rates) > 1 else 'it'}" if self.end_factor else "0"
+            parts.append(f"lowered {how} to {to}")
+        return " and ".join(parts)
+
+    @property
+    def clipped(self) -> str:
+        """The clipping in words."""
+        parts = [f"to norm {self.clip_norm:.10g}"] if self.clip_norm is not None else []
+        parts += [f"by value to {self.clip_value:.10g}"] if self.clip_value is not None else []
+        return f"gradients clipped {' and '.join(parts)}" if parts else "gradients not clipped"
 
     def pairings(self) -> list[tuple[str, str]]:
         """List (cell, baseline) of every comparison, in the order of a report."""
@@ -98,6 +129,15 @@ class Design:
         if self.pairs == "all":
             found += [(later, other) for i, other in enumerate(others) for later in others[i + 1 :]]
         return found
+
+
+def _option(value: object) -> str:
+    """Write a hyperparameter: a number as briefly as it can be, several joined."""
+    if isinstance(value, list | tuple):
+        return " and ".join(map(_option, value)) or "none"
+    if value is None or isinstance(value, bool):
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def plain(value: object) -> Value:

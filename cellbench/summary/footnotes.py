@@ -114,13 +114,14 @@ def _trained(replicas: Selection) -> str:
     for a, axis in enumerate(design.axes):
         values = list(dict.fromkeys(point[a] for point in replicas.points))
         grid.append(f"{axis_word(axis, values)} {', '.join(value_word(axis, v) for v in values)}")
-    clip = f", gradients clipped to norm {words.number(design.clip_norm)}" if design.clip_norm is not None else ""
+    clip = f", {design.clipped}" if (design.clip_norm, design.clip_value) != (None, None) else ""
+    scheduled = f", learning rates {design.scheduled}" if design.scheduled else ""
     rates = ", ".join(words.number(rate) for rate in design.rates)
     return (
         f"{words.count(len(design.labels), 'cells')} learned {design.task} at "
         f"{words.count(len(replicas.points), 'points')} ({'; '.join(grid)}), each from "
         f"{words.count(len(design.seeds), 'seeds')} at {words.count(len(design.rates), 'learning rates')} ({rates}), "
-        f"for at most {design.max_steps} steps ({design.optimizer}{clip})."
+        f"for at most {design.max_steps} steps ({design.by}{scheduled}{clip})."
     )
 
 

@@ -25,7 +25,6 @@ from cellbench.records import (
     Replica,
     Settings,
     Source,
-    Train,
     wrongs,
 )
 from cellbench.store.replica import StoredReplica
@@ -80,12 +79,11 @@ class Again:
             kept,
             from_file,
         )
-        train = Train(key.max_steps, key.optimizer, key.clip_norm, key.stop_when_solved, resolved["train"]["timeout"])
         self.chunk = Chunk(
             cell,
             Point(key.parameters, key.batch_size, key.size),
             stored.hidden_size,
-            Settings(key.task, train, key.evaluate, key.solved, key.final),
+            Settings(key.task, key.train(resolved["train"]["timeout"]), key.evaluate, key.solved, key.final),
             stored.outcome.engine,
             (Replica(stored.outcome.key, key.seed, key.learning_rate),),
         )

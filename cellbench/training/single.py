@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from cellbench.engines import OPTIMIZERS, reference
+from cellbench.engines import OPTIMIZERS, optimizer_of, reference
 from cellbench.errors import CellbenchError
+from cellbench.experiment import train_section
 from cellbench.model import Blueprint, Model
 from cellbench.plugins import discover, load_factory
-from cellbench.records import CellSpec, Chunk, CurvePoint, Evaluate, Final, Point, Replica, Settings, Solved, Train
+from cellbench.records import (
+    TORCH,
+    CellSpec,
+    Chunk,
+    CurvePoint,
+    Evaluate,
+    Final,
+    Point,
+    Replica,
+    Settings,
+    Solved,
+    Train,
+)
 from cellbench.task import Task
 from cellbench.training.loop import fit, initial_models
 
@@ -54,6 +67,7 @@ def train(
     options: dict[str, Any] | None = None,
     readout_hidden: int | None = None,
     learn_initial_state: bool = False,
+    train: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Trained:
     """Train one model on the reference engine.
@@ -65,6 +79,7 @@ def train(
         examples: how many each evaluation of the learning curve has.
         options: passed to the factory.
         readout_hidden, learn_initial_state: as in an experiment.
+        train: other keys of an experiment's section `train`, for example `{"schedule": "cosine", "weight_decay": 0.1}`.
         **parameters: the task's, for example `bits=8`.
 
     Raises:
@@ -89,8 +104,7 @@ def train(
             made.check_parameter(name, value)
         except ValueError as error:
             raise CellbenchError(f"train: {name}={value!r}: {error}") from None
-    if optimizer not in OPTIMIZERS:
-        raise CellbenchError(f"train: no optimizer {optimizer!r}. Known: {', '.join(OPTIMIZERS)}")
+    how = _how(steps, optimizer, clip_norm, train or {})
     # make the model, by the cell's registered factory or by the one that was given
     options = options or {}
     if isinstance(cell, str):
@@ -103,11 +117,11 @@ def train(
         readout_hidden, learn_initial_state,
     )  # fmt: skip
     # train it as a chunk of one replica
-    engine = reference.prepare(blueprint, optimizer=OPTIMIZERS[optimizer], clip_norm=clip_norm)
+    engine = reference.prepare(blueprint, optimizer=optimizer_of(how), clip_norm=how.clip_norm)
     spec = CellSpec(origin, origin, origin, blueprint.options, learn_initial_state, readout_hidden)
     settings = Settings(
         task,
-        Train(steps, optimizer, clip_norm, stop_when_solved=False, timeout=math.inf),
+        replace(how, timeout=math.inf),
         Evaluate(5, 0.05, examples),
         Solved("sequence_accuracy", 0.99, 2),
         Final(examples, (), difficulty=False),
@@ -120,3 +134,27 @@ def train(
         raise CellbenchError(f"train: diverged at step {fitted.lost_at[0]}; try a smaller learning rate")
     # the reference engine trains the very module that it is given
     return Trained(models[0].eval(), tuple(fitted.curves[0]), made, dict(parameters))
+
+
+_OWN = {"max_steps": "steps", "optimizer": "optimizer", "clip_norm": "clip_norm"}
+"""The keys of the section `train` that `train` has an argument for."""
+
+
+def _how(steps: int, optimizer: str, clip_norm: float | None, others: Mapping[str, Any]) -> Train:
+    """Read how the model is trained, with the checks that an experiment file gets.
+
+    Raises:
+        CellbenchError: with every fault.
+    """
+    if optimizer not in OPTIMIZERS and not optimizer.startswith(TORCH):
+        raise CellbenchError(f"train: no optimizer {optimizer!r}. Known: {', '.join(OPTIMIZERS)}")
+    for name in others:
+        if name in _OWN:
+            raise CellbenchError(f"train: {name} has an argument of its own: {_OWN[name]}=...")
+        if name in ("stop_when_solved", "timeout"):
+            raise CellbenchError(f"train: one model is trained for all its steps, and {name} has no use")
+    section: dict[str, Any] = {"max_steps": steps, "optimizer": optimizer, **others}
+    # clipping by value takes the place of the default
+    if not (clip_norm == 1 and section.get("clip_value") is not None):
+        section["clip_norm"] = clip_norm
+    return train_section(section, "train(...)")

@@ -12,11 +12,11 @@ from functools import lru_cache
 
 import torch
 
-from cellbench.engines import OPTIMIZERS, Engine, Refused, prepare
+from cellbench.engines import Engine, Refused, optimizer_of, prepare
 from cellbench.errors import CellError
 from cellbench.model import Blueprint, blueprint_of, task_of
 from cellbench.plugins import Timeout, contained, kept
-from cellbench.records import VERSIONS, CellSpec, Chunk, Outcome
+from cellbench.records import VERSIONS, CellSpec, Chunk, Outcome, Train
 from cellbench.training.data import longest
 from cellbench.training.loop import train
 from cellbench.training.timeout import limit
@@ -29,11 +29,11 @@ def ready(chunk: Chunk) -> tuple[Blueprint, Engine]:
         CellError: the cell cannot be made.
         Refused: the engine cannot carry it.
     """
-    settings, how = chunk.settings, chunk.settings.train
+    settings = chunk.settings
     steps = longest(task_of(settings.task), settings, [chunk.point.parameters])
     # the other engines are ready for every batch and length at once: one entry for all points
     at = (chunk.point.batch_size, steps) if chunk.engine == "lanes" else None
-    return _made(chunk.cell, chunk.hidden_size, settings.task, chunk.engine, how.optimizer, how.clip_norm, at)
+    return _made(chunk.cell, chunk.hidden_size, settings.task, chunk.engine, settings.train.updates(), at)
 
 
 @lru_cache(maxsize=64)
@@ -42,14 +42,13 @@ def _made(
     hidden_size: int,
     task: str,
     engine: str,
-    optimizer: str,
-    clip_norm: float | None,
+    how: Train,
     at: tuple[int, int] | None,
 ) -> tuple[Blueprint, Engine]:
     """Make the blueprint and the engine that many chunks share; the arguments are the key of the cache."""
     blueprint = blueprint_of(cell, hidden_size, task_of(task))
     sizes = () if at is None else ((at[0],), at[1])
-    return blueprint, prepare(engine, blueprint, OPTIMIZERS[optimizer], clip_norm, *sizes)
+    return blueprint, prepare(engine, blueprint, optimizer_of(how), how.clip_norm, *sizes)
 
 
 def work(chunk: Chunk) -> list[Outcome]:

@@ -102,11 +102,12 @@ class Ticking(Cell):
 """
 
 
-def test_an_estimate_is_what_training_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more", [{}, {"schedule": "cosine", "warmup_steps": 30}])
+def test_an_estimate_is_what_training_takes(more: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that a cell moves by a second per call: each example's length, times the steps, times the replicas."""
     monkeypatch.setattr("time.perf_counter", lambda: clock.now)
     Path("ticking.py").write_text(TICKING)
-    keys = {"cells": [{"name": "ticking", "factory": "./ticking.py:Ticking"}], "train": {"max_steps": 70}}
+    keys = {"cells": [{"name": "ticking", "factory": "./ticking.py:Ticking"}], "train": {"max_steps": 70, **more}}
     experiment = load({**TINY, **keys, "evaluate": {"every": 1000, "examples": 32}}, registry())
     todo = prepare(experiment, Path("none")).todo
     assert estimate(todo) == pytest.approx(4 * 70 * 2)

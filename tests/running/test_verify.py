@@ -22,6 +22,7 @@ from cellbench.running import run as run_experiment
 from cellbench.running.verify import verify
 from tests.helpers.cells import FAILING, MINE
 from tests.helpers.commands import TINY, Command
+from tests.helpers.runs import exports, trained
 
 CELLS: dict[str, Any] = {
     **TINY,
@@ -74,6 +75,29 @@ def test_verify(command: Command) -> None:
         assert said in f"{headline} {what}", ended.out
         assert replica.startswith(("  rnn at bits 4, ", "  of a file at bits 4, "))
     assert command("verify", "nowhere").status == 2
+
+
+EVERYTHING = {
+    "optimizer": "rmsprop", "momentum": 0.5, "weight_decay": 0.01, "schedule": "cosine", "warmup_steps": 5,
+    "end_factor": 0.1, "clip_value": 0.2, "stop_when_solved": True, "max_steps": 30,
+}  # fmt: skip
+OWN = {"optimizer": "torch.optim.NAdam", "eps": 1e-6, "optimizer_options": {"betas": [0.8, 0.9]}, "max_steps": 20}
+
+
+@pytest.mark.parametrize(("engine", "train"), [("lanes", EVERYTHING), ("stack", EVERYTHING), ("auto", OWN)])
+def test_verify_with_all_that_training_takes(engine: str, train: dict[str, Any], command: Command) -> None:
+    """Run in parts, killed and gone on with, or at once: the same; trained again from the key alone, bit for bit."""
+    experiment = {**TINY, "cells": ["rnn"], "engine": engine, "train": train}
+    run_experiment({**experiment, "seeds": [0]}, "parts", report=False)
+    assert trained(experiment, "parts") == [("rnn", 1)]
+    run_experiment(experiment, "out")
+    assert exports(Path("out")) == exports(Path("parts"))
+    ended = command("verify", "out")
+    assert (ended.status, "bit for bit" in ended.out) == (0, True), ended.out
+    assert f"{train['optimizer']} (" in Path("out/summary.md").read_text().partition("gradients clipped")[0]
+    if engine == "lanes":
+        altered = "UPDATE experiment SET resolved = json_set(resolved, '$.train.momentum', 0.6)"
+        assert "its key has optimizer_options (('momentum', 0.5)," in command("verify", change(altered)).out
 
 
 def test_verify_elsewhere(command: Command) -> None:

@@ -79,6 +79,11 @@ CLAIMS: dict[str, tuple[str, str]] = {
         "the parameters of a replica have 200,",
     ),
     "a label that steers": ("UPDATE plan SET label = char(27)", "its plan has 1"),
+    "a decay as text": (put("resolved.train.weight_decay", "x"), "resolved.train.weight_decay is 'x'"),
+    "three betas": (put("resolved.train.betas", [0.9, 0.9, 0.9]), "resolved.train.betas is [0.9, 0.9, 0.9]"),
+    "a schedule of its own": (put("resolved.train.schedule", "\x1b[2J"), "resolved.train.schedule is '\\x1b[2J'"),
+    "options as a list": (put("resolved.train.optimizer_options", [1]), "resolved.train.optimizer_options is [1]"),
+    "an option that clears": (put("resolved.train.optimizer_options", {"a": ["\x1b"]}), "train.optimizer_options is"),
     "a value of steps": (put("resolved.train.max_steps", 10**12), "train.max_steps is 1000000000000"),
     "a threshold without end": (put("resolved.solved.threshold", "x"), "solved.threshold is 'x'"),
     "one replica twice": (

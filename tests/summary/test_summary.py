@@ -313,6 +313,37 @@ def test_one_cell_alone():
     assert "nothing is compared" in found.how_to_read
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "adam at learning rate 0.01, gradients clipped to norm 1"),
+        (
+            {"optimizer_options": (("betas", (0.9, 0.99)), ("weight_decay", 0.1)), "clip_norm": None},
+            "adam (betas 0.9 and 0.99, weight_decay 0.1) at learning rate 0.01, gradients not clipped",
+        ),
+        (
+            {"schedule": "cosine", "warmup_steps": 1000, "learning_rates": (0.1, 0.01), "end_factor": 0.05},
+            "adam at learning rates 0.01, 0.1, warmed up over 1,000 steps and lowered by a cosine to 0.05 of them, ",
+        ),
+        ({"schedule": "linear"}, "at learning rate 0.01, lowered linearly to 0, gradients"),
+        ({"warmup_steps": 1}, "at learning rate 0.01, warmed up over 1 step, gradients"),
+        (
+            {"optimizer": "torch.optim.Adafactor", "optimizer_options": (("eps", (None, 1e-3)), ("foreach", False))},
+            "torch.optim.Adafactor (eps null and 0.001, foreach false) at learning rate",
+        ),
+        ({"clip_norm": None, "clip_value": 0.5}, "gradients clipped by value to 0.5"),
+    ],
+)
+def test_the_setup_names_what_is_not_at_its_default(changes, said):
+    plan = design(**changes)
+    assert said in plan.setup
+    steps = summary_of(plan, lognormal({"lstm": 500, "gru": 400})).how_to_read
+    assert plan.by in steps
+    assert plan.scheduled in steps
+    assert "not clipped" not in steps
+    assert plan.clipped in steps or plan.clipped == "gradients not clipped"
+
+
 def test_how_to_read_tells_what_was_done():
     """Numbers of seeds, points, rates and comparisons, the rule, the versions: from the run, not from a template."""
     plan = design(labels=("lstm", "gru", "rnn"), seeds=(0, 1, 2, 3, 4), learning_rates=(0.01, 0.03), hold=3)

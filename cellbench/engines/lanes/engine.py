@@ -23,10 +23,10 @@ WIDTH = 64
 """Replicas in a chunk. Any number is as fast; with more, more share a seed's data; with fewer, a killed worker loses
 less."""
 _CONSTANTS = {
-    "adam": (0, ("beta1", "beta2", "eps")),
+    "adam": (0, ("beta1", "beta2", "eps", "weight_decay")),
     "adamw": (1, ("beta1", "beta2", "eps", "weight_decay")),
-    "sgd": (2, ("momentum",)),
-    "rmsprop": (3, ("alpha", "eps")),
+    "sgd": (2, ("momentum", "weight_decay")),
+    "rmsprop": (3, ("alpha", "eps", "momentum", "weight_decay")),
 }
 """The number of each optimizer in train.h, and the order of its constants there."""
 
@@ -45,7 +45,8 @@ class LaneEngine:
         self.compiler = programs.of(EVALUATION).entry.compiler
         self._slots = optimizer.slots
         kind, names = _CONSTANTS[optimizer.name]
-        self._rule = Rule(kind, np.array([optimizer.constants[name] for name in names]), clip_norm or 0.0)
+        constants = np.array([optimizer.constants[name] for name in names])
+        self._rule = Rule(kind, constants, optimizer.schedule, clip_norm or 0.0, optimizer.clip_value or 0.0)
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> LaneReplicas:
         """Start replicas at the weights of `models`, each with its learning rate."""
@@ -173,6 +174,7 @@ def prepare(
     Raises:
         Refused: the engine cannot carry the cell here; the message is the reason in one line.
     """
+    optimizer.refuse_torchs("lanes")
     programs = Programs(blueprint, isa, replicas, longest)
     units = _units(programs, batch_sizes)
     with _compiling() as pool:

@@ -20,6 +20,7 @@ from cellbench.engines.lanes import cache
 from cellbench.engines.lanes.cache import CacheEntry
 from cellbench.engines.lanes.graph.tensors import tensors_of
 from cellbench.engines.lanes.units import Unit
+from cellbench.engines.schedules import Schedule
 from cellbench.model import Model
 from cellbench.task import Floats
 
@@ -42,12 +43,16 @@ class Rule:
     Attributes:
         kind: its number there.
         constants: in the order of train.h.
-        clip: the largest norm of a gradient that is left alone; 0 for any norm.
+        schedule: what learning rates are multiplied by at each step.
+        clip_norm: the largest norm of a gradient that is left alone; 0 for any norm.
+        clip_value: the largest number of a gradient that is left alone; 0 for any number.
     """
 
     kind: int
     constants: NDArray[np.float64]
-    clip: float
+    schedule: Schedule
+    clip_norm: float
+    clip_value: float
 
 
 @dataclass
@@ -208,12 +213,13 @@ class Program:
         slot_row = replicas.slots.shape[1]
         scratch = _room(self.floats_to_train(steps, slot_row, time, batch))
         rule = replicas.rule
+        factors = rule.schedule.factors(replicas.done, steps)
         self._library.train(
             _LONG(steps), _LONG(time), _LONG(batch), _POINTER(inputs.ctypes.data), _LONG(inputs.strides[0] // 4),
             _POINTER(targets.ctypes.data), _LONG(targets.strides[0] // 4), _LONG(len(rows)), _at(rows), _at(which),
-            _at(replicas.weights), _at(replicas.slots), _LONG(slot_row), _at(replicas.rates), _LONG(rule.kind),
-            _at(rule.constants), _DOUBLE(rule.clip), _LONG(replicas.done), _at(into.losses), _at(into.broke),
-            _at(scratch),
+            _at(replicas.weights), _at(replicas.slots), _LONG(slot_row), _at(replicas.rates), _at(factors),
+            _LONG(rule.kind), _at(rule.constants), _DOUBLE(rule.clip_norm), _DOUBLE(rule.clip_value),
+            _LONG(replicas.done), _at(into.losses), _at(into.broke), _at(scratch),
         )  # fmt: skip
 
     def loss(self, row: Floats, inputs: Floats, targets: Floats) -> float:

@@ -74,8 +74,9 @@ INLINE vf reciprocal(vf d) {
 struct Rule {
   Optimizer kind;
   Growth growth;
-  const double *rates;  // of the replicas
+  const double *rates;  // of the replicas, at this step
   const float *scales;  // of their gradients, by clipping
+  float most;  // the largest number of a gradient that is left alone; 0: any
   const double *constants;
 };
 ROUNDED_EACH
@@ -90,31 +91,43 @@ static void update(Numbers *weights, Numbers *slots, const Numbers *gradient, co
     return S(a);
   };
   const vf scale = each([&](long r) { return rule.scales[r]; }), rate = each([&](long r) { return rule.rates[r]; });
+  const double decay = c[rule.kind == SGD ? 1 : 3];
+  // the gradient that counts: clipped by value, and with that of the L2 penalty; without both, its bits stay
+  const float most = rule.most, penalty = rule.kind == ADAMW ? 0.f : (float)decay;
+  auto slope = [&](long i) {
+    vf q = g[i] * scale;
+    if (most > 0) q = at_least(at_most(q, most), -most);
+    if (penalty > 0) q += p[i] * penalty;
+    return q;
+  };
   if (rule.kind == ADAM || rule.kind == ADAMW) {
     // beta1, beta2, eps, weight decay
     const vf size = each([&](long r) { return rule.rates[r] / rule.growth.first; });
     const float root = (float)(1 / rule.growth.second_root);
     const float m = (float)(1 - c[0]), b2 = (float)c[1], v = (float)(1 - c[1]), eps = (float)c[2];
-    const vf kept = each([&](long r) { return rule.kind == ADAMW ? 1 - rule.rates[r] * c[3] : 1.; });
+    const vf kept = each([&](long r) { return rule.kind == ADAMW ? 1 - rule.rates[r] * decay : 1.; });
     for (long i = 0; i < VECTORS; i++) {
-      vf q = g[i] * scale, &a = first[i], &b = second[i];
-      a += (q - a) * m;
+      vf q = slope(i), &a = first[i], &b = second[i];
+      // from the nearer end, as torch.lerp: a moment much larger than a gradient would swallow it
+      a = m < 0.5f ? a + (q - a) * m : q - (q - a) * (1.f - m);
       b = b * b2 + q * q * v;
       p[i] = p[i] * kept - size * (a * reciprocal(vsqrt(b) * root + eps));
     }
-  } else if (rule.kind == SGD) {  // momentum
+  } else if (rule.kind == SGD) {  // momentum, weight decay
     const float momentum = (float)c[0];
     for (long i = 0; i < VECTORS; i++) {
-      vf q = g[i] * scale, &a = first[i];
+      vf q = slope(i), &a = first[i];
       a = a * momentum + q;
       p[i] -= rate * a;
     }
-  } else {  // alpha, eps
-    const float alpha = (float)c[0], rest = (float)(1 - c[0]), eps = (float)c[1];
+  } else {  // alpha, eps, momentum, weight decay
+    const float alpha = (float)c[0], rest = (float)(1 - c[0]), eps = (float)c[1], momentum = (float)c[2];
     for (long i = 0; i < VECTORS; i++) {
-      vf q = g[i] * scale, &a = first[i];
+      vf q = slope(i), &a = first[i];
       a = a * alpha + q * q * rest;
-      p[i] -= rate * (q / (vsqrt(a) + eps));
+      vf step = q / (vsqrt(a) + eps);
+      if (momentum > 0) step = second[i] = second[i] * momentum + step;
+      p[i] -= rate * step;
     }
   }
 }
@@ -149,11 +162,12 @@ static void pack_step(const Group &group, long step, long T, long B, ToTrain &m)
 // Train replicas through a block of steps: x (seeds, steps, T, B, INPUTS), y (seeds, steps, T, B, OUTPUTS), with `x_seed` and
 // `y_seed` floats from one seed to the next. Replica i trains on the data of seed which[i], those of one seed in a row. It is
 // row rows[i] of p (ROW floats), slots (slot_row floats), rates, losses (steps) and broke, where the step is noted whose
-// loss or gradient is not finite; its weights stay those of the step before.
+// loss or gradient is not finite; its weights stay those of the step before. At step s of the block, learning rates are
+// multiplied by factors[s].
 extern "C" void train(long steps, long T, long B, const float *x, long x_seed, const float *y, long y_seed, long count,
                       const long *rows, const long *which, float *p, float *slots, long slot_row, const double *rates,
-                      long kind, const double *constants, double clip, long done, double *losses, long *broke,
-                      float *scratch) {
+                      const double *factors, long kind, const double *constants, double clip_norm, double clip_value,
+                      long done, double *losses, long *broke, float *scratch) {
   NothingTiny mode;
   const long packed = vectors_of(B) * T;
   ToTrain m(scratch, steps, slot_row, T, B);
@@ -203,9 +217,10 @@ extern "C" void train(long steps, long T, long B, const float *x, long x_seed, c
       Numbers loss = gradient(m.p, m.x + at * INPUTS, m.y + at * OUTPUTS, T, B, m);
       Numbers squares = squares_of(m.g);
       float scales[PACK];
+      double step_rates[PACK];
       any = false;
       for (long r = 0; r < PACK; r++) {
-        scales[r] = 1.f;
+        scales[r] = 1.f, step_rates[r] = group_rates[r] * factors[s];
         if (!group.alive[r]) continue;
         const float lost = one(&loss, r), norm = norm_of(one(&squares, r), m.g, r);
         losses[group.row[r] * steps + s] = lost;
@@ -216,12 +231,13 @@ extern "C" void train(long steps, long T, long B, const float *x, long x_seed, c
           continue;
         }
         any = true;
-        if (clip > 0) {
-          scales[r] = (float)clip / (norm + 1e-6f);
+        if (clip_norm > 0) {
+          scales[r] = (float)clip_norm / (norm + 1e-6f);
           if (scales[r] > 1.f) scales[r] = 1.f;
         }
       }
-      if (any) update(m.p, m.slots, m.g, {(Optimizer)kind, m.growth[s], group_rates, scales, constants});
+      if (any)
+        update(m.p, m.slots, m.g, {(Optimizer)kind, m.growth[s], step_rates, scales, (float)clip_value, constants});
     }
     if (any) leave([&](long r) { return group.alive[r]; });
   }
