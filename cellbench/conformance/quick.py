@@ -6,7 +6,6 @@ All of it takes some hundredths of a second. `cellbench check` asks the other la
 from __future__ import annotations
 
 import importlib.metadata
-import inspect
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ import torch
 
 from cellbench.conformance.laws import LAWS
 from cellbench.conformance.subject import Broken, Check, Subject, leaves, one_thread, step
+from cellbench.conformance.texts import text_of
 from cellbench.errors import CellbenchError
 from cellbench.model import Blueprint, blueprint_of, loss
 from cellbench.plugins import Place, Timeout, contained, kept, place_of
@@ -61,12 +61,15 @@ def takes_a_step(blueprint: Blueprint) -> None:
 
 @lru_cache(maxsize=1)
 def laws() -> dict[str, Law]:
-    """Return what is asked, by name, in order; the text of a law is that of the function that asks it."""
+    """Return what is asked, by name, in order.
+
+    The text of a law is that of the function that asks it, and a hash of all that this function uses in this room: a
+    law that judges otherwise than yesterday is another law.
+    """
     first = (STEP, "steps at each hidden size have finite outputs, states, loss and gradients", takes_a_step)
     asked: list[tuple[str, str, Any]] = [first, *((check.name, check.shows, check.run) for check in QUICK)]
     return {
-        name: Law(name, shows, Source(f"{ask.__module__}:{ask.__name__}", inspect.getsource(ask)))
-        for name, shows, ask in asked
+        name: Law(name, shows, Source(f"{ask.__module__}:{ask.__name__}", text_of(ask))) for name, shows, ask in asked
     }
 
 
