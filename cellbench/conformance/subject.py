@@ -13,8 +13,7 @@ from torch.utils import _pytree as pytree
 
 from cellbench import streams
 from cellbench.cell import State
-from cellbench.model import Blueprint, Model, seeded
-from cellbench.model.randomness import generator_states
+from cellbench.model import Blueprint, Model, generator_states, seeded
 from cellbench.plugins import Place, contained, place_of
 from cellbench.records import pairs
 from cellbench.wording import described, one_line

@@ -12,7 +12,7 @@ from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
 from cellbench.conformance import LAWS, OBSERVATIONS, Check, Subject, checks
-from tests.helpers import awkward
+from tests.helpers import awkward, odd_cells
 from tests.helpers.broken_cells import (
     BeginsWithoutMemory,
     ChangesNesting,
@@ -140,3 +140,19 @@ def test_weights_that_are_no_parameters_are_named() -> None:
     assert "not trained, for they are no nn.Parameter: cell." in said
     for factory in (awkward.Reservoir, awkward.Buffers, awkward.Plain):
         assert "not trained" not in law(Subject(factory)).message
+
+
+SOUND = (
+    odd_cells.Spiking, odd_cells.Rounded, odd_cells.QuantisedWeights, odd_cells.Clipped, odd_cells.AtAJump,
+    odd_cells.ComplexDiagonal, odd_cells.Frozen, odd_cells.FrozenAndDetached, odd_cells.LowRank, odd_cells.Residual,
+    odd_cells.Counts, odd_cells.Begins, awkward.Apart, awkward.AfterAccumulation, awkward.ModuleHook,
+    awkward.NoneBeside, awkward.Normed, awkward.spectral, awkward.spectral_of_old, awkward.weight_norm,
+    awkward.weight_norm_of_old, awkward.Dropped, awkward.ZonedOut, awkward.Centred,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("factory", SOUND, ids=lambda f: f.__name__)
+def test_breaks_nothing(factory: Any) -> None:
+    """Surrogates, hooks, complex numbers, reservoirs, factors that begin at 0, statistics of training."""
+    found = {check.name: check(Subject(factory)) for check in LAWS}
+    assert {name: result.message for name, result in found.items() if not result.ok} == {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cellbench.conformance import quick, subject, texts
+from cellbench.conformance import quick, subject
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def test_what_a_law_calls_is_in_its_text(monkeypatch: pytest.MonkeyPatch) -> Non
 
     def changed(*names: str) -> set[str]:
         monkeypatch.setattr(
-            texts.inspect, "getsource", lambda x: source(x) + ("#" if getattr(x, "__name__", "") in names else "")
+            inspect, "getsource", lambda x: source(x) + ("#" if getattr(x, "__name__", "") in names else "")
         )
         quick.laws.cache_clear()
         after: dict[str, Any] = {name: law.text.sha256 for name, law in quick.laws().items()}
