@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -31,6 +33,7 @@ class Subject:
         options: passed to the factory.
         name: for messages; the factory's own name if empty.
         input_size, hidden_size: the sizes at which the laws are checked.
+        file: that the factory is from, for messages; empty if it is from a module.
     """
 
     factory: Callable[..., Any]
@@ -38,6 +41,7 @@ class Subject:
     name: str = ""
     input_size: int = 2
     hidden_size: int = 8
+    file: str = ""
 
     def __str__(self) -> str:
         return self.name or getattr(self.factory, "__name__", type(self.factory).__name__)
@@ -145,9 +149,28 @@ class Check:
         except CannotTell as cause:
             return Result("skip", one_line(cause, 400))
         except Exception as error:
-            return Result("fail", f"raised {described(error, 400)}", place=place_of(error))
+            return Result("fail", f"raised {described(error, 400)}", place=near(place_of(error), subject.file))
         message, data = found if isinstance(found, tuple) else (found, {})
         return Result("pass" if self.law else "note", one_line(message, 400), data)
+
+
+def near(place: Place | None, file: str) -> Place | None:
+    """Give a place the path of its file, seen from the current folder.
+
+    Args:
+        place: of somebody's code.
+        file: that the cell is from: a file beside it, such as one that it imports, has a name without a folder.
+    """
+    if place is None:
+        return None
+    path = place.file
+    if path.startswith("<"):
+        path = str(Path(file).parent / path[1:].rpartition(" ")[0])
+    try:
+        seen = os.path.relpath(path)
+    except ValueError:  # on another drive
+        seen = path
+    return replace(place, file=seen if not seen.startswith("..") else path)
 
 
 def leaves(state: State) -> list[Tensor]:
