@@ -34,7 +34,7 @@ def is_made(subject: Subject) -> str:
             raise Broken(f"{type(cell).__name__} has no {name}")
     step(cell, subject.inputs(1, 2)[0], cell.initial_state(2))  # type: ignore[operator]
     trained = sum(p.numel() for p in cell.parameters() if p.requires_grad)
-    said = f"{type(cell).__name__}, {trained} parameters at hidden size {subject.hidden_size}, takes a step"
+    said = f"{type(cell).__name__}, {trained} parameters at hidden size {subject.hidden_size}"
     loose = _loose(subject)
     if loose:
         return f"{said}; not trained, for they are no nn.Parameter: {', '.join(loose)}"
@@ -122,7 +122,7 @@ def finite_after_1000_steps(subject: Subject) -> str:
                     if not all(bool(t.isfinite().all()) for t in tensors):
                         raise Broken(f"the {what} is not finite by step {number}")
             greatest = max(greatest, most)
-    return f"1,000 steps of bits; the greatest output is {greatest:.3g}"
+    return f"the greatest output is {greatest:.3g}"
 
 
 @law("the initial weights depend on the stream alone", quick=True)
@@ -141,7 +141,7 @@ def weights_follow_the_stream(subject: Subject) -> str:
                 f"{name} differs between two cells made from one stream: draw weights from torch's, numpy's or "
                 "Python's global generator"
             )
-    return "two cells made from one stream are equal to the bit"
+    return "two cells of one stream are equal"
 
 
 @law("the initial state can be learnt")

@@ -28,7 +28,7 @@ STEPS = 5
 RATE = 0.01
 """How far each of these steps moves a number."""
 
-_NOTHING = "nothing to train in the cell itself, but the readout"
+_NOTHING = "nothing to train but the readout"
 
 
 def objective(cell: nn.Module, inputs: Tensor) -> Tensor:
@@ -161,9 +161,9 @@ def _agree(subject: Subject) -> Told:
     functions = own_functions(value)
     found = disagreement(cell, inputs, objective)
     if not found.name:
-        return f"along every parameter tensor, to {found.gap:.1g} of the gradient's size"
+        return f"to {found.gap:.1g} of the gradient's size"
     if agrees_without_hooks(make, inputs, objective):
-        return "along every parameter tensor, but for hooks, which change the gradient", {"hooks": True}
+        return "but for hooks, which change the gradient", {"hooks": True}
     if agrees_elsewhere(make, inputs, objective):
         return "at weights moved at random; the initial weights lie at a kink or a jump"
     if outputs_jump(make, inputs):

@@ -41,7 +41,7 @@ def remembers_only_in_the_state(subject: Subject) -> str:
             # a cell need not bear inputs that large
     if not told:
         raise CannotTell(f"cannot tell: all outputs are equal, at inputs {_listed()} times as large")
-    return "calls repeat to the bit, sequences taken in turns do not mix"
+    return "calls repeat, sequences do not mix"
 
 
 def _listed() -> str:
@@ -104,7 +104,7 @@ def changes_nothing_in_place(subject: Subject) -> str:
     for what, now, before in zip(("x", "the state", "the cell", "the cell"), held, kept, strict=True):
         if not same(now, before, nan=True):
             raise Broken(f"a step changes {what} in place")
-    return "x, state, parameters and buffers are as before"
+    return "x, state and the cell are as before"
 
 
 @law("examples of a batch do not influence each other", quick=True)
@@ -125,7 +125,7 @@ def examples_are_independent(subject: Subject) -> str:
     mine = [[outputs[:, 0], *(leaf[0] for leaf in leaves(state))] for outputs, state in runs]
     if not same(mine[0], mine[1]):
         raise Broken("the first example's output or state changes when the other examples do")
-    return "the first of five examples is the same to the bit, whatever the others are"
+    return "to the bit, whatever the others are"
 
 
 WEIGHTS = ((0.0, "at the initial weights"), (0.3, "at weights moved at random"))

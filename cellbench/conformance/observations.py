@@ -78,7 +78,7 @@ def sizes(subject: Subject) -> Found:
             ("parameters", "parameters"),
             ("state", "state"),
             ("multiply_adds", "multiply-adds per step"),
-            ("microseconds", "µs per step, forward and backward in plain torch at batch 16"),
+            ("microseconds", "µs per step (forward and backward in plain torch, batch 16)"),
         )
     ]
     return f"at hidden size {HIDDEN}, readout included: {', '.join(words)}", {"hidden_size": HIDDEN, **data}
@@ -127,7 +127,7 @@ def pickles_and_copies(subject: Subject) -> Found:
     for how, make in (("a deep copy", copy.deepcopy), ("a pickle", lambda cell: pickle.loads(pickle.dumps(cell)))):
         found = data[how.split()[-1]] = _copied(subject, how, make)
         words.append(f"{how} {found}" if found else "")
-    said = "; ".join(filter(None, words)) or "copies give the same to the bit, and share no weights"
+    said = "; ".join(filter(None, words)) or "copies are alike and share no weights"
     return said, data
 
 

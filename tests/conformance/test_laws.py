@@ -124,7 +124,7 @@ def test_training_and_evaluation_may_differ(factory: Any) -> None:
 def test_a_cell_that_asks_for_float32_is_differentiated() -> None:
     """What its code casts to single precision by name is computed in double."""
     result = BY_NAME["gradients-agree-with-differences"](Subject(IsFloat32Only))
-    assert (result.status, result.message[:29]) == ("pass", "along every parameter tensor,")
+    assert (result.status, result.message[-22:]) == ("pass", "of the gradient's size")
 
 
 def test_a_cell_of_low_precision_skips_the_differences() -> None:

@@ -99,8 +99,8 @@ def test_what_training_changes_is_named(factory: Any, says: str) -> None:
         (broken_cells.SharesWeightsWithItsCopies, "a deep copy shares its weights with the cell"),
         (broken_cells.CannotBePickled, "a pickle cannot be made"),
         (awkward.Uncopied, "a deep copy cannot be made.*; a pickle cannot be made"),
-        (odd_cells.NotANumber, "give the same"),
-        (broken_cells.Sound, "give the same to the bit, and share no weights"),
+        (odd_cells.NotANumber, "copies are alike"),
+        (broken_cells.Sound, "copies are alike and share no weights"),
     ],
     ids=lambda p: getattr(p, "__name__", ""),
 )
