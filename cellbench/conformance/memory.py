@@ -31,6 +31,9 @@ STEPS = 16
 def remembers_only_in_the_state(subject: Subject) -> str:
     told = False
     for size in SIZES:
+        # at 10 in any case: a memory may stay below a threshold that a part of the outputs is above
+        if told and size > 10:
+            break
         try:
             told = _repeats(subject, size) or told
         except Broken:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -212,6 +212,17 @@ class Residual(Plain):
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         h = 0.9 * h + self.i(x) + self.share * torch.tanh(self.h(h) + self.inner * self.deep(h))
         return h, h
+
+
+class Registered(Plain):
+    """Keeps a list of all its kind in the class, as snntorch's neurons do: other cells' weights are not its own."""
+
+    every: ClassVar[list[nn.Module]] = []
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.register_buffer("membrane", torch.zeros(0), persistent=False)
+        self.every.append(self)
 
 
 # ---- states of other kinds ----
