@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import Annotated
 
@@ -23,9 +24,8 @@ def check(
     """
     from cellbench.conformance.report import check_cell
     from cellbench.experiment.argument import read
-    from cellbench.report.screen import width
 
     given = read(cell, "check")
-    columns = width() if sys.stdout.isatty() else None
+    columns = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else None
     sound = check_cell(given.cell, options=given.options, label=given.label, as_json=as_json, columns=columns)
     return 0 if sound else 1
