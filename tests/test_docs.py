@@ -20,6 +20,7 @@ from typer.main import get_command
 import cellbench
 from cellbench import hookspecs
 from cellbench.cli import app
+from cellbench.conformance import Subject, checks
 from cellbench.experiment.sections import Keys
 from cellbench.report import csv
 from cellbench.report.csv import CURVES, RUNS
@@ -194,3 +195,32 @@ def test_the_page_on_peers_has_the_lines_of_the_programs(monkeypatch: pytest.Mon
     for name, peer in compare.PEERS.items():
         lines = sum(compare.code_lines(compare.HERE / file) for file in peer.written)
         assert f"| {name} | {lines} |" in text, name
+
+
+PLUGINS = ROOT / "docs/plugins.md"
+
+
+def cells_shown() -> dict[str, type[cellbench.Cell]]:
+    """The cells of docs/plugins.md: its Python from "Cells of other kinds" on, run as one module."""
+    section = PLUGINS.read_text().partition("## Cells of other kinds\n")[2].partition("\n## ")[0]
+    module: dict[str, object] = {"__name__": "shown"}
+    exec("\n".join(re.findall(r"(?s)```python\n(.*?)```", section)), module)
+    cells = {n: v for n, v in module.items() if isinstance(v, type) and v.__module__ == "shown"}
+    return {name: cell for name, cell in cells.items() if issubclass(cell, cellbench.Cell)}
+
+
+@pytest.mark.parametrize("name", ["Adapted", "Reservoir", "Spiking", "Complex", "Normed"])
+def test_cells_of_other_kinds_break_no_law(name: str) -> None:
+    """Each cell that docs/plugins.md shows keeps every law, and `check` says of it what the page says."""
+    cells = cells_shown()
+    assert set(cells) == {"Adapted", "Reservoir", "Spiking", "Complex", "Normed"}
+    found = {check.name: check(Subject(cells[name])) for check in checks if check.law or check.name == "training-mode"}
+    assert {law: result.message for law, result in found.items() if not result.ok} == {}
+    said = {
+        "Reservoir": ("gradients-reach-every-parameter", "nothing to train but the readout"),
+        "Spiking": ("gradients-agree-with-differences", "the gradient is a surrogate (Spike)"),
+        "Normed": ("training-mode", "examples influence each other"),
+    }
+    if name in said:
+        law, words = said[name]
+        assert words in found[law].message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import Annotated
 
 import typer
@@ -18,10 +20,12 @@ def check(
 ) -> int:
     """Check that a cell is sound.
 
-    Prints one line per check. The exit status is 1 if a law does not hold.
+    Prints one line per check, and as a last line which laws are broken. The exit status is 1 if one is.
     """
     from cellbench.conformance.report import check_cell
     from cellbench.experiment.argument import read
 
     given = read(cell, "check")
-    return 0 if check_cell(given.cell, options=given.options, label=given.label, as_json=as_json) else 1
+    columns = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else None
+    sound = check_cell(given.cell, options=given.options, label=given.label, as_json=as_json, columns=columns)
+    return 0 if sound else 1

@@ -31,7 +31,7 @@ from cellbench.cli.show import show as show_examples
 from cellbench.cli.status import status
 from cellbench.cli.verify import verify
 from cellbench.errors import CellbenchError
-from cellbench.terminal.output import any_encoding, reader_is_gone, show
+from cellbench.terminal.output import any_encoding, reader_is_gone, show, show_fitted
 
 app = typer.Typer(
     help="Does my recurrent cell beat LSTM? A fair, fast benchmark of recurrent cells on binary addition.",
@@ -81,7 +81,7 @@ def main() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except CellbenchError as error:
-        show(str(error), file=sys.stderr)
+        show_fitted(str(error), sys.stderr)
         raise SystemExit(error.exit_status) from None
     except KeyboardInterrupt:
         show("interrupted", file=sys.stderr)

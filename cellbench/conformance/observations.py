@@ -1,10 +1,12 @@
-"""Findings about a cell that are reported and not required: engines, sizes, first weights, and learning to add."""
+"""Findings about a cell that are reported and not required: its modes, engines, sizes, weights, learning to add."""
 
 from __future__ import annotations
 
+import copy
+import pickle
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,12 +14,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from cellbench.cells.lstm import lstm
-from cellbench.conformance.subject import Broken, Check, Subject, leaves, step
+from cellbench.conformance.subject import Broken, Check, Subject, draws, leaves, move, same, step, unroll
 from cellbench.engines import OPTIMIZERS, Refused, fastest_first, prepare
-from cellbench.model import measure
+from cellbench.model import Contents, changed, measure
 from cellbench.records import CellSpec, Chunk, Evaluate, Final, Point, Replica, Settings, Solved, Train
 from cellbench.tasks.binary_addition import BinaryAddition
 from cellbench.training.loop import train
+from cellbench.wording import described
 
 Found = tuple[str, Mapping[str, Any]]
 """A message of one line, and the same as data for JSON."""
@@ -75,7 +78,7 @@ def sizes(subject: Subject) -> Found:
             ("parameters", "parameters"),
             ("state", "state"),
             ("multiply_adds", "multiply-adds per step"),
-            ("microseconds", "µs per step, forward and backward in plain torch at batch 16"),
+            ("microseconds", "µs per step (forward and backward in plain torch, batch 16)"),
         )
     ]
     return f"at hidden size {HIDDEN}, readout included: {', '.join(words)}", {"hidden_size": HIDDEN, **data}
@@ -91,6 +94,63 @@ def _microseconds(model: nn.Module, inputs: Tensor) -> float:
     return statistics.median(tries)
 
 
+def training_mode(subject: Subject) -> Found:
+    """Find what `train()` mode changes: tensors of the cell, random draws, statistics of a batch, other outputs."""
+    model = subject.model()
+    cell, inputs = model.cell, subject.inputs(6, 5)
+    mixed = inputs.clone()
+    mixed[:, 1:] *= 3
+    with torch.no_grad():
+        before = Contents(model).digest()
+        outputs, _ = unroll(cell, inputs)
+        changes = [name.removeprefix("cell.") for name in changed(before, Contents(model).digest())]
+        drawn = draws(subject.cell(), inputs)
+        among = not same([outputs[:, 0]], [unroll(subject.cell(), mixed)[0][:, 0]], nan=True)
+        evaluated, _ = unroll(subject.evaluated(), inputs)
+    other = not torch.allclose(outputs, evaluated, rtol=1e-4, atol=1e-6, equal_nan=True)
+    words = []
+    if changes:
+        words.append(f"changes {', '.join(changes)}")
+    if drawn:
+        words.append(f"draws random numbers from {', '.join(drawn)}")
+    if among:
+        words.append("examples influence each other (a statistic of the batch)")
+    if other and not words:
+        words.append("other outputs than in eval() mode")
+    data = {"changes": changes, "draws": drawn, "batch_statistic": among, "other_outputs": other}
+    return "; ".join(words) or "the same as in eval() mode", data
+
+
+def pickles_and_copies(subject: Subject) -> Found:
+    """Try copies of the cell: nothing here needs one."""
+    words, data = [], {}
+    for how, make in (("a deep copy", copy.deepcopy), ("a pickle", lambda cell: pickle.loads(pickle.dumps(cell)))):
+        found = data[how.split()[-1]] = _copied(subject, how, make)
+        words.append(f"{how} {found}" if found else "")
+    said = "; ".join(filter(None, words)) or "copies are alike and share no weights"
+    return said, data
+
+
+def _copied(subject: Subject, how: str, make: Callable[[nn.Module], nn.Module]) -> str:
+    """Say what is wrong with a copy of a cell; empty if nothing is."""
+    cell, inputs = subject.evaluated(), subject.inputs(3, 2)
+    try:
+        twin = make(cell)
+    except Exception as error:
+        return f"cannot be made, and nothing here needs one ({described(error, 80)})"
+    try:
+        with torch.no_grad():
+            expected, _ = unroll(subject.evaluated(), inputs)
+            if not same([unroll(twin, inputs)[0]], [expected], nan=True):
+                return "gives another answer than the cell"
+            move(twin, 1.0)
+            if not same([unroll(subject.evaluated(), inputs)[0]], [unroll(cell, inputs)[0]], nan=True):
+                return "shares its weights with the cell"
+    except Exception as error:
+        return f"cannot be run ({described(error, 80)})"
+    return ""
+
+
 def initialisation(subject: Subject) -> Found:
     """Describe the first weights: spectral radii of the step and of its recurrent matrices, and means of biases."""
     cell = subject.blueprint(hidden_size=HIDDEN).build("initialisation").cell.eval()
@@ -102,7 +162,7 @@ def initialisation(subject: Subject) -> Found:
         if parameter.dim() == 2 and parameter.shape[1] == HIDDEN and rows and rows % HIDDEN == 0:
             radii[name] = [spectral_radius(block) for block in torch.split(parameter.detach(), HIDDEN)]
         elif parameter.dim() == 1 and rows and rows % HIDDEN == 0 and "bias" in name:
-            biases[name] = [float(block.mean()) for block in torch.split(parameter.detach(), HIDDEN)]
+            biases[name] = [float(block.real.mean()) for block in torch.split(parameter.detach(), HIDDEN)]
     whole = spectral_radius(step_jacobian(cell, subject.input_size))
     words = [f"the step's spectral radius at the initial state and input 0 is {whole:.2f}"]
     words += [f"{name}: spectral radius {_numbers(values)}" for name, values in radii.items()]
@@ -115,26 +175,44 @@ def step_jacobian(cell: nn.Module, input_size: int) -> Tensor:
     """Compute the Jacobian of one step: the derivative of the state after by the state before.
 
     Returns:
-        Shape (numbers, numbers), at input 0 and the initial state; all numbers of one example's state in a row.
+        Shape (numbers, numbers), at input 0 and the initial state; all real numbers of one example's state in a row, a
+        complex one as two. Whole numbers and truth values are left out.
     """
     before, nesting = pytree.tree_flatten(cell.initial_state(1))  # type: ignore[operator]
-    sizes = [leaf.numel() for leaf in before]
+    moving = [i for i, leaf in enumerate(before) if torch.is_tensor(leaf) and _is_continuous(leaf)]
+    sizes = [_real(before[i]).numel() for i in moving]
 
     def after(flat: Tensor) -> Tensor:
-        parts = [part.view_as(leaf) for part, leaf in zip(torch.split(flat, sizes), before, strict=True)]
+        parts = list(before)
+        for i, part in zip(moving, torch.split(flat, sizes), strict=True):
+            parts[i] = _like(before[i], part)
         _, state = step(cell, torch.zeros(1, input_size), pytree.tree_unflatten(parts, nesting))
-        return torch.cat([leaf.reshape(-1) for leaf in leaves(state)])
+        return torch.cat([_real(leaf).reshape(-1) for leaf in leaves(state) if _is_continuous(leaf)])
 
-    flat = torch.cat([leaf.detach().reshape(-1) for leaf in before])
+    flat = torch.cat([_real(before[i]).detach().reshape(-1) for i in moving])
     found: Tensor = torch.autograd.functional.jacobian(after, flat)  # type: ignore[no-untyped-call]
     return found
+
+
+def _is_continuous(leaf: Tensor) -> bool:
+    return leaf.is_floating_point() or leaf.is_complex()
+
+
+def _real(leaf: Tensor) -> Tensor:
+    return torch.view_as_real(leaf.resolve_conj()) if leaf.is_complex() else leaf
+
+
+def _like(leaf: Tensor, numbers: Tensor) -> Tensor:
+    """Turn real numbers into a tensor like a leaf of the state."""
+    return torch.view_as_complex(numbers.view(*leaf.shape, 2)) if leaf.is_complex() else numbers.view_as(leaf)
 
 
 def spectral_radius(matrix: Tensor) -> float:
     """Compute the largest modulus of an eigenvalue; NaN for a matrix with entries that are not finite."""
     if not bool(torch.isfinite(matrix).all()):
         return float("nan")
-    return float(torch.linalg.eigvals(matrix.double()).abs().max())
+    wide = matrix.to(torch.complex128 if matrix.is_complex() else torch.float64)
+    return float(torch.linalg.eigvals(wide).abs().max())
 
 
 def _numbers(values: list[float]) -> str:
@@ -175,6 +253,8 @@ def learns_addition(subject: Subject) -> Found:
 
 
 OBSERVATIONS: tuple[Check, ...] = (
+    Check("training-mode", False, "what train() mode changes", training_mode),
+    Check("pickles-and-copies", False, "whether the cell can be copied, which nothing here needs", pickles_and_copies),
     Check("engines", False, "which engines carry the cell, and why the others do not", engines),
     Check("sizes", False, "parameters, numbers of state, multiply-adds and microseconds per step beside lstm", sizes),
     Check("initialisation", False, "first weights: spectral radii, mean biases", initialisation),

@@ -6,18 +6,16 @@ All of it takes some hundredths of a second. `cellbench check` asks the other la
 from __future__ import annotations
 
 import importlib.metadata
-import inspect
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from cellbench.conformance.laws import LAWS
-from cellbench.conformance.subject import Broken, Check, Subject, leaves, one_thread, step
+from cellbench.conformance.subject import Broken, Check, Subject, leaves, near, one_thread, step
+from cellbench.conformance.texts import text_of
 from cellbench.errors import CellbenchError
 from cellbench.model import Blueprint, blueprint_of, loss
 from cellbench.plugins import Place, Timeout, contained, kept, place_of
@@ -61,12 +59,15 @@ def takes_a_step(blueprint: Blueprint) -> None:
 
 @lru_cache(maxsize=1)
 def laws() -> dict[str, Law]:
-    """Return what is asked, by name, in order; the text of a law is that of the function that asks it."""
+    """Return what is asked, by name, in order.
+
+    The text of a law is that of the function that asks it, and a hash of all that this function uses in this room: a
+    law that judges otherwise than yesterday is another law.
+    """
     first = (STEP, "steps at each hidden size have finite outputs, states, loss and gradients", takes_a_step)
     asked: list[tuple[str, str, Any]] = [first, *((check.name, check.shows, check.run) for check in QUICK)]
     return {
-        name: Law(name, shows, Source(f"{ask.__module__}:{ask.__name__}", inspect.getsource(ask)))
-        for name, shows, ask in asked
+        name: Law(name, shows, Source(f"{ask.__module__}:{ask.__name__}", text_of(ask))) for name, shows, ask in asked
     }
 
 
@@ -97,12 +98,12 @@ def _answers(cell: CellSpec, task: Task, sizes: Sequence[int]) -> Iterator[Answe
     yield from steps
     if all(answer.status == "pass" for answer in steps):
         factory = blueprint_of(cell, sizes[0], task).factory
-        subject = Subject(factory, dict(cell.options), cell.label, task.input_size, sizes[0])
+        subject = Subject(factory, dict(cell.options), cell.label, task.input_size, sizes[0], cell.provider)
         for check in QUICK:
             with kept(cell.factory):
                 result = check(subject)
             message = result.message if result.status != "pass" else ""
-            yield _answer(check.name, sizes[0], result.status, message, _where(cell, result.place))
+            yield _answer(check.name, sizes[0], result.status, message, _where(result.place))
 
 
 def _step(cell: CellSpec, task: Task, hidden_size: int) -> Answer:
@@ -115,7 +116,7 @@ def _step(cell: CellSpec, task: Task, hidden_size: int) -> Answer:
         # what ours wraps is told in the words of the error that caused it
         cause = error.__cause__ if isinstance(error, CellbenchError) and error.__cause__ is not None else error
         said = one_line(cause, 400) if isinstance(cause, CellbenchError) else described(cause, 400)
-        return _answer(STEP, hidden_size, "raised", said, _where(cell, place_of(error)))
+        return _answer(STEP, hidden_size, "raised", said, _where(near(place_of(error), cell.provider)))
     return _answer(STEP, hidden_size, "pass")
 
 
@@ -123,15 +124,6 @@ def _answer(law: str, hidden_size: int, status: str, message: str = "", place: s
     return Answer(laws()[law], hidden_size, *versions(), status, message, place)  # type: ignore[arg-type]
 
 
-def _where(cell: CellSpec, place: Place | None) -> str:
-    """Write a place in lines; a cell from a file has the path of its file, seen from the current folder."""
-    if place is None:
-        return ""
-    path = place.file
-    if path.startswith("<"):
-        path = str(Path(cell.provider).parent / path[1:].rpartition(" ")[0])
-    try:
-        near = os.path.relpath(path)
-    except ValueError:  # on another drive
-        near = path
-    return place.text(near if not near.startswith("..") else path)
+def _where(place: Place | None) -> str:
+    """Write a place in lines; nothing if there is none."""
+    return place.text() if place is not None else ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,22 @@ class Findings:
 
     @property
     def verdict(self) -> str:
-        """The last line."""
-        laws = [result for check, result in self.found if check.law]
-        broken = sum(not result.ok for result in laws)
+        """The last line: which laws are broken, or cannot be told; what it does not name holds."""
+        laws = [(check.name, result.status) for check, result in self.found if check.law]
+        broken = [name for name, status in laws if status == "fail"]
+        untold = [name for name, status in laws if status == "skip"]
         if broken:
-            return f"{self.subject}: {broken} of {len(laws)} laws broken"
+            return f"{self.subject}: {len(broken)} of {len(laws)} laws broken: {', '.join(broken)}"
+        hold = f"all {len(laws)} laws hold"
+        if untold:
+            hold = (
+                f"{len(laws) - len(untold)} of {len(laws)} laws hold, {len(untold)} cannot be told: {', '.join(untold)}"
+            )
         failed = "" if self.passed else ", but it cannot be trained"
-        return f"{self.subject}: all {len(laws)} laws hold{failed}"
+        return f"{self.subject}: {hold}{failed}"
 
     def __str__(self) -> str:
-        return "\n".join([*(line(check, result) for check, result in self.found), self.verdict])
+        return "\n".join([*(line(check, result) for check, result in _shown(self.found)), self.verdict])
 
     def __repr__(self) -> str:
         broken = [line(check, result) for check, result in self.found if not result.ok]
@@ -72,6 +79,7 @@ class Findings:
                         "status": result.status,
                         "message": result.message,
                         "data": dict(result.data),
+                        **({"place": asdict(result.place)} if result.place else {}),
                     }
                     for check, result in self.found
                 ],
@@ -81,9 +89,38 @@ class Findings:
         )
 
 
-def line(check: Check, result: Result) -> str:
-    """Format one check and its result as one line."""
-    return f"{result.status:<5} {check.name:<33} {result.message}"
+def line(check: Check, result: Result, columns: int | None = None) -> str:
+    """Format one check and its result: on one line, and the place of what raised on more.
+
+    Args:
+        check, result: what was asked, and what came of it.
+        columns: the width of the terminal: what is wider stands below the check's name. None: as wide as it is.
+    """
+    head, lines = f"{result.status:<5} {check.name:<33}", [result.message]
+    first = f"{head} {result.message}"
+    if columns is not None and len(first) > columns:
+        first = head.rstrip()
+        lines = textwrap.wrap(result.message, columns - len(_INDENT), break_long_words=False, break_on_hyphens=False)
+    else:
+        lines = []
+    if result.place is not None:
+        lines += result.place.text().splitlines()
+    return "\n".join([first, *(f"{_INDENT}{each}" for each in lines)])
+
+
+_INDENT = " " * 6
+
+
+def _shown(found: Sequence[tuple[Check, Result]]) -> Iterator[tuple[Check, Result]]:
+    """Yield checks as they are shown: those that could not be asked, for there is no cell, are one."""
+    asked = [(check, result) for check, result in found if result is not _UNASKED]
+    yield from asked
+    if len(asked) < len(found):
+        name = f"the other {len(found) - len(asked)} checks"
+        yield Check(name, False, "", lambda subject: ""), _UNASKED
+
+
+_UNASKED = Result("skip", "there is no cell to check")
 
 
 def report(subject: Subject, *, on_found: Callable[[Check, Result], object] = lambda check, result: None) -> Findings:
@@ -91,16 +128,18 @@ def report(subject: Subject, *, on_found: Callable[[Check, Result], object] = la
 
     Args:
         subject: the cell.
-        on_found: called as each check ends.
+        on_found: called with what is to be shown as each check ends; once for all that are skipped.
     """
     found: list[tuple[Check, Result]] = []
     for check in checks:
         if found and not found[0][1].ok:
-            result = Result("skip", "there is no cell to check")
-        else:
-            result = check(subject)
-        found.append((check, result))
-        on_found(check, result)
+            found.append((check, _UNASKED))
+            continue
+        found.append((check, check(subject)))
+        on_found(*found[-1])
+    for shown in _shown(found):
+        if shown[1] is _UNASKED:
+            on_found(*shown)
     return Findings(subject, tuple(found))
 
 
@@ -144,7 +183,8 @@ def subject_of(cell: str | Callable[..., Any], options: Mapping[str, Any] | None
         path = Path(file)
         if not path.is_file():
             raise CellError(f"{cell}: there is no file {file}, seen from the current folder")
-        return Subject(sources.load(sources.of_file(path.resolve()), attribute), dict(options or {}), attribute)
+        factory = sources.load(sources.of_file(path.resolve()), attribute)
+        return Subject(factory, dict(options or {}), attribute, file=str(path.resolve()))
     entry = plugins.discover().find("cell", cell)
     return Subject(plugins.load_factory(entry), {**entry.defaults, **(options or {})}, cell)
 
@@ -155,6 +195,7 @@ def check_cell(
     options: Mapping[str, Any] | None = None,
     label: str | None = None,
     as_json: bool = False,
+    columns: int | None = None,
     echo: Callable[[str], object] = print,
 ) -> bool:
     """Check a cell and print what was found, as `cellbench check CELL` does.
@@ -164,6 +205,7 @@ def check_cell(
         options: passed to the cell's factory.
         label: a name for it in messages.
         as_json: print one JSON object instead of lines.
+        columns: the width of the terminal, if lines are to fit it.
         echo: prints a line.
 
     Returns:
@@ -182,6 +224,10 @@ def check_cell(
         whole = report(subject)
         echo(whole.json())
     else:
-        whole = report(subject, on_found=lambda check, result: echo(line(check, result)))
-        echo(whole.verdict)
+        whole = report(subject, on_found=lambda check, result: echo(line(check, result, columns)))
+        echo(
+            whole.verdict
+            if columns is None
+            else textwrap.fill(whole.verdict, columns, subsequent_indent="  ", break_on_hyphens=False)
+        )
     return whole.passed

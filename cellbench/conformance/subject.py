@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from cellbench import streams
 from cellbench.cell import State
-from cellbench.model import Blueprint, Model, seeded
+from cellbench.model import Blueprint, Model, generator_states, seeded
 from cellbench.plugins import Place, contained, place_of
 from cellbench.records import pairs
 from cellbench.wording import described, one_line
@@ -30,6 +33,7 @@ class Subject:
         options: passed to the factory.
         name: for messages; the factory's own name if empty.
         input_size, hidden_size: the sizes at which the laws are checked.
+        file: that the factory is from, for messages; empty if it is from a module.
     """
 
     factory: Callable[..., Any]
@@ -37,6 +41,7 @@ class Subject:
     name: str = ""
     input_size: int = 2
     hidden_size: int = 8
+    file: str = ""
 
     def __str__(self) -> str:
         return self.name or getattr(self.factory, "__name__", type(self.factory).__name__)
@@ -55,7 +60,14 @@ class Subject:
 
     def model(self, *, learn_initial_state: bool = False) -> Model:
         """Make the cell with a readout; always the same weights, from a stream of their own."""
-        return self.blueprint(learn_initial_state=learn_initial_state).build("conformance")
+        return self.build("conformance", learn_initial_state=learn_initial_state)
+
+    def build(self, *axes: streams.Axis, learn_initial_state: bool = False) -> Model:
+        """Make the cell with a readout, with the weights of a stream; those that a first step makes are made too."""
+        model = self.blueprint(learn_initial_state=learn_initial_state).build(*axes)
+        if any(map(nn.parameter.is_lazy, model.cell.parameters())):
+            unroll(model.cell, self.inputs(1, 2))
+        return model
 
     def cell(self) -> nn.Module:
         """Make the cell alone."""
@@ -137,22 +149,41 @@ class Check:
         except CannotTell as cause:
             return Result("skip", one_line(cause, 400))
         except Exception as error:
-            return Result("fail", f"raised {described(error, 400)}", place=place_of(error))
+            return Result("fail", f"raised {described(error, 400)}", place=near(place_of(error), subject.file))
         message, data = found if isinstance(found, tuple) else (found, {})
         return Result("pass" if self.law else "note", one_line(message, 400), data)
 
 
+def near(place: Place | None, file: str) -> Place | None:
+    """Give a place the path of its file, seen from the current folder.
+
+    Args:
+        place: of somebody's code.
+        file: that the cell is from: a file beside it, such as one that it imports, has a name without a folder.
+    """
+    if place is None:
+        return None
+    path = place.file
+    if path.startswith("<"):
+        path = str(Path(file).parent / path[1:].rpartition(" ")[0])
+    try:
+        seen = os.path.relpath(path)
+    except ValueError:  # on another drive
+        seen = path
+    return replace(place, file=seen if not seen.startswith("..") else path)
+
+
 def leaves(state: State) -> list[Tensor]:
-    """List the tensors of a state, in order.
+    """List the tensors of a state, in order; None stands for a part that the cell does not use.
 
     Raises:
-        Broken: it holds something that is not a tensor.
+        Broken: it holds something else that is not a tensor.
     """
-    found = pytree.tree_leaves(state)
+    found = [leaf for leaf in pytree.tree_leaves(state) if leaf is not None]
     for leaf in found:
         if not isinstance(leaf, Tensor):
             raise Broken(f"the state holds {type(leaf).__name__}; it must be tensors, in tuples, lists or dicts")
-    return list(found)
+    return found
 
 
 def step(cell: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -171,23 +202,79 @@ def step(cell: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
 def unroll(cell: nn.Module, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
     """Run a cell over a sequence (time, batch, input_size), from its initial state unless another is given.
 
+    What the cell draws while it runs is the same in every run.
+
     Returns:
         Outputs (time, batch, output_size), and the last state.
     """
-    if state is None:
-        state = cell.initial_state(inputs.shape[1])  # type: ignore[operator]
-    outputs = []
-    for x in inputs:
-        y, state = step(cell, x, state)
-        outputs.append(y)
+    with seeded("conformance", "run"):
+        if state is None:
+            state = cell.initial_state(inputs.shape[1])  # type: ignore[operator]
+        outputs = []
+        for x in inputs:
+            y, state = step(cell, x, state)
+            outputs.append(y)
     return torch.stack(outputs), state
 
 
-def same(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
-    """Return whether tensors agree to the last bit, NaN with NaN."""
+def draws(cell: nn.Module, inputs: Tensor) -> list[str]:
+    """Name the global generators that a cell draws from while it runs over a sequence."""
+    with seeded("conformance", "run"), torch.no_grad():
+        before, state = generator_states(), cell.initial_state(inputs.shape[1])  # type: ignore[operator]
+        for x in inputs:
+            _, state = step(cell, x, state)
+        after = generator_states()
+    return [f"{name} generator" for name, drawn in before.items() if drawn != after[name]]
+
+
+def same(a: Sequence[Tensor], b: Sequence[Tensor], *, nan: bool = False) -> bool:
+    """Return whether tensors agree to the last bit.
+
+    Args:
+        a, b: the tensors.
+        nan: whether NaN agrees with NaN. If not, a law says by `finite` or `numbers` what is wrong, before it compares.
+    """
     return len(a) == len(b) and all(
-        x.shape == y.shape and bool(((x == y) | (x.isnan() & y.isnan())).all()) for x, y in zip(a, b, strict=True)
+        x.shape == y.shape and bool(((x == y) | (x.isnan() & y.isnan()) if nan else x == y).all())
+        for x, y in zip(a, b, strict=True)
     )
+
+
+def finite(outputs: Tensor, what: str = "the output") -> None:
+    """Check outputs (time, ...) before they are compared with others: with NaN everything would seem to agree.
+
+    Raises:
+        Broken: one is not finite; the message says when.
+    """
+    for number, output in enumerate(outputs, 1):
+        bad = output[~output.isfinite()]
+        if len(bad):
+            raise Broken(f"{what} is not finite: {bad[0].item()} at step {number}")
+
+
+def numbers(what: str, tensors: Sequence[Tensor]) -> None:
+    """Check that no tensor holds NaN before it is compared with others; a state may hold infinities.
+
+    Raises:
+        Broken: one does.
+    """
+    if any(bool(tensor.isnan().any()) for tensor in tensors):
+        raise Broken(f"{what} holds NaN")
+
+
+@torch.no_grad()
+def move(cell: nn.Module, by: float, draw: int = 0) -> None:
+    """Move all weights at random, so that factors that begin at 0 hide nothing.
+
+    Args:
+        cell: changed in place.
+        by: the standard deviation of what is added.
+        draw: another one gives other numbers.
+    """
+    generator = torch.Generator().manual_seed(draw)
+    for parameter in cell.parameters():
+        if by and (parameter.is_floating_point() or parameter.is_complex()):
+            parameter.add_(by * torch.randn(parameter.shape, dtype=parameter.dtype, generator=generator))
 
 
 @contextmanager

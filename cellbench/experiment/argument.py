@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cellbench.errors import ExperimentError, Fault
+from cellbench.errors import CellError, ExperimentError, Fault
 from cellbench.experiment.document import parse
+from cellbench.plugins.sources import cells_in
 from cellbench.records import sha256_of
 from cellbench.wording import short
 
@@ -78,6 +79,8 @@ def read(text: str, option: str = "--cell") -> Given:
 
     cell, *given = _OPTION.split(text)
     file, colon, name = cell.rpartition(":")
+    if not colon and cell.endswith(".py") and not given:
+        raise fault(f"must be FILE:CLASS{_instead(cell)}")
     if (colon and not (file and name.isidentifier())) or (not colon and (not cell or cell.endswith(".py"))):
         raise fault("must be FILE:CLASS, for example ./mycell.py:MyCell, or ./mycell.py:MyCell,label=v2,alpha=0.5")
     if not colon and not re.fullmatch(r"[\w.-]+", cell):
@@ -97,6 +100,19 @@ def read(text: str, option: str = "--cell") -> Given:
             raise fault(f"the value {short(value)} of {key} is not YAML: {why}") from None
     label = found.pop("label", None)
     return Given(text, cell, label, found)
+
+
+def _instead(file: str) -> str:
+    """Say what may be meant by a file without a class."""
+    if not Path(file).is_file():
+        return f", and there is no file {file}, seen from the current folder"
+    try:
+        found = cells_in(Path(file))
+    except (CellError, OSError) as error:
+        return f"; {error}"
+    if not found:
+        return ", and it defines no cell: a class that derives from cellbench.Cell"
+    return "\n".join([". It defines:", *(f"  {file}:{name}" for name in found)])
 
 
 def labels_of(cells: Sequence[Given]) -> list[str]:

@@ -7,7 +7,7 @@ must know of it before it trains it, by way of all that it holds, `contents`; `w
 from cellbench.model.blueprint import Blueprint, blueprint_of, double_precision, refused_option, task_of
 from cellbench.model.contents import Contents, changed, replaced
 from cellbench.model.model import Model, declared_features, evaluating, loss
-from cellbench.model.randomness import generators_kept, seeded, set_generators
+from cellbench.model.randomness import generator_states, generators_kept, seeded, set_generators
 from cellbench.model.sizes import Sizes, measure
 from cellbench.model.traits import Traits, traits_of
 
@@ -22,6 +22,7 @@ __all__ = [
     "declared_features",
     "double_precision",
     "evaluating",
+    "generator_states",
     "generators_kept",
     "loss",
     "measure",

@@ -178,6 +178,35 @@ def _imports(text: str, name: str, path: Path, *, calls: bool) -> Iterator[str]:
         yield from (f"{base}.{taken}".strip(".") for taken in names if taken != "*")
 
 
+_NO_CELLS = {"Enum", "Exception", "Function", "IntEnum", "NamedTuple", "Protocol", "Task", "TypedDict", "object"}
+"""Bases of classes that are no cells; `Function` is autograd's."""
+
+
+def cells_in(path: Path) -> list[str]:
+    """List the classes and functions of a file that may make cells, in order, without running it.
+
+    Raises:
+        CellError: it cannot be read, or is not Python.
+        OSError: it cannot be read at all.
+    """
+    try:
+        body = ast.parse(_read(path)).body
+    except (SyntaxError, ValueError) as error:
+        raise CellError(f"{path.name} is not Python: {error}") from None
+    found = []
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+            makes = bool(bases - _NO_CELLS)
+        elif isinstance(node, ast.FunctionDef):
+            makes = [argument.arg for argument in node.args.args[:2]] == ["input_size", "hidden_size"]
+        else:
+            continue
+        if makes and not node.name.startswith("_"):
+            found.append(node.name)
+    return found
+
+
 def load(sources: Sequence[Source], attribute: str) -> Callable[..., Any]:
     """Make a cell's factory from stored text, without reading a file. The text is run once per process.
 

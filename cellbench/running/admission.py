@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cellbench.conformance import quick
 from cellbench.errors import CellError
 from cellbench.experiment import Experiment
-from cellbench.records import STEP, Answer, CellSpec, Planned
+from cellbench.records import STEP, Answer, CellSpec, Law, Planned
 from cellbench.store import FILE, Store
 from cellbench.store.answers import given
 
@@ -42,7 +42,8 @@ class Admission:
     def ask(self, cells: Sequence[CellSpec]) -> None:
         """Ask cells for a step and a gradient at each of their hidden sizes, and for the quick laws.
 
-        A cell that gave its answers already, by the same text and versions, is not asked again.
+        A cell that gave its answers already, by the same text and versions, is not asked again. One that is trained,
+        but broke a law which is another one today, is asked again, and refused nothing.
 
         Args:
             cells: those of which something is to be trained.
@@ -51,24 +52,37 @@ class Admission:
             CellError: the only new cell cannot be trained, or one that the command line added breaks a law; nothing was
                 trained, and the message says where and what to do.
         """
-        if not cells:
-            return
-        known = _known(self.folder) if not self.fresh else {}
-        sizes = {cell: sorted({p.fit.hidden_size for p in self.planned if p.cell == cell}) for cell in cells}
-        missing = [cell for cell in cells if not _answered(known.get(cell.digest, ()), sizes[cell])]
+        stored = _stored(self.folder) if not self.fresh else {}
+        known = {digest: _current(answers) for digest, answers in stored.items()}
+        again = [cell for cell in self.experiment.cells if cell not in cells and _broke(stored, known, cell)]
+        missing = [cell for cell in (*cells, *again) if not _answered(known.get(cell.digest, ()), self._sizes(cell))]
         for number, cell in enumerate(missing, 1):
             self.say(f"checking {number} of {len(missing)}: {cell.label}")
             seconds = min(60.0, self.experiment.settings.train.timeout)
-            self.answers[cell.digest] = quick.ask(cell, self.experiment.task, sizes[cell], seconds)
+            self.answers[cell.digest] = quick.ask(cell, self.experiment.task, self._sizes(cell), seconds)
         everything = {**known, **self.answers}
         _refuse(self.experiment, {cell: everything[cell.digest] for cell in cells}, self.trust)
 
+    def _sizes(self, cell: CellSpec) -> list[int]:
+        """List the hidden sizes that are planned for a cell, smallest first."""
+        return sorted({p.fit.hidden_size for p in self.planned if p.cell == cell})
 
-def _known(folder: Path) -> Mapping[str, list[Answer]]:
+
+def todays_laws() -> Collection[Law]:
+    """Return all laws that cells are asked today."""
+    return quick.laws().values()
+
+
+def _stored(folder: Path) -> Mapping[str, list[Answer]]:
     if not (folder / FILE).exists():
         return {}
     with Store(folder, write=False) as store:
-        return {digest: _current(answers) for digest, answers in given(store).items()}
+        return given(store)
+
+
+def _broke(stored: Mapping[str, list[Answer]], known: Mapping[str, list[Answer]], cell: CellSpec) -> bool:
+    """Tell whether a cell broke a law that is not asked today, or not as it was."""
+    return any(a.status == "fail" and a not in known[cell.digest] for a in stored.get(cell.digest, ()))
 
 
 def _current(answers: Iterable[Answer]) -> list[Answer]:

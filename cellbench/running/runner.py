@@ -22,7 +22,7 @@ from cellbench.planning import Plan, lay_out, prepare
 from cellbench.plugins import Registry, discover, find_strays
 from cellbench.records import Answer, CellSpec, Chunk
 from cellbench.results import seal
-from cellbench.running.admission import Admission
+from cellbench.running.admission import Admission, todays_laws
 from cellbench.running.interrupts import interruptible
 from cellbench.store import FILE, Store, earlier, locked, set_aside, weights
 from cellbench.store.answers import keep as keep_answers
@@ -291,7 +291,7 @@ def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
 def _train(
     plan: Plan,
     facts: Mapping[str, Any],
-    answers: Mapping[str, Iterable[Answer]],
+    answers: Mapping[str, Sequence[Answer]],
     ended: Iterable[Finished],
     on_event: OnEvent,
 ) -> None:
@@ -305,7 +305,8 @@ def _train(
             if plan.experiment.keys.keep == "weights":
                 weights.gather(plan.folder, [found.folder], found.keys)
         _record(store, plan, facts)
-        keep_answers(store, answers)
+        if answers:
+            keep_answers(store, answers, todays_laws())
         on_event(plan)
         _keep(store, plan, ended, on_event)
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import re
+import shutil
 import sys
+import textwrap
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
@@ -44,3 +47,40 @@ def reader_is_gone() -> NoReturn:
 def show(text: str, file: TextIO | None = None) -> None:
     """Print text with its control characters escaped: somebody else's store could hold some that act on a terminal."""
     print(escaped(text), file=file)
+
+
+def show_fitted(text: str, file: TextIO | None) -> None:
+    """Print a message: on a terminal its lines are broken between words, elsewhere it stays as it is."""
+    show(
+        fitted(text, shutil.get_terminal_size((80, 24)).columns) if file is not None and file.isatty() else text,
+        file=file,
+    )
+
+
+def fitted(text: str, columns: int) -> str:
+    """Break the lines of a message that are wider than the terminal, between words; what follows is indented further.
+
+    Args:
+        text: what it says; a command between backticks stays whole.
+        columns: the width of the terminal.
+    """
+    lines: list[str] = []
+    for line in text.split("\n"):
+        if len(line) <= columns:
+            lines.append(line)
+            continue
+        begins = line[: len(line) - len(line.lstrip(" "))]
+        whole = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", _KEPT), line.lstrip(" "))
+        lines += textwrap.wrap(
+            whole,
+            columns,
+            initial_indent=begins,
+            subsequent_indent=f"{begins}  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines).replace(_KEPT, " ")
+
+
+_KEPT = "\ue000"
+"""Stands for a space at which no line is broken: a character that no text of ours has."""

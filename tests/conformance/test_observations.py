@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
-from cellbench.conformance import Check, Subject, checks, observations
+from cellbench.conformance import OBSERVATIONS, Check, Result, Subject, checks, observations
+from tests.helpers import awkward, broken_cells, odd_cells
 from tests.helpers.broken_cells import Sound
 
 BY_NAME: dict[str, Check] = {check.name: check for check in checks}
@@ -63,3 +67,57 @@ def test_learning_is_reported_and_not_required(monkeypatch: pytest.MonkeyPatch) 
 def test_lstm_learns_addition() -> None:
     result = BY_NAME["learns-addition"](Subject(lstm))
     assert "solved within 1,000 steps on" in result.message
+
+
+def asked(name: str, factory: Any) -> Result:
+    return BY_NAME[name](Subject(factory))
+
+
+TRAINING: list[tuple[Any, str]] = [
+    (awkward.Normed, r"changes norm\.running_mean.*; examples influence each other"),
+    (awkward.Dropped, "draws random numbers from torch's generator"),
+    (awkward.ZonedOut, "draws random numbers from Python's generator"),
+    (awkward.Centred, r"changes mean"),
+    (awkward.spectral, r"changes h\.parametrizations"),
+    (awkward.Scaled, "other outputs than in eval"),
+    (awkward.weight_norm, r"the same as in eval\(\) mode"),
+    (broken_cells.Sound, r"the same as in eval\(\) mode"),
+]
+
+
+@pytest.mark.parametrize(("factory", "says"), TRAINING, ids=[f.__name__ for f, _ in TRAINING])
+def test_what_training_changes_is_named(factory: Any, says: str) -> None:
+    """Buffers, random draws and statistics of a batch are a trait that a note names."""
+    result = asked("training-mode", factory)
+    assert result.status == "note"
+    assert re.search(says, result.message), result.message
+
+
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        (broken_cells.SharesWeightsWithItsCopies, "a deep copy shares its weights with the cell"),
+        (broken_cells.CannotBePickled, "a pickle cannot be made"),
+        (awkward.Uncopied, "a deep copy cannot be made.*; a pickle cannot be made"),
+        (odd_cells.NotANumber, "copies are alike"),
+        (broken_cells.Sound, "copies are alike and share no weights"),
+    ],
+    ids=lambda p: getattr(p, "__name__", ""),
+)
+def test_copies_fail_nobody(factory: Any, says: str) -> None:
+    assert "pickles-and-copies" in {check.name for check in OBSERVATIONS}
+    result = asked("pickles-and-copies", factory)
+    assert (result.status, result.ok) == ("note", True)
+    assert re.search(says, result.message), result.message
+
+
+@pytest.mark.parametrize("name", ["engines", "sizes", "initialisation", "training-mode"])
+@pytest.mark.parametrize(
+    "factory",
+    [odd_cells.Spiking, odd_cells.ComplexDiagonal, odd_cells.FrozenAndDetached, odd_cells.Counts, odd_cells.Begins],
+    ids=lambda f: f.__name__,
+)
+def test_notes_are_made(factory: Any, name: str) -> None:
+    """No note fails on a cell that breaks no law."""
+    result = asked(name, factory)
+    assert result.status == "note", result.message

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from cellbench import CellbenchError
-from cellbench.conformance import LAWS, Check, Subject, checks
+from cellbench.conformance import LAWS, Check, Findings, Result, Subject, checks
 from cellbench.conformance.report import check_cell, line, report, subject_of
-from tests.helpers.broken_cells import HasAnUnusedWeight, NoInitialState
+from tests.helpers.broken_cells import HasAnUnusedWeight, NoInitialState, Sound
+from tests.helpers.commands import Command
 
 MINE = """
 import torch
@@ -54,7 +55,7 @@ def test_report_prints_a_line_a_check(tmp_path: Path) -> None:
 def test_report_counts_broken_laws_and_gives_json() -> None:
     whole = report(Subject(HasAnUnusedWeight, name="spare"))
     assert not whole.passed
-    assert whole.verdict == "spare: 1 of 2 laws broken"
+    assert whole.verdict == "spare: 1 of 2 laws broken: gradients-reach-every-parameter"
     parsed = json.loads(whole.json())
     assert (parsed["cell"], parsed["passed"]) == ("spare", False)
     assert [c["status"] for c in parsed["checks"]] == ["pass", "fail"]
@@ -78,3 +79,90 @@ def test_a_cell_is_found_by_name_or_in_a_file(tmp_path: Path, monkeypatch: pytes
         subject_of("./mine.py:Other")
     with pytest.raises(CellbenchError, match="no cell named 'lstn'"):
         subject_of("lstn")
+
+
+RAISES = MINE.replace("[x, state]", "[x, state, x]")
+TWO_AND_A_FUNCTION = f"""{MINE}
+
+class Another(Mine):
+    pass
+
+
+class _Hidden(Mine):
+    pass
+
+
+class Step(torch.autograd.Function):
+    pass
+
+
+def orthogonal(input_size, hidden_size):
+    return Mine(input_size, hidden_size)
+
+
+def helper(x, y):
+    return x
+"""
+
+
+def test_a_cell_that_raises_is_told_in_few_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    """What was raised, the author's own line, the shapes that came in; one line for all that could not be asked."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(RAISES, encoding="utf-8")
+    ended = command("check", "mine.py:Mine")
+    assert ended.status == 1
+    assert ended.out.splitlines() == [
+        "fail  is-made                           raised RuntimeError: mat1 and mat2 shapes cannot be multiplied "
+        "(2x12 and 10x8)",
+        "      mine.py:12",
+        "          h = torch.tanh(self.linear(torch.cat([x, state, x], dim=1)))",
+        "        forward was given x (2, 2), state (2, 8)",
+        f"skip  the other {len(checks) - 1} checks               there is no cell to check",
+        f"Mine: 1 of {len(LAWS)} laws broken: is-made",
+    ]
+    given = json.loads(command("check", "mine.py:Mine", "--json").out)
+    assert given["checks"][0]["place"] == {
+        "file": "mine.py",
+        "line": 12,
+        "code": "h = torch.tanh(self.linear(torch.cat([x, state, x], dim=1)))",
+        "function": "forward",
+        "shapes": "x (2, 2), state (2, 8)",
+    }
+    assert [c["status"] for c in given["checks"][1:]] == ["skip"] * (len(checks) - 1)
+
+
+def test_classes_of_a_file_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
+    """A file without a class: exit 2, and what may be meant, each as it is to be typed."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(TWO_AND_A_FUNCTION, encoding="utf-8")
+    for words in (("check", "mine.py"), ("run", "--cell", "mine.py"), ("compare", "mine.py", "lstm")):
+        ended = command(*words)
+        assert ended.status == 2
+        listed = [line for line in ended.err.splitlines() if line.startswith("  mine.py:")]
+        assert listed == ["  mine.py:Mine", "  mine.py:Another", "  mine.py:orthogonal"], ended.err
+    Path("none.py").write_text("x = 1\n", encoding="utf-8")
+    assert "it defines no cell" in command("check", "none.py").err
+    assert "there is no file gone.py" in command("check", "gone.py").err
+    Path("broken.py").write_text("class (:\n", encoding="utf-8")
+    assert command("check", "broken.py").status == 2
+
+
+def test_what_cannot_be_told_is_counted() -> None:
+    """No law that was not answered is said to hold."""
+    found = tuple((law, Result("skip" if law.name == "depends-on-the-state" else "pass")) for law in LAWS)
+    count = len(LAWS)
+    assert Findings(Subject(Sound, name="mine"), found).verdict == (
+        f"mine: {count - 1} of {count} laws hold, 1 cannot be told: depends-on-the-state"
+    )
+
+
+@pytest.mark.usefixtures("quick")
+def test_lines_fit_the_terminal(tmp_path: Path) -> None:
+    """What is wider stands under the name of its check, at the terminal's width; a pipe gets whole lines."""
+    said: list[str] = []
+    check_cell("gru", echo=said.append, columns=60)
+    lines = "\n".join(said).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[:2] == ["pass  is-made", "      TorchCell, 288 parameters at hidden size 8"]

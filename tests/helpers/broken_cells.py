@@ -189,6 +189,18 @@ class IsFloat32Only(Sound):
         return torch.tanh(torch.cat([x, state], dim=1).to(torch.float32) @ weight.T + self.linear.bias.float())
 
 
+class ComputesInBfloat16(Sound):
+    """Sound, by scripted code that no other precision can be asked of."""
+
+    def next(self, x: Tensor, state: Tensor) -> Tensor:
+        return _narrowed(super().next(x, state))
+
+
+@torch.jit.script
+def _narrowed(x: Tensor) -> Tensor:
+    return x.to(torch.bfloat16).to(torch.float32)
+
+
 class Explodes(Sound):
     def next(self, x: Tensor, state: Tensor) -> Tensor:
         return super().next(x, state) + 1.1 * state + 0.01

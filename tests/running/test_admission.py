@@ -95,7 +95,7 @@ def test_a_cell_that_raises(
     [
         (NOT_A_NUMBER, STEP, "the output is not finite at step 1"),
         (IN_SELF, "remembers-only-in-the-state", "twice, gives two answers"),
-        (NO_STATE, "depends-on-input-and-state", "the state is not used"),
+        (NO_STATE, "depends-on-the-state", "the state is not used"),
         (WRONG_AXIS, "examples-are-independent", "changes when the other examples do"),
     ],
     ids=["not a number", "state in self", "state not used", "wrong axis"],
@@ -148,7 +148,7 @@ def test_a_broken_law_in_a_file_goes_on(
     mine(NO_STATE)
     cells = ["lstm", {"name": "broken", "factory": "mine.py:Mine"}]
     assert command("run", write(cells=cells), "--workers", 1).status == 0
-    assert [row[0] for row in stored("results/tiny") if row[2] == "fail"] == ["depends-on-input-and-state"]
+    assert [row[0] for row in stored("results/tiny") if row[2] == "fail"] == ["depends-on-the-state"]
 
 
 def test_asked_once(
@@ -203,3 +203,24 @@ def test_two_new_cells(mine: Callable[[str], None], write: Callable[..., Path], 
     ended = command("run", write(), "--cell", "mine.py:Mine", "--cell", "other.py:Other", "--workers", 1)
     assert ended.status == 1, ended.err
     assert command("status", "results/tiny+Mine+Other").out.splitlines()[1:3] == ["  censored: 6", "  failed: 2"]
+
+
+def test_a_law_that_judges_otherwise_is_asked_again(
+    mine: Callable[[str], None], write: Callable[..., Path], command: Command
+) -> None:
+    """What a cell answered to another text of a law stays readable, but says nothing once it answered to today's."""
+    mine(SOUND)
+    words = ["run", write(cells=["lstm", {"name": "Mine", "factory": "mine.py:Mine"}]), "--workers", 1]
+    assert command(*words).status == 0
+    asked = stored("results/tiny")
+    with closing(sqlite3.connect("results/tiny/runs.sqlite")) as db, db:
+        # as if an earlier text of one law, and a law that is asked no more, had found both cells broken
+        db.execute("INSERT INTO source VALUES ('0', 'cellbench.conformance.laws:old', 'def old(): ...')")
+        db.execute("UPDATE answer SET text = '0', status = 'fail', message = 'as it was' WHERE law = 'shapes'")
+        db.execute("UPDATE answer SET law = 'gone', text = '0', status = 'fail' WHERE law = 'depends-on-the-state'")
+    assert command("report", "results/tiny").status == 0
+    assert "broken law" in Path("results/tiny/summary.md").read_text()
+    ended = command(*words)
+    assert ended.status == 0, ended.err
+    assert "broken law" not in ended.out
+    assert stored("results/tiny") == asked
