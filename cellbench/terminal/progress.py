@@ -22,8 +22,9 @@ from cellbench.executors.dispatch import Finished
 from cellbench.planning import Plan
 from cellbench.records import Outcome
 from cellbench.running import Event, Notice, OnEvent, Stage
+from cellbench.terminal.output import fitted
 from cellbench.terminal.remaining import Pace
-from cellbench.wording import escaped, printable, wrapped
+from cellbench.wording import escaped, printable
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
@@ -211,8 +212,7 @@ def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
             def see(event: Event) -> None:
                 for text in said(event):
                     # rich would break a command or a path
-                    for line in wrapped(text, live.console.width, after="  "):
-                        live.console.print(Text(line), soft_wrap=True)
+                    live.console.print(Text(fitted(text, live.console.width)), soft_wrap=True)
                 state.see(event)
 
             yield see
