@@ -1,11 +1,20 @@
 """The model that is trained: a cell, its initial state and the readout.
 
-`model` runs it, `blueprint` makes it from a cell's name or text, `sizes` measures it, `traits` finds out what an engine
-must know of it before it trains it, by way of all that it holds, `contents`; `weights` writes and reads what it learnt.
+`model` runs it, `blueprint` makes it from a cell's name or text, `layers` stacks several cells, `sizes` measures it,
+`traits` finds out what an engine must know of it before it trains it, by way of all that it holds, `contents`;
+`weights` writes and reads what it learnt.
 """
 
-from cellbench.model.blueprint import Blueprint, blueprint_of, double_precision, refused_option, task_of
+from cellbench.model.blueprint import (
+    Blueprint,
+    blueprint_of,
+    double_precision,
+    own_options,
+    refused_option,
+    task_of,
+)
 from cellbench.model.contents import Contents, changed, replaced
+from cellbench.model.layers import layers_of
 from cellbench.model.model import Model, declared_features, evaluating, loss
 from cellbench.model.randomness import generators_kept, seeded, set_generators
 from cellbench.model.sizes import Sizes, measure
@@ -23,8 +32,10 @@ __all__ = [
     "double_precision",
     "evaluating",
     "generators_kept",
+    "layers_of",
     "loss",
     "measure",
+    "own_options",
     "refused_option",
     "replaced",
     "seeded",

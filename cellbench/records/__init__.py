@@ -8,9 +8,11 @@ versions of the engines trained wrongly.
 from cellbench.records.answer import STEP, Answer, Law
 from cellbench.records.key import NUMBERS_VERSION, ReplicaKey, family_of
 from cellbench.records.outcome import Cause, CurvePoint, Evaluation, Outcome, Status
-from cellbench.records.replicas import Chunk, Fit, Planned, Replica
+from cellbench.records.replicas import Chunk, Fit, Planned, Replica, models
 from cellbench.records.settings import (
+    LAYERS,
     MOST_EVALUATIONS,
+    MOST_LAYERS,
     CellSpec,
     Evaluate,
     Final,
@@ -27,7 +29,9 @@ from cellbench.records.settings import (
 from cellbench.records.versions import RIGHT_SINCE, TRAINED_BY, VERSIONS, failed_wrongly, rounds_as, wrongs
 
 __all__ = [
+    "LAYERS",
     "MOST_EVALUATIONS",
+    "MOST_LAYERS",
     "NUMBERS_VERSION",
     "RIGHT_SINCE",
     "STEP",
@@ -57,6 +61,7 @@ __all__ = [
     "Value",
     "failed_wrongly",
     "family_of",
+    "models",
     "pairs",
     "rounds_as",
     "sha256_of",

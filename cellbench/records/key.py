@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from cellbench.records.settings import Evaluate, Final, Pairs, Solved, hashable, sha256_of
+from cellbench.records.settings import Evaluate, Final, Pairs, Solved, hashable, later, sha256_of
 
 NUMBERS_VERSION = 1
 """Goes up only when a golden trajectory of the reference engine changes; then every replica is trained anew."""
@@ -33,6 +33,7 @@ class ReplicaKey:
         cell_sources: SHA-256 of the text of the module that defines the cell, and of the local modules it imports.
         learn_initial_state, readout_hidden: the rest of the model.
         numbers_version: of cellbench.
+        layers: how many of the cell are stacked.
 
     Fields that keys gained after results were stored are declared by `later`, in this class and in its parts.
     """
@@ -58,6 +59,7 @@ class ReplicaKey:
     learn_initial_state: bool
     readout_hidden: int | None
     numbers_version: int = NUMBERS_VERSION
+    layers: int = later(1)
 
     def text(self) -> str:
         """Write the key as canonical JSON, the text that is hashed.

@@ -79,6 +79,7 @@ class Again:
             key.readout_hidden,
             kept,
             from_file,
+            layers=key.layers,
         )
         train = Train(key.max_steps, key.optimizer, key.clip_norm, key.stop_when_solved, resolved["train"]["timeout"])
         self.chunk = Chunk(

@@ -9,9 +9,21 @@ from typing import Any
 
 from cellbench.engines import OPTIMIZERS, reference
 from cellbench.errors import CellbenchError
-from cellbench.model import Blueprint, Model
+from cellbench.model import Blueprint, Model, layers_of
 from cellbench.plugins import discover, load_factory
-from cellbench.records import CellSpec, Chunk, CurvePoint, Evaluate, Final, Point, Replica, Settings, Solved, Train
+from cellbench.records import (
+    MOST_LAYERS,
+    CellSpec,
+    Chunk,
+    CurvePoint,
+    Evaluate,
+    Final,
+    Point,
+    Replica,
+    Settings,
+    Solved,
+    Train,
+)
 from cellbench.task import Task
 from cellbench.training.loop import fit, initial_models
 
@@ -33,8 +45,9 @@ class Trained:
 
     def __repr__(self) -> str:
         at, last = ", ".join(f"{k} {v}" for k, v in self.parameters.items()), self.curve[-1]
+        cells = " on ".join(type(cell).__name__ for cell in layers_of(self.model.cell))
         return (
-            f"<Trained {type(self.model.cell).__name__} at {at}: loss {last.loss:.3g}, bit accuracy "
+            f"<Trained {cells} at {at}: loss {last.loss:.3g}, bit accuracy "
             f"{last.bit_accuracy:.3f}, sequence accuracy {last.sequence_accuracy:.3f} after {last.step:,} steps>"
         )
 
@@ -54,6 +67,7 @@ def train(
     options: dict[str, Any] | None = None,
     readout_hidden: int | None = None,
     learn_initial_state: bool = False,
+    layers: int = 1,
     **parameters: Any,
 ) -> Trained:
     """Train one model on the reference engine.
@@ -64,7 +78,7 @@ def train(
         hidden_size, batch_size, steps, learning_rate, seed, optimizer, clip_norm: as in an experiment.
         examples: how many each evaluation of the learning curve has.
         options: passed to the factory.
-        readout_hidden, learn_initial_state: as in an experiment.
+        readout_hidden, learn_initial_state, layers: as in an experiment.
         **parameters: the task's, for example `bits=8`.
 
     Raises:
@@ -91,6 +105,8 @@ def train(
             raise CellbenchError(f"train: {name}={value!r}: {error}") from None
     if optimizer not in OPTIMIZERS:
         raise CellbenchError(f"train: no optimizer {optimizer!r}. Known: {', '.join(OPTIMIZERS)}")
+    if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= MOST_LAYERS:
+        raise CellbenchError(f"train: layers={layers!r}: must be a whole number from 1 to {MOST_LAYERS}")
     # make the model, by the cell's registered factory or by the one that was given
     options = options or {}
     if isinstance(cell, str):
@@ -100,11 +116,11 @@ def train(
         factory, origin = cell, f"{cell.__module__}:{getattr(cell, '__qualname__', type(cell).__qualname__)}"
     blueprint = Blueprint(
         factory, origin, tuple(sorted(options.items())), made.input_size, hidden_size, made.output_size,
-        readout_hidden, learn_initial_state,
+        readout_hidden, learn_initial_state, layers=layers,
     )  # fmt: skip
     # train it as a chunk of one replica
     engine = reference.prepare(blueprint, optimizer=OPTIMIZERS[optimizer], clip_norm=clip_norm)
-    spec = CellSpec(origin, origin, origin, blueprint.options, learn_initial_state, readout_hidden)
+    spec = CellSpec(origin, origin, origin, blueprint.options, learn_initial_state, readout_hidden, layers=layers)
     settings = Settings(
         task,
         Train(steps, optimizer, clip_norm, stop_when_solved=False, timeout=math.inf),

@@ -46,7 +46,7 @@ CHANGED = {
     "seed": 4, "learning_rate": 0.010000000000000002, "max_steps": 2001, "optimizer": "sgd", "clip_norm": None,
     "stop_when_solved": True, "evaluate": Evaluate(5, 0.05, 257), "solved": Solved("bit_accuracy", 0.99, 2),
     "final": Final(1000, (("bits", (8, 17)),), True), "cell": "mine", "factory": "x:y", "options": (("bias", False),),
-    "cell_sources": ("d",), "learn_initial_state": True, "readout_hidden": 20, "numbers_version": 2,
+    "cell_sources": ("d",), "learn_initial_state": True, "readout_hidden": 20, "numbers_version": 2, "layers": 2,
 }  # fmt: skip
 
 
