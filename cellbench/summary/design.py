@@ -54,6 +54,8 @@ class Design:
     """Whether cells that break a law get the usual verdicts."""
     own: tuple[str, ...] = ()
     """The labels of the cells that come from a file: the user's own."""
+    layers: Mapping[str, int] = field(default_factory=dict)
+    """By label: how many of a cell are stacked, where layers are no axis; 1 for the cells that are not here."""
 
     def __post_init__(self) -> None:
         if not self.labels:
@@ -85,11 +87,24 @@ class Design:
 
     @property
     def setup(self) -> str:
-        """What verdicts hold for, in words: optimizer, learning rates and clipping."""
+        """What verdicts hold for, in words: optimizer, learning rates and clipping, and layers if there are several."""
         rates, several = [f"{rate:.10g}" for rate in self.rates], len(self.rates) > 1
         listed = ", ".join(rates) if len(rates) <= 6 else f"{rates[0]} to {rates[-1]} ({len(rates)} of them)"
         clip = "gradients not clipped" if self.clip_norm is None else f"gradients clipped to norm {self.clip_norm:.10g}"
-        return f"{self.optimizer} at learning rate{'s' if several else ''} {listed}, {clip}"
+        return ", ".join(
+            [f"{self.optimizer} at learning rate{'s' if several else ''} {listed}", clip, *self._stacked()]
+        )
+
+    def _stacked(self) -> list[str]:
+        """Say how many layers all cells have, or else those cells whose label does not say it."""
+        each = {self.layers.get(label, 1) for label in self.labels}
+        if len(each) == 1:
+            return [f"{each.pop()} layers"] if each != {1} else []
+        return [
+            f"{label} in {self.layers[label]} layers"
+            for label in self.labels
+            if label in self.layers and not label.endswith(f" layers={self.layers[label]}")
+        ]
 
     def pairings(self) -> list[tuple[str, str]]:
         """List (cell, baseline) of every comparison, in the order of a report."""
