@@ -2,7 +2,7 @@
 
 `model` runs it, `blueprint` makes it from a cell's name or text, `layers` stacks several cells, `sizes` measures it,
 `traits` finds out what an engine must know of it before it trains it, by way of all that it holds, `contents`;
-`weights` writes and reads what it learnt.
+`updates` is what a cell does after each update of its parameters, `weights` writes and reads what it learnt.
 """
 
 from cellbench.model.blueprint import (
@@ -19,6 +19,7 @@ from cellbench.model.model import Model, declared_features, evaluating, loss
 from cellbench.model.randomness import generators_kept, seeded, set_generators
 from cellbench.model.sizes import Sizes, measure
 from cellbench.model.traits import Traits, traits_of
+from cellbench.model.updates import after_update, follows_updates, try_update
 
 __all__ = [
     "Blueprint",
@@ -26,11 +27,13 @@ __all__ = [
     "Model",
     "Sizes",
     "Traits",
+    "after_update",
     "blueprint_of",
     "changed",
     "declared_features",
     "double_precision",
     "evaluating",
+    "follows_updates",
     "generators_kept",
     "layers_of",
     "loss",
@@ -42,4 +45,5 @@ __all__ = [
     "set_generators",
     "task_of",
     "traits_of",
+    "try_update",
 ]
