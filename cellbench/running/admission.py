@@ -54,7 +54,9 @@ class Admission:
         if not cells:
             return
         known = _known(self.folder) if not self.fresh else {}
-        sizes = {cell: sorted({p.fit.hidden_size for p in self.planned if p.cell == cell}) for cell in cells}
+        sizes = {
+            cell: sorted({p.fit.hidden_size for p in self.planned if p.cell.label == cell.label}) for cell in cells
+        }
         missing = [cell for cell in cells if not _answered(known.get(cell.digest, ()), sizes[cell])]
         for number, cell in enumerate(missing, 1):
             self.say(f"checking {number} of {len(missing)}: {cell.label}")

@@ -74,6 +74,7 @@ def test_layers_are_a_part_of_the_experiment(command: Command) -> None:
     assert len(trained({**TINY, "grid": grid}, "other", only={"layers": ["1"]})) == 4
     assert command("merge", "merged", "only", "other").status == 0
     assert len(trained({**TINY, "layers": 2}, "all")) == 4
+    assert len(trained({**TINY, "grid": {**grid, "layers": 2}}, "alone")) == 4
     cells = [{"name": "rnn", "layers": 2}, "lstm", {"name": "lstm", "layers": 2}]
     assert len(trained({**TINY, "cells": cells}, "each")) == 6
     both, merged, deep, each = (cellbench.load(folder).runs for folder in ("both", "merged", "all", "each"))
