@@ -11,6 +11,7 @@ and says which needs fewer steps, with the uncertainty. The doors:
 
     Cell        the base class of a cell of your own: one step, written in torch
     TorchCell   wraps a cell of torch, such as nn.GRUCell
+    SequenceCell    wraps a module that takes whole sequences, such as nn.GRU
     Task        the base class of a task of your own
     hookimpl    marks the hooks of a plugin
 
@@ -36,7 +37,7 @@ from cellbench.hookspecs import hookimpl
 
 # names that need torch or pandas are imported when first used, so that `cellbench --help` is quick
 if TYPE_CHECKING:
-    from cellbench.cell import Cell, State, TorchCell
+    from cellbench.cell import Cell, SequenceCell, State, TorchCell
     from cellbench.conformance import check
     from cellbench.results import Results, load
     from cellbench.task import Task
@@ -49,6 +50,7 @@ _LAZY = {
     "Cell": "cellbench.cell",
     "State": "cellbench.cell",
     "TorchCell": "cellbench.cell",
+    "SequenceCell": "cellbench.cell",
     "Task": "cellbench.task",
     "check": "cellbench.conformance",
     "Results": "cellbench.results",
@@ -58,7 +60,8 @@ _LAZY = {
 }
 
 __all__ = [
-    "Cell", "CellbenchError", "Results", "State", "Task", "TorchCell", "check", "hookimpl", "load", "run", "train",
+    "Cell", "CellbenchError", "Results", "SequenceCell", "State", "Task", "TorchCell", "check", "hookimpl", "load",
+    "run", "train",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from cellbench.cells.lstm import lstm
-from cellbench.conformance.subject import Broken, Check, Subject, leaves, step
+from cellbench.conformance.subject import Broken, CannotTell, Check, Subject, leaves, step
 from cellbench.engines import OPTIMIZERS, Refused, fastest_first, prepare
 from cellbench.model import measure
 from cellbench.records import CellSpec, Chunk, Evaluate, Final, Point, Replica, Settings, Solved, Train
@@ -118,6 +118,8 @@ def step_jacobian(cell: nn.Module, input_size: int) -> Tensor:
         Shape (numbers, numbers), at input 0 and the initial state; all numbers of one example's state in a row.
     """
     before, nesting = pytree.tree_flatten(cell.initial_state(1))  # type: ignore[operator]
+    if not before:
+        raise CannotTell("it has no state")
     sizes = [leaf.numel() for leaf in before]
 
     def after(flat: Tensor) -> Tensor:

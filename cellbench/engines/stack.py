@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained, first_line
-from cellbench.engines.fused import spelt_out
 from cellbench.engines.on_torch import compiler, instruction_set, scores_of
 from cellbench.engines.optimizers import Optimizer, Slots, clip
 from cellbench.engines.projection import Projection
@@ -31,6 +30,7 @@ from cellbench.model import (
     follows_updates,
     loss,
     replaced,
+    spelt_out,
     traits_of,
     try_update,
 )

@@ -1,8 +1,9 @@
 """The model that is trained: a cell, its initial state and the readout.
 
-`model` runs it, `blueprint` makes it from a cell's name or text, `layers` stacks several cells, `sizes` measures it,
-`traits` finds out what an engine must know of it before it trains it, by way of all that it holds, `contents`;
-`updates` is what a cell does after each update of its parameters, `weights` writes and reads what it learnt.
+`model` runs it, `blueprint` makes it from a cell's name or text, `layers` stacks several cells, `fused` has equations
+for the layers of torch, `sizes` measures it, `traits` finds out what an engine must know of it before it trains it, by
+way of all that it holds, `contents`; `updates` is what a cell does after each update of its parameters, `weights`
+writes and reads what it learnt.
 """
 
 from cellbench.model.blueprint import (
@@ -14,7 +15,8 @@ from cellbench.model.blueprint import (
     task_of,
 )
 from cellbench.model.contents import Contents, changed, replaced
-from cellbench.model.layers import layers_of
+from cellbench.model.fused import spelt_out
+from cellbench.model.layers import layers_of, takes_sequences, takes_steps
 from cellbench.model.model import Model, declared_features, evaluating, loss
 from cellbench.model.randomness import generators_kept, seeded, set_generators
 from cellbench.model.sizes import Sizes, measure
@@ -43,6 +45,9 @@ __all__ = [
     "replaced",
     "seeded",
     "set_generators",
+    "spelt_out",
+    "takes_sequences",
+    "takes_steps",
     "task_of",
     "traits_of",
     "try_update",

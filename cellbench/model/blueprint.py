@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from cellbench import streams
+from cellbench.cell import SequenceCell, TorchCell
 from cellbench.errors import CellError
 from cellbench.model.layers import Layers
 from cellbench.model.model import Model, declared_features
@@ -108,11 +109,35 @@ class Blueprint:
         if not isinstance(cell, nn.Module):
             raise CellError(f"{self.origin}: the factory returned {type(cell).__name__}, not a torch.nn.Module")
         if not hasattr(cell, "initial_state"):
-            raise CellError(
-                f"{self.origin}: {type(cell).__name__} has no initial_state(batch_size). "
-                "Subclass cellbench.Cell, or wrap a module of torch's convention in cellbench.TorchCell"
-            )
+            lacks = f"{type(cell).__name__} has no initial_state(batch_size)"
+            raise CellError(f"{self.origin}: {lacks}. {self._adapter(cell, input_size)}")
         return cell
+
+    def _adapter(self, cell: nn.Module, input_size: int) -> str:
+        """Say what makes a cell of a module that is none: the adapter that takes it."""
+        file, _, name = self.origin.rpartition(":")
+        ours = f"{name or type(cell).__name__}(input_size, hidden_size)"
+        known = "" if hasattr(cell, "input_size") else ", input_size"
+        for takes, adapt, written in (
+            ("one step as torch's cells do", lambda: TorchCell(cell), f"TorchCell({ours})"),
+            ("whole sequences", lambda: SequenceCell(cell, input_size), f"SequenceCell({ours}{known})"),
+            (
+                "whole sequences, the batch first",
+                lambda: SequenceCell(cell, input_size, batch_first=True),
+                f"SequenceCell({ours}{known}, batch_first=True)",
+            ),
+        ):
+            with suppress(Exception), contained(), seeded("adapter"):
+                adapt()
+                adapter = written.partition("(")[0]
+                return (
+                    f"It takes {takes}. Write beside it: `from cellbench import {adapter}` and "
+                    f"`def adapted(input_size, hidden_size): return {written}`; then give {file or 'FILE'}:adapted"
+                )
+        return (
+            "Subclass cellbench.Cell, or wrap a module of torch's conventions: one step in cellbench.TorchCell, whole "
+            "sequences in cellbench.SequenceCell"
+        )
 
     def _features(self, cell: nn.Module, input_size: int, stream: tuple[streams.Axis, ...]) -> int:
         """Return how many outputs a cell has; if it does not say, measure it on a twin, which leaves it as it is."""

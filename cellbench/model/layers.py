@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 
-from cellbench.cell import State
+from cellbench.cell import SequenceCell, State
 
 
 class Layers(nn.Module):
@@ -44,6 +45,33 @@ class Layers(nn.Module):
             x, own = cell(x, own)
             after.append(own)
         return x, tuple(after)
+
+
+def sequence_of(cell: nn.Module, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    """Run a cell, or each layer of a stack, over a whole sequence; see `SequenceCell.sequence`."""
+    if isinstance(cell, SequenceCell):
+        return cell.sequence(inputs, state)
+    if takes_sequences(cell):
+        after = []
+        for layer, own in zip(layers_of(cell), state, strict=True):
+            inputs, own = sequence_of(layer, inputs, own)
+            after.append(own)
+        return inputs, tuple(after)
+    outputs = []
+    for x in inputs:
+        output, state = cell(x, state)
+        outputs.append(output)
+    return torch.stack(outputs), state
+
+
+def takes_sequences(cell: nn.Module) -> bool:
+    """Tell whether a cell, or a layer of it, is a module that takes whole sequences."""
+    return any(isinstance(layer, SequenceCell) for layer in layers_of(cell))
+
+
+def takes_steps(cell: nn.Module) -> bool:
+    """Tell whether a cell can be run step by step: all can but those whose module carries no state."""
+    return all(layer.carries for layer in layers_of(cell) if isinstance(layer, SequenceCell))
 
 
 def layers_of(cell: nn.Module) -> Iterator[nn.Module]:

@@ -16,7 +16,7 @@ from cellbench.engines.lanes.program import Rows, Rule, aligned
 from cellbench.engines.lanes.units import EVALUATION, Unit, sharing
 from cellbench.engines.optimizers import Optimizer
 from cellbench.environment import usable_cores
-from cellbench.model import Blueprint, Model, follows_updates
+from cellbench.model import Blueprint, Model, follows_updates, takes_steps
 from cellbench.task import Floats
 
 WIDTH = 64
@@ -173,7 +173,7 @@ def prepare(
     Raises:
         Refused: the engine cannot carry the cell here; the message is the reason in one line.
     """
-    _refuse_updates(blueprint)
+    _refuse_python(blueprint)
     programs = Programs(blueprint, isa, replicas, longest)
     units = _units(programs, batch_sizes)
     with _compiling() as pool:
@@ -198,7 +198,7 @@ def build_ahead(
     Raises:
         Refused: the cell cannot be compiled; the message is the reason in one line.
     """
-    _refuse_updates(blueprint)
+    _refuse_python(blueprint)
     programs = Programs(blueprint, isa, longest=longest)
     units = _units(programs, batch_sizes)
     with _compiling() as pool:
@@ -207,13 +207,19 @@ def build_ahead(
     return f"{programs.isa}, {'to be proved where it runs' if None in made else 'proved'}"
 
 
-def _refuse_updates(blueprint: Blueprint) -> None:
-    """Refuse a cell that does something after each update.
+def _refuse_python(blueprint: Blueprint) -> None:
+    """Refuse a cell that is more than one step and its gradient.
 
     Raises:
-        Refused: it has the method.
+        Refused: it does something after each update, or takes whole sequences alone.
     """
-    if follows_updates(blueprint.build("lanes", 0)):
+    model = blueprint.build("lanes", 0)
+    if not takes_steps(model.cell):
+        raise Refused(
+            "its module takes whole sequences alone, and lanes compiles one step: a cellbench.Cell with "
+            "forward(x, state) would be carried"
+        )
+    if follows_updates(model):
         raise Refused(
             "its after_update() is called after each update, in Python; lanes compiles a step and its gradient"
         )
