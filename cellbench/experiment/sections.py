@@ -89,7 +89,10 @@ class CellKeys(_Section):
 
     name: str = Field(min_length=1, max_length=100, description="a registered name; with `factory`, any name")
     label: str | None = Field(
-        None, min_length=1, max_length=100, description="the cell's name in tables; default: `name`"
+        None,
+        min_length=1,
+        max_length=100,
+        description="the cell's name in tables; default: `name`, and `layers` where they are given",
     )
     factory: str | None = Field(None, description="'./mycell.py:MyCell', relative to the experiment file")
     options: dict[str, OptionValue] = Field(default_factory=dict, description="keyword arguments of the cell's factory")
