@@ -12,6 +12,7 @@ and says which needs fewer steps, with the uncertainty. The doors:
 
     Cell        the base class of a cell of your own: one step, written in torch
     TorchCell   wraps a cell of torch, such as nn.GRUCell
+    SequenceCell    wraps a module that takes whole sequences, such as nn.GRU
     Task        the base class of a task of your own
     hookimpl    marks the hooks of a plugin
 
@@ -37,7 +38,7 @@ from cellbench.hookspecs import hookimpl
 
 # names that need torch or pandas are imported when first used, so that `cellbench --help` is quick
 if TYPE_CHECKING:
-    from cellbench.cell import Cell, State, TorchCell
+    from cellbench.cell import Cell, SequenceCell, State, TorchCell
     from cellbench.conformance import check
     from cellbench.results import Results, load
     from cellbench.task import Task
@@ -50,6 +51,7 @@ _LAZY = {
     "Cell": "cellbench.cell",
     "State": "cellbench.cell",
     "TorchCell": "cellbench.cell",
+    "SequenceCell": "cellbench.cell",
     "Task": "cellbench.task",
     "check": "cellbench.conformance",
     "compare": "cellbench.terminal.session",
@@ -60,8 +62,8 @@ _LAZY = {
 }
 
 __all__ = [
-    "Cell", "CellbenchError", "Results", "State", "Task", "TorchCell", "check", "compare", "hookimpl", "load", "run",
-    "train",
+    "Cell", "CellbenchError", "Results", "SequenceCell", "State", "Task", "TorchCell", "check", "compare", "hookimpl",
+    "load", "run", "train",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The contract of a cell, and the adapter for cells of torch's own convention.
+"""The contract of a cell, and the adapters for modules of torch's own conventions: one step, or whole sequences.
 
 Axes, everywhere in cellbench: replicas, time, batch, then input, hidden or output.
 """
@@ -112,3 +112,152 @@ class TorchCell(Cell):
         """Take one step of the module; the output is the first tensor of its new state."""
         after = self.module(x, state)
         return (after if self.states == 1 else after[0]), after
+
+
+class WholeSequencesAlone(TypeError):
+    """A module that takes whole sequences was asked for one step, and carries no state to take it from."""
+
+
+class SequenceCell(Cell):
+    """A cell from a module that takes whole sequences: `outputs = module(inputs)` or `outputs, state = module(inputs)`.
+
+    Whether its state can be carried is tried: if `module(inputs, state)` goes on from the state that it returned, and
+    from zeros as from nothing, then it is a cell like any other, with a state, which may start at learnt numbers, and
+    single steps. If not, it has no state here: it is trained and evaluated on whole sequences from their first step, at
+    any length that the module takes.
+
+    Args:
+        module: called with inputs of shape (time, batch, input_size); returns outputs of shape (time, batch,
+            output_size), alone or in a tuple before its state.
+        input_size: features of a step's input; by default the module's own.
+        batch_first: whether it takes and returns (batch, time, features); by default what the module says, else no.
+
+    Attributes:
+        carries: whether its state can be carried.
+
+    Raises:
+        TypeError: the module does not take such inputs; or an output depends on later steps or on other examples.
+
+    Example:
+        >>> cell = SequenceCell(nn.GRU(2, 20, num_layers=2))
+        >>> outputs, state = cell.sequence(torch.zeros(7, 3, 2), cell.initial_state(3))
+        >>> tuple(outputs.shape), tuple(state.shape), cell.carries
+        ((7, 3, 20), (3, 2, 20), True)
+    """
+
+    def __init__(self, module: nn.Module, input_size: int | None = None, *, batch_first: bool | None = None) -> None:
+        own = getattr(module, "input_size", None) if input_size is None else input_size
+        if own is None:
+            raise TypeError(f"{type(module).__name__} does not say its input_size: SequenceCell(module, input_size)")
+        super().__init__(int(own), 1)
+        self.module = module
+        self.batch_first = bool(getattr(module, "batch_first", False) if batch_first is None else batch_first)
+        if isinstance(module, nn.RNNBase) and not module.dropout:
+            module.eval()  # the mode is an argument of its operation, where engines would see a difference
+        modes = [(part, part.training) for part in module.modules()]
+        module.eval()
+        try:
+            with torch.no_grad():
+                self._try()
+        finally:
+            for part, mode in modes:
+                part.training = mode
+
+    def _try(self) -> None:
+        """Find out how many outputs the module has, what it depends on, and whether its state can be carried."""
+        name, (time, batch) = type(self.module).__name__, (5, 3)
+        x = torch.randn(time, batch, self.input_size, generator=torch.Generator().manual_seed(0))
+        order = ("batch", "time") if self.batch_first else ("time", "batch")
+        try:
+            whole, after = self._call(x)
+        except Exception as error:
+            shape = f"({', '.join(order)}, {self.input_size})"
+            raise TypeError(f"{name} does not take inputs of shape {shape}: {type(error).__name__}: {error}") from error
+        if whole.ndim != 3 or whole.shape[:2] != (time, batch):
+            raise TypeError(f"{name} returns outputs of shape {tuple(whole.shape)}, not {order} first, then features")
+        self.output_size = int(whole.shape[2])
+        self.hidden_size = int(getattr(self.module, "hidden_size", self.output_size))
+        others, later = x.clone(), x.clone()
+        others[:, 0] += 1
+        later[3:] += 1
+        if not torch.allclose(self._call(others)[0][:, 1:], whole[:, 1:], atol=1e-5, equal_nan=True):
+            wrong = "True: does it take the time first?" if self.batch_first else "False: does it take the batch first?"
+            raise TypeError(f"{name}: an example's output depends on other examples. batch_first is {wrong}")
+        if not torch.allclose(self._call(later)[0][:3], whole[:3], atol=1e-5, equal_nan=True):
+            raise TypeError(
+                f"{name}: an output depends on later steps, as with two directions or attention without a mask; a cell "
+                "answers at each step by what it has read"
+            )
+        leaves = pytree.tree_leaves(after)
+        # the nesting of the state, with numbers in place of its tensors: a TreeSpec warns when it is copied
+        numbers = iter(range(len(leaves)))
+        self._nesting: State = pytree.tree_map(lambda _: next(numbers), after)
+        self._shapes: list[tuple[list[int], int]] = []
+        self.carries = bool(leaves) and all(isinstance(leaf, Tensor) for leaf in leaves) and self._carries(x, whole)
+
+    def _carries(self, x: Tensor, whole: Tensor) -> bool:
+        """Tell whether zeros are the state before the first step, and a sequence in two parts is the whole."""
+        three, two = (pytree.tree_leaves(self._call(x[:, :batch])[1]) for batch in (3, 2))
+        for a, b in zip(three, two, strict=True):
+            differing = [axis for axis, (m, n) in enumerate(zip(a.shape, b.shape, strict=False)) if m != n]
+            if a.ndim != b.ndim or len(differing) != 1 or a.shape[differing[0]] != 3 or b.shape[differing[0]] != 2:
+                return False
+            axis = differing[0]
+            self._shapes.append(([*a.shape[:axis], *a.shape[axis + 1 :]], axis))
+        try:
+            first, state = self.sequence(x[:2], self._zeros(3))
+            second, _ = self.sequence(x[2:], state)
+        except Exception:
+            return False
+        return torch.allclose(torch.cat([first, second]), whole, atol=1e-5, equal_nan=True)
+
+    def _call(self, inputs: Tensor, *state: State) -> tuple[Tensor, State]:
+        """Call the module; axes are time, batch, features on both sides, and the state is the module's own."""
+        answer = self.module(inputs.transpose(0, 1) if self.batch_first else inputs, *state)
+        outputs, after = (answer[0], answer[1]) if isinstance(answer, tuple) and len(answer) == 2 else (answer, ())
+        if not isinstance(outputs, Tensor):
+            raise TypeError(f"it returned {type(answer).__name__}, neither outputs nor (outputs, state)")
+        return (outputs.transpose(0, 1) if self.batch_first else outputs), after
+
+    def _zeros(self, batch_size: int) -> State:
+        return self._nested([torch.zeros(batch_size, *shape) for shape, _ in self._shapes])
+
+    def _nested(self, leaves: list[Tensor]) -> State:
+        return pytree.tree_map(lambda number: leaves[number], self._nesting)
+
+    def initial_state(self, batch_size: int) -> State:
+        """Make zeros, batch first, nested as the module nests its state; an empty tuple if it is not carried."""
+        return self._zeros(batch_size) if self.carries else ()
+
+    def sequence(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run the module over a whole sequence.
+
+        Args:
+            inputs: shape (time, batch, input_size).
+            state: before its first step, batch first; an empty tuple if it is not carried.
+
+        Returns:
+            Outputs of shape (time, batch, output_size), and the state after the last step.
+        """
+        leaves = pytree.tree_leaves(state)
+        if not leaves:
+            return self._call(inputs)[0], ()
+        axes = [axis for _, axis in self._shapes]
+        own = [leaf.movedim(0, axis).contiguous() for leaf, axis in zip(leaves, axes, strict=True)]
+        outputs, after = self._call(inputs, self._nested(own))
+        moved = [leaf.movedim(axis, 0) for leaf, axis in zip(pytree.tree_leaves(after), axes, strict=True)]
+        return outputs, self._nested(moved)
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Take one step, as a sequence of length 1.
+
+        Raises:
+            WholeSequencesAlone: the module's state cannot be carried.
+        """
+        if not self.carries:
+            name = type(self.module).__name__
+            raise WholeSequencesAlone(
+                f"{name} takes whole sequences alone: no state of it goes from one call to the next"
+            )
+        outputs, after = self.sequence(x[None], state)
+        return outputs[0], after

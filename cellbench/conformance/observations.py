@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from cellbench.cells.lstm import lstm
-from cellbench.conformance.subject import Broken, Check, Subject, draws, leaves, move, same, step, unroll
+from cellbench.conformance.subject import Broken, CannotTell, Check, Subject, draws, leaves, move, same, step, unroll
 from cellbench.engines import OPTIMIZERS, Refused, fastest_first, prepare
 from cellbench.model import Contents, changed, measure
 from cellbench.records import CellSpec, Chunk, Evaluate, Final, Point, Replica, Settings, Solved, Train
@@ -180,6 +180,8 @@ def step_jacobian(cell: nn.Module, input_size: int) -> Tensor:
     """
     before, nesting = pytree.tree_flatten(cell.initial_state(1))  # type: ignore[operator]
     moving = [i for i, leaf in enumerate(before) if torch.is_tensor(leaf) and _is_continuous(leaf)]
+    if not moving:
+        raise CannotTell("it has no state that can be differentiated")
     sizes = [_real(before[i]).numel() for i in moving]
 
     def after(flat: Tensor) -> Tensor:

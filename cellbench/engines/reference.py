@@ -17,7 +17,19 @@ from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, R
 from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
-from cellbench.model import Blueprint, Model, evaluating, generators_kept, loss, seeded, set_generators, traits_of
+from cellbench.model import (
+    Blueprint,
+    Model,
+    after_update,
+    evaluating,
+    follows_updates,
+    generators_kept,
+    loss,
+    seeded,
+    set_generators,
+    traits_of,
+    try_update,
+)
 from cellbench.model.weights import tensors_of
 from cellbench.task import Floats
 
@@ -52,6 +64,11 @@ def prepare(
         raise Refused(f"logits have shape {tuple(logits.shape)}, not (time, batch, {blueprint.output_size})")
     if optimizer.rule is None:
         _refuse_parameters(optimizer, model)
+    if follows_updates(model) and (replaced := try_update(blueprint).replaced):
+        raise CellError(
+            f"{blueprint.origin}: after_update puts another parameter in the place of {replaced[0]}, which no "
+            "optimizer would train. Write to it in place, such as self.weight.clamp_(min=0)"
+        )
     return ReferenceEngine(optimizer, clip_norm)
 
 
@@ -155,7 +172,7 @@ class ReferenceReplicas:
             Its losses, shape (steps,), and the step at which it broke, or -1.
         """
         model, parameters = replica.model, list(replica.model.parameters())
-        losses = np.full(len(inputs), np.nan)
+        losses, follows = np.full(len(inputs), np.nan), follows_updates(model)
         factors = self._schedule.factors(replica.steps, len(inputs)).tolist()
         for step, (x, y) in enumerate(zip(inputs, targets, strict=True)):
             # what it draws is named by the replica and the step, whatever ran before in this process
@@ -173,6 +190,8 @@ class ReferenceReplicas:
             for group in replica.optimizer.param_groups:
                 group["lr"] = replica.learning_rate * factors[step]
             replica.optimizer.step()
+            if follows:
+                after_update(model)
             replica.steps += 1
         return losses, -1
 

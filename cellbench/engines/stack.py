@@ -17,11 +17,23 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained, first_line
-from cellbench.engines.fused import spelt_out
 from cellbench.engines.on_torch import compiler, instruction_set, scores_of
 from cellbench.engines.optimizers import Optimizer, Slots, clip
+from cellbench.engines.projection import Projection
 from cellbench.errors import CellError
-from cellbench.model import Blueprint, Contents, Model, Traits, evaluating, loss, replaced, traits_of
+from cellbench.model import (
+    Blueprint,
+    Contents,
+    Model,
+    Traits,
+    evaluating,
+    follows_updates,
+    loss,
+    replaced,
+    spelt_out,
+    traits_of,
+    try_update,
+)
 from cellbench.task import Floats
 
 WIDTH = 32
@@ -58,7 +70,9 @@ def prepare(
         raise Refused("the model has nothing to train")
     try:
         _refuse_traits(traits_of(blueprint))
-        stacked = _Stacked(blueprint.build("probe"), models)
+        stacked = _Stacked(blueprint.build("probe"), models, _changed_by_updates(blueprint, models[0]))
+        if follows_updates(models[0]):
+            stacked.projection = Projection(blueprint.build("probe"), stacked.names, stacked.own)
         engine = StackEngine(stacked, optimizer, clip_norm)
         _try(engine, blueprint, models)
     except (CellError, Refused):
@@ -86,6 +100,24 @@ def _refuse_traits(found: Traits) -> None:
             raise Refused(f"{names[0]} {why}")
     if found.random:
         raise Refused(f"it draws from {found.random[0]} generator while it runs")
+
+
+def _changed_by_updates(blueprint: Blueprint, model: Model) -> tuple[str, ...]:
+    """List the tensors, trained parameters apart, that `after_update` changes: each replica must have its own.
+
+    Raises:
+        Refused: it changes something else, or draws.
+    """
+    if not follows_updates(model):
+        return ()
+    found = try_update(blueprint)
+    if found.replaced or found.others:
+        raise Refused(
+            f"its after_update() changes {(*found.replaced, *found.others)[0]}, which is no tensor of a replica"
+        )
+    if found.random:
+        raise Refused(f"its after_update() draws from {found.random[0]} generator")
+    return found.tensors
 
 
 def _try(engine: StackEngine, blueprint: Blueprint, models: Sequence[Model]) -> None:
@@ -125,16 +157,20 @@ class _Stacked:
     Args:
         model: the module that all replicas are run through, with their own tensors in the places of its own.
         examples: models of other seeds; tensors that differ between any of them are each replica's own.
+        changing: paths of other tensors that replicas change, each its own.
 
     Attributes:
         names, shapes, sizes: of the trained parameters, in the order of a row.
         own: paths of the other tensors that each replica has for itself.
+        projection: what a replica's cell does after each update, if it does something.
 
     Raises:
         Refused: such a tensor is kept where no other can take its place.
     """
 
-    def __init__(self, model: Model, examples: Sequence[Model]) -> None:
+    projection: Projection | None = None
+
+    def __init__(self, model: Model, examples: Sequence[Model], changing: Sequence[str] = ()) -> None:
         self.model = model
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.names, self.shapes = list(trained), [p.shape for p in trained.values()]
@@ -146,7 +182,7 @@ class _Stacked:
         for path, tensor in constants.items():
             if any(path not in tensors for tensors in others):
                 raise Refused(f"{path} is there in some replicas only")
-            if any(not _same(tensor, tensors[path].tensor) for tensors in others):
+            if path in changing or any(not _same(tensor, tensors[path].tensor) for tensors in others):
                 self.own.append(path)
         self._shared = {path: constants[path] for path in constants if path not in self.own}
         for path in (*self.names, *self.own):
@@ -300,8 +336,12 @@ class StackReplicas:
                 # a replica whose loss or gradient was not finite keeps its weights from now on
                 rows = torch.where(ok, after, rows)
                 slots = tuple(torch.where(ok, a, b) for a, b in zip(after_slots, slots, strict=True))
+                if self._stacked.projection is not None:
+                    self._project(rows, own, ok[:real, 0])
             # write back what was trained, without the padding
             self._rows[at] = rows[:real]
+            for path, tensors in own.items() if self._stacked.projection is not None else ():
+                self._own[path][at] = tensors[:real]
             for mine, theirs in zip(self._slots, slots, strict=True):
                 mine[at] = theirs[:real]
             # a replica's losses up to the step at which it broke, and that step (or -1)
@@ -312,6 +352,14 @@ class StackReplicas:
             losses[at] = np.where(np.arange(steps) < seen[:, None], went, np.nan)
         self._step += steps
         return Advanced(losses, broke)
+
+    def _project(self, rows: Tensor, own: Mapping[str, Tensor], ok: Tensor) -> None:
+        """Do to each replica of a stack that was updated what its cell does after an update; rows change in place."""
+        assert self._stacked.projection is not None
+        for i in torch.nonzero(ok).flatten().tolist():
+            rows[i], after = self._stacked.projection(rows[i], {path: tensors[i] for path, tensors in own.items()})
+            for path, tensor in after.items():
+                own[path][i] = tensor
 
     def evaluate(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Scores:
         """Score every replica."""

@@ -29,10 +29,12 @@ class Agreement:
     def __init__(self, cells: Iterable[tuple[CellSpec, str, Sequence[int]]], task: str) -> None:
         from cellbench.training import fingerprint as surroundings
 
-        self._needs: dict[str, Need] = {
-            cell.label: (cell, tuple(hidden_sizes), engine, task) for cell, engine, hidden_sizes in cells
+        self._needs: dict[CellSpec, Need] = {
+            cell: (cell, tuple(hidden_sizes), engine, task) for cell, engine, hidden_sizes in cells
         }
-        self._expected: dict[str, Facts] = {label: surroundings.of_cell(*need) for label, need in self._needs.items()}
+        self._expected: dict[CellSpec, Facts] = {
+            cell: surroundings.of_cell(*need) for cell, need in self._needs.items()
+        }
 
     def ask(self, executor: Dask) -> None:
         """Ask every worker that is connected. Those that connect later are checked with their first chunk.
@@ -62,8 +64,7 @@ class Agreement:
         """Make the function that a worker calls for a chunk."""
         from cellbench.training.fingerprint import work_if_like
 
-        label = chunk.cell.label
-        return partial(work_if_like, self._expected[label], self._needs[label], chunk)
+        return partial(work_if_like, self._expected[chunk.cell], self._needs[chunk.cell], chunk)
 
 
 def _message(said: Mapping[str, Sequence[str]], of: int) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 from cellbench.errors import CellError, ExperimentError, Fault
 from cellbench.experiment.document import parse
 from cellbench.plugins.sources import cells_in
-from cellbench.records import sha256_of
+from cellbench.records import LAYERS, sha256_of
 from cellbench.wording import short
 
-FORM = "NAME or FILE:CLASS, then perhaps ,label=LABEL and ,OPTION=VALUE"
+FORM = "NAME or FILE:CLASS, then perhaps ,label=LABEL, ,layers=N and ,OPTION=VALUE"
 
 _OPTION = re.compile(r",(?=\s*[A-Za-z_]\w*\s*=)")
 """Where an option begins. A comma elsewhere belongs to a value: sizes=[1, 2]."""
@@ -30,7 +30,7 @@ class Given:
         text: all of it.
         cell: a registered name, or `file.py:Class`.
         label: the name in tables that it was given, or None.
-        options: for the cell's factory.
+        options: for the cell's factory; `layers` among them stacks the cell where it is trained.
     """
 
     text: str
@@ -49,14 +49,24 @@ class Given:
         """The registered name, or the name of the class."""
         return self.cell.rpartition(":")[2]
 
+    @property
+    def shown(self) -> str:
+        """Its name in tables, unless others bear it too."""
+        return self.label or default_label(self.name, self.options.get(LAYERS))
+
     def keys(self) -> dict[str, Any]:
-        """Write it as an experiment file has a cell."""
+        """Write it as an experiment file has a cell: `layers` is the harness's, the others are options of the cell."""
         found: dict[str, Any] = {"name": self.name}
         if self.file is not None:
             found["factory"] = f"{self.file.resolve()}:{self.name}"
         if self.label is not None:
             found["label"] = self.label
-        return {**found, "options": dict(self.options)} if self.options else found
+        options = {key: value for key, value in self.options.items() if key != LAYERS}
+        if options:
+            found["options"] = options
+        if LAYERS in self.options:
+            found |= {"label": self.shown, LAYERS: self.options[LAYERS]}
+        return found
 
 
 def read(text: str, option: str = "--cell") -> Given:
@@ -115,9 +125,18 @@ def _instead(file: str) -> str:
     return "\n".join([". It defines:", *(f"  {file}:{name}" for name in found)])
 
 
+def default_label(name: str, layers: object) -> str:
+    """Name a cell that was given no label; its number of layers is a part of the name if it was given one.
+
+    >>> default_label("lstm", None), default_label("lstm", 2)
+    ('lstm', 'lstm layers=2')
+    """
+    return name if isinstance(layers, bool) or not isinstance(layers, int) else f"{name[:80]} {LAYERS}={layers}"
+
+
 def labels_of(cells: Sequence[Given]) -> list[str]:
     """Name cells that are compared with each other: by their labels or names, and more where these are equal."""
-    named = [given.label or given.name for given in cells]
+    named = [given.shown for given in cells]
     for more in (_with_options, _with_file, _with_folder):
         if len(set(named)) == len(named):
             break

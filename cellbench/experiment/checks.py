@@ -12,7 +12,7 @@ from cellbench.experiment.document import Document, Path_, key
 from cellbench.experiment.sections import FinalKeys, Keys
 from cellbench.experiment.training import contradictions
 from cellbench.plugins import Registry, contained, load_factory, sources
-from cellbench.records import CellSpec, Evaluate, pairs
+from cellbench.records import LAYERS, MOST_LAYERS, CellSpec, Evaluate, pairs
 from cellbench.task import Task
 from cellbench.wording import READ_AS_MISSING, did_you_mean, is_axis, short
 
@@ -176,7 +176,8 @@ class Checks:
             return
         if task is None:
             return
-        known = [*task.parameters, "batch_size", "hidden_size", "parameter_budget"]
+        own = LAYERS in task.parameters
+        known = [*task.parameters, "batch_size", "hidden_size", "parameter_budget", *([] if own else [LAYERS])]
         for name in grid:
             if name not in known:
                 hint = did_you_mean(str(name), known)
@@ -184,6 +185,8 @@ class Checks:
         for name in (*task.parameters, "batch_size"):
             if name not in grid:
                 self.add(("grid",), f"{name} is missing: give a list of values")
+        if LAYERS in grid and not own:
+            self._layers_once()
         sizes = [name for name in ("hidden_size", "parameter_budget") if name in grid]
         if len(sizes) != 1:
             what = (
@@ -196,9 +199,20 @@ class Checks:
             if name in known:
                 self._values(("grid", name), values, task)
 
+    def _layers_once(self) -> None:
+        """Refuse layers that are an axis of the grid and said elsewhere too."""
+        cells = self.data.get("cells")
+        places: list[Path_] = [(LAYERS,)] if LAYERS in self.data else []
+        for i, cell in enumerate(cells if isinstance(cells, list) else []):
+            if isinstance(cell, Mapping) and LAYERS in cell:
+                places.append(("cells", i, LAYERS))
+        for place in places:
+            self.add(place, "layers are an axis of the grid too, which stacks every cell: say it in one of the two")
+
     def _values(self, path: Path_, values: object, task: Task, *, may_be_empty: bool = False) -> None:
         """Check a list of distinct values of a task's parameter or of a size."""
         name = str(path[-1])
+        most = MOST_LAYERS if name == LAYERS else 10**6
         items = values if isinstance(values, list) else [values]
         if not items and not may_be_empty:
             self.add(path, "is empty, expected at least one value")
@@ -213,8 +227,8 @@ class Checks:
                 except ValueError as error:
                     self.add(at, f"is {short(value)}: {error}")
                     continue
-            elif isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**6:
-                self.add(at, f"is {short(value)}, expected a whole number from 1 to 1000000")
+            elif isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                self.add(at, f"is {short(value)}, expected a whole number from 1 to {most}")
                 continue
             if (same := _hashable(value)) in seen:
                 self.add(at, f"{short(value)} is given twice")

@@ -12,17 +12,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from cellbench.errors import ExperimentError, Fault
-from cellbench.experiment.argument import Given, joined_name, labels_of
+from cellbench.experiment.argument import Given, default_label, joined_name, labels_of
 from cellbench.experiment.argument import read as read_given
 from cellbench.experiment.checks import MOST_SEEDS, Checks
 from cellbench.experiment.document import Document, Path_, key, override, read
 from cellbench.experiment.faults import fault
 from cellbench.experiment.given import cell_of, document_of, join
-from cellbench.experiment.sections import Keys
+from cellbench.experiment.sections import CellKeys, Keys
 from cellbench.experiment.training import train_of
 from cellbench.plugins import Registry, changed_by, sources
 from cellbench.plugins.captured import Captured
-from cellbench.records import CellSpec, Evaluate, Final, Settings, Solved, Source
+from cellbench.records import LAYERS, CellSpec, Evaluate, Final, Settings, Solved, Source
 from cellbench.task import Task
 from cellbench.wording import cut, short
 
@@ -41,6 +41,7 @@ class Experiment:
         engine: as asked for.
         axes: the task's parameters and their values, in the task's order.
         batch_sizes, sizes: the rest of the grid; sizes are `("hidden", 20)` or `("budget", 2000)`.
+        layers: of every cell, where they are an axis of the grid; else None, and cells have their own.
         seeds, learning_rates: in file order.
         document: gives the places of faults that are found later.
         added: the labels of the cells that the command line added.
@@ -63,15 +64,32 @@ class Experiment:
     document: Document
     added: tuple[str, ...] = ()
     base: str = ""
+    layers: tuple[int, ...] | None = None
 
     def fault(self, path: Path_, message: str) -> ExperimentError:
         """Make an error that names the place of a key."""
         return ExperimentError([Fault(self.document.place(path), key(path), message)])
 
+    def place_of(self, cell: CellSpec) -> Path_:
+        """Return the place of a cell among the keys."""
+        return ("cells", [one.label for one in self.cells].index(cell.label))
+
+    def typed(self, path: Path_) -> bool:
+        """Tell whether the command line gave this key of a cell."""
+        typed = self.document.place(path).startswith(("--cell ", "compare "))
+        return typed and getattr(self.keys.cells[int(path[1])], str(path[2])) is not None
+
     def resolved(self) -> dict[str, Any]:
         """Return the keys with everything resolved, as plain data for the store and the report."""
+        keys = self.keys.model_dump(mode="json")
+        # as folders have it that were written before there were layers: parts of one experiment are merged
+        if keys[LAYERS] == 1:
+            del keys[LAYERS]
+        for cell in keys["cells"]:
+            if cell[LAYERS] is None:
+                del cell[LAYERS]
         return {
-            **self.keys.model_dump(mode="json"),
+            **keys,
             "baseline": self.baseline,
             "train": self.settings.train.section(),
             "final": {
@@ -103,10 +121,12 @@ class Experiment:
                 "reference": entry.reference if entry else "",
                 "options": dict(cell.options),
             }
+            if cell.layers != 1:
+                described[cell.label][LAYERS] = cell.layers
             if changed := changed_by(cell.factory, *([entry.distribution] if entry else [])):
                 described[cell.label]["changed"] = changed
         return {
-            "axes": names,
+            "axes": names if self.layers is None else [*names, LAYERS],
             "difficulty": self.task.difficulty,
             "evaluation_steps": settings.evaluate.steps(settings.train.max_steps),
             "reference_accuracies": references,
@@ -171,6 +191,7 @@ def resolve(
     if not isinstance(document.data, dict):
         faults.append(Fault(document.name, "", "has no keys; an experiment is a mapping with name, cells and grid"))
         raise ExperimentError(faults)
+    _name_stacked(document)
     base = document.data.get("name")
     added = _versus(document, versus, faults) if versus else _join(document, extra_cells, faults)
     # pydantic checks the shape of every section
@@ -204,11 +225,7 @@ def resolve(
             solved=Solved(**keys.solved.model_dump()),
             final=Final(keys.final.examples, final, keys.final.difficulty and task.difficulty is not None),
         ),
-        # a cell without a readout of its own takes the experiment's
-        cells=tuple(
-            replace(c, readout_hidden=keys.readout.hidden) if keys.readout and k.readout is None else c
-            for c, k in zip(cells, keys.cells, strict=True)
-        ),
+        cells=tuple(_completed(cell, of_cell, keys) for cell, of_cell in zip(cells, keys.cells, strict=True)),
         task=task,
         task_sources=sources.of_entry(registry.tasks[keys.task]),
         baseline=keys.baseline,
@@ -221,7 +238,28 @@ def resolve(
         document=document,
         added=tuple(added),
         base=base if isinstance(base, str) else keys.name,
+        layers=tuple(keys.grid[LAYERS]) if LAYERS in keys.grid and LAYERS not in task.parameters else None,
     )
+
+
+def _completed(cell: CellSpec, own: CellKeys, keys: Keys) -> CellSpec:
+    """Give a cell what it does not say itself: the experiment's readout and layers."""
+    if keys.readout is not None and own.readout is None:
+        cell = replace(cell, readout_hidden=keys.readout.hidden)
+    return replace(cell, layers=keys.layers if own.layers is None else own.layers)
+
+
+def _name_stacked(document: Document) -> None:
+    """Label the cells that say how many layers they have, and have no label."""
+    cells = document.data.get("cells")
+    for cell in cells if isinstance(cells, list) else ():
+        if (
+            isinstance(cell, dict)
+            and LAYERS in cell
+            and cell.get("label") is None
+            and isinstance(cell.get("name"), str)
+        ):
+            cell["label"] = default_label(cell["name"], cell[LAYERS])
 
 
 def _sorted(faults: Sequence[Fault]) -> list[Fault]:
@@ -242,7 +280,7 @@ def _join(document: Document, added: Sequence[str], faults: list[Fault]) -> list
         if isinstance(cells, list):
             document.places[("cells", len(cells))] = cut(f"--cell {given.text}")
             cells.append(given.keys())
-        labels.append(given.label or given.name)
+        labels.append(given.shown)
     if labels and isinstance(document.data.get("name"), str):
         document.data["name"] = joined_name(document.data["name"], labels)
     return labels

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, WrapValidator
 from pydantic_core import PydanticKnownError
 
-from cellbench.records import HYPERPARAMETERS, TORCH
+from cellbench.records import HYPERPARAMETERS, MOST_LAYERS, TORCH
 from cellbench.wording import NAME
 
 
@@ -57,6 +57,7 @@ Float = Annotated[float, BeforeValidator(_decimal)]
 Whole = Annotated[int, Field(ge=1, le=10**9)]
 Many = Annotated[int, Field(ge=1, le=10**6)]
 """A count of things that are held in memory at once."""
+Layers = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
 
 
 def _option(value: object, _: object) -> object:
@@ -89,13 +90,19 @@ class CellKeys(_Section):
 
     name: str = Field(min_length=1, max_length=100, description="a registered name; with `factory`, any name")
     label: str | None = Field(
-        None, min_length=1, max_length=100, description="the cell's name in tables; default: `name`"
+        None,
+        min_length=1,
+        max_length=100,
+        description="the cell's name in tables; default: `name`, and `layers` where they are given",
     )
     factory: str | None = Field(None, description="'./mycell.py:MyCell', relative to the experiment file")
     options: dict[str, OptionValue] = Field(default_factory=dict, description="keyword arguments of the cell's factory")
     learn_initial_state: bool = Field(False, description="whether the initial state is trained")
     readout: ReadoutKeys | None = Field(
         None, description="the readout of this cell, instead of the experiment's `readout`"
+    )
+    layers: Layers | None = Field(
+        None, description="how many of this cell are stacked, instead of the experiment's `layers`"
     )
 
 
@@ -234,7 +241,7 @@ class Keys(_Section):
         "auto", description="the engine that trains; auto takes the fastest that can run a cell"
     )
     grid: dict[str, Annotated[list[Any], BeforeValidator(_one_or_list)]] = Field(
-        description="lists for the task's parameters, batch_size, and hidden_size or parameter_budget"
+        description="lists for the task's parameters, batch_size, hidden_size or parameter_budget, and perhaps layers"
     )
     seeds: Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], BeforeValidator(_seeds), Field(min_length=1)] = Field(
         list(range(10)), description="a number, a list, or a range such as '100-109'"
@@ -251,6 +258,9 @@ class Keys(_Section):
     final: FinalKeys = Field(default_factory=lambda: FinalKeys())
     report: ReportKeys = Field(default_factory=lambda: ReportKeys())
     readout: ReadoutKeys | None = Field(None, description="one more layer before the readout of every cell")
+    layers: Layers = Field(
+        1, description="how many of every cell are stacked: each layer reads the output of the one below"
+    )
     keep: Literal["weights"] | None = Field(
         None, description="weights: the trained weights of each replica are kept too, in the folder `weights`"
     )

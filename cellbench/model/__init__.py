@@ -1,15 +1,27 @@
 """The model that is trained: a cell, its initial state and the readout.
 
-`model` runs it, `blueprint` makes it from a cell's name or text, `sizes` measures it, `traits` finds out what an engine
-must know of it before it trains it, by way of all that it holds, `contents`; `weights` writes and reads what it learnt.
+`model` runs it, `blueprint` makes it from a cell's name or text, `layers` stacks several cells, `fused` has equations
+for the layers of torch, `sizes` measures it, `traits` finds out what an engine must know of it before it trains it, by
+way of all that it holds, `contents`; `updates` is what a cell does after each update of its parameters, `weights`
+writes and reads what it learnt.
 """
 
-from cellbench.model.blueprint import Blueprint, blueprint_of, double_precision, refused_option, task_of
+from cellbench.model.blueprint import (
+    Blueprint,
+    blueprint_of,
+    double_precision,
+    own_options,
+    refused_option,
+    task_of,
+)
 from cellbench.model.contents import Contents, changed, replaced
+from cellbench.model.fused import spelt_out
+from cellbench.model.layers import layers_of, takes_sequences, takes_steps
 from cellbench.model.model import Model, declared_features, evaluating, loss
 from cellbench.model.randomness import generator_states, generators_kept, seeded, set_generators
 from cellbench.model.sizes import Sizes, measure
 from cellbench.model.traits import Traits, traits_of
+from cellbench.model.updates import after_update, follows_updates, try_update
 
 __all__ = [
     "Blueprint",
@@ -17,19 +29,27 @@ __all__ = [
     "Model",
     "Sizes",
     "Traits",
+    "after_update",
     "blueprint_of",
     "changed",
     "declared_features",
     "double_precision",
     "evaluating",
+    "follows_updates",
     "generator_states",
     "generators_kept",
+    "layers_of",
     "loss",
     "measure",
+    "own_options",
     "refused_option",
     "replaced",
     "seeded",
     "set_generators",
+    "spelt_out",
+    "takes_sequences",
+    "takes_steps",
     "task_of",
     "traits_of",
+    "try_update",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from cellbench import streams
+from cellbench.cell import SequenceCell, TorchCell
 from cellbench.errors import CellError
+from cellbench.model.layers import Layers
 from cellbench.model.model import Model, declared_features
 from cellbench.model.randomness import seeded
 from cellbench.plugins import contained, kept, load_factory, registry, sources
@@ -47,6 +49,7 @@ class Blueprint:
         readout_hidden: units of the layer before the readout, or None.
         learn_initial_state: whether the initial state is trained.
         texts: SHA-256 of the modules that the cell's numbers depend on, where they are known.
+        layers: how many cells are stacked, each with weights of its own; see `cellbench.model.layers`.
     """
 
     factory: Callable[..., Any]
@@ -58,6 +61,7 @@ class Blueprint:
     readout_hidden: int | None = None
     learn_initial_state: bool = False
     texts: tuple[str, ...] = ()
+    layers: int = 1
 
     def build(self, *axes: streams.Axis) -> Model:
         """Build a model with the initial weights that belong to these axes (the point and the seed).
@@ -67,67 +71,117 @@ class Blueprint:
         """
         own: tuple[streams.Axis, ...] = (self.origin, _frozen(self.options), *axes)
         name = ("weights", *own)
-        # a stream for each of the two, so that a cell that draws more numbers keeps its readout
+        # a stream for each layer and for the readout, so that a cell that draws more numbers keeps its readout, and
+        # the first layer of a stack has the weights that it has alone
+        cells: list[nn.Module] = []
+        features = self.input_size
+        for layer in range(1, self.layers + 1):
+            stream = (*name, "cell") if layer == 1 else (*name, "cell", layer)
+            cells.append(self._cell(features, layer, stream))
+            features = self._features(cells[-1], features, stream)
         try:
-            with contained(), kept(self.origin), seeded(*name, "cell"):
-                cell = self.factory(self.input_size, self.hidden_size, **dict(self.options))
-        except Exception as error:
-            raise CellError(
-                f"{self.origin}: making the cell with input_size={self.input_size}, hidden_size={self.hidden_size}, "
-                f"options {dict(self.options)} raised {type(error).__name__}: {error}"
-            ) from error
-        # these would fail later with an error that does not name the cell
-        if not isinstance(cell, nn.Module):
-            raise CellError(f"{self.origin}: the factory returned {type(cell).__name__}, not a torch.nn.Module")
-        if not hasattr(cell, "initial_state"):
-            raise CellError(
-                f"{self.origin}: {type(cell).__name__} has no initial_state(batch_size). "
-                "Subclass cellbench.Cell, or wrap a module of torch's convention in cellbench.TorchCell"
-            )
-        try:
-            features = declared_features(cell)
-            if features is None:
-                with contained(), seeded(*name, "cell"):
-                    # on a twin, so that the cell itself is as the factory made it
-                    features = self._measured_features()
             with contained(), seeded(*name, "readout"):
                 model = Model(
-                    cell,
+                    cells[0] if self.layers == 1 else Layers(cells),
                     self.output_size,
                     readout_hidden=self.readout_hidden,
                     learn_initial_state=self.learn_initial_state,
                     features=features,
                 )
         except Exception as error:
-            raise CellError(
-                f"{self.origin}: making its initial state and readout raised {type(error).__name__}: {error}"
-            ) from error
+            raise self._unmade(error) from error
         model.stream = ("noise", *own)
         model.input_size = self.input_size
         return model
 
-    def _measured_features(self) -> int:
-        """Measure how many outputs the cell has, by one step of another one."""
-        cell = self.factory(self.input_size, self.hidden_size, **dict(self.options)).eval()
-        with torch.no_grad():
-            output, _ = cell(torch.zeros(2, self.input_size), cell.initial_state(2))
-        return int(output.shape[-1])
+    def _cell(self, input_size: int, layer: int, stream: tuple[streams.Axis, ...]) -> nn.Module:
+        """Make the cell of one layer, with the initial weights of a stream."""
+        try:
+            with contained(), kept(self.origin), seeded(*stream):
+                cell = self.factory(input_size, self.hidden_size, **dict(self.options))
+        except Exception as error:
+            of_layer = f" of layer {layer}" if layer > 1 else ""
+            raise CellError(
+                f"{self.origin}: making the cell{of_layer} with input_size={input_size}, "
+                f"hidden_size={self.hidden_size}, options {dict(self.options)} raised {type(error).__name__}: {error}"
+            ) from error
+        # these would fail later with an error that does not name the cell
+        if not isinstance(cell, nn.Module):
+            raise CellError(f"{self.origin}: the factory returned {type(cell).__name__}, not a torch.nn.Module")
+        if not hasattr(cell, "initial_state"):
+            lacks = f"{type(cell).__name__} has no initial_state(batch_size)"
+            raise CellError(f"{self.origin}: {lacks}. {self._adapter(cell, input_size)}")
+        return cell
+
+    def _adapter(self, cell: nn.Module, input_size: int) -> str:
+        """Say what makes a cell of a module that is none: the adapter that takes it."""
+        file, _, name = self.origin.rpartition(":")
+        ours = f"{name or type(cell).__name__}(input_size, hidden_size)"
+        known = "" if hasattr(cell, "input_size") else ", input_size"
+        for takes, adapt, written in (
+            ("one step as torch's cells do", lambda: TorchCell(cell), f"TorchCell({ours})"),
+            ("whole sequences", lambda: SequenceCell(cell, input_size), f"SequenceCell({ours}{known})"),
+            (
+                "whole sequences, the batch first",
+                lambda: SequenceCell(cell, input_size, batch_first=True),
+                f"SequenceCell({ours}{known}, batch_first=True)",
+            ),
+        ):
+            with suppress(Exception), contained(), seeded("adapter"):
+                adapt()
+                adapter = written.partition("(")[0]
+                return (
+                    f"It takes {takes}. Write beside it: `from cellbench import {adapter}` and "
+                    f"`def adapted(input_size, hidden_size): return {written}`; then give {file or 'FILE'}:adapted"
+                )
+        return (
+            "Subclass cellbench.Cell, or wrap a module of torch's conventions: one step in cellbench.TorchCell, whole "
+            "sequences in cellbench.SequenceCell"
+        )
+
+    def _features(self, cell: nn.Module, input_size: int, stream: tuple[streams.Axis, ...]) -> int:
+        """Return how many outputs a cell has; if it does not say, measure it on a twin, which leaves it as it is."""
+        try:
+            found = declared_features(cell)
+            if found is not None:
+                return found
+            with contained(), seeded(*stream):
+                twin = self.factory(input_size, self.hidden_size, **dict(self.options)).eval()
+                with torch.no_grad():
+                    output, _ = twin(torch.zeros(2, input_size), twin.initial_state(2))
+            return int(output.shape[-1])
+        except Exception as error:
+            raise self._unmade(error) from error
+
+    def _unmade(self, error: Exception) -> CellError:
+        return CellError(f"{self.origin}: making its initial state and readout raised {type(error).__name__}: {error}")
 
 
 def refused_option(factory: Callable[..., Any], options: Iterable[str]) -> str:
     """Say which option a factory's signature does not take, and what it takes; empty if it takes all."""
-    try:
-        signature = inspect.signature(factory)
-    except (TypeError, ValueError):
+    parameters = _parameters(factory)
+    if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters):
         return ""
-    taken = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-        return ""
+    taken = own_options(factory)
     for name in options:
-        if name not in taken[2:]:
-            known = did_you_mean(name, taken[2:]) if taken[2:] else "It takes none."
+        if name not in taken:
+            known = did_you_mean(name, taken) if taken else "It takes none."
             return f"takes no option {name!r}. {known}"
     return ""
+
+
+def own_options(factory: Callable[..., Any]) -> list[str]:
+    """List the options that a factory's signature names, after input size and hidden size."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in _parameters(factory) or () if p.kind in named][2:]
+
+
+def _parameters(factory: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """List the parameters of a factory; None if it does not tell them."""
+    try:
+        return list(inspect.signature(factory).parameters.values())
+    except (TypeError, ValueError):
+        return None
 
 
 def _frozen(value: Any) -> streams.Axis:
@@ -166,4 +220,5 @@ def blueprint_of(cell: CellSpec, hidden_size: int, task: Task) -> Blueprint:
         readout_hidden=cell.readout_hidden,
         learn_initial_state=cell.learn_initial_state,
         texts=tuple(source.sha256 for source in cell.sources),
+        layers=cell.layers,
     )

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from cellbench import streams
-from cellbench.cell import State
+from cellbench.cell import State, WholeSequencesAlone
+from cellbench.model.layers import sequence_of, takes_sequences, takes_steps
 from cellbench.task import Floats
 
 
@@ -65,6 +66,8 @@ class Model(nn.Module):
         if learn_initial_state:
             state = cell.initial_state(1)  # type: ignore[operator]
             leaves = pytree.tree_leaves(state)
+            if not leaves and not takes_steps(cell):
+                raise WholeSequencesAlone("learn_initial_state: its module takes whole sequences and carries no state")
             self.initial = nn.ParameterList(nn.Parameter(leaf.detach().clone()) for leaf in leaves)
             # the nesting of the state, with numbers in place of its leaves: parameters must be in a flat list
             numbers = iter(range(len(leaves)))
@@ -85,6 +88,10 @@ class Model(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Compute logits (time, batch, output_size) from inputs (time, batch, input_size)."""
         state = self.initial_state(inputs.shape[1])
+        if takes_sequences(self.cell):
+            outputs, _ = sequence_of(self.cell, inputs, state)
+            answers: Tensor = self.readout(outputs)
+            return answers
         logits = []
         for x in inputs:
             y, state = self.step(x, state)

@@ -14,6 +14,8 @@ from torch.utils.flop_counter import flop_registry
 
 from cellbench.errors import CellError
 from cellbench.model.blueprint import Blueprint
+from cellbench.model.fused import spelt_out
+from cellbench.model.layers import takes_sequences
 from cellbench.model.model import Model, evaluating
 from cellbench.model.randomness import seeded
 from cellbench.plugins import contained, kept
@@ -138,16 +140,29 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def measure(model: Model, input_size: int) -> Sizes:
-    """Measure a model by one step at batch 1.
+    """Measure a model by one step at batch 1, or, if its cell takes whole sequences, by a few of them.
 
     It is in `eval()` mode, because statistics over a batch of one cannot be trained.
     """
     with torch.no_grad(), evaluating(model), seeded("size"):
         state = model.initial_state(1)
-        with _Counter() as counter:
-            model.step(torch.zeros(1, input_size), state)
+        if takes_sequences(model.cell):
+            # torch's fused LSTM shows no products; what a longer sequence takes more, its steps take
+            with spelt_out(torch._VF.lstm):
+                short, long = (_counted(model, torch.zeros(steps, 1, input_size)) for steps in (4, 8))
+            multiply_adds = (long - short) // 4
+        else:
+            multiply_adds = _counted(lambda x: model.step(x, state), torch.zeros(1, input_size))
     return Sizes(
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         state=sum(leaf.numel() for leaf in pytree.tree_leaves(state) if isinstance(leaf, Tensor)),
-        multiply_adds=counter.multiply_adds,
+        multiply_adds=multiply_adds,
     )
+
+
+def _counted(run: Callable[[Tensor], object], inputs: Tensor) -> int:
+    """Count the multiply-adds of a call."""
+    with _Counter() as counter:
+        run(inputs)
+    found: int = counter.multiply_adds
+    return found

@@ -66,7 +66,7 @@ class Guess:
             finals += difficulties * length
         calls = _CALLS_TO_TRAIN * settings.train.max_steps * length + self._evaluations * length + finals
         units = (p.fit.multiply_adds or 0) + _STATE * (p.fit.state or 0) + _STEP
-        return rows * units / _SPEED[engine] + calls * _CALL[engine]
+        return rows * units / _SPEED[engine] + calls * p.cell.layers * _CALL[engine]
 
     def _length(self, parameters: Pairs) -> int:
         """Return the number of steps per example."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from cellbench.engines import OptimizerError, optimizer_of
 from cellbench.errors import CellError, PluginError
 from cellbench.experiment import Experiment
-from cellbench.model import blueprint_of, refused_option, sizes
-from cellbench.records import CellSpec, Fit, Planned, Point, Replica, ReplicaKey
+from cellbench.model import blueprint_of, own_options, refused_option, sizes
+from cellbench.records import LAYERS, CellSpec, Fit, Planned, Point, Replica, ReplicaKey
 from cellbench.wording import one_line
 
 
@@ -18,8 +19,9 @@ def points(experiment: Experiment) -> list[Point]:
     """List every grid point, the last axis fastest."""
     names = [name for name, _ in experiment.axes]
     return [
-        Point(tuple(zip(names, values, strict=True)), batch_size, f"{kind} {number}")
+        Point(tuple(zip(names, values, strict=True)), batch_size, f"{kind} {number}", layers)
         for values in itertools.product(*(values for _, values in experiment.axes))
+        for layers in experiment.layers or (None,)
         for batch_size in experiment.batch_sizes
         for kind, number in experiment.sizes
     ]
@@ -40,16 +42,22 @@ def lay_out(experiment: Experiment, say: Callable[[str], object] = lambda text: 
     out = []
     for number, cell in enumerate(experiment.cells, 1):
         say(f"measuring {number} of {len(experiment.cells)}: {cell.label}")
-        fits = {f"{kind} {number}": _fit(experiment, cell, kind, number) for kind, number in experiment.sizes}
+        stacked = {n: cell if n is None else replace(cell, layers=n) for n in experiment.layers or (None,)}
+        fits = {
+            (n, f"{kind} {number}"): _fit(experiment, one, kind, number)
+            for n, one in stacked.items()
+            for kind, number in experiment.sizes
+        }
         for point in points(experiment):
-            key = _key(experiment, cell, point)
+            one = stacked[point.layers]
+            key = _key(experiment, one, point)
             digest = key.digests()
             replicas = tuple(
                 Replica(digest(seed, rate), seed, rate)
                 for seed in experiment.seeds
                 for rate in experiment.learning_rates
             )
-            out.append(Planned(cell, point, fits[point.size], key, replicas))
+            out.append(Planned(one, point, fits[point.layers, point.size], key, replicas))
     return out
 
 
@@ -82,12 +90,13 @@ def _key(experiment: Experiment, cell: CellSpec, point: Point) -> ReplicaKey:
         cell_sources=tuple(s.sha256 for s in cell.sources),
         learn_initial_state=cell.learn_initial_state,
         readout_hidden=cell.readout_hidden,
+        layers=cell.layers,
     )
 
 
 def _fit(experiment: Experiment, cell: CellSpec, kind: str, number: int) -> Fit:
     """Measure a cell at a hidden size or a budget; a broken cell gets no sizes, but the reason."""
-    place = ("cells", experiment.cells.index(cell))
+    place = experiment.place_of(cell)
     try:
         _check_options(experiment, cell, blueprint_of(cell, 1, experiment.task).factory)
         if kind == "hidden":
@@ -106,4 +115,11 @@ def _check_options(experiment: Experiment, cell: CellSpec, factory: Callable[...
     """Refuse options that the factory's signature does not take: bad input, not a failure of the cell."""
     refused = refused_option(factory, [name for name, _ in cell.options])
     if refused:
-        raise experiment.fault(("cells", experiment.cells.index(cell), "options"), f"{cell.label} {refused}")
+        raise experiment.fault((*experiment.place_of(cell), "options"), f"{cell.label} {refused}")
+    # before there was the harness's, `--cell CELL,layers=2` was the cell's own option
+    place = (*experiment.place_of(cell), LAYERS)
+    if experiment.typed(place) and LAYERS in own_options(factory):
+        raise experiment.fault(
+            place, f"{cell.label} has an option layers of its own, so this could mean two things: say it in an "
+            "experiment file, under `options` for the cell's own, beside `name` for a stack of such cells"
+        )  # fmt: skip

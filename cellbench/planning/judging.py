@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cellbench.engines.history import traits_among
 from cellbench.experiment import Experiment
 from cellbench.model import blueprint_of
-from cellbench.records import VERSIONS, Planned, wrongs
+from cellbench.records import VERSIONS, Planned, models, wrongs
 from cellbench.store.earlier import Earlier
 from cellbench.training.data import longest
 
@@ -36,7 +36,7 @@ def judge(experiment: Experiment, planned: Sequence[Planned], earlier: Mapping[s
     """
     found = Judged()
     for cell in experiment.cells:
-        mine = [p for p in planned if p.cell == cell]
+        mine = [p for p in planned if p.cell.label == cell.label]
         by_key = {r.key: earlier[r.key] for p in mine for r in p.replicas if r.key in earlier}
         found.wrong |= {key: one.failed for key, one in by_key.items() if one.failed}
         rest = {key: one for key, one in by_key.items() if not one.failed}
@@ -44,7 +44,7 @@ def judge(experiment: Experiment, planned: Sequence[Planned], earlier: Mapping[s
             continue
         steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in mine))
         try:
-            blueprints = [blueprint_of(cell, h, experiment.task) for h in sorted({p.fit.hidden_size for p in mine})]
+            blueprints = [blueprint_of(*model, experiment.task) for model in models(mine)]
             traits = traits_among(blueprints, steps, {one.engine for one in rest.values()})
         except Exception:
             continue  # its code raises: nothing can be told

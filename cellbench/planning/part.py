@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cellbench.errors import CellbenchError
 from cellbench.experiment import Experiment
-from cellbench.records import Planned, Replica
+from cellbench.records import LAYERS, Planned, Replica
 from cellbench.wording import cut, did_you_mean
 
 _OF_REPLICA = ("seed", "learning_rate")
@@ -26,7 +26,7 @@ def only(experiment: Experiment, assignments: Sequence[str]) -> dict[str, list[s
         CellbenchError: one is not an assignment, or its key is unknown to the experiment.
     """
     axes = (name for name, _ in experiment.axes)
-    known = ["cell", *_OF_REPLICA, "batch_size", "size", "hidden_size", *axes]
+    known = ["cell", *_OF_REPLICA, LAYERS, "batch_size", "size", "hidden_size", *axes]
     part: dict[str, list[str]] = {}
     for assignment in (a for text in assignments for a in text.split(",")):
         key, equals, value = assignment.partition("=")
@@ -43,14 +43,15 @@ def select(planned: Sequence[Planned], part: Mapping[str, Sequence[str]]) -> lis
 
     Args:
         planned: the whole plan.
-        part: `cell` (label or name), `seed`, `learning_rate`, `batch_size`, `size`, `hidden_size`, or a parameter of
-            the task, to values as text.
+        part: `cell` (label or name), `seed`, `learning_rate`, `layers`, `batch_size`, `size`, `hidden_size`, or a
+            parameter of the task, to values as text.
     """
     kept = []
     wanted = {name: _Among(values) for name, values in part.items()}
     for p in planned:
         facts: dict[str, Iterable[object]] = {
             "cell": (p.cell.label, p.cell.name),
+            LAYERS: (p.cell.layers,),
             "batch_size": (p.point.batch_size,),
             "size": (p.point.size,),
             "hidden_size": (p.fit.hidden_size,),

@@ -17,7 +17,7 @@ from cellbench.planning.judging import Judged, judge
 from cellbench.planning.part import deal, select
 from cellbench.planning.reuse import Alike, Neighbours, Reused
 from cellbench.plugins import Timeout
-from cellbench.records import CellSpec, Chunk, Planned
+from cellbench.records import CellSpec, Chunk, Planned, models
 from cellbench.store import FILE, Store, earlier
 from cellbench.training.data import longest
 from cellbench.training.timeout import limit
@@ -167,9 +167,8 @@ def _choose(
     """Choose the cell's engine; a stored one must stay as long as planned results come from it."""
     from cellbench.model import blueprint_of
 
-    mine = [p for p in planned if p.cell == cell]
+    mine = [p for p in planned if p.cell.label == cell.label]
     train = experiment.settings.train
-    hidden_sizes = sorted({p.fit.hidden_size for p in mine})
     keys = [r.key for p in mine for r in p.replicas]
     before = stored.get(cell.digest)
     if before is not None and experiment.engine in ("auto", before) and all(key in done for key in keys):
@@ -177,7 +176,7 @@ def _choose(
     broken = next((p.fit.broken for p in mine if p.fit.broken), "")
     if broken:
         return Choice("reference", f"{cell.label} cannot start: {broken}")
-    blueprints = [blueprint_of(cell, h, experiment.task) for h in hidden_sizes]
+    blueprints = [blueprint_of(*model, experiment.task) for model in models(mine)]
     batch_sizes = sorted({p.point.batch_size for p in mine})
     steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in mine))
     try:

@@ -108,13 +108,13 @@ class Alike:
 
     def __init__(self, experiment: Experiment, engines: Mapping[str, Choice]) -> None:
         self._experiment, self._engines = experiment, engines
-        self._here: dict[tuple[str, int], Arithmetic | None] = {}
+        self._here: dict[tuple[CellSpec, int], Arithmetic | None] = {}
 
     def __call__(self, planned: Planned, arithmetic: Arithmetic) -> bool:
         """Tell whether the arithmetic is this machine's."""
-        at = planned.cell.label, planned.fit.hidden_size
+        at = planned.cell, planned.fit.hidden_size
         if at not in self._here:
-            self._here[at] = self._of(planned.cell, planned.fit.hidden_size)
+            self._here[at] = self._of(*at)
         return self._here[at] == arithmetic
 
     def _of(self, cell: CellSpec, hidden_size: int) -> Arithmetic | None:

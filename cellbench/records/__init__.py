@@ -9,9 +9,11 @@ from cellbench.records.answer import STEP, Answer, Law
 from cellbench.records.key import NUMBERS_VERSION, ReplicaKey, family_of
 from cellbench.records.optimizers import HYPERPARAMETERS, NAMES, TORCH
 from cellbench.records.outcome import Cause, CurvePoint, Evaluation, Outcome, Status
-from cellbench.records.replicas import Chunk, Fit, Planned, Replica
+from cellbench.records.replicas import Chunk, Fit, Planned, Replica, models
 from cellbench.records.settings import (
+    LAYERS,
     MOST_EVALUATIONS,
+    MOST_LAYERS,
     CellSpec,
     Evaluate,
     Final,
@@ -29,7 +31,9 @@ from cellbench.records.versions import RIGHT_SINCE, TRAINED_BY, VERSIONS, failed
 
 __all__ = [
     "HYPERPARAMETERS",
+    "LAYERS",
     "MOST_EVALUATIONS",
+    "MOST_LAYERS",
     "NAMES",
     "NUMBERS_VERSION",
     "RIGHT_SINCE",
@@ -61,6 +65,7 @@ __all__ = [
     "Value",
     "failed_wrongly",
     "family_of",
+    "models",
     "pairs",
     "rounds_as",
     "sha256_of",

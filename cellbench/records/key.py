@@ -34,6 +34,7 @@ class ReplicaKey:
         cell_sources: SHA-256 of the text of the module that defines the cell, and of the local modules it imports.
         learn_initial_state, readout_hidden: the rest of the model.
         numbers_version: of cellbench.
+        layers: how many of the cell are stacked.
 
     Fields that keys gained after results were stored are declared by `later`, in this class and in its parts.
     """
@@ -64,6 +65,7 @@ class ReplicaKey:
     schedule: str = later("constant")
     warmup_steps: int = later(0)
     end_factor: float = later(0.0)
+    layers: int = later(1)
 
     def text(self) -> str:
         """Write the key as canonical JSON, the text that is hashed.

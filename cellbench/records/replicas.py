@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cellbench.records.key import ReplicaKey
@@ -47,6 +48,11 @@ class Planned:
     fit: Fit
     key: ReplicaKey
     replicas: tuple[Replica, ...]
+
+
+def models(planned: Iterable[Planned]) -> list[tuple[CellSpec, int]]:
+    """List the distinct models of what is planned, cell and hidden size of each, in order of layers and hidden size."""
+    return sorted({(p.cell, p.fit.hidden_size) for p in planned}, key=lambda model: (model[0].layers, model[1]))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,12 @@ Value = int | float | str
 Pairs = tuple[tuple[str, Any], ...]
 """A mapping as pairs, so that the record is hashable and its order is fixed."""
 
+LAYERS = "layers"
+"""The axis of a grid that stacks every cell. A parameter of a task may bear this name; then it is the task's."""
+
+MOST_LAYERS = 100
+"""The most layers that a cell may be stacked to."""
+
 MOST_EVALUATIONS = 100_000
 """The most points that a learning curve may have."""
 
@@ -32,11 +38,18 @@ class Point:
         parameters: the task's grid parameters, in the task's order.
         batch_size: examples per step.
         size: `hidden 20` or `budget 2000`; cells of the same size are compared with each other.
+        layers: of every cell here, where they are an axis of the grid; None: each cell has its own number.
     """
 
     parameters: Pairs
     batch_size: int
     size: str
+    layers: int | None = None
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The coordinates that a plan has by name: the task's parameters, and the layers where they are an axis."""
+        return {**dict(self.parameters), **({} if self.layers is None else {LAYERS: self.layers})}
 
 
 @dataclass(frozen=True)
@@ -193,6 +206,7 @@ class CellSpec:
         sources: the defining module's text first, then the local modules it imports.
         from_file: whether the worker makes the cell from `sources`, rather than from a plugin that is installed.
         provider: `distribution version` of the plugin, for messages; not part of the key.
+        layers: how many of the cell are stacked.
     """
 
     label: str
@@ -204,11 +218,14 @@ class CellSpec:
     sources: tuple[Source, ...] = field(default=(), repr=False)
     from_file: bool = False
     provider: str = ""
+    layers: int = 1
 
     @property
     def digest(self) -> str:
         """Hash everything that defines the cell, except its label: 32 hexadecimal digits of a SHA-256."""
         facts = {k: v for k, v in asdict(self).items() if k not in ("label", "provider", "sources")}
+        if self.layers == 1:
+            del facts["layers"]  # as digests were before there were layers
         text = json.dumps([facts, [s.sha256 for s in self.sources]], sort_keys=True, default=repr)
         return sha256_of(text)[:32]
 

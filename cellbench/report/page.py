@@ -141,6 +141,7 @@ def _described(figures: Figures, experiment: Mapping[str, Any]) -> list[dict[str
                 "name": facts.get("cell", label),
                 "sizes": sizes,
                 "options": options and json.dumps(options),
+                "layers": facts.get("layers"),
             }
             | {key: facts.get(key, "") for key in ("provider", "description", "reference")}
         )

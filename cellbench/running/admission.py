@@ -65,7 +65,7 @@ class Admission:
 
     def _sizes(self, cell: CellSpec) -> list[int]:
         """List the hidden sizes that are planned for a cell, smallest first."""
-        return sorted({p.fit.hidden_size for p in self.planned if p.cell == cell})
+        return sorted({p.fit.hidden_size for p in self.planned if p.cell.label == cell.label})
 
 
 def todays_laws() -> Collection[Law]:

@@ -20,7 +20,7 @@ from cellbench.experiment import Experiment, schema
 from cellbench.experiment import load as load_experiment
 from cellbench.planning import Plan, lay_out, prepare
 from cellbench.plugins import Registry, discover, find_strays
-from cellbench.records import Answer, CellSpec, Chunk
+from cellbench.records import Answer, CellSpec, Chunk, models
 from cellbench.results import seal
 from cellbench.running.admission import Admission, todays_laws
 from cellbench.running.interrupts import interruptible
@@ -343,12 +343,14 @@ def build(experiment: Experiment, isa: str | None = None) -> list[tuple[str, boo
     steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in planned))
     lines = []
     for cell in experiment.cells:
-        for hidden in sorted({p.fit.hidden_size for p in planned if p.cell == cell}):
-            what = f"{cell.label}, hidden size {hidden}"
-            mine = [p for p in planned if p.cell == cell and p.fit.hidden_size == hidden]
+        for model in models(p for p in planned if p.cell.label == cell.label):
+            one, hidden = model
+            stacked = f", {one.layers} layers" if one.layers > 1 else ""
+            what = f"{cell.label}, hidden size {hidden}{stacked}"
+            mine = [p for p in planned if (p.cell, p.fit.hidden_size) == model]
             batch_sizes = sorted({p.point.batch_size for p in mine})
             try:
-                blueprint = blueprint_of(cell, hidden, experiment.task)
+                blueprint = blueprint_of(one, hidden, experiment.task)
                 lines.append(
                     (f"{what}: {build_ahead(blueprint, batch_sizes=batch_sizes, isa=isa, longest=steps)}", True)
                 )

@@ -17,7 +17,7 @@ from typing import Any
 from cellbench import environment
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.plugins import discover
-from cellbench.records import TRAINED_BY, VERSIONS, Outcome, Source, Train, rounds_as
+from cellbench.records import LAYERS, MOST_LAYERS, TRAINED_BY, VERSIONS, Outcome, Source, Train, rounds_as
 from cellbench.running.code import Code, of_cells
 from cellbench.store import Store
 from cellbench.store.replica import StoredReplica, finished
@@ -196,8 +196,13 @@ def _altered(stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[
     if key.digest() != stored.outcome.key:
         return f"its stored key hashes to {key.digest()}, but its row has {stored.outcome.key}"
     final = resolved["final"]
+    named = dict(stored.parameters)
+    if LAYERS in named and LAYERS not in dict(key.parameters):  # an axis of the grid, and no parameter of the task
+        wanted_layers = named.pop(LAYERS)
+        if key.layers != wanted_layers:
+            return f"its key has {key.layers} layers, its row {short(wanted_layers)}"
     wanted = {
-        "task": resolved["task"], "parameters": tuple(stored.parameters.items()), "batch_size": stored.batch_size,
+        "task": resolved["task"], "parameters": tuple(named.items()), "batch_size": stored.batch_size,
         "size": stored.size, "seed": stored.seed, "learning_rate": stored.learning_rate,
         **Train.read(resolved["train"]).keyed(),
         "cell": stored.cell,
@@ -210,6 +215,8 @@ def _altered(stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[
         return f"its row has hidden_size {stored.hidden_size}, which is not of the size {stored.size!r}"
     if stored.outcome.engine not in VERSIONS:
         return f"its row has the engine {short(stored.outcome.engine)}, and there are {', '.join(VERSIONS)}"
+    if not 1 <= key.layers <= MOST_LAYERS:
+        return f"its key has {short(key.layers)} layers"
     if not 1 <= stored.batch_size <= MOST:
         return f"its row has batch_size {stored.batch_size}"
     sections = (("evaluate", key.evaluate), ("solved", key.solved))

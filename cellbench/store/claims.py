@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from cellbench.records import MOST_EVALUATIONS
+from cellbench.records import MOST_EVALUATIONS, MOST_LAYERS
 from cellbench.wording import NAME, is_axis, short
 
 MOST_TEXT = 16 * 2**20
@@ -90,7 +90,7 @@ _SHAPE: dict[str, Callable[[Any], bool]] = {
     "facts.axes": lambda x: isinstance(x, list) and all(map(is_axis, x)) and len(set(x)) == len(x),
     "facts.difficulty": lambda x: x is None or is_axis(x),
     "facts.evaluation_steps": _list,
-    "facts.cells": _of_mappings,
+    "facts.cells": lambda x: _of_mappings(x) and all(_whole(1, MOST_LAYERS)(c.get("layers", 1)) for c in x.values()),
     "facts.reference_accuracies": _accuracies,
     "environment.cellbench": _text,
     "environment.python": _text,

@@ -141,7 +141,7 @@ def _sound(store: Store, planned: Planned) -> Iterator[tuple[_Row, list[_Row], l
             right = checksums.of(row[: len(WHO)], numbers, curve, evaluation)
             if row[-1] != right or row[: len(WHO)] != (replica.key, family, replica.seed, replica.learning_rate):
                 where = place(
-                    planned.cell.label, dict(planned.point.parameters), planned.point.batch_size, planned.point.size,
+                    planned.cell.label, planned.point.named, planned.point.batch_size, planned.point.size,
                     replica.learning_rate, replica.seed,
                 )  # fmt: skip
                 raise StoreError(f"{store.path}: the numbers of {where} were changed after they were stored")

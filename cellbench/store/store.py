@@ -276,7 +276,7 @@ class Store:
         """Make this the experiment that reports show, with its plan and the sources that it depends on."""
         rows = (
             (
-                p.cell.label, p.cell.name, json.dumps(dict(p.point.parameters)), p.point.batch_size, p.point.size,
+                p.cell.label, p.cell.name, json.dumps(p.point.named), p.point.batch_size, p.point.size,
                 p.fit.hidden_size, p.fit.parameters, p.fit.state, p.fit.multiply_adds, r.learning_rate, r.seed, r.key,
             )
             for p in planned

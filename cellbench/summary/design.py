@@ -60,6 +60,8 @@ class Design:
     """Whether cells that break a law get the usual verdicts."""
     own: tuple[str, ...] = ()
     """The labels of the cells that come from a file: the user's own."""
+    layers: Mapping[str, int] = field(default_factory=dict)
+    """By label: how many of a cell are stacked, where layers are no axis; 1 for the cells that are not here."""
 
     def __post_init__(self) -> None:
         if not self.labels:
@@ -91,10 +93,11 @@ class Design:
 
     @property
     def setup(self) -> str:
-        """What verdicts hold for, in words: optimizer, learning rates, their schedule, and clipping."""
+        """What verdicts hold for, in words: optimizer, rates, schedule, clipping, and layers if there are several."""
         rates, several = [f"{rate:.10g}" for rate in self.rates], len(self.rates) > 1
         listed = ", ".join(rates) if len(rates) <= 6 else f"{rates[0]} to {rates[-1]} ({len(rates)} of them)"
         parts = [f"{self.by} at learning rate{'s' if several else ''} {listed}", self.scheduled, self.clipped]
+        parts += self._stacked()
         return ", ".join(part for part in parts if part)
 
     @property
@@ -121,6 +124,17 @@ class Design:
         parts = [f"to norm {self.clip_norm:.10g}"] if self.clip_norm is not None else []
         parts += [f"by value to {self.clip_value:.10g}"] if self.clip_value is not None else []
         return f"gradients clipped {' and '.join(parts)}" if parts else "gradients not clipped"
+
+    def _stacked(self) -> list[str]:
+        """Say how many layers all cells have, or else those cells whose label does not say it."""
+        each = {self.layers.get(label, 1) for label in self.labels}
+        if len(each) == 1:
+            return [f"{each.pop()} layers"] if each != {1} else []
+        return [
+            f"{label} in {self.layers[label]} layers"
+            for label in self.labels
+            if label in self.layers and not label.endswith(f" layers={self.layers[label]}")
+        ]
 
     def pairings(self) -> list[tuple[str, str]]:
         """List (cell, baseline) of every comparison, in the order of a report."""

@@ -78,6 +78,7 @@ class Again:
             key.readout_hidden,
             kept,
             from_file,
+            layers=key.layers,
         )
         self.chunk = Chunk(
             cell,

@@ -10,9 +10,10 @@ from typing import Any
 from cellbench.engines import OPTIMIZERS, optimizer_of, reference
 from cellbench.errors import CellbenchError
 from cellbench.experiment import train_section
-from cellbench.model import Blueprint, Model
+from cellbench.model import Blueprint, Model, layers_of
 from cellbench.plugins import discover, load_factory
 from cellbench.records import (
+    MOST_LAYERS,
     TORCH,
     CellSpec,
     Chunk,
@@ -46,8 +47,9 @@ class Trained:
 
     def __repr__(self) -> str:
         at, last = ", ".join(f"{k} {v}" for k, v in self.parameters.items()), self.curve[-1]
+        cells = " on ".join(type(cell).__name__ for cell in layers_of(self.model.cell))
         return (
-            f"<Trained {type(self.model.cell).__name__} at {at}: loss {last.loss:.3g}, bit accuracy "
+            f"<Trained {cells} at {at}: loss {last.loss:.3g}, bit accuracy "
             f"{last.bit_accuracy:.3f}, sequence accuracy {last.sequence_accuracy:.3f} after {last.step:,} steps>"
         )
 
@@ -67,6 +69,7 @@ def train(
     options: dict[str, Any] | None = None,
     readout_hidden: int | None = None,
     learn_initial_state: bool = False,
+    layers: int = 1,
     train: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Trained:
@@ -78,7 +81,7 @@ def train(
         hidden_size, batch_size, steps, learning_rate, seed, optimizer, clip_norm: as in an experiment.
         examples: how many each evaluation of the learning curve has.
         options: passed to the factory.
-        readout_hidden, learn_initial_state: as in an experiment.
+        readout_hidden, learn_initial_state, layers: as in an experiment.
         train: other keys of an experiment's section `train`, for example `{"schedule": "cosine", "weight_decay": 0.1}`.
         **parameters: the task's, for example `bits=8`.
 
@@ -104,6 +107,8 @@ def train(
             made.check_parameter(name, value)
         except ValueError as error:
             raise CellbenchError(f"train: {name}={value!r}: {error}") from None
+    if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= MOST_LAYERS:
+        raise CellbenchError(f"train: layers={layers!r}: must be a whole number from 1 to {MOST_LAYERS}")
     how = _how(steps, optimizer, clip_norm, train or {})
     # make the model, by the cell's registered factory or by the one that was given
     options = options or {}
@@ -114,11 +119,11 @@ def train(
         factory, origin = cell, f"{cell.__module__}:{getattr(cell, '__qualname__', type(cell).__qualname__)}"
     blueprint = Blueprint(
         factory, origin, tuple(sorted(options.items())), made.input_size, hidden_size, made.output_size,
-        readout_hidden, learn_initial_state,
+        readout_hidden, learn_initial_state, layers=layers,
     )  # fmt: skip
     # train it as a chunk of one replica
     engine = reference.prepare(blueprint, optimizer=optimizer_of(how), clip_norm=how.clip_norm)
-    spec = CellSpec(origin, origin, origin, blueprint.options, learn_initial_state, readout_hidden)
+    spec = CellSpec(origin, origin, origin, blueprint.options, learn_initial_state, readout_hidden, layers=layers)
     settings = Settings(
         task,
         replace(how, timeout=math.inf),

@@ -29,6 +29,7 @@ SCALED = MINE.replace('nonlinearity="tanh"', 'nonlinearity="tanh", sizes=(), sca
         ("a.py:C,sizes=[1, 2],on=true,way='x,y'", "a.py:C", None, {"sizes": [1, 2], "on": True, "way": "x,y"}),
         ("a.py:C,path=b:C", "a.py:C", None, {"path": "b:C"}),
         ("lstm, forget_bias = 1", "lstm", None, {"forget_bias": 1}),
+        ("gru,layers=2", "gru", None, {"layers": 2}),
     ],
 )
 def test_read(text: str, cell: str, label: str | None, options: dict[str, Any]) -> None:
@@ -136,3 +137,19 @@ def test_versus_faults(two: tuple[str, str], said: str) -> None:
     with pytest.raises(ExperimentError) as refused:
         load(TINY, discover(), versus=two)
     assert said in str(refused.value)
+
+
+def test_layers_are_the_harness_s() -> None:
+    """`--cell` and `compare` stack a cell; its label says so, unless it has one."""
+    found = load(
+        TINY, discover(), extra_cells=["gru,layers=2", "gru,layers=3,label=deep", "lstm,layers=2,forget_bias=1"]
+    )
+    assert [(c.label, c.layers, dict(c.options).get("forget_bias")) for c in found.cells[2:]] == [
+        ("gru layers=2", 2, None), ("deep", 3, None), ("lstm layers=2", 2, 1)
+    ]  # fmt: skip
+    assert found.name == "tiny+gru-layers-2+deep+lstm-layers-2"
+    two = load(TINY, discover(), versus=["lstm", "lstm,layers=2"])
+    assert [(c.label, c.layers) for c in two.cells] == [("lstm", 1), ("lstm layers=2", 2)]
+    for text, said in (("gru,layers=0", "greater than or equal to 1"), ("gru,layers=deep", "expected a whole number")):
+        with pytest.raises(ExperimentError, match=rf"--cell {text}  cells\[2\]\.layers: is .*{said}"):
+            load(TINY, discover(), extra_cells=[text])

@@ -182,3 +182,37 @@ def test_a_place_is_not_kept_for_each_value() -> None:
     assert len(found.data["seeds"]) == 60_000
     assert sum(sys.getsizeof(place) for place in found.places.values()) < 1_000
     assert len({id(place) for place in inner.places.values()}) < 3
+
+
+LAYERS: dict[str, tuple[dict[str, Any], str]] = {
+    "none": ({"grid": {**GRID, "layers": [0, 1]}}, "grid.layers[0]: is 0, expected a whole number from 1 to 100"),
+    "many": ({"grid": {**GRID, "layers": 101}}, "grid.layers: is 101, expected a whole number from 1 to 100"),
+    "text": ({"layers": "two"}, "layers: is 'two', expected a whole number"),
+    "twice": ({"grid": {**GRID, "layers": [2, 2]}}, "grid.layers[1]: 2 is given twice"),
+    "for all and in the grid": ({"layers": 1, "grid": {**GRID, "layers": 2}}, "layers: layers are an axis of the grid"),
+    "of a cell and in the grid": (
+        {"cells": ["rnn", {"name": "lstm", "layers": 1}], "grid": {**GRID, "layers": 2}},
+        "cells[1].layers: layers are an axis of the grid too, which stacks every cell: say it in one of the two",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_layers_are_said_once(kind: str) -> None:
+    """A whole number from 1 to 100, in the grid, or for all cells and for single ones."""
+    keys, said = LAYERS[kind]
+    with pytest.raises(ExperimentError) as found:
+        load({**TINY, **keys}, REGISTRY)
+    (fault,) = found.value.faults
+    assert said in str(fault)
+
+
+def test_layers_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task whose own parameter is called layers keeps it: nothing is stacked by its values."""
+    from cellbench.tasks.binary_addition import BinaryAddition as task
+
+    monkeypatch.setattr(task, "parameters", {**task.parameters, "layers": "its own"})
+    monkeypatch.setattr(task, "check_parameter", lambda self, name, value: None)
+    found = load({**TINY, "grid": {**GRID, "layers": [200]}, "layers": 3}, discover())
+    assert (found.layers, dict(found.axes)["layers"]) == (None, (200,))
+    assert [cell.layers for cell in found.cells] == [3, 3]

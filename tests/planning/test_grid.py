@@ -48,6 +48,36 @@ def test_every_cell_meets_every_point_seed_and_rate() -> None:
     assert len(set(keys)) == len(keys) == 2 * 4 * 4
 
 
+def test_layers_are_an_axis() -> None:
+    """Between the task's parameters and the batch sizes; each has its own sizes and keys, one layer those of before."""
+    grid = {"bits": [4, 5], "batch_size": 4, "hidden_size": 3}
+    before, whole = planned(grid=grid), planned(grid={**grid, "layers": [1, 2]})
+    assert [p.point.named for p in whole[:4]] == [{"bits": b, "layers": n} for b in (4, 5) for n in (1, 2)]
+    one, two = ([p for p in whole if p.point.layers == n] for n in (1, 2))
+    assert [p.replicas for p in one] == [p.replicas for p in before]
+    assert [(p.key, p.fit) for p in one] == [(p.key, p.fit) for p in before]
+    assert all(p.key == replace(q.key, layers=2) for p, q in zip(two, one, strict=True))
+    assert all(p.fit.state == 2 * (q.fit.state or 0) for p, q in zip(two, one, strict=True))
+    # to a budget, more layers have fewer units
+    budget = planned(grid={"bits": 4, "batch_size": 4, "parameter_budget": 500, "layers": [1, 2, 3]})
+    for shallow, deep in itertools.pairwise(budget[:3]):
+        assert shallow.fit.hidden_size > deep.fit.hidden_size
+        assert max(shallow.fit.parameters or 0, deep.fit.parameters or 0) <= 500
+
+
+def test_an_own_option_layers_is_not_guessed_at() -> None:
+    """Typed after a comma, it could mean both; in a file each has its place."""
+    text = "from cellbench.cells.rnn import rnn\n\ndef deep(i, h, layers=1):\n    return rnn(i, h)\n"
+    Path("deep.py").write_text(text)
+    with pytest.raises(ExperimentError, match="deep layers=2 has an option layers of its own"):
+        lay_out(load(TINY, registry(), extra_cells=["./deep.py:deep,layers=2"]))
+    cell = {"name": "deep", "factory": "./deep.py:deep"}
+    (own,) = planned(cells=[{**cell, "options": {"layers": 2}}])
+    (ours,) = planned(cells=[{**cell, "layers": 2}])
+    assert (own.key.options, own.key.layers) == ((("layers", 2),), 1)
+    assert (ours.key.options, ours.key.layers) == ((), 2)
+
+
 def of_torch(cell: type[nn.Module], hidden: int) -> int:
     """The parameters of torch's own cell with two inputs, and of a linear readout to one logit."""
     return sum(p.numel() for m in (cell(2, hidden), nn.Linear(hidden, 1)) for p in m.parameters())

@@ -48,7 +48,7 @@ CHANGED = {
     "final": Final(1000, (("bits", (8, 17)),), True), "cell": "mine", "factory": "x:y", "options": (("bias", False),),
     "cell_sources": ("d",), "learn_initial_state": True, "readout_hidden": 20, "numbers_version": 2,
     "optimizer_options": (("weight_decay", 0.1),), "clip_value": 0.5, "schedule": "cosine", "warmup_steps": 100,
-    "end_factor": 0.1,
+    "end_factor": 0.1, "layers": 2,
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 import cellbench
+from cellbench.records import ReplicaKey
 from cellbench.running import run as run_experiment
 from cellbench.store import VOLATILE
 from cellbench.store.schema import OLDEST, VERSION
@@ -31,6 +32,11 @@ WHEN: dict[str, tuple[dict[str, Any], set[tuple[str, int]]]] = {
     "a learning rate added": ({"learning_rate": [0.05, 0.2]}, ALL),
     "a grid value added": ({"grid": {"bits": [4, 5], "batch_size": 4, "hidden_size": 3}}, ALL),
     "a larger max_steps": ({"train": {"max_steps": 25}}, ALL),
+    "layers added to the grid": ({"grid": {**TINY["grid"], "layers": [1, 2]}}, ALL),  # those of two layers alone
+    "a cell stacked": (
+        {"cells": ["rnn", {"name": "lstm", "label": "lstm", "layers": 2}]},
+        {("lstm", 0), ("lstm", 1)},
+    ),
     "another option": ({"cells": ["rnn", {"name": "lstm", "options": {"forget_bias": 1}}]}, {("lstm", 0), ("lstm", 1)}),
     "another baseline, report or timeout": (
         {"baseline": "rnn", "report": {"ratio_of_interest": 2}, "train": {"max_steps": 20, "timeout": 60}},
@@ -60,6 +66,41 @@ def test_what_happens_when_a_label_stands_for_the_same() -> None:
     pd.testing.assert_frame_equal(first, second)
 
 
+def test_layers_are_a_part_of_the_experiment(command: Command) -> None:
+    """By the grid, for all cells or for one, two layers are the same replicas; parts are merged, and verified."""
+    grid = {**TINY["grid"], "layers": [2, 1]}
+    assert len(trained({**TINY, "grid": grid}, "both")) == 8
+    assert len(trained({**TINY, "grid": grid}, "only", only={"layers": ["2"]})) == 4
+    assert len(trained({**TINY, "grid": grid}, "other", only={"layers": ["1"]})) == 4
+    assert command("merge", "merged", "only", "other").status == 0
+    assert len(trained({**TINY, "layers": 2}, "all")) == 4
+    assert len(trained({**TINY, "grid": {**grid, "layers": 2}}, "alone")) == 4
+    cells = [{"name": "rnn", "layers": 2}, "lstm", {"name": "lstm", "layers": 2}]
+    assert len(trained({**TINY, "cells": cells}, "each")) == 6
+    both, merged, deep, each = (cellbench.load(folder).runs for folder in ("both", "merged", "all", "each"))
+    numbers = ["key", "cell", "seed", "parameters", "state", "multiply_adds", "final_loss", "final_bit_accuracy"]
+    pd.testing.assert_frame_equal(both[[*numbers, "layers"]], merged[[*numbers, "layers"]])
+    two = both[both.layers == 2][numbers].reset_index(drop=True)
+    pd.testing.assert_frame_equal(two, deep[numbers])
+    pd.testing.assert_frame_equal(two, each[each.label.str.endswith(" layers=2")][numbers].reset_index(drop=True))
+    assert list(dict.fromkeys(each.label)) == ["rnn layers=2", "lstm", "lstm layers=2"]
+    assert "layers" not in deep
+    # one layer is what it always was, and the report says of what depth a cell is
+    one = both[both.layers == 1][numbers].reset_index(drop=True)
+    trained(TINY, "plain")
+    pd.testing.assert_frame_equal(one, cellbench.load("plain").runs[numbers])
+    said = {folder: Path(folder, "summary.md").read_text() for folder in ("both", "all", "each", "plain")}
+    assert "bits=4, layers=2, batch 4, hidden 3" in said["both"]
+    assert "gradients clipped to norm 1, 2 layers." in said["all"]
+    assert not any("layers" in said[folder].split("\n\n")[1] for folder in ("both", "each", "plain"))
+    for folder in ("both", "each"):
+        ended = command("verify", folder, "--sample", 20)
+        assert "bit for bit.\nNo difference." in ended.out
+    ended = command("show", "both", "label=lstm,layers=2,seed=1")
+    assert ended.status == 0
+    assert "layers 2" in ended.out
+
+
 def test_what_happens_when_a_cell_file_is_edited() -> None:
     """An edited file, or an edited module beside it, trains that cell alone; even a comment counts."""
     Path("mycell.py").write_text("import helper\n" + MINE)
@@ -80,7 +121,8 @@ def test_what_happens_on_an_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     trained(TINY)
     monkeypatch.setattr("importlib.metadata.version", lambda name: "99.0")
     assert trained(TINY) == []
-    monkeypatch.setattr("cellbench.records.key.ReplicaKey.__init__.__defaults__", (2,))
+    numbers_version, *later = ReplicaKey.__init__.__defaults__ or ()
+    monkeypatch.setattr(ReplicaKey.__init__, "__defaults__", (numbers_version + 1, *later))
     assert set(trained(TINY)) == ALL
 
 

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Scores, Trained
+from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained
 from cellbench.engines.lanes import build
 from cellbench.engines.lanes.compiled import Programs
 from cellbench.engines.lanes.program import Rows, Rule, aligned
 from cellbench.engines.lanes.units import EVALUATION, Unit, sharing
 from cellbench.engines.optimizers import Optimizer
 from cellbench.environment import usable_cores
-from cellbench.model import Blueprint, Model
+from cellbench.model import Blueprint, Model, follows_updates, takes_steps
 from cellbench.task import Floats
 
 WIDTH = 64
@@ -175,6 +175,7 @@ def prepare(
         Refused: the engine cannot carry the cell here; the message is the reason in one line.
     """
     optimizer.refuse_torchs("lanes")
+    _refuse_python(blueprint)
     programs = Programs(blueprint, isa, replicas, longest)
     units = _units(programs, batch_sizes)
     with _compiling() as pool:
@@ -199,12 +200,31 @@ def build_ahead(
     Raises:
         Refused: the cell cannot be compiled; the message is the reason in one line.
     """
+    _refuse_python(blueprint)
     programs = Programs(blueprint, isa, longest=longest)
     units = _units(programs, batch_sizes)
     with _compiling() as pool:
         _begin(programs, units, pool)
         made = [programs.made(unit) for unit in units]
     return f"{programs.isa}, {'to be proved where it runs' if None in made else 'proved'}"
+
+
+def _refuse_python(blueprint: Blueprint) -> None:
+    """Refuse a cell that is more than one step and its gradient.
+
+    Raises:
+        Refused: it does something after each update, or takes whole sequences alone.
+    """
+    model = blueprint.build("lanes", 0)
+    if not takes_steps(model.cell):
+        raise Refused(
+            "its module takes whole sequences alone, and lanes compiles one step: a cellbench.Cell with "
+            "forward(x, state) would be carried"
+        )
+    if follows_updates(model):
+        raise Refused(
+            "its after_update() is called after each update, in Python; lanes compiles a step and its gradient"
+        )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ to the gradient of the parameter.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,7 @@ from cellbench.engines.lanes.graph.graphs import (
     tensor_arguments,
 )
 from cellbench.engines.lanes.graph.tensors import Tensors, tensors_of
-from cellbench.model import Model
+from cellbench.model import Model, spelt_out, takes_sequences
 
 _SHAPING = ("t", "transpose", "permute", "view", "unsqueeze", "squeeze", "expand", "alias")
 _CUTTING = ("slice", "select", "split", "split_with_sizes", "unbind", "getitem")
@@ -170,7 +170,9 @@ class _Forward:
         def outputs(*values: Tensor) -> list[Tensor]:
             # one step and the initial state, as a function of all tensors, x and the state
             own, x, state = values[: len(self.names)], values[len(self.names)], values[len(self.names) + 1 :]
-            with _swapped(model, dict(zip(self.names, own, strict=True))):
+            # torch's layers have fused operations, which their steps are not traced through
+            equations = spelt_out() if takes_sequences(model.cell) else nullcontext()
+            with _swapped(model, dict(zip(self.names, own, strict=True))), equations:
                 logits, after = model.step(x, pytree.tree_unflatten(list(state), nesting))
                 first = pytree.tree_leaves(model.initial_state(1))
             new, after_nesting = pytree.tree_flatten(after)
