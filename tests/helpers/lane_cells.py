@@ -246,10 +246,22 @@ class Pieces(Base):
         return h, h
 
 
+class NewStateAdded(Base):
+    """A new state is an addend of a matrix product."""
+
+    def initial_state(self, batch_size: int) -> Any:
+        return torch.zeros(batch_size, self.n), torch.zeros(batch_size, self.n)
+
+    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        c = 0.9 * state[1] + self.i(x)
+        h = torch.tanh(c + self.h(state[0]))
+        return h, (h, c)
+
+
 CARRIED = (
     LayerNormed, RootMeanSquared, InPlace, RandomMask, MaskAttribute, Reservoir, Leaky, Orthogonalish, Joined,
     FastWeights, Attention, Rotation, Activations, TwoLayers, OwnInitialState, StraightThrough, Heads, Cumax,
-    Shuffled, WeightNormed, Pieces,
+    Shuffled, WeightNormed, Pieces, NewStateAdded,
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from cellbench.errors import CellError
 from tests.helpers import lane_cells as odd
 from tests.helpers.lanes import addition, blueprint, losses
 
-QUICK = (odd.RandomMask, odd.FastWeights, odd.OwnInitialState, odd.Orthogonalish, odd.Pieces)
+QUICK = (odd.RandomMask, odd.FastWeights, odd.OwnInitialState, odd.Orthogonalish, odd.Pieces, odd.NewStateAdded)
 """Those of the odd cells that plain `pytest` compiles."""
 QUICK_WRONG = (odd.BatchMean, odd.Squeezed)
 

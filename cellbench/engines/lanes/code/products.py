@@ -139,10 +139,11 @@ def _term(vector: Value, output_stride: int, input_stride: int, weights: Value) 
 
 def _pass(body: Body, target: Value, addends: Sequence[Value], terms: Sequence[str]) -> None:
     """Write one call of `product` (kernels.h): the addends plus the terms, for a vector of outputs."""
-    start = " + ".join(_element(addend, "n") for addend in addends) or "S(0.f)"
+    # the index has a name of those of `loops`: no buffer's, as `n`, the state after, would be
+    start = " + ".join(_element(addend, "i0") for addend in addends) or "S(0.f)"
     body.emit(
         f"product<{target.shape[0]}, {target.strides[0]}>({target.pointer()}, "
-        f"[&](int n) INLINED -> vf {{ return {start}; }}, {', '.join(terms)});"
+        f"[&](int i0) INLINED -> vf {{ return {start}; }}, {', '.join(terms)});"
     )
 
 
