@@ -381,52 +381,6 @@ class WholeNumbers(Base):
         return h, h
 
 
-class ComplexParameter(Base):
-    def more(self) -> None:
-        self.w = nn.Parameter(torch.randn(self.n, dtype=torch.complex64))
-
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
-        h = torch.tanh(self.i(x) + (self.h(h) * self.w).real)
-        return h, h
-
-
-class ComplexInside(Base):
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
-        a, b = self.h(h).chunk(2, -1)
-        z = torch.complex(a, b) * torch.complex(b, a)
-        h = torch.tanh(self.i(x) + torch.cat([z.real, z.imag], -1))
-        return h, h
-
-
-class Exponential(Base):
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
-        a = self.h.weight
-        h = torch.tanh(self.i(x) + h @ torch.matrix_exp(a - a.T))
-        return h, h
-
-
-class Sign(torch.autograd.Function):
-    """A gradient of the cell's own."""
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return torch.sign(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient
-
-
-class OwnGradient(Base):
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
-        h = Sign.apply(torch.tanh(self.sum(x, h)))
-        return h, h
-
-
 class Untracked(Base):
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
         with torch.no_grad():
@@ -446,17 +400,13 @@ REFUSED_EARLY: dict[type[Base], str] = {
     Dropped: "random numbers inside the cell (from torch's generator)",
     RandomStart: "random numbers inside the cell (from torch's generator)",
     Branching: "depend on its weights or on the data",
-    WeightBranching: "depend on its weights or on the data",
+    WeightBranching: "cell.gain differs between seeds and is no tensor",
     Counting: "hidden memory: cell.steps is remembered from one sequence to the next",
     Remembering: "hidden memory: cell.before is remembered from one sequence to the next",
     Growing: "the state changes shape",
     Doubled: "cell.i.weight is float64",
     DoubledInside: "_to_copy gives float64",
-    WholeNumbers: "cell.order is int64",
-    ComplexParameter: "cell.w is complex64",
-    ComplexInside: "the operation complex is not in the table",
-    Exponential: "the operation linalg_matrix_exp is not in the table",
-    OwnGradient: "an autograd function of the cell's own",
+    WholeNumbers: "cell.order is int64 and differs between seeds",
 }
 """Refused before anything is compiled, and what the reason has to name."""
 REFUSED_BY_PROOF = (BatchMean, Squeezed, Untracked, BatchSized)

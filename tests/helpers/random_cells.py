@@ -252,18 +252,32 @@ class Composed(Cell):
             if makes in "vm":
                 assert made.shape == (x.shape[0], *SHAPES[makes]), name
             values.append(made)
-        return values[self.recipe.output], tuple(bounded(values[place]) for place in self.recipe.state)
+        # the last value takes part in any case
+        last = made.float().mean() if makes in "pqw" else made.float().flatten(1).mean(1, keepdim=True)
+        return values[self.recipe.output] + 0.3 * bounded(last), tuple(
+            bounded(values[place]) for place in self.recipe.state
+        )
 
 
-def factory(recipe: Recipe) -> Callable[[int, int], Cell]:
-    """Make the factory of a recipe's cell."""
+class SideBySide(Cell):
+    """Several cells in one, so that they are compiled together; the output is the sum of theirs."""
+
+    def __init__(self, input_size: int, hidden_size: int, some: Sequence[Recipe]) -> None:
+        super().__init__(input_size, hidden_size)
+        self.cells = nn.ModuleList(Composed(input_size, hidden_size, recipe) for recipe in some)
+
+    def initial_state(self, batch_size: int) -> Any:
+        return [cell.initial_state(batch_size) for cell in self.cells]  # type: ignore[operator]
+
+    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs, after = zip(*(cell(x, own) for cell, own in zip(self.cells, state, strict=True)), strict=True)
+        return sum(map(bounded, outputs)), list(after)
+
+
+def factory(some: Sequence[Recipe]) -> Callable[[int, int], Cell]:
+    """Make the factory of the cells of some recipes."""
 
     def composed(input_size: int, hidden_size: int) -> Cell:
-        return Composed(input_size, hidden_size, recipe)
+        return SideBySide(input_size, hidden_size, some)
 
     return composed
-
-
-def used(many: Sequence[Recipe]) -> set[str]:
-    """List the instructions that some recipes use."""
-    return {name for recipe in many for name, _ in recipe.instructions}

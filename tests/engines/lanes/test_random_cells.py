@@ -7,26 +7,29 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from cellbench.engines.lanes import build
 from cellbench.engines.lanes.cache import CacheEntry
 from cellbench.engines.lanes.code.lower import lower
-from cellbench.engines.lanes.code.operations import OPERATIONS
-from cellbench.engines.lanes.graph.graphs import operation
 from cellbench.engines.lanes.graph.trace import trace
 from cellbench.engines.lanes.program import Program
 from cellbench.engines.lanes.units import training
 from cellbench.model import Blueprint, Model, loss
-from tests.helpers.random_cells import INSTRUCTIONS, N, Recipe, factory, recipes
+from tests.helpers.random_cells import N, Recipe, factory, recipes
 
+TOGETHER = 3
+"""Cells that are compiled together."""
 MANY = int(os.environ.get("CELLBENCH_FUZZ", "150"))
 STEPS, BATCH = 4, 5
 
@@ -61,9 +64,8 @@ def compiled(plan: Blueprint) -> Program:
 
 def by_autograd(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
     """Loss and gradients in float64."""
-    model, state = model.double(), None
-    logits = []
-    state = tuple(leaf.double() for leaf in model.initial_state(inputs.shape[1]))
+    model, logits = model.double(), []
+    state = pytree.tree_map(lambda leaf: leaf.double(), model.initial_state(inputs.shape[1]))
     for x in inputs.double():
         y, state = model.step(x, state)
         logits.append(y)
@@ -75,9 +77,9 @@ def by_autograd(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, l
     ]
 
 
-def agrees(recipe: Recipe) -> None:
-    """Compare a recipe's program with autograd."""
-    plan = Blueprint(factory(recipe), "composed", (), 2, N, 1)
+def agrees(some: Sequence[Recipe]) -> None:
+    """Compare the program of some recipes with autograd."""
+    plan = Blueprint(factory(some), "composed", (), 2, N, 1)
     program = compiled(plan)
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(STEPS, BATCH, 2, generator=generator)
@@ -91,12 +93,14 @@ def agrees(recipe: Recipe) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=MANY, deadline=None, derandomize=MANY == 150, suppress_health_check=list(HealthCheck))
-@given(recipe=recipes())
-def test_a_random_cell_computes_what_autograd_does(recipe: Recipe) -> None:
-    agrees(recipe)
+@settings(
+    max_examples=MANY // TOGETHER, deadline=None, derandomize=MANY == 150, suppress_health_check=list(HealthCheck)
+)
+@given(some=st.lists(recipes(), min_size=TOGETHER, max_size=TOGETHER))
+def test_random_cells_compute_what_autograd_does(some: list[Recipe]) -> None:
+    agrees(some)
 
 
 @pytest.mark.parametrize("recipe", FOUND, ids=lambda recipe: recipe.instructions[-1][0])
 def test_a_recipe_that_failed_once(recipe: Recipe) -> None:
-    agrees(recipe)
+    agrees([recipe])

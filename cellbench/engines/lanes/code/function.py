@@ -129,6 +129,10 @@ class Function:
         self.copy(value, copied)
         return copied
 
+    def scratch(self, shape: Shape) -> Value:
+        """Make room for numbers that lanes share."""
+        return Value("u", self.nodes.allocate("u", math.prod(shape)), shape, contiguous(shape), False)
+
     def constant(self, node: fx.Node) -> torch.Tensor | None:
         """Return the tensor of a node that is constant, else None."""
         return self.nodes.known.get(node)

@@ -104,11 +104,18 @@ class Nodes:
         return name
 
 
-def _dense(node: fx.Node) -> Value | None:
-    """Describe the dense place that a node's result will get; None for a tuple."""
-    if not isinstance(node.meta.get("val"), torch.Tensor):
-        return None
-    return Value("", 0, shape_of(node), contiguous(shape_of(node)), True)
+def _dense(node: fx.Node) -> Value | tuple[Value, ...] | None:
+    """Describe the dense places that a node's results will get; None for what is no tensor."""
+
+    def place(value: Any) -> Value | tuple[Value, ...] | None:
+        if isinstance(value, list | tuple):
+            found = [place(one) for one in value]
+            return tuple(one for one in found if isinstance(one, Value)) if None not in found else None
+        if not isinstance(value, torch.Tensor):
+            return None
+        return Value("", 0, tuple(value.shape), contiguous(tuple(value.shape)), True)
+
+    return place(node.meta.get("val"))
 
 
 def seen(node: fx.Node, sources: Sequence[Any]) -> Value | tuple[Value, ...] | None:

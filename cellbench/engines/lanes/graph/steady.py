@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from cellbench.engines.engine import Refused
-from cellbench.engines.lanes.graph.tape import Recording, named
+from cellbench.engines.lanes.graph.tape import Recording
+from cellbench.engines.lanes.graph.tensors import named
 from cellbench.model import Contents, Model, changed, evaluating, loss, seeded
 
 _BATCH = 3
