@@ -232,6 +232,31 @@ class OwnGradient(Base):
         return h, h
 
 
+class Untracked(Base):
+    def forward(self, x: Tensor, h: Any) -> tuple[Tensor, Any]:
+        with torch.no_grad():
+            k = self.h(h)
+        h = torch.tanh(self.i(x) + k)
+        return h, h
+
+
+# ---- what torch has for whole layers
+
+
+class WholeLayers(Base):
+    """nn.LSTM of two layers, called with sequences of length 1."""
+
+    def more(self) -> None:
+        self.rnn = nn.LSTM(self.input_size, self.n, 2, batch_first=True)
+
+    def initial_state(self, batch_size: int) -> Any:
+        return tuple(torch.zeros(batch_size, 2, self.n) for _ in range(2))
+
+    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        y, (h, c) = self.rnn(x[:, None], tuple(leaf.transpose(0, 1).contiguous() for leaf in state))
+        return y[:, 0], (h.transpose(0, 1), c.transpose(0, 1))
+
+
 # ---- complex numbers
 
 
@@ -286,5 +311,6 @@ class NoneBeside(Plain):
 
 TRAITS = (
     Unread, Indexed, Branched, KeepsWhatItSaw, OwnDict, Tied, Numbered, HookedParameter, MatrixExp, Householder, Cayley,
-    Factorised, Strided, Assigned, Spiking, OwnGradient, LinearRecurrentUnit, ComplexFunctions, NoneBeside,
+    Factorised, Strided, Assigned, Spiking, OwnGradient, LinearRecurrentUnit, ComplexFunctions, NoneBeside, Untracked,
+    WholeLayers,
 )  # fmt: skip

@@ -20,6 +20,7 @@ from torch import nn
 
 from cellbench.engines.engine import Refused, first_line
 from cellbench.engines.lanes import build
+from cellbench.engines.lanes.graph.lines import at, first_difference, of_traceback, recorded
 from cellbench.engines.lanes.graph.states import flattened
 from cellbench.engines.lanes.graph.tape import tape
 from cellbench.engines.lanes.graph.tensors import NUMBERS, named, tensors_of
@@ -36,8 +37,9 @@ def identity(blueprint: Blueprint, isa: build.Isa) -> str:
             run other operations.
     """
     try:
+        tensors_of(blueprint.build("lanes", 0))
         found = traits_of(blueprint)
-        _refuse_traits(found)
+        _refuse_traits(found, blueprint)
         # two models with other weights and other data must record the same tape; each tape is that of a new model,
         # since running one may leave tensors in its attributes
         tapes = [[_tape(blueprint, seed, batch) for batch in (1, 3)] for seed in (0, 1)]
@@ -48,15 +50,14 @@ def identity(blueprint: Blueprint, isa: build.Isa) -> str:
     except (Refused, CellbenchError):
         raise
     except Exception as error:
-        raise Refused(f"running the cell raised {first_line(error)}") from error
+        where = at(of_traceback(error.__traceback__))
+        raise Refused(f"running the cell raised {first_line(error)}{where}") from error
     facts = (build.engine_text(), tapes[0], state, blueprint.input_size, str(isa), code(blueprint, model))
     return short(repr(facts))
 
 
 def _tape(blueprint: Blueprint, seed: int, batch: int) -> str:
-    model = blueprint.build("lanes", seed)
-    tensors_of(model)
-    return tape(model, blueprint.input_size, batch=batch)
+    return tape(blueprint.build("lanes", seed), blueprint.input_size, batch=batch)
 
 
 def _difference(blueprint: Blueprint, found: Traits) -> str:
@@ -70,7 +71,11 @@ def _difference(blueprint: Blueprint, found: Traits) -> str:
             return f"{path} is {kind} and differs between seeds, and only float32 buffers may: make it float32"
     for path in found.drawn:
         return f"{path} differs between seeds and is no tensor: make it a buffer of float32 (register_buffer)"
-    return "the operations it runs depend on its weights or on the data"
+    where = ""
+    for batch in (1, 3):
+        one, two = (recorded(blueprint.build("lanes", seed), blueprint.input_size, batch) for seed in (0, 1))
+        where = where or at(first_difference(one, two))
+    return f"the operations it runs, or their constants, depend on its weights or on the data{where}: use torch.where"
 
 
 def short(text: str) -> str:
@@ -78,14 +83,15 @@ def short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _refuse_traits(found: Traits) -> None:
+def _refuse_traits(found: Traits, blueprint: Blueprint) -> None:
     """Refuse what a step that is compiled once cannot do.
 
     Raises:
         Refused: the cell does one of these things; the message names the tensor, attribute or generator.
     """
     if found.random:
-        raise Refused(f"random numbers inside the cell (from {found.random[0]} generator)")
+        drawn = at(recorded(blueprint.build("lanes", 0), blueprint.input_size, 3).drawn)
+        raise Refused(f"random numbers inside the cell, from {found.random[0]} generator{drawn}")
     if found.keeps:
         raise Refused(f"hidden memory: {found.keeps[0]} is remembered from one sequence to the next")
     if found.modes:

@@ -54,11 +54,26 @@ def prove(program: Program, blueprint: Blueprint) -> float:
             got_loss, what, error = program.loss(row, inputs.numpy(), targets.numpy()), "loss", 0.0
         error = max(error, abs(got_loss - want_loss) / max(abs(want_loss), 1e-3))
         if not error <= TOLERANCE:
-            raise Refused(
+            difference = (
                 f"its compiled {what} differs from autograd's (by {error:.1e} of the largest, at batch {batch})"
             )
+            raise Refused(_cause(model, inputs) + difference)
         worst = max(worst, error)
     return worst
+
+
+def _cause(model: Model, inputs: Tensor) -> str:
+    """Say why a compiled cell is wrong, if an example's outputs depend on the batch that it is in."""
+    wide = any(parameter.dtype == torch.float64 for parameter in model.parameters())
+    try:
+        with torch.no_grad(), double_precision() if wide else nullcontext():
+            x = inputs.double() if wide else inputs
+            together = model(x)
+            alone = torch.cat([model(x[:, i : i + 1]) for i in range(x.shape[1])], 1)
+        mixes = not torch.allclose(together, alone, rtol=1e-4, atol=1e-5)
+    except Exception:  # it takes no single example
+        mixes = True
+    return "the examples of a batch change one another's outputs, or their number does: " if mixes else ""
 
 
 def _move(model: Model, by: float) -> None:

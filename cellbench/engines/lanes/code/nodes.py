@@ -13,6 +13,7 @@ from cellbench.engines.engine import Refused
 from cellbench.engines.lanes.code.operations import OPERATIONS, View, arguments
 from cellbench.engines.lanes.code.values import TABLE, Value, contiguous, number, reshaped
 from cellbench.engines.lanes.graph.graphs import operation, shape_of
+from cellbench.engines.lanes.graph.lines import at, of_node
 
 _FOLDS = frozenset(("sum", "mean", "amax", "amin"))
 """Reductions; over axes of length 1 they change nothing but the shape."""
@@ -149,4 +150,5 @@ def refuse_type(node: fx.Node, known: Mapping[fx.Node, torch.Tensor]) -> None:
         return
     if operation(node) == "where" and all(argument in known for argument in node.all_input_nodes[1:]):
         return
-    raise Refused(f"{operation(node)} gives {str(value.dtype).removeprefix('torch.')}, not float32")
+    kind = str(value.dtype).removeprefix("torch.")
+    raise Refused(f"{operation(node)} gives {kind}, not float32{at(of_node(node))}")

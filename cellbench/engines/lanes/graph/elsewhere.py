@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from cellbench.engines.engine import Refused
+from cellbench.engines.lanes.graph.lines import at, of_frame
 
 
 class Elsewhere(TorchFunctionMode):
@@ -32,14 +34,19 @@ class Elsewhere(TorchFunctionMode):
         args, kwargs = pytree.tree_map(lambda leaf: self._values.get(id(leaf), leaf), (args, kwargs or {}))
         tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if func is Tensor.register_hook:
-            raise Refused("a hook on a gradient inside the cell (register_hook): use a torch.autograd.Function instead")
+            where = at(of_frame(sys._getframe(1)))
+            raise Refused(f"a hook changes a gradient inside the cell: use a torch.autograd.Function instead{where}")
         if func is Tensor.fill_diagonal_ and len(args) == 2:  # torch cannot trace it
             func, args = Tensor.masked_fill_, (args[0], torch.eye(*args[0].shape, dtype=torch.bool), args[1])
         if not tensors or any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors):
-            return func(*args, **kwargs)
+            found = func(*args, **kwargs)
+            if not torch.is_grad_enabled():  # the trace is differentiated later, and must know
+                found = pytree.tree_map_only(Tensor, Tensor.detach, found)
+            return found
         before = [tensor._version for tensor in tensors]
         with temporarily_clear_interpreter_stack(), disable_proxy_modes_tracing():
             found = func(*args, **kwargs)
         if before != [tensor._version for tensor in tensors]:
-            raise Refused("a tensor changes while the cell runs, and is no part of the state: make it one")
+            where = at(of_frame(sys._getframe(1)))
+            raise Refused(f"a tensor changes while the cell runs, and is no part of the state: make it one{where}")
         return found

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from cellbench.engines.engine import Refused, RefusedOnce, first_line
 from cellbench.engines.lanes.code.values import Shape
 from cellbench.engines.lanes.graph.decompositions import decompositions
+from cellbench.engines.lanes.graph.lines import at, of_traceback
 from cellbench.engines.lanes.graph.own_gradients import replayed
 
 
@@ -53,16 +54,22 @@ def graph_of(
     """
     table = decompositions() if decomposed else None
     try:
-        if twice:
-            function = make_fx(function)(*examples)
-        module = make_fx(functionalize(function, remove="mutations"), decomposition_table=table)(*examples)
+        # a forward graph notes who wrote each operation, and `run` hands that on
+        with fx.traceback.preserve_node_meta():
+            if twice:
+                function = make_fx(function)(*examples)
+            module = make_fx(
+                functionalize(function, remove="mutations"),
+                decomposition_table=table,
+                record_stack_traces=not decomposed,
+            )(*examples)
     except Refused:
         raise
     except Exception as error:
         for fragment, reason in _KNOWN_FAILURES.items():
             if fragment in str(error):
-                raise Refused(reason) from error
-        raise RefusedOnce(f"tracing raised {first_line(error)}") from error
+                raise Refused(reason + at(of_traceback(error.__traceback__))) from error
+        raise RefusedOnce(f"tracing raised {first_line(error)}{at(of_traceback(error.__traceback__))}") from error
     _merge_repeated(module.graph)
     module.graph.eliminate_dead_code()
     for node in module.graph.nodes:
@@ -125,7 +132,8 @@ def run(
 
         args = fx.node.map_arg(node.args, value)
         kwargs = fx.node.map_arg(node.kwargs, value)
-        environment[node] = replayed(node.target)(*args, **kwargs)
+        with fx.traceback.set_current_meta(node):
+            environment[node] = replayed(node.target)(*args, **kwargs)
 
 
 def tensor_arguments(node: fx.Node) -> list[fx.Node]:

@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from cellbench.engines.engine import Refused
 from cellbench.engines.lanes.graph.graphs import graph_of, operation, placeholders_of, results_of
+from cellbench.engines.lanes.graph.lines import at, of_node
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def without_complex(module: fx.GraphModule, examples: Sequence[Tensor]) -> fx.Gr
                 environment[node] = Pair(constant.real, constant.imag) if constant.is_complex() else constant
                 continue
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), environment.__getitem__)
-            environment[node] = _run(node, args, kwargs)
+            with fx.traceback.set_current_meta(node):
+                environment[node] = _run(node, args, kwargs)
         return [environment[node] for node in results_of(module.graph)]
 
     return graph_of(real, examples, decomposed=False)
@@ -75,7 +77,7 @@ def _run(node: fx.Node, args: Any, kwargs: Any) -> Any:
     if name in _MADE:
         made = node.target(*args, **{**kwargs, "dtype": torch.float32})  # type: ignore[operator]
         return Pair(made, torch.zeros_like(made))
-    raise Refused(f"the operation {name} on complex numbers: write it with two reals")
+    raise Refused(f"the operation {name} on complex numbers: write it with two reals{at(of_node(node))}")
 
 
 # fmt: off

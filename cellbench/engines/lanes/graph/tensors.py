@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cellbench.engines.engine import Refused
 from cellbench.model import Model
@@ -51,6 +51,8 @@ def tensors_of(model: Model) -> Tensors:
     found = Tensors({}, {}, {}, {})
     parameters = dict(model.named_parameters())
     for name, tensor in named(model).items():
+        if nn.parameter.is_lazy(tensor):
+            raise Refused(f"{name} is made when the cell first runs: give its layer all sizes, not a lazy one")
         # a replica's row in C++ holds floats in the CPU's memory, nothing else
         if tensor.device.type != "cpu":
             raise Refused(f"{name} is on {tensor.device.type}, not on the CPU: move it there with .cpu()")

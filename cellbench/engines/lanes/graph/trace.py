@@ -13,8 +13,9 @@ to the gradient of the parameter.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ from cellbench.engines.lanes.graph.graphs import (
     shape_of,
     tensor_arguments,
 )
+from cellbench.engines.lanes.graph.lines import at, of_node
 from cellbench.engines.lanes.graph.own_gradients import as_nodes, functions_of
 from cellbench.engines.lanes.graph.reals import without_complex
 from cellbench.engines.lanes.graph.states import flattened
@@ -110,7 +112,11 @@ def trace(model: Model, inputs: int) -> Traced:
     """
     tensors = tensors_of(model)
     own = functions_of(model, inputs)
-    with as_nodes(own):
+    # as plain operations: not by a library's kernel for whole layers, nor by torch's own compiler
+    plain = (
+        torch._dynamo.config.patch(error_on_nested_fx_trace=False) if "torch._dynamo" in sys.modules else nullcontext()
+    )
+    with as_nodes(own), torch.backends.mkldnn.flags(enabled=False), plain:
         forward = _Forward(model, tensors, inputs)
     forward.twice = bool(own)
     with torch.random.fork_rng(devices=[]):
@@ -230,7 +236,7 @@ class _Forward:
             if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
                 continue
             if torch.Tag.nondeterministic_seeded in node.target.tags:
-                raise Refused(f"random numbers inside the cell ({operation(node)})")
+                raise Refused(f"random numbers inside the cell, by {operation(node)}{at(of_node(node))}")
             if operation(node) == "copy_" and node.args[0] in self.placeholders:
                 index = self.placeholders.index(node.args[0])
                 if index < len(self.names):
