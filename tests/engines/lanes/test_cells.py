@@ -62,7 +62,7 @@ def test_a_cell_that_would_be_wrong_fails_its_proof(cell: type[Cell]) -> None:
     """And goes on to fail it when its refusal comes from the cache."""
     for _ in range(2):
         with pytest.raises(
-            Refused, match="the examples of a batch change one another's outputs.*compiled gradient differs"
+            Refused, match=r"the examples of a batch change one another's outputs.*compiled gradient differs"
         ):
             prepare(blueprint(cell), optimizer=OPTIMIZERS["adam"], clip_norm=1.0)
 
