@@ -296,6 +296,8 @@ NAMED_OTHERWISE = {
     "cells/test_cells.py": "the three built-in cells beside torch's layers",
     "engines/lanes/test_cells.py": "cells unlike an LSTM, from trace to proof",
     "engines/lanes/test_functions.py": "runtime/lanes.h, compiled alone",
+    "engines/lanes/test_random_cells.py": "the compiler as a whole, on random cells",
+    "engines/lanes/test_traits.py": "lanes as a whole, on cells that each have one trait",
     "engines/test_packages.py": "cells of other packages, stepped by each engine and by themselves",
     "report/test_browser.py": "the page, in a browser",
     "statistics/test_doctests.py": "the worked numbers of every module's docstrings",

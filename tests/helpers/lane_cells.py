@@ -246,10 +246,22 @@ class Pieces(Base):
         return h, h
 
 
+class NewStateAdded(Base):
+    """A new state is an addend of a matrix product."""
+
+    def initial_state(self, batch_size: int) -> Any:
+        return torch.zeros(batch_size, self.n), torch.zeros(batch_size, self.n)
+
+    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        c = 0.9 * state[1] + self.i(x)
+        h = torch.tanh(c + self.h(state[0]))
+        return h, (h, c)
+
+
 CARRIED = (
     LayerNormed, RootMeanSquared, InPlace, RandomMask, MaskAttribute, Reservoir, Leaky, Orthogonalish, Joined,
     FastWeights, Attention, Rotation, Activations, TwoLayers, OwnInitialState, StraightThrough, Heads, Cumax,
-    Shuffled, WeightNormed, Pieces,
+    Shuffled, WeightNormed, Pieces, NewStateAdded,
 )  # fmt: skip
 
 
@@ -369,83 +381,80 @@ class WholeNumbers(Base):
         return h, h
 
 
-class ComplexParameter(Base):
-    def more(self) -> None:
-        self.w = nn.Parameter(torch.randn(self.n, dtype=torch.complex64))
-
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
-        h = torch.tanh(self.i(x) + (self.h(h) * self.w).real)
-        return h, h
-
-
-class ComplexInside(Base):
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
-        a, b = self.h(h).chunk(2, -1)
-        z = torch.complex(a, b) * torch.complex(b, a)
-        h = torch.tanh(self.i(x) + torch.cat([z.real, z.imag], -1))
-        return h, h
-
-
-class Exponential(Base):
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
-        a = self.h.weight
-        h = torch.tanh(self.i(x) + h @ torch.matrix_exp(a - a.T))
-        return h, h
-
-
-class Sign(torch.autograd.Function):
-    """A gradient of the cell's own."""
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return torch.sign(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient
-
-
-class OwnGradient(Base):
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
-        h = Sign.apply(torch.tanh(self.sum(x, h)))
-        return h, h
-
-
-class Untracked(Base):
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
-        with torch.no_grad():
-            k = self.h(h)
-        h = torch.tanh(self.i(x) + k)
-        return h, h
-
-
 class BatchSized(Base):
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
         h = torch.tanh(self.i(x) + self.h(h) / x.shape[0])
         return h, h
 
 
+class LazyLayer(Base):
+    def more(self) -> None:
+        self.lazy = nn.LazyLinear(self.n)
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
+        h = torch.tanh(self.lazy(x) + self.h(h))
+        return h, h
+
+
+class HookedGradient(Base):
+    """Clips the gradient of the state by a hook."""
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
+        h = torch.tanh(self.sum(x, h))
+        if h.requires_grad:
+            h.register_hook(lambda gradient: gradient.clamp(-1e-3, 1e-3))
+        return h, h
+
+
+class Untabled(Base):
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
+        h = torch.tanh(torch.digamma(self.sum(x, h) ** 2 + 1))
+        return h, h
+
+
+class Listed(Base):
+    """A mask of its own in each replica, in a list."""
+
+    def more(self) -> None:
+        self.mask = [(torch.rand(self.n) < 0.5).float()]
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
+        h = torch.tanh(self.i(x) + self.h(h) * self.mask[0])
+        return h, h
+
+
+class Past(Base):
+    """Keeps the last state in a list that `initial_state` empties."""
+
+    def initial_state(self, batch_size: int) -> Any:
+        self.past: list[Tensor] = []
+        return torch.zeros(batch_size, self.n)
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Any]:
+        self.past.append(h)
+        h = torch.tanh(self.sum(x, h) + 0.1 * self.past[max(0, len(self.past) - 2)])
+        return h, h
+
+
+HERE = "lane_cells.py:"
 REFUSED_EARLY: dict[type[Base], str] = {
     BatchNormed: "Expected more than 1 value per channel",
-    Dropped: "random numbers inside the cell (from torch's generator)",
-    RandomStart: "random numbers inside the cell (from torch's generator)",
-    Branching: "depend on its weights or on the data",
-    WeightBranching: "depend on its weights or on the data",
+    Dropped: f"random numbers inside the cell, from torch's generator ({HERE}h = torch.tanh(self.i(x) + self.h(F.drop",
+    RandomStart: f"random numbers inside the cell, from torch's generator ({HERE}return torch.randn(",
+    Branching: f"depend on its weights or on the data ({HERE}return (h, h) if h.sum() > 0 else",
+    WeightBranching: "cell.gain differs between seeds and is no tensor",
     Counting: "hidden memory: cell.steps is remembered from one sequence to the next",
     Remembering: "hidden memory: cell.before is remembered from one sequence to the next",
     Growing: "the state changes shape",
     Doubled: "cell.i.weight is float64",
-    DoubledInside: "_to_copy gives float64",
-    WholeNumbers: "cell.order is int64",
-    ComplexParameter: "cell.w is complex64",
-    ComplexInside: "the operation complex is not in the table",
-    Exponential: "the operation linalg_matrix_exp is not in the table",
-    OwnGradient: "an autograd function of the cell's own",
+    DoubledInside: f"_to_copy gives float64, not float32 ({HERE}h = torch.tanh(self.sum(x, h).double()).float()",
+    LazyLayer: "cell.lazy.weight is made when the cell first runs",
+    HookedGradient: f"a hook changes a gradient inside the cell: use a torch.autograd.Function instead ({HERE}h.reg",
+    Untabled: f"the operation digamma is not in the table of lanes ({HERE}h = torch.tanh(torch.digamma(",
+    Listed: "cell.mask[0] differs between seeds and is no tensor of a module: make it a buffer",
+    Past: f"hidden memory: a step reads what an earlier step made, beside the state ({HERE}h = torch.tanh(self.sum(",
+    WholeNumbers: "cell.order is int64 and differs between seeds",
 }
 """Refused before anything is compiled, and what the reason has to name."""
-REFUSED_BY_PROOF = (BatchMean, Squeezed, Untracked, BatchSized)
+REFUSED_BY_PROOF = (BatchMean, Squeezed, BatchSized)
 """Compiled, and found wrong by the proof."""

@@ -8,16 +8,20 @@ from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from cellbench.engines.engine import LONGEST, Refused, RefusedOnce
 from cellbench.engines.lanes import build, cache
 from cellbench.engines.lanes.cache import Cache, CacheEntry
 from cellbench.engines.lanes.graph.script import unoptimised
 from cellbench.engines.lanes.graph.steady import refuse_memory
+from cellbench.engines.lanes.graph.tensors import tensors_of
 from cellbench.engines.lanes.identity import identity, short
 from cellbench.engines.lanes.program import Program
 from cellbench.engines.lanes.proof import prove
 from cellbench.engines.lanes.units import Unit, training
-from cellbench.model import Blueprint
+from cellbench.errors import CellError
+from cellbench.model import Blueprint, Model
 
 if TYPE_CHECKING:  # what lowers imports what traces, and that takes long
     from cellbench.engines.lanes.code.lower import Lowered
@@ -46,14 +50,31 @@ class Programs:
         self._blueprint = blueprint
         self._replicas = replicas
         self._longest = longest
-        self._model = blueprint.build("lanes", 0)
+        self._model, other = blueprint.build("lanes", 0), blueprint.build("lanes", 1)
         with unoptimised(self._model):
             self._what = identity(blueprint, self.isa)
+        # what differs between these two is read by no step, or `identity` had refused the cell
+        first, second = tensors_of(self._model).constants, tensors_of(other).constants
+        self._constants = {n: t for n, t in first.items() if n in second and torch.equal(t, second[n])}
         self._lowered: Lowered | None = None
         self._steady = False
         self._seconds = 0.0
         self._ready: dict[Unit, Program] = {}
         self._compiling: dict[Unit, Future[tuple[bytes, float]]] = {}
+
+    def refuse_others(self, model: Model) -> None:
+        """Check that a model has the constants that were compiled.
+
+        Raises:
+            CellError: another number of counts, truth values and the like differs from that of the traced model.
+        """
+        found = tensors_of(model).constants
+        for name, tensor in self._constants.items():
+            if name in found and not torch.equal(tensor, found[name]):
+                raise CellError(
+                    f"{self._blueprint.origin}: {name} differs between seeds, as was seen after it was compiled: "
+                    "make it float32, or use `engine: stack`"
+                )
 
     def training(self, batch_size: int) -> Unit:
         """Choose the unit that trains batches of this size."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,6 +32,10 @@ _CONSTANTS = {
 """The number of each optimizer in train.h, and the order of its constants there."""
 
 
+Layout = Sequence[tuple[str, tuple[int, ...], bool, bool]]
+"""Parameters: each one's name, its shape, and whether it is complex and whether it is trained."""
+
+
 class LaneEngine:
     """One compiled cell with its optimizer; see `cellbench.engines.engine.Engine`."""
 
@@ -51,8 +56,9 @@ class LaneEngine:
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> LaneReplicas:
         """Start replicas at the weights of `models`, each with its learning rate."""
         row_of = self.programs.of(EVALUATION).row_of
-        shapes = [(name, tuple(p.shape)) for name, p in models[0].named_parameters()] if models else []
-        return self._replicas([row_of(model) for model in models], learning_rates, shapes)
+        for model in models:
+            self.programs.refuse_others(model)
+        return self._replicas([row_of(model) for model in models], learning_rates, [_layout(m) for m in models])
 
     def resume(self, trained: Sequence[Trained]) -> LaneReplicas:
         """Take trained replicas back, to evaluate them."""
@@ -60,15 +66,13 @@ class LaneEngine:
         assert len(rows) == len(trained)
         return self._replicas(rows, [0.0] * len(rows), [])
 
-    def _replicas(
-        self, rows: Sequence[Floats], rates: Sequence[float], shapes: Sequence[tuple[str, tuple[int, ...]]]
-    ) -> LaneReplicas:
+    def _replicas(self, rows: Sequence[Floats], rates: Sequence[float], layouts: Sequence[Layout]) -> LaneReplicas:
         entry = self.programs.of(EVALUATION).entry
         weights = aligned(len(rows), entry.row)
         for place, row in zip(weights, rows, strict=True):
             place[:] = row
         slots = aligned(len(rows), self._slots * entry.trained_row)
-        return LaneReplicas(self.programs, Rows(self._rule, weights, slots, np.array(rates, dtype=np.float64)), shapes)
+        return LaneReplicas(self.programs, Rows(self._rule, weights, slots, np.array(rates, dtype=np.float64)), layouts)
 
 
 class LaneReplicas:
@@ -77,13 +81,13 @@ class LaneReplicas:
     Args:
         programs: the compiled cell.
         replicas: their numbers.
-        shapes: name and shape of each parameter.
+        layouts: what each replica's parameters are.
     """
 
-    def __init__(self, programs: Programs, replicas: Rows, shapes: Sequence[tuple[str, tuple[int, ...]]]) -> None:
+    def __init__(self, programs: Programs, replicas: Rows, layouts: Sequence[Layout]) -> None:
         self._programs = programs
         self._replicas = replicas
-        self._shapes = shapes
+        self._layouts = list(layouts)
         self._dead = np.zeros(len(replicas.rates), dtype=bool)
 
     def advance(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Advanced:
@@ -115,6 +119,7 @@ class LaneReplicas:
         """Keep these replicas alone, in this order."""
         chosen = list(rows)
         self._replicas = self._replicas.keep(chosen)
+        self._layouts = [self._layouts[row] for row in chosen] if self._layouts else []
         self._dead = self._dead[chosen]
 
     def trained(self, rows: Sequence[int]) -> list[Trained]:
@@ -126,20 +131,32 @@ class LaneReplicas:
         return self._parameters_of(range(len(self._dead)))
 
     def _parameters_of(self, rows: Sequence[int]) -> list[dict[str, Floats]]:
-        entry = self._programs.of(EVALUATION).entry
-        places: dict[str, tuple[int, int]] = {}
-        for layout, offset in ((entry.trained, 0), (entry.frozen, entry.trained_row)):
-            for name, count in layout:
-                places[name] = (offset, offset + count)
-                offset += count
-        return [
-            {name: row[slice(*places[name])].reshape(shape).copy() for name, shape in self._shapes}
-            for row in (self._replicas.weights[row] for row in rows)
-        ]
+        trained_row = self._programs.of(EVALUATION).entry.trained_row
+        return [_parameters(self._replicas.weights[row], trained_row, self._layouts[row]) for row in rows]
 
     def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
         """Copy the tensors of some replicas by path; beside parameters, a program has constants alone."""
         return [dict(found) for found in self._parameters_of(rows)]
+
+
+def _layout(model: Model) -> Layout:
+    """List a model's parameters, the trained ones first, as they are in a row."""
+    found = [(n, tuple(p.shape), p.is_complex(), p.requires_grad) for n, p in model.named_parameters()]
+    return sorted(found, key=lambda parameter: not parameter[3])
+
+
+def _parameters(row: Floats, trained_row: int, layout: Layout) -> dict[str, Floats]:
+    """Copy the parameters out of a row."""
+    found: dict[str, Floats] = {}
+    offset, first_frozen = 0, True
+    for name, shape, is_complex, trained in layout:
+        if not trained and first_frozen:
+            offset, first_frozen = trained_row, False
+        count = math.prod(shape) * (2 if is_complex else 1)
+        numbers = row[offset : offset + count].copy()
+        found[name] = numbers.reshape(shape) if not is_complex else numbers.view(np.complex64).reshape(shape)  # type: ignore[assignment]
+        offset += count
+    return found
 
 
 def _block(array: Floats) -> Floats:

@@ -16,14 +16,16 @@ from types import CodeType, FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+from torch import nn
 
 from cellbench.engines.engine import Refused, first_line
 from cellbench.engines.lanes import build
+from cellbench.engines.lanes.graph.lines import at, first_difference, of_traceback, recorded
+from cellbench.engines.lanes.graph.states import flattened
 from cellbench.engines.lanes.graph.tape import tape
+from cellbench.engines.lanes.graph.tensors import NUMBERS, named, tensors_of
 from cellbench.errors import CellbenchError
-from cellbench.model import Blueprint, Model, Traits, evaluating, seeded, traits_of
+from cellbench.model import Blueprint, Model, Traits, seeded, traits_of
 from cellbench.plugins.sources import spec_of
 
 
@@ -31,29 +33,49 @@ def identity(blueprint: Blueprint, isa: build.Isa) -> str:
     """Hash everything that a compiled cell depends on, except the compiler.
 
     Raises:
-        Refused: the cell does what no compiled program can do; or running it raises; or other weights, another batch
-            size or the other mode run other operations.
+        Refused: the cell does what no compiled program can do; or running it raises; or other weights or other data
+            run other operations.
     """
     try:
-        _refuse_traits(traits_of(blueprint))
-        tapes, states = [], []
-        # two models with other weights and other data must record the same tape
-        for seed in (0, 1):
-            model = blueprint.build("lanes", seed)
-            tapes.append([tape(model, blueprint.input_size, batch=batch) for batch in (1, 3)])
-            with evaluating(model):
-                tapes[-1].append(tape(model, blueprint.input_size, batch=3))
-            states.append(_state(model))
+        tensors_of(blueprint.build("lanes", 0))
+        found = traits_of(blueprint)
+        _refuse_traits(found, blueprint)
+        # two models with other weights and other data must record the same tape; each tape is that of a new model,
+        # since running one may leave tensors in its attributes
+        tapes = [[_tape(blueprint, seed, batch) for batch in (1, 3)] for seed in (0, 1)]
+        model = blueprint.build("lanes", 0)
+        state = _state(model)
+        if tapes[0] != tapes[1]:
+            raise Refused(_difference(blueprint, found))
     except (Refused, CellbenchError):
         raise
     except Exception as error:
-        raise Refused(f"running the cell raised {first_line(error)}") from error
-    if tapes[0] != tapes[1]:
-        raise Refused("the operations it runs depend on its weights or on the data")
-    if tapes[0][1] != tapes[0][2]:
-        raise Refused("it runs other operations in eval() mode than in training")
-    facts = (build.engine_text(), tapes[0][:2], states[0], blueprint.input_size, str(isa), code(blueprint, model))
+        where = at(of_traceback(error.__traceback__))
+        raise Refused(f"running the cell raised {first_line(error)}{where}") from error
+    facts = (build.engine_text(), tapes[0], state, blueprint.input_size, str(isa), code(blueprint, model))
     return short(repr(facts))
+
+
+def _tape(blueprint: Blueprint, seed: int, batch: int) -> str:
+    return tape(blueprint.build("lanes", seed), blueprint.input_size, batch=batch)
+
+
+def _difference(blueprint: Blueprint, found: Traits) -> str:
+    """Say why two models of a cell run other operations, or the same with other constants."""
+    kept = named(blueprint.build("lanes", 0))
+    for path in found.own:
+        if path not in kept:
+            return f"{path} differs between seeds and is no tensor of a module: make it a buffer (register_buffer)"
+        if kept[path].dtype not in NUMBERS:
+            kind = str(kept[path].dtype).removeprefix("torch.")
+            return f"{path} is {kind} and differs between seeds, and only float32 buffers may: make it float32"
+    for path in found.drawn:
+        return f"{path} differs between seeds and is no tensor: make it a buffer of float32 (register_buffer)"
+    where = ""
+    for batch in (1, 3):
+        one, two = (recorded(blueprint.build("lanes", seed), blueprint.input_size, batch) for seed in (0, 1))
+        where = where or at(first_difference(one, two))
+    return f"the operations it runs, or their constants, depend on its weights or on the data{where}: use torch.where"
 
 
 def short(text: str) -> str:
@@ -61,16 +83,19 @@ def short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _refuse_traits(found: Traits) -> None:
+def _refuse_traits(found: Traits, blueprint: Blueprint) -> None:
     """Refuse what a step that is compiled once cannot do.
 
     Raises:
         Refused: the cell does one of these things; the message names the tensor, attribute or generator.
     """
     if found.random:
-        raise Refused(f"random numbers inside the cell (from {found.random[0]} generator)")
+        drawn = at(recorded(blueprint.build("lanes", 0), blueprint.input_size, 3).drawn)
+        raise Refused(f"random numbers inside the cell, from {found.random[0]} generator{drawn}")
     if found.keeps:
         raise Refused(f"hidden memory: {found.keeps[0]} is remembered from one sequence to the next")
+    if found.modes:
+        raise Refused("its outputs in eval() mode are others than in training, and a compiled cell has one step")
     if found.late_hooks:
         raise Refused(f"{found.late_hooks[0]} has a hook that runs after its gradient was accumulated")
     if found.views:
@@ -81,14 +106,11 @@ def _state(model: Model) -> str:
     """Describe the nesting and the types of the state.
 
     Raises:
-        Refused: it holds something else than tensors of float32.
+        Refused: it holds something else than tensors.
     """
     with torch.no_grad(), seeded("lanes"):
-        leaves, nesting = pytree.tree_flatten(model.initial_state(1))
-    for leaf in leaves:
-        if not isinstance(leaf, Tensor) or leaf.dtype != torch.float32:
-            raise Refused(f"the state holds {getattr(leaf, 'dtype', type(leaf).__name__)}, not float32 tensors")
-    return f"{nesting} {[tuple(leaf.shape) for leaf in leaves]}"
+        leaves, nesting = flattened(model.initial_state(1))
+    return f"{nesting} {[(tuple(leaf.shape), leaf.dtype) for leaf in leaves]}"
 
 
 def code(blueprint: Blueprint, model: nn.Module) -> list[str]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from cellbench.engines.engine import Refused, RefusedOnce, first_line
+from cellbench.engines.lanes.graph.tensors import as_reals
 from cellbench.engines.lanes.program import Program
-from cellbench.model import Blueprint, Model, double_precision, loss
+from cellbench.model import Blueprint, Model, double_precision, evaluating, loss
 from cellbench.task import Floats
 
 STEPS = 4
@@ -41,7 +43,8 @@ def prove(program: Program, blueprint: Blueprint) -> float:
         generator = torch.Generator().manual_seed(number)
         inputs = torch.randn(STEPS, batch, blueprint.input_size, generator=generator)
         targets = torch.randint(0, 2, (STEPS, batch, blueprint.output_size), generator=generator).float()
-        want_loss, want = _autograd(model, inputs, targets)
+        with nullcontext() if program.unit.trains else evaluating(model):
+            want_loss, want = _autograd(model, inputs, targets)
         if moved and not math.isfinite(want_loss):
             continue  # the cell cannot have the moved weights
         if program.unit.trains:
@@ -51,11 +54,26 @@ def prove(program: Program, blueprint: Blueprint) -> float:
             got_loss, what, error = program.loss(row, inputs.numpy(), targets.numpy()), "loss", 0.0
         error = max(error, abs(got_loss - want_loss) / max(abs(want_loss), 1e-3))
         if not error <= TOLERANCE:
-            raise Refused(
+            difference = (
                 f"its compiled {what} differs from autograd's (by {error:.1e} of the largest, at batch {batch})"
             )
+            raise Refused(_cause(model, inputs) + difference)
         worst = max(worst, error)
     return worst
+
+
+def _cause(model: Model, inputs: Tensor) -> str:
+    """Say why a compiled cell is wrong, if an example's outputs depend on the batch that it is in."""
+    wide = any(parameter.dtype == torch.float64 for parameter in model.parameters())
+    try:
+        with torch.no_grad(), double_precision() if wide else nullcontext():
+            x = inputs.double() if wide else inputs
+            together = model(x)
+            alone = torch.cat([model(x[:, i : i + 1]) for i in range(x.shape[1])], 1)
+        mixes = not torch.allclose(together, alone, rtol=1e-4, atol=1e-5)
+    except Exception:  # it takes no single example
+        mixes = True
+    return "the examples of a batch change one another's outputs, or their number does: " if mixes else ""
 
 
 def _move(model: Model, by: float) -> None:
@@ -64,7 +82,7 @@ def _move(model: Model, by: float) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad and by:
-                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=by)
+                parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype), alpha=by)
 
 
 def _autograd(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
@@ -82,7 +100,7 @@ def _autograd(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, lis
 
 def _differentiated(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
     """Compute loss and gradients in the dtype of inputs, model and targets."""
-    state = pytree.tree_map(lambda leaf: leaf.to(inputs.dtype), model.initial_state(inputs.shape[1]))
+    state = pytree.tree_map_only(Tensor, lambda leaf: _like(leaf, inputs), model.initial_state(inputs.shape[1]))
     logits = []
     for x in inputs:
         y, state = model.step(x, state)
@@ -91,9 +109,14 @@ def _differentiated(model: Model, inputs: Tensor, targets: Tensor) -> tuple[floa
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     return float(total.detach()), [
-        torch.zeros_like(parameter) if gradient is None else gradient
+        as_reals(torch.zeros_like(parameter) if gradient is None else gradient)
         for parameter, gradient in zip(parameters, gradients, strict=True)
     ]
+
+
+def _like(leaf: Tensor, inputs: Tensor) -> Tensor:
+    """Convert a leaf of the state to the precision of the inputs."""
+    return leaf.to(torch.promote_types(inputs.dtype, torch.complex32) if leaf.is_complex() else inputs.dtype)
 
 
 def _error(flat: Floats, want: list[Tensor]) -> float:

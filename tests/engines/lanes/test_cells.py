@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from cellbench.errors import CellError
 from tests.helpers import lane_cells as odd
 from tests.helpers.lanes import addition, blueprint, losses
 
-QUICK = (odd.RandomMask, odd.FastWeights, odd.OwnInitialState, odd.Orthogonalish, odd.Pieces)
+QUICK = (odd.RandomMask, odd.FastWeights, odd.OwnInitialState, odd.Orthogonalish, odd.Pieces, odd.NewStateAdded)
 """Those of the odd cells that plain `pytest` compiles."""
 QUICK_WRONG = (odd.BatchMean, odd.Squeezed)
 
@@ -51,7 +52,8 @@ def test_buffers_are_each_replicas_own() -> None:
 def test_a_cell_is_refused_with_its_cause(cell: type[Cell]) -> None:
     with pytest.raises(Refused) as refusal:
         prepare(blueprint(cell), optimizer=OPTIMIZERS["adam"], clip_norm=1.0)
-    assert odd.REFUSED_EARLY[cell] in str(refusal.value)
+    # the line's number is left out
+    assert odd.REFUSED_EARLY[cell] in re.sub(r"(lane_cells\.py:)\d+: ", r"\1", str(refusal.value))
     assert "\n" not in str(refusal.value)
 
 
@@ -59,7 +61,9 @@ def test_a_cell_is_refused_with_its_cause(cell: type[Cell]) -> None:
 def test_a_cell_that_would_be_wrong_fails_its_proof(cell: type[Cell]) -> None:
     """And goes on to fail it when its refusal comes from the cache."""
     for _ in range(2):
-        with pytest.raises(Refused, match="compiled gradient differs from autograd's"):
+        with pytest.raises(
+            Refused, match=r"the examples of a batch change one another's outputs.*compiled gradient differs"
+        ):
             prepare(blueprint(cell), optimizer=OPTIMIZERS["adam"], clip_norm=1.0)
 
 

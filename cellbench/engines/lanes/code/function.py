@@ -26,6 +26,7 @@ from cellbench.engines.lanes.code.operations import (
 from cellbench.engines.lanes.code.products import Sum, squeezed
 from cellbench.engines.lanes.code.values import Shape, Value, broadcast, contiguous, expanded, number, reshaped
 from cellbench.engines.lanes.graph.graphs import operation, shape_of
+from cellbench.engines.lanes.graph.lines import at, of_node
 
 _LONG = frozenset(("sigmoid", "tanh", "exp", "expm1"))
 """Operations whose instructions wait for one another, so that several elements are faster in step (several.h)."""
@@ -129,6 +130,10 @@ class Function:
         self.copy(value, copied)
         return copied
 
+    def scratch(self, shape: Shape) -> Value:
+        """Make room for numbers that lanes share."""
+        return Value("u", self.nodes.allocate("u", math.prod(shape)), shape, contiguous(shape), False)
+
     def constant(self, node: fx.Node) -> torch.Tensor | None:
         """Return the tensor of a node that is constant, else None."""
         return self.nodes.known.get(node)
@@ -184,12 +189,12 @@ class Function:
                     self.copy(source, place)
                     continue
                 if not isinstance(entry, Kernel):
-                    raise Refused(f"the operation {operation(item)} is not in the table of lanes")
+                    raise Refused(f"the operation {operation(item)} is not in the table of lanes{at(of_node(item))}")
                 refuse_type(item, self.nodes.known)
                 try:
                     self.nodes.places[item] = entry.write(self, item, arguments(item))
                 except NotImplementedError as error:
-                    raise Refused(f"{operation(item)}: {error}") from error
+                    raise Refused(f"{operation(item)}: {error}{at(of_node(item))}") from error
 
     def _claim_parts(self, nodes: Sequence[fx.Node]) -> None:
         """Let the parts of a concatenation be computed in their places within it, so that nothing is copied."""

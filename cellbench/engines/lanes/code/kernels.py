@@ -185,6 +185,14 @@ def _scatter_add(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
     return _scatter(body, target, places, args[3], "+=")
 
 
+@kernel("diagonal_scatter")
+def _diagonal_scatter(body: Body, node: fx.Node, args: Sequence[Any]) -> Value:
+    target = body.home(node)
+    places = torch.diagonal(torch.arange(target.size).reshape(target.shape), *args[2:])
+    body.copy(body.value(args[0]), target)
+    return _scatter(body, target, places, args[1], "=")
+
+
 def _scatter(body: Body, target: Value, places: torch.Tensor, part: fx.Node, operator: str) -> Value:
     """Store each element of `part` at an index of the flat target; a table of `places` gives the indices."""
     table = body.table(places.flatten().tolist())
@@ -195,3 +203,16 @@ def _scatter(body: Body, target: Value, places: torch.Tensor, part: fx.Node, ope
     index = f"{table}[{' + '.join(flat) or '0'}]"
     body.emit(f"{loops(value.shape)}({target.pointer()})[{index}] {operator} {element};")
     return target
+
+
+@kernel("linalg_inv_ex")
+def _inverse(body: Body, node: fx.Node, args: Sequence[Any]) -> tuple[Value, ...]:
+    """Invert matrices of numbers, one after the other; the second result, whether it went well, is not computed."""
+    source = body.value(args[0])
+    if source.lane:
+        raise NotImplementedError("of a matrix that differs between examples")
+    source, size = body.dense(source), source.shape[-1]
+    target = body.scratch(source.shape)
+    for first in range(0, source.size, size * size):
+        body.emit(f"inverse<{size}>({target.pointer()} + {first}, {source.pointer()} + {first});")
+    return target, target

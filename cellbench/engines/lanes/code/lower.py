@@ -166,7 +166,25 @@ class _Lowering:
             value = epilogue.value(node)
             if value.literal != 0:
                 epilogue.copy(value, replace(place, buffer="g"), "+=")
+        self._hooks(epilogue)
         return prologue, epilogue, derived, first
+
+    def _hooks(self, epilogue: Function) -> None:
+        """Let the epilogue end with the hooks on gradients, which see all of them added up."""
+        hooks = self.traced.hooks
+        if hooks is None:
+            return
+        gradients = [replace(place, buffer="g") for place in self.parameters[: len(self.traced.tensors.trained)]]
+        for node, place in zip(placeholders_of(hooks.graph), [*self.parameters, *gradients], strict=True):
+            self.nodes.place(node, place)
+        self.nodes.classify(hooks)
+        results = results_of(hooks.graph)
+        needed = _needed(results)
+        epilogue.write([node for node in hooks.graph.nodes if node in needed], kept=needed)
+        # all are computed before the first is stored, and a view of a gradient is copied before it is stored over it
+        values = [epilogue.dense(epilogue.value(node)) for node in results]
+        for which, value in zip(self.traced.hooked, values, strict=True):
+            epilogue.copy(value, gradients[which])
 
     def _step(self, prologue: Function, derived: Sequence[Value]) -> dict[str, Function]:
         """Write the step, forward and backward, and what follows a sequence; what lanes share goes to the prologue."""

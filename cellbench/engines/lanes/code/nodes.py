@@ -13,6 +13,7 @@ from cellbench.engines.engine import Refused
 from cellbench.engines.lanes.code.operations import OPERATIONS, View, arguments
 from cellbench.engines.lanes.code.values import TABLE, Value, contiguous, number, reshaped
 from cellbench.engines.lanes.graph.graphs import operation, shape_of
+from cellbench.engines.lanes.graph.lines import at, of_node
 
 _FOLDS = frozenset(("sum", "mean", "amax", "amin"))
 """Reductions; over axes of length 1 they change nothing but the shape."""
@@ -104,11 +105,18 @@ class Nodes:
         return name
 
 
-def _dense(node: fx.Node) -> Value | None:
-    """Describe the dense place that a node's result will get; None for a tuple."""
-    if not isinstance(node.meta.get("val"), torch.Tensor):
-        return None
-    return Value("", 0, shape_of(node), contiguous(shape_of(node)), True)
+def _dense(node: fx.Node) -> Value | tuple[Value, ...] | None:
+    """Describe the dense places that a node's results will get; None for what is no tensor."""
+
+    def place(value: Any) -> Value | tuple[Value, ...] | None:
+        if isinstance(value, list | tuple):
+            found = [place(one) for one in value]
+            return tuple(one for one in found if isinstance(one, Value)) if None not in found else None
+        if not isinstance(value, torch.Tensor):
+            return None
+        return Value("", 0, tuple(value.shape), contiguous(tuple(value.shape)), True)
+
+    return place(node.meta.get("val"))
 
 
 def seen(node: fx.Node, sources: Sequence[Any]) -> Value | tuple[Value, ...] | None:
@@ -142,4 +150,5 @@ def refuse_type(node: fx.Node, known: Mapping[fx.Node, torch.Tensor]) -> None:
         return
     if operation(node) == "where" and all(argument in known for argument in node.all_input_nodes[1:]):
         return
-    raise Refused(f"{operation(node)} gives {str(value.dtype).removeprefix('torch.')}, not float32")
+    kind = str(value.dtype).removeprefix("torch.")
+    raise Refused(f"{operation(node)} gives {kind}, not float32{at(of_node(node))}")

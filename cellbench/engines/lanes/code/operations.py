@@ -46,6 +46,9 @@ class Body(Protocol):
     def dense(self, value: Value) -> Value:
         """Return the value if it is contiguous, else a temporary copy."""
 
+    def scratch(self, shape: Shape) -> Value:
+        """Make room for numbers that lanes share."""
+
     def constant(self, node: fx.Node) -> torch.Tensor | None:
         """Return the tensor of a node that is constant, else None."""
 

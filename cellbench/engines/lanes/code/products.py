@@ -139,10 +139,11 @@ def _term(vector: Value, output_stride: int, input_stride: int, weights: Value) 
 
 def _pass(body: Body, target: Value, addends: Sequence[Value], terms: Sequence[str]) -> None:
     """Write one call of `product` (kernels.h): the addends plus the terms, for a vector of outputs."""
-    start = " + ".join(_element(addend, "n") for addend in addends) or "S(0.f)"
+    # the index has a name of those of `loops`: no buffer's, as `n`, the state after, would be
+    start = " + ".join(_element(addend, "i0") for addend in addends) or "S(0.f)"
     body.emit(
         f"product<{target.shape[0]}, {target.strides[0]}>({target.pointer()}, "
-        f"[&](int n) INLINED -> vf {{ return {start}; }}, {', '.join(terms)});"
+        f"[&](int i0) INLINED -> vf {{ return {start}; }}, {', '.join(terms)});"
     )
 
 
@@ -152,16 +153,20 @@ def _element(value: Value, *index: str) -> str:
 
 
 def _scalar_loops(body: Body, target: Value, addends: Sequence[Value], pairs: Sequence[tuple[Value, Value]]) -> None:
-    """Write products of parameters with parameters, as plain loops: they run once per training step."""
+    """Write products of parameters with parameters, as plain loops: they run once per training step.
+
+    The columns are innermost, side by side, and each element's sum has its terms in the usual order.
+    """
     rows, columns = target.shape
     start = " + ".join(addend.number_at(("i", "j")) for addend in addends) or "all<number>(0.f)"
     inner = " ".join(
-        f"for (int k = 0; k < {a.shape[1]}; k++) a += {a.number_at(('i', 'k'))} * {b.number_at(('k', 'j'))};"
+        f"for (int k = 0; k < {a.shape[1]}; k++) for (int j = 0; j < {columns}; j++) "
+        f"a[j] += {a.number_at(('i', 'k'))} * {b.number_at(('k', 'j'))};"
         for a, b in pairs
     )
     body.emit(
-        f"for (int i = 0; i < {rows}; i++) for (int j = 0; j < {columns}; j++) "
-        f"{{ number a = {start}; {inner} {target.at(('i', 'j'))} = a; }}"
+        f"for (int i = 0; i < {rows}; i++) {{ number a[{columns}]; for (int j = 0; j < {columns}; j++) a[j] = {start}; "
+        f"{inner} for (int j = 0; j < {columns}; j++) {target.at(('i', 'j'))} = a[j]; }}"
     )
 
 

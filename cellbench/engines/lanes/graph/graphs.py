@@ -15,6 +15,8 @@ from torch.utils import _pytree as pytree
 from cellbench.engines.engine import Refused, RefusedOnce, first_line
 from cellbench.engines.lanes.code.values import Shape
 from cellbench.engines.lanes.graph.decompositions import decompositions
+from cellbench.engines.lanes.graph.lines import at, of_traceback
+from cellbench.engines.lanes.graph.own_gradients import replayed
 
 
 def operation(node: fx.Node) -> str:
@@ -30,11 +32,12 @@ def operation(node: fx.Node) -> str:
 _KNOWN_FAILURES = {
     "value out of a tracing tensor": "control flow that depends on the data",
     "mutate a captured Tensor": "a buffer changes while the cell runs",
-    "Functionalize rule for custom_function_call": "an autograd function of the cell's own",
 }
 
 
-def graph_of(function: Callable[..., Any], examples: Sequence[Tensor], *, decomposed: bool = True) -> fx.GraphModule:
+def graph_of(
+    function: Callable[..., Any], examples: Sequence[Tensor], *, decomposed: bool = True, twice: bool = False
+) -> fx.GraphModule:
     """Trace a function to a graph with one placeholder per argument.
 
     The graph has no in-place operations, no dead nodes and no repeated ones.
@@ -43,22 +46,35 @@ def graph_of(function: Callable[..., Any], examples: Sequence[Tensor], *, decomp
         function: takes tensors.
         examples: arguments to trace it with.
         decomposed: whether operations become those of the table; otherwise they stay as autograd knows them.
+        twice: whether in-place operations are removed from a first trace, since gradients of the cell's own can be
+            traced only while they are still there.
 
     Raises:
         Refused: the function cannot be traced.
     """
     table = decompositions() if decomposed else None
     try:
-        module = make_fx(functionalize(function, remove="mutations"), decomposition_table=table)(*examples)
+        # a forward graph notes who wrote each operation, and `run` hands that on
+        with fx.traceback.preserve_node_meta():
+            if twice:
+                function = make_fx(function)(*examples)
+            module = make_fx(
+                functionalize(function, remove="mutations"),
+                decomposition_table=table,
+                record_stack_traces=not decomposed,
+            )(*examples)
     except Refused:
         raise
     except Exception as error:
         for fragment, reason in _KNOWN_FAILURES.items():
             if fragment in str(error):
-                raise Refused(reason) from error
-        raise RefusedOnce(f"tracing raised {first_line(error)}") from error
+                raise Refused(reason + at(of_traceback(error.__traceback__))) from error
+        raise RefusedOnce(f"tracing raised {first_line(error)}{at(of_traceback(error.__traceback__))}") from error
     _merge_repeated(module.graph)
     module.graph.eliminate_dead_code()
+    for node in module.graph.nodes:
+        if node.op == "get_attr":  # torch notes the shapes of all others
+            node.meta["val"] = getattr(module, str(node.target))
     return module
 
 
@@ -116,7 +132,8 @@ def run(
 
         args = fx.node.map_arg(node.args, value)
         kwargs = fx.node.map_arg(node.kwargs, value)
-        environment[node] = node.target(*args, **kwargs)  # type: ignore[operator]
+        with fx.traceback.set_current_meta(node):
+            environment[node] = replayed(node.target)(*args, **kwargs)
 
 
 def tensor_arguments(node: fx.Node) -> list[fx.Node]:

@@ -8,6 +8,7 @@ steps of the gradient, and those in evaluation.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import Any
 
@@ -16,7 +17,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from cellbench.engines.engine import Refused
-from cellbench.engines.lanes.graph.tape import Recording, named
+from cellbench.engines.lanes.graph.lines import at, of_frame
+from cellbench.engines.lanes.graph.tape import Recording
+from cellbench.engines.lanes.graph.tensors import named
 from cellbench.model import Contents, Model, changed, evaluating, loss, seeded
 
 _BATCH = 3
@@ -158,7 +161,8 @@ class _Steps(Recording):  # type: ignore[no-untyped-call]
         name = self._now.get(address) or self._fixed.get(address)
         if name is None:
             if not result and address in self._earlier and address in self._moving:
-                raise Refused("hidden memory: a step reads a tensor that an earlier step made, beside the state")
+                where = at(of_frame(sys._getframe(1)))
+                raise Refused(f"hidden memory: a step reads what an earlier step made, beside the state{where}")
             name = self._now[address] = f"#{len(self._now)}"
             self._kept.append(tensor)
             if not result:  # a constant: its numbers matter

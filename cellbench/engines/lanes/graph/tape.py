@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cellbench.engines.lanes.graph.tensors import NUMBERS, named
 from cellbench.model import Model, loss, seeded
 
 
@@ -28,7 +29,8 @@ def tape(model: Model, inputs: int, *, batch: int, steps: int = 2) -> str:
         batch: number of examples; matters only to cells that look at it.
         steps: number of time steps.
     """
-    recorder = _Recorder(named(model))
+    # of other types, such as counts and truth values, the numbers matter
+    recorder = _Recorder([tensor for tensor in named(model).values() if tensor.dtype in NUMBERS])
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(steps, batch, inputs, generator=generator)
     recorder.register("input", x)
@@ -38,15 +40,6 @@ def tape(model: Model, inputs: int, *, batch: int, steps: int = 2) -> str:
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         torch.autograd.grad(total, parameters, allow_unused=True)
     return recorder.hash.hexdigest()
-
-
-def named(model: Model) -> dict[str, Tensor]:
-    """List the tensors that may have other numbers in another replica; their numbers are not part of the tape."""
-    found: dict[str, Tensor] = dict(model.named_parameters())
-    found |= dict(model.named_buffers())
-    for path, module in model.named_modules():
-        found |= {f"{path}.{name}": value for name, value in vars(module).items() if isinstance(value, Tensor)}
-    return found
 
 
 class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -85,13 +78,14 @@ class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class _Recorder(Recording):  # type: ignore[no-untyped-call]
     """Hashes all operations; each tensor by its storage's name and its place there."""
 
-    def __init__(self, named: dict[str, Tensor]) -> None:
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
         super().__init__()
         self.hash = hashlib.sha256(torch.__version__.encode())
         self._storages: dict[int, str] = {}
         self._kept: list[Tensor] = []
-        for name, tensor in named.items():
-            self.register(name, tensor)
+        # by their place in the order: names may count up from one model to the next, as those of keras do
+        for name, tensor in enumerate(tensors):
+            self.register(f"own {name}", tensor)
             self._add((name, tuple(tensor.shape), str(tensor.dtype), tensor.requires_grad))
 
     def register(self, name: str, tensor: Tensor) -> None:

@@ -13,6 +13,7 @@ to the gradient of the parameter.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -21,10 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.func import vjp
-from torch.utils import _pytree as pytree
 
 from cellbench.engines.engine import Refused, RefusedOnce, first_line
 from cellbench.engines.lanes.code.values import Shape
+from cellbench.engines.lanes.graph.elsewhere import Elsewhere
 from cellbench.engines.lanes.graph.graphs import (
     evaluated,
     graph_of,
@@ -36,7 +37,11 @@ from cellbench.engines.lanes.graph.graphs import (
     shape_of,
     tensor_arguments,
 )
-from cellbench.engines.lanes.graph.tensors import Tensors, tensors_of
+from cellbench.engines.lanes.graph.lines import at, of_node
+from cellbench.engines.lanes.graph.own_gradients import as_nodes, functions_of
+from cellbench.engines.lanes.graph.reals import without_complex
+from cellbench.engines.lanes.graph.states import flattened
+from cellbench.engines.lanes.graph.tensors import Tensors, as_reals, tensors_of
 from cellbench.model import Model, spelt_out, takes_sequences
 
 _SHAPING = ("t", "transpose", "permute", "view", "unsqueeze", "squeeze", "expand", "alias")
@@ -78,6 +83,9 @@ class Traced:
         step: a graph. Its placeholders are: uses, x, state, cotangents of logits and of the next state. Its results
             are: logits, next state, gradients of the uses that have one (in order), gradients of the state.
         uses: the uses, in the order of the step's placeholders.
+        hooks: a graph, or None. Its placeholders are: trained, frozen, gradients of trained. Its results are the
+            gradients of the trained tensors in `hooked`, after the hooks of those parameters.
+        hooked: places among the trained tensors.
     """
 
     tensors: Tensors
@@ -88,6 +96,8 @@ class Traced:
     derived: list[Shape]
     step: fx.GraphModule
     uses: list[Use] = field(default_factory=list)
+    hooks: fx.GraphModule | None = None
+    hooked: list[int] = field(default_factory=list)
 
 
 def trace(model: Model, inputs: int) -> Traced:
@@ -101,11 +111,19 @@ def trace(model: Model, inputs: int) -> Traced:
         Refused: the model cannot be traced, or is not a pure function of parameters, buffers, x and state.
     """
     tensors = tensors_of(model)
-    forward = _Forward(model, tensors, inputs)
+    own = functions_of(model, inputs)
+    # as plain operations: not by a library's kernel for whole layers, nor by torch's own compiler
+    plain = (
+        torch._dynamo.config.patch(error_on_nested_fx_trace=False) if "torch._dynamo" in sys.modules else nullcontext()
+    )
+    with as_nodes(own), torch.backends.mkldnn.flags(enabled=False), plain:
+        forward = _Forward(model, tensors, inputs)
+    forward.twice = bool(own)
     with torch.random.fork_rng(devices=[]):
         frontier = _Frontier(forward)
         prologue = _joint_prologue(frontier)
         step = _joint_step(frontier)
+        hooks, hooked = _hooks(model, tensors)
     return Traced(
         tensors=tensors,
         inputs=inputs,
@@ -115,6 +133,8 @@ def trace(model: Model, inputs: int) -> Traced:
         derived=[shape_of(node) for node in [*frontier.derived, *frontier.initial]],
         step=step,
         uses=frontier.uses,
+        hooks=hooks,
+        hooked=hooked,
     )
 
 
@@ -138,6 +158,11 @@ def _swapped(model: nn.Module, values: dict[str, Tensor]) -> Iterator[None]:
             table[attribute] = value
 
 
+def _as_kept(value: Tensor, is_complex: bool) -> Tensor:
+    """Turn a placeholder into what the cell keeps."""
+    return torch.view_as_complex(value) if is_complex else value
+
+
 class _Forward:
     """The model's step and initial state as one graph, without gradients.
 
@@ -150,32 +175,38 @@ class _Forward:
         outputs: logits per step.
         after: the nodes of the logits and of the next state.
         initial: the nodes of the initial state.
+        twice: how it is traced with gradients; see `graph_of`.
     """
 
     def __init__(self, model: Model, tensors: Tensors, inputs: int) -> None:
+        self.twice = False
         self.names = [*tensors.trained, *tensors.frozen]
         self.count = len(tensors.trained)
         self.tensors = [*tensors.trained.values(), *tensors.frozen.values()]
         try:
             with torch.no_grad():
-                leaves, nesting = pytree.tree_flatten(model.initial_state(1))
+                leaves, nesting = flattened(model.initial_state(1))
+        except Refused:
+            raise
         except Exception as error:
             raise RefusedOnce(f"initial_state raised {first_line(error)}") from error
-        for leaf in leaves:
-            if not isinstance(leaf, Tensor) or leaf.dtype != torch.float32:
-                raise Refused(f"the state holds {getattr(leaf, 'dtype', type(leaf).__name__)}, not float32 tensors")
-        self.states = [tuple(leaf.shape) for leaf in leaves]
-        self.examples = [torch.randn(1, inputs), *(torch.randn(tuple(leaf.shape)) for leaf in leaves)]
+        complex_states = [leaf.is_complex() for leaf in leaves]
+        self.states = [tuple(as_reals(leaf).shape) for leaf in leaves]
+        self.examples = [torch.randn(1, inputs), *(torch.randn(shape) for shape in self.states)]
 
         def outputs(*values: Tensor) -> list[Tensor]:
             # one step and the initial state, as a function of all tensors, x and the state
-            own, x, state = values[: len(self.names)], values[len(self.names)], values[len(self.names) + 1 :]
+            x, given = values[len(self.names)], values[len(self.names) + 1 :]
+            own = {n: _as_kept(v, tensors.own[n].is_complex()) for n, v in zip(self.names, values, strict=False)}
+            state = [_as_kept(v, is_complex) for v, is_complex in zip(given, complex_states, strict=True)]
             # torch's layers have fused operations, which their steps are not traced through
             equations = spelt_out() if takes_sequences(model.cell) else nullcontext()
-            with _swapped(model, dict(zip(self.names, own, strict=True))), equations:
-                logits, after = model.step(x, pytree.tree_unflatten(list(state), nesting))
-                first = pytree.tree_leaves(model.initial_state(1))
-            new, after_nesting = pytree.tree_flatten(after)
+            elsewhere = Elsewhere({id(tensors.own[n]): value for n, value in own.items()})
+            with _swapped(model, own), elsewhere, equations:
+                logits, after = model.step(x, nesting.state(state))
+                first, _ = flattened(model.initial_state(1))
+            new, after_nesting = flattened(after)
+            new, first = [as_reals(leaf) for leaf in new], [as_reals(leaf) for leaf in first]
             shapes = [tuple(leaf.shape) for leaf in new]
             if after_nesting != nesting or shapes != self.states:
                 raise Refused(f"the state changes shape, from {self.states} to {shapes}")
@@ -188,6 +219,7 @@ class _Forward:
             return vjp(lambda *trained: outputs(*trained, *rest), *trained)[0]
 
         self.module = graph_of(under_autograd, [*self.tensors, *self.examples], decomposed=False)
+        self.module = without_complex(self.module, [*self.tensors, *self.examples])
         self.graph = self.module.graph
         self.placeholders = placeholders_of(self.graph)
         results = results_of(self.graph)
@@ -204,12 +236,10 @@ class _Forward:
             Refused: it reads another tensor, draws random numbers, or writes into its inputs.
         """
         for node in self.graph.nodes:
-            if node.op == "get_attr" and any(operation(user) != "lift_fresh_copy" for user in node.users):
-                raise Refused("a tensor that is neither parameter, buffer nor attribute of a module")
             if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
                 continue
             if torch.Tag.nondeterministic_seeded in node.target.tags:
-                raise Refused(f"random numbers inside the cell ({operation(node)})")
+                raise Refused(f"random numbers inside the cell, by {operation(node)}{at(of_node(node))}")
             if operation(node) == "copy_" and node.args[0] in self.placeholders:
                 index = self.placeholders.index(node.args[0])
                 if index < len(self.names):
@@ -315,7 +345,7 @@ def _joint_prologue(frontier: _Frontier) -> fx.GraphModule:
         return [*out, *back(list(values[len(forward.names) :]))]
 
     cotangents = [torch.randn(shape_of(node)) for node in results]
-    return graph_of(joint, [*forward.tensors, *cotangents])
+    return graph_of(joint, [*forward.tensors, *cotangents], twice=forward.twice)
 
 
 def _joint_step(frontier: _Frontier) -> fx.GraphModule:
@@ -362,4 +392,30 @@ def _joint_step(frontier: _Frontier) -> fx.GraphModule:
     # uses are traced with the values that the prologue computes, in their shapes
     examples = [frontier.values[node] for node in frontier.used]
     cotangents = [torch.randn(shape_of(node)) for node in forward.after]
-    return graph_of(joint, [*examples, *forward.examples, *cotangents])
+    return graph_of(joint, [*examples, *forward.examples, *cotangents], twice=forward.twice)
+
+
+def _hooks(model: Model, tensors: Tensors) -> tuple[fx.GraphModule | None, list[int]]:
+    """Trace the hooks that change the gradients of parameters; see `Traced.hooks`."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # read here: within `Elsewhere` even a parameter's hooks would be those of what takes its place
+    hooked = {i: list(p._backward_hooks.values()) for i, p in enumerate(trained) if p._backward_hooks}
+    if not hooked:
+        return None, []
+    complex_ones = [parameter.is_complex() for parameter in trained]
+    names = [*tensors.trained, *tensors.frozen]
+
+    def hooks(*values: Tensor) -> list[Tensor]:
+        own = {n: _as_kept(v, tensors.own[n].is_complex()) for n, v in zip(names, values, strict=False)}
+        changed = []
+        with _swapped(model, own), Elsewhere({id(tensors.own[n]): value for n, value in own.items()}):
+            for place, own_hooks in hooked.items():
+                gradient = _as_kept(values[len(names) + place], complex_ones[place])
+                for hook in own_hooks:
+                    new = hook(gradient)
+                    gradient = gradient if new is None else new
+                changed.append(as_reals(gradient))
+        return changed
+
+    own = [*tensors.trained.values(), *tensors.frozen.values()]
+    return graph_of(hooks, [*own, *(torch.randn_like(tensor) for tensor in tensors.trained.values())]), list(hooked)

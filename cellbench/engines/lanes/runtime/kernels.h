@@ -1,6 +1,6 @@
 // Products of lane vectors with weights, and sums of outer products over time: a recurrent cell spends its time on these.
 #pragma once
-#include "numbers.h"
+#include "matrices.h"
 
 // f(n) for n < N, on an array that should be in registers: without the pragma, gcc keeps arrays of more than 16 vectors
 // in memory.
