@@ -171,7 +171,7 @@ def test_lines_fit_the_terminal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (MINE.replace("input_size, hidden_size):", "hidden_size):"), "making the cell with input_size=2, hidden_size=8"),
+        (MINE.replace("input_size, hidden_size):", "hidden_size):"), "making the cell with input_size=2, hidden_"),
         (MINE.replace("return h, h", "return h"), "a module of torch's convention goes into cellbench.TorchCell"),
         (MINE.replace("(Cell)", "(torch.nn.Module)").replace("__init__(input_size, hidden_size)", "__init__()"),
          "Mine has no initial_state(batch_size). Subclass cellbench.Cell"),
