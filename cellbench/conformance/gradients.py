@@ -25,6 +25,9 @@ from cellbench.wording import one_line
 STEPS = 5
 """Training steps before what no gradient reached is looked at again."""
 
+LOOKS = ((6, 1), (6, 10), (40, 1))
+"""Steps and size of the inputs: larger ones pass thresholds, longer ones reach what serves late or seldom."""
+
 RATE = 0.01
 """How far each of these steps moves a number."""
 
@@ -52,10 +55,15 @@ def gradients_reach_every_parameter(subject: Subject) -> str:
     missing = set(names)
     # as it is evaluated, then as it is trained: some weights serve in one mode alone
     for cell in (subject.evaluated(), subject.cell()):
-        for size in (1, 10):
-            missing &= _look(subject, cell, size, reached)
+        for time, size in LOOKS:
+            missing &= _look(
+                cell,
+                [size * subject.inputs(time, 8, draw) for draw in range(3)],
+                reached,
+                strict=(time, size) == LOOKS[0],
+            )
             if len(reached) == len(names):
-                return f"all {len(names)} parameter tensors, over 6 steps"
+                return f"all {len(names)} parameter tensors, over {time} steps"
     late = [name for name in names if name not in reached]
     # a factor that begins at 0 keeps gradients from the other factors until it has moved
     taken = _train(subject, names, reached, missing)
@@ -72,19 +80,19 @@ def gradients_reach_every_parameter(subject: Subject) -> str:
     raise Broken(f"{'; '.join(said)}, after {STEPS} training steps too")
 
 
-def _look(subject: Subject, cell: nn.Module, size: float, reached: set[str]) -> set[str]:
-    """Compute gradients at three draws of inputs, for one may be 0 by chance; add to `reached` what they reach.
+def _look(cell: nn.Module, draws: Sequence[Tensor], reached: set[str], *, strict: bool) -> set[str]:
+    """Compute gradients at several draws of inputs, for one may be 0 by chance; add to `reached` what they reach.
 
     Returns:
         The parameters that have no gradient at all.
 
     Raises:
-        Broken: a gradient of inputs of size 1 is not finite.
+        Broken: a gradient is not finite, and `strict` says that it must be.
     """
     missing = set(_trained(cell))
-    for draw in range(3):
+    for inputs in draws:
         cell.zero_grad()
-        value = objective(cell, size * subject.inputs(6, 8, draw))
+        value = objective(cell, inputs)
         if not value.requires_grad:
             return missing
         value.backward()  # type: ignore[no-untyped-call]
@@ -93,7 +101,7 @@ def _look(subject: Subject, cell: nn.Module, size: float, reached: set[str]) -> 
                 continue
             missing.discard(name)
             if not bool(parameter.grad.isfinite().all()):
-                if size == 1:
+                if strict:
                     raise Broken(f"the gradient of {name} is not finite")
             elif bool((parameter.grad != 0).any()):
                 reached.add(name)
@@ -118,7 +126,7 @@ def _train(subject: Subject, names: Sequence[str], reached: set[str], missing: s
                 if parameter.grad is not None:
                     # as long a step for each number as Adam's first ones
                     parameter.sub_(RATE * parameter.grad.sgn())
-        missing &= _look(subject, cell, 1, reached)
+        missing &= _look(cell, [subject.inputs(6, 8, draw) for draw in range(3)], reached, strict=True)
         if len(reached) == len(names):
             return number
     return STEPS

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from cellbench import streams
 from cellbench.cell import State, WholeSequencesAlone
+from cellbench.errors import CellbenchError
 from cellbench.model import Blueprint, Model, generator_states, seeded
 from cellbench.plugins import Place, contained, place_of
 from cellbench.records import pairs
@@ -148,6 +149,8 @@ class Check:
             return Result("fail", one_line(broken, 400))
         except (CannotTell, WholeSequencesAlone) as cause:
             return Result("skip", one_line(cause, 400))
+        except CellbenchError as error:
+            return Result("fail", one_line(error, 400), place=near(place_of(error), subject.file))
         except Exception as error:
             if isinstance(error.__cause__, WholeSequencesAlone):
                 return Result("skip", one_line(error.__cause__, 400))
@@ -197,7 +200,8 @@ def step(cell: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
     answer = cell(x, state)
     if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Tensor)):
         what = f"a tuple of {len(answer)}" if isinstance(answer, tuple) else type(answer).__name__
-        raise Broken(f"forward returned {what}, not (output, state)")
+        hint = "; a module of torch's convention goes into cellbench.TorchCell" if isinstance(answer, Tensor) else ""
+        raise Broken(f"forward returned {what}, not (output, state){hint}")
     return answer
 
 

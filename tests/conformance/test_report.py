@@ -166,3 +166,26 @@ def test_lines_fit_the_terminal(tmp_path: Path) -> None:
     lines = "\n".join(said).splitlines()
     assert max(map(len, lines)) <= 60
     assert lines[:2] == ["pass  is-made", "      TorchCell, 288 parameters at hidden size 8"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (MINE.replace("input_size, hidden_size):", "hidden_size):"), "making the cell with input_size=2, hidden_"),
+        (MINE.replace("return h, h", "return h"), "a module of torch's convention goes into cellbench.TorchCell"),
+        (MINE.replace("(Cell)", "(torch.nn.Module)").replace("__init__(input_size, hidden_size)", "__init__()"),
+         "Mine has no initial_state(batch_size). Subclass cellbench.Cell"),
+    ],
+    ids=["arguments", "one output", "no state"],
+)  # fmt: skip
+def test_what_is_no_cell(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    """In words that name no class of ours, and what to do."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(text, encoding="utf-8")
+    ended = command("check", "mine.py:Mine")
+    assert ended.status == 1
+    assert said in ended.out
+    assert "CellError" not in ended.out
+    assert len(ended.out.splitlines()) == 3

@@ -252,6 +252,24 @@ class Begins(Plain):
         return h, (h, torch.zeros_like(first))
 
 
+class Late(Plain):
+    """Sees its input ten steps late; half of its weights serve at every 16th step alone. All of it is in the state."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.slow = nn.Linear(hidden_size, hidden_size)
+
+    def initial_state(self, batch_size: int) -> State:
+        waiting = [torch.zeros(batch_size, self.input_size) for _ in range(10)]
+        return torch.zeros(batch_size, self.hidden_size), waiting, torch.zeros(batch_size, 1)
+
+    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, State]:
+        h, (first, *waiting), t = state
+        t = t + 1
+        h = torch.tanh(self.i(first) + self.h(h) + torch.where(t % 16 == 0, self.slow(h), 0.0))
+        return h, (h, [*waiting, x], t)
+
+
 # ---- memory that small inputs do not show ----
 
 
