@@ -127,14 +127,14 @@ def test_the_experiment_states_every_key_with_its_default(tmp_path: Path) -> Non
     assert written.keys.model_dump() == same
 
     def names(model: dict[str, Any]) -> set[str]:
-        return set(model["properties"]) - {"factory", "options", "learn_initial_state", "label", "readout"}
+        return set(model["properties"]) - {"factory", "options", "learn_initial_state", "label", "readout", "layers"}
 
     data, whole = yaml.safe_load(path.read_text()), keys.schema()
     assert set(data) == names(whole)
     for section, definition in (("train", "TrainKeys"), ("evaluate", "EvaluateKeys"), ("solved", "SolvedKeys"),
                                 ("report", "ReportKeys")):  # fmt: skip
         assert set(data[section]) == names(whole["$defs"][definition])
-    for key in ("factory", "options", "learn_initial_state", "label", "readout"):
+    for key in ("factory", "options", "learn_initial_state", "label", "readout", "layers"):
         assert f"{key}: " in path.read_text(), f"{key} is shown in a comment"
 
 
