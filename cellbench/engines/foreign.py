@@ -18,7 +18,7 @@ class OptimizerError(CellbenchError):
     """An optimizer that cannot be had.
 
     Args:
-        key: the key of the section `train` that is to blame.
+        key: the key of the section `train`, or the option, that is to blame.
         message: what is wrong, and what to do.
     """
 
@@ -53,7 +53,7 @@ def torch_class(path: str, options: Mapping[str, Any]) -> type[torch.optim.Optim
     takes = [name for name in inspect.signature(found).parameters if name not in ("params", "lr")]
     for option in options:
         if option not in takes:
-            raise OptimizerError("optimizer_options", f"{path} takes no {short(option)}. {did_you_mean(option, takes)}")
+            raise OptimizerError(option, f"{path} takes no {short(option)}. {did_you_mean(option, takes)}")
     _try(path, found, options)
     return found
 

@@ -57,6 +57,18 @@ _EXPECTED = {
 }
 
 
+def read_as_text(found: object) -> str:
+    """Say how to write a number that YAML 1.1, which all parsers in use read, takes for a text; empty if it is none.
+
+    >>> read_as_text("1e-4"), read_as_text("much")
+    ('YAML reads it as text: write 1.0e-4', '')
+    """
+    match = re.fullmatch(r"([-+]?\d{1,20})(\.\d{0,20})?[eE]([-+]?)(\d{1,5})", found) if isinstance(found, str) else None
+    if match is None:
+        return ""
+    return f"YAML reads it as text: write {match[1]}{match[2] or '.0'}e{match[3] or '+'}{match[4]}"
+
+
 def fault(document: Document, details: ErrorDetails) -> Fault:
     """Turn one of pydantic's errors into a fault, with the place of its key."""
     # pydantic puts the names of validators into the path
@@ -69,7 +81,8 @@ def fault(document: Document, details: ErrorDetails) -> Fault:
     elif kind == "missing":
         message = "is missing; it must be given"
     elif kind in _EXPECTED:
-        message = f"is {short(found)}, expected {_EXPECTED[kind]}"
+        how = read_as_text(found) if kind == "float_type" else ""
+        message = f"is {short(found)}, expected {_EXPECTED[kind]}{how and f'; {how}'}"
     elif kind == "literal_error":
         options = re.findall(r"'([^']+)'", str(context.get("expected", "")))
         hint = BY_PATH.get(str(found).lower()) or did_you_mean(str(found), options)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cellbench.errors import ExperimentError, Fault
-from cellbench.experiment.faults import fault
+from cellbench.experiment.faults import fault, read_as_text
 from cellbench.experiment.given import document_of
 from cellbench.experiment.sections import TrainKeys
 from cellbench.records import HYPERPARAMETERS, NAMES, TORCH, Train
@@ -88,6 +88,8 @@ def _of_optimizer(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "optimizer_options", f"{name} is not one of them: the experiment's key learning_rate has the rates"
         elif name in given:
             yield "optimizer_options", f"{short(name)} is given twice: it is a key of train, too"
+        elif how := read_as_text(value):
+            yield "optimizer_options", f"{short(name)} is {short(value)}; {how}"
         elif not _sound(value):
             yield "optimizer_options", f"{short(name)} is {short(value)}, expected finite numbers or printable text"
 

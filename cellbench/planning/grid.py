@@ -66,7 +66,9 @@ def _check_optimizer(experiment: Experiment) -> None:
     try:
         optimizer_of(experiment.settings.train)
     except OptimizerError as error:
-        raise experiment.fault(("train", error.key), str(error)) from error
+        given = ("train", error.key) in experiment.document.places or error.key in ("optimizer", "optimizer_options")
+        path = ("train", error.key) if given else ("train", "optimizer_options", error.key)
+        raise experiment.fault(path, str(error)) from error
 
 
 def _key(experiment: Experiment, cell: CellSpec, point: Point) -> ReplicaKey:

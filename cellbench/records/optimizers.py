@@ -38,7 +38,7 @@ def folded(section: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     given |= section.get("optimizer_options") or {}
     defaults = HYPERPARAMETERS.get(section["optimizer"], {})
-    return {name: value for name, value in given.items() if defaults.get(name) != value}
+    return {name: value for name, value in given.items() if name not in defaults or defaults[name] != value}
 
 
 def unfolded(optimizer: str, options: Mapping[str, Any]) -> dict[str, Any]:

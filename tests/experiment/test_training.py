@@ -39,6 +39,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "decay without end": ({"weight_decay": float("inf")}, "train.weight_decay: is inf: must be less than"),
     "decay as text": ({"weight_decay": "much"}, "train.weight_decay: is 'much', expected a number"),
     "decay as truth": ({"weight_decay": True}, "train.weight_decay: is True, expected a number"),
+    "decay that YAML reads as text": ({"weight_decay": "1e-4"}, "a number; YAML reads it as text: write 1.0e-4"),
+    "option that YAML reads as text": (
+        {"optimizer": OPTIMIZER, "optimizer_options": {"eps": "1e-10"}},
+        "'eps' is '1e-10'; YAML reads it as text: write 1.0e-10",
+    ),
     "one beta": ({"betas": [0.9]}, "train.betas: is [0.9]: expected two numbers from 0 to less than 1, such as"),
     "three betas": ({"betas": [0.9, 0.9, 0.9]}, "expected two numbers"),
     "a beta of 1": ({"betas": [0.9, 1]}, "expected two numbers"),
@@ -92,6 +97,9 @@ def test_all_at_once(command: Command) -> None:
     Path("x.yaml").write_text(yaml.safe_dump({**TINY, "train": {"max_steps": 20, **train}}))
     ended = command("run", "x.yaml")
     assert (ended.status, ended.err.count("train.")) == (2, 3 + ended.err.count("set train."))
+    for train, at in (({"momentum": 0.5}, "momentum"), ({"optimizer_options": {"foo": None}}, "optimizer_options.foo")):
+        Path("x.yaml").write_text(yaml.safe_dump({**TINY, "train": {"optimizer": OPTIMIZER, **train}}))
+        assert f"train.{at}: {OPTIMIZER} takes no " in command("run", "x.yaml").err
     Path("x.yaml").write_text(yaml.safe_dump({**TINY, "train": {"optimizer": "torch.optim.Adagard"}}))
     ended = command("run", "x.yaml")
     assert ended.status == 2
