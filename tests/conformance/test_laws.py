@@ -129,7 +129,7 @@ def test_weights_that_are_no_parameters_are_named() -> None:
 SOUND = (
     odd_cells.Spiking, odd_cells.Rounded, odd_cells.QuantisedWeights, odd_cells.Clipped, odd_cells.AtAJump,
     odd_cells.ComplexDiagonal, odd_cells.Registered, odd_cells.Frozen, odd_cells.FrozenAndDetached,
-    odd_cells.LowRank, odd_cells.Residual, odd_cells.Late,
+    odd_cells.LowRank, odd_cells.Residual, odd_cells.Late, odd_cells.DrawsInVain,
     odd_cells.Counts, odd_cells.Begins, awkward.Apart, awkward.AfterAccumulation, awkward.ModuleHook,
     awkward.NoneBeside, awkward.Normed, awkward.spectral, awkward.spectral_of_old, awkward.Dropped, awkward.ZonedOut,
     awkward.Centred, *awkward.UNCOPIED,
