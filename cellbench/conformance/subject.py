@@ -205,15 +205,19 @@ def step(cell: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
     return answer
 
 
-def unroll(cell: nn.Module, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-    """Run a cell over a sequence (time, batch, input_size), from its initial state unless another is given.
+def unroll(cell: nn.Module, inputs: Tensor, state: State | None = None, draw: int = 0) -> tuple[Tensor, State]:
+    """Run a cell over a sequence (time, batch, input_size).
 
-    What the cell draws while it runs is the same in every run.
+    Args:
+        cell: the cell.
+        inputs: the sequence.
+        state: before the first step; the cell's initial state unless another is given.
+        draw: what the cell draws while it runs is the same in every run of one number.
 
     Returns:
         Outputs (time, batch, output_size), and the last state.
     """
-    with seeded("conformance", "run"):
+    with seeded("conformance", "run", draw):
         if state is None:
             state = cell.initial_state(inputs.shape[1])  # type: ignore[operator]
         outputs = []
@@ -225,7 +229,7 @@ def unroll(cell: nn.Module, inputs: Tensor, state: State | None = None) -> tuple
 
 def draws(cell: nn.Module, inputs: Tensor) -> list[str]:
     """Name the global generators that a cell draws from while it runs over a sequence."""
-    with seeded("conformance", "run"), torch.no_grad():
+    with seeded("conformance", "run", 0), torch.no_grad():
         before, state = generator_states(), cell.initial_state(inputs.shape[1])  # type: ignore[operator]
         for x in inputs:
             _, state = step(cell, x, state)

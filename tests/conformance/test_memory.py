@@ -57,11 +57,8 @@ def test_a_weight_that_is_not_a_number() -> None:
         (broken_cells.IgnoresItsState, {"depends-on-the-state", "initial-state-can-be-learnt"}),
         (broken_cells.IgnoresItsInput, {"depends-on-the-input", "gradients-reach-every-parameter"}),
         (odd_cells.NoisyAlways, {"remembers-only-in-the-state"}),
-        (awkward.Noisy, {"remembers-only-in-the-state"}),
         (awkward.Annealed, {"remembers-only-in-the-state"}),
         (awkward.Delayed, {"remembers-only-in-the-state"}),
-        (broken_cells.DropsUnits, {"remembers-only-in-the-state"}),
-        (broken_cells.CountsItsCalls, {"changes-nothing-in-place"}),
     ],
     ids=lambda p: getattr(p, "__name__", ""),
 )
