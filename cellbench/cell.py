@@ -152,8 +152,9 @@ class SequenceCell(Cell):
         super().__init__(int(own), 1)
         self.module = module
         self.batch_first = bool(getattr(module, "batch_first", False) if batch_first is None else batch_first)
-        if isinstance(module, nn.RNNBase) and not module.dropout:
-            module.eval()  # the mode is an argument of its operation, where engines would see a difference
+        for part in module.modules():
+            if isinstance(part, nn.RNNBase) and not part.dropout:
+                part.eval()  # the mode is an argument of its operation, where engines would see a difference
         modes = [(part, part.training) for part in module.modules()]
         module.eval()
         try:

@@ -127,7 +127,7 @@ def loop(
 
 @pytest.mark.parametrize("engine", ["stack", "reference"])
 @pytest.mark.parametrize("kind", BY_HAND)
-@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_it_is_a_plain_loop_with_it(engine: str, kind: Any, layers: int) -> None:
     """Each replica does it to its own weights, of each layer; without it the losses are others."""
     plan, given = blueprint(kind, layers=layers), data(steps=12, time=5)

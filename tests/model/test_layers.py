@@ -62,10 +62,11 @@ class OfTorch(nn.Module):
         return self.readout(self.rnn(x, parts if each == 2 else parts[0])[0])
 
 
+BY_TORCH_AND_LANES = [*ENGINES[1:], pytest.param("lanes", marks=pytest.mark.slow)]
 DEPTHS = [("lstm", 2, True), ("gru", 2, False), ("gru", 3, True), ("lstm", 2, False)]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", BY_TORCH_AND_LANES)
 @pytest.mark.parametrize(
     ("name", "layers", "learnt"), [DEPTHS[0], *(pytest.param(*depth, marks=pytest.mark.slow) for depth in DEPTHS[1:])]
 )
@@ -136,7 +137,7 @@ class Wide(nn.Module):
         return torch.cat([h, -h], 1), {"h": h}
 
 
-@pytest.mark.parametrize("engine", [pytest.param("lanes", marks=pytest.mark.slow), *ENGINES[1:]])
+@pytest.mark.parametrize("engine", BY_TORCH_AND_LANES)
 def test_a_layer_reads_what_the_one_below_gives(engine: str) -> None:
     """However wide that is; its engines agree on it."""
     plan, given = blueprint(Wide, layers=3), data()
