@@ -77,14 +77,14 @@ class Optimizer:
             options["betas"] = (options.pop("beta1"), options.pop("beta2"))
         return self.torch_class(parameters, lr=learning_rate, **options)  # type: ignore[call-arg]
 
-    def refuse_torchs(self, engine: str) -> None:
-        """Refuse, in the name of an engine, an optimizer that torch alone has.
+    def refuse_torchs(self) -> None:
+        """Refuse an optimizer that torch alone has, in the name of an engine that computes updates itself.
 
         Raises:
             Refused: it is one.
         """
         if self.rule is None:
-            raise Refused(f"it has no rule of its own for {self.name}, by which the reference engine alone trains")
+            raise Refused(f"only reference trains by {self.name}")
 
 
 def _decayed(p: Tensor, g: Tensor, c: Constants) -> Tensor:

@@ -64,7 +64,7 @@ def prepare(
         Refused: vmap does not carry the cell, or gives other numbers than one replica alone has.
         CellError: the cell cannot be made.
     """
-    optimizer.refuse_torchs("stack")
+    optimizer.refuse_torchs()
     models = [blueprint.build("probe", seed) for seed in range(SEEDS)]
     if not any(p.requires_grad for p in models[0].parameters()):
         raise Refused("the model has nothing to train")

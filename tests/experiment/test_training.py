@@ -138,6 +138,15 @@ def test_defaults_are_not_in_the_key() -> None:
     assert set(defaults) == {"betas", "eps", "weight_decay"}
 
 
+def test_defaults_are_not_in_the_store() -> None:
+    """A shard of an earlier version and one of today have the same section, so they can be merged."""
+    first = {"max_steps": 20, "optimizer": "adam", "clip_norm": 1.0, "stop_when_solved": False, "timeout": 600.0}
+    assert loaded(eps=1e-8, schedule="constant", optimizer_options={}).resolved()["train"] == first
+    given = {"optimizer": OPTIMIZER, "optimizer_options": {"lr_decay": 0.1}, "warmup_steps": 3, "clip_value": 2}
+    stored = {**first, **given, "clip_norm": None, "clip_value": 2.0}
+    assert loaded(**given).resolved()["train"] == stored
+
+
 def test_clipping_by_value_takes_the_place_of_the_default_norm() -> None:
     assert loaded(clip_value=0.5).settings.train.clip_norm is None
     assert loaded(clip_value=None).settings.train.clip_norm == 1.0

@@ -191,7 +191,7 @@ def prepare(
     Raises:
         Refused: the engine cannot carry the cell here; the message is the reason in one line.
     """
-    optimizer.refuse_torchs("lanes")
+    optimizer.refuse_torchs()
     _refuse_python(blueprint)
     programs = Programs(blueprint, isa, replicas, longest)
     units = _units(programs, batch_sizes)
