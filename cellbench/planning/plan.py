@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cellbench.engines import TRAINED, Choice, choose, optimizer_of, together
-from cellbench.errors import CellbenchError, StoreError
+from cellbench.errors import CellbenchError, CellError, StoreError
 from cellbench.experiment import Experiment
 from cellbench.planning.cost import Guess
 from cellbench.planning.grid import lay_out
@@ -179,13 +180,24 @@ def _choose(
     blueprints = [blueprint_of(*model, experiment.task) for model in models(mine)]
     batch_sizes = sorted({p.point.batch_size for p in mine})
     steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in mine))
-    try:
-        with limit(train.timeout + COMPILE_SECONDS, _choose.__code__):
-            choice = choose(experiment.engine, blueprints, optimizer_of(train), train.clip_norm, batch_sizes, steps)
-    except Timeout:
-        slowest = "reference" if experiment.engine == "auto" else experiment.engine
-        choice = Choice(slowest, f"trying the engines took longer than train.timeout, {train.timeout:g} s")
+
+    def chosen(wanted: str) -> Choice:
+        try:
+            with limit(train.timeout + COMPILE_SECONDS, chosen.__code__):
+                return choose(wanted, blueprints, optimizer_of(train), train.clip_norm, batch_sizes, steps)
+        except Timeout:
+            slowest = "reference" if wanted == "auto" else wanted
+            return Choice(slowest, f"trying the engines took longer than train.timeout, {train.timeout:g} s")
+
+    choice = chosen(experiment.engine)
     if before is not None and before != choice.engine and any(key in done for key in keys):
+        if experiment.engine == "auto":
+            # nobody asked for another engine: results stay comparable, and the user hears of the faster one
+            with suppress(CellError):
+                chosen(before)
+                faster = f"; {choice.engine} could train it now, and faster, in a run with --fresh"
+                why = "" if choice.engine == "reference" else faster
+                return Choice(before, f"its stored results come from it{why}")
         why = f" ({choice.reason})" if choice.reason else ""
         raise StoreError(
             f"{cell.label}: its stored results come from the engine {before}, but this run would train the rest with "

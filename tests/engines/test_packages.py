@@ -22,8 +22,9 @@ PINNED = (
 )  # fmt: skip
 CARRIED = {
     # by an engine other than reference
-    "CfC": {"stack", "lanes"}, "WiredCfC": {"stack", "lanes"}, "LTC": {"stack"}, "LIF": set(), "LSNN": set(),
-    "Orthogonal": {"stack"}, "LowRank": {"stack"}, "RLeaky": set(), "ESN": {"stack"},
+    "CfC": {"stack", "lanes"}, "WiredCfC": {"stack", "lanes"}, "LTC": {"stack", "lanes"}, "LIF": {"lanes"},
+    "LSNN": set(), "Orthogonal": {"stack", "lanes"}, "LowRank": {"stack", "lanes"}, "RLeaky": {"lanes"},
+    "ESN": {"stack", "lanes"},
 }  # fmt: skip
 
 

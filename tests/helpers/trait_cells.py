@@ -286,12 +286,12 @@ class ComplexFunctions(Base):
         w = torch.view_as_complex(self.h.weight[: self.n // 2, :2].contiguous())
         t = z * w + z.conj() / (2 + 1j * z) - 0.5j * z + 1.0 / (w + 3)
         t = t + torch.exp(1j * z) + torch.log(z + 2) * torch.tanh(z) + torch.sigmoid(z) + torch.sin(z) * torch.cos(w)
-        t = t + z**3 + (z + 2) ** -2 + (z + 2) ** 0.5 + torch.sqrt(z + 2) + torch.sgn(z) + torch.where(a > 0, z, w)
+        t = t + z**3 + (z + 2) ** -2 + (z + 2) ** 0.5 + torch.sqrt(z + 2) + torch.sgn(z + 2) + torch.where(a > 0, z, w)
         t = t + torch.stack([z, t], 1).sum(1) + torch.cat([z, t], 1).mean(1, keepdim=True) - torch.neg(z).flip(1)
         t = t + torch.bmm(z[:, :, None], t[:, None, :]).sum(1) * 0.1 + torch.zeros_like(z) + torch.view_as_complex(
             torch.view_as_real(t)
         )  # fmt: skip
-        h = torch.tanh(0.1 * torch.cat([t.real + t.abs(), t.imag + t.angle()], 1) + self.i(x))
+        h = torch.tanh(0.1 * torch.cat([t.real + t.abs(), t.imag + (z + 2).angle()], 1) + self.i(x))
         return h, h
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellbench.engines import Choice
-from cellbench.errors import CellbenchError
+from cellbench.errors import CellbenchError, StoreError
 from cellbench.experiment import Experiment, load
 from cellbench.planning import lay_out, prepare
 from cellbench.planning.plan import chunks
@@ -114,6 +114,17 @@ def test_what_is_stored_is_done() -> None:
     assert {chunk.cell.label for chunk in plan.todo} == {"gru"}
     assert plan.engines["rnn"] == Choice("reference", "trained already")
     assert prepare(more, Path("out"), fresh=True).replicas_done == 0
+
+
+def test_auto_stays_with_a_stored_engine_and_names_the_faster_one() -> None:
+    """Only an engine that is asked for by name ends a run."""
+    trained(TINY)
+    more: Any = {**TINY, "seeds": 3, "engine": "auto"}
+    choice = prepare(load(more, registry()), Path("out")).engines["rnn"]
+    assert choice.engine == "reference"
+    assert choice.reason.startswith("its stored results come from it; lanes could train it now")
+    with pytest.raises(StoreError, match="stored results come from the engine reference"):
+        prepare(load({**more, "engine": "stack"}, registry()), Path("out"))
 
 
 def test_a_cell_s_digest_is_of_what_makes_it() -> None:

@@ -6,17 +6,17 @@ import linecache
 import os
 import re
 import sys
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 import torch
 from torch import fx
 
-import cellbench
 from cellbench.engines.lanes.graph.tape import Recording
 from cellbench.model import Model, seeded
 
-_HOUSE = os.path.dirname(os.path.abspath(cellbench.__file__))
+_HOUSE = str(Path(__file__).resolve().parents[3])
 _MODEL = os.path.join(_HOUSE, "model")
 _NOT_THEIRS = (
     os.path.dirname(os.path.abspath(torch.__file__)),

@@ -139,6 +139,19 @@ def trace(model: Model, inputs: int) -> Traced:
 
 
 @contextmanager
+def _plain() -> Iterator[None]:
+    """Within this block, let a cell run as plain operations: no library's kernel for whole layers, nothing compiled."""
+    dynamo = sys.modules.get("torch._dynamo")
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)  # torch.backends.mkldnn.flags would warn about GPUs
+    try:
+        with nullcontext() if dynamo is None else dynamo.config.patch(error_on_nested_fx_trace=False):
+            yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
+
+
+@contextmanager
 def _swapped(model: nn.Module, values: dict[str, Tensor]) -> Iterator[None]:
     """Replace parameters, buffers and plain attributes of a model by other tensors within this block."""
     places: list[tuple[dict[str, Any], str, Any]] = []
