@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -112,12 +113,26 @@ _INDENT = " " * 6
 
 
 def _shown(found: Sequence[tuple[Check, Result]]) -> Iterator[tuple[Check, Result]]:
-    """Yield checks as they are shown: those that could not be asked, for there is no cell, are one."""
-    asked = [(check, result) for check, result in found if result is not _UNASKED]
-    yield from asked
-    if len(asked) < len(found):
-        name = f"the other {len(found) - len(asked)} checks"
-        yield Check(name, False, "", lambda subject: ""), _UNASKED
+    """Yield checks as they are shown: those that say the same of what could not be asked are one."""
+    said: Counter[str] = Counter()
+    for check, result in found:
+        said[result.message] += result.status == "skip"
+        if result.status != "skip" or (result is not _UNASKED and said[result.message] == 1):
+            yield check, result
+    yield from _together(said)
+
+
+def _together(said: Mapping[str, int]) -> Iterator[tuple[Check, Result]]:
+    """Yield a line for what several checks said that could not be asked; the first of them was shown already.
+
+    Args:
+        said: how many checks said it.
+    """
+    for message, count in said.items():
+        more = count if message == _UNASKED.message else count - 1
+        if more > 0:
+            name = f"the other {more} checks" if message == _UNASKED.message else f"{more} more checks"
+            yield Check(name, False, "", lambda subject: ""), Result("skip", message)
 
 
 _UNASKED = Result("skip", "there is no cell to check")
@@ -131,15 +146,16 @@ def report(subject: Subject, *, on_found: Callable[[Check, Result], object] = la
         on_found: called with what is to be shown as each check ends; once for all that are skipped.
     """
     found: list[tuple[Check, Result]] = []
+    said: Counter[str] = Counter()
     for check in checks:
-        if found and not found[0][1].ok:
-            found.append((check, _UNASKED))
-            continue
-        found.append((check, check(subject)))
-        on_found(*found[-1])
-    for shown in _shown(found):
-        if shown[1] is _UNASKED:
-            on_found(*shown)
+        no_cell = bool(found) and not found[0][1].ok
+        result = _UNASKED if no_cell else check(subject)
+        found.append((check, result))
+        said[result.message] += result.status == "skip"
+        if not no_cell and (result.status != "skip" or said[result.message] == 1):
+            on_found(check, result)
+    for together in _together(said):
+        on_found(*together)
     return Findings(subject, tuple(found))
 
 

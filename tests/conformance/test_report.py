@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from cellbench import CellbenchError
-from cellbench.conformance import LAWS, Check, Findings, Result, Subject, checks
+from cellbench import CellbenchError, SequenceCell
+from cellbench.conformance import LAWS, Check, Findings, Result, Subject, check, checks
 from cellbench.conformance.report import check_cell, line, report, subject_of
 from tests.helpers.broken_cells import HasAnUnusedWeight, NoInitialState, Sound
 from tests.helpers.commands import Command
@@ -189,3 +191,29 @@ def test_what_is_no_cell(
     assert said in ended.out
     assert "CellError" not in ended.out
     assert len(ended.out.splitlines()) == 3
+
+
+class Sums(nn.Module):
+    """A module that takes whole sequences and carries no state."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(input_size, hidden_size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cumsum(torch.tanh(self.linear(x)), 0)
+
+
+def test_what_takes_whole_sequences_alone_breaks_no_law() -> None:
+    """What asks for single steps is one line beside the first, and the verdict says how much cannot be told."""
+
+    def sums(input_size: int, hidden_size: int) -> SequenceCell:
+        return SequenceCell(Sums(input_size, hidden_size), input_size)
+
+    found = check(sums)
+    said = str(found)
+    assert found.passed
+    assert "pass  is-made" in said
+    assert "more checks                    Sums takes whole sequences alone" in said
+    assert len(said.splitlines()) < 14
+    assert "2 of 14 laws hold, 12 cannot be told" in said
