@@ -279,6 +279,18 @@ def test_two_processes_may_build_the_same_cell_at_once(folder: Path) -> None:
     assert works(ready())
 
 
+@pytest.mark.slow
+def test_tracing_and_compiling_warn_of_nothing(folder: Path) -> None:
+    """A warning of a library would stand in the middle of the user's screen."""
+    code = "import torch; torch.set_num_threads(1)\nfrom tests.helpers.lanes import ready\nready()"
+    root = str(Path(__file__).parents[3])
+    environment = {**os.environ, "PYTHONPATH": root, cache.FOLDER_VARIABLE: str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=root, env=environment, capture_output=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 def test_a_worker_with_a_warm_cache_does_not_trace(folder: Path) -> None:
     """What takes long to import, torch's tracing and its compiler, stays out."""
     ready()

@@ -112,11 +112,7 @@ def trace(model: Model, inputs: int) -> Traced:
     """
     tensors = tensors_of(model)
     own = functions_of(model, inputs)
-    # as plain operations: not by a library's kernel for whole layers, nor by torch's own compiler
-    plain = (
-        torch._dynamo.config.patch(error_on_nested_fx_trace=False) if "torch._dynamo" in sys.modules else nullcontext()
-    )
-    with as_nodes(own), torch.backends.mkldnn.flags(enabled=False), plain:
+    with as_nodes(own), _plain():
         forward = _Forward(model, tensors, inputs)
     forward.twice = bool(own)
     with torch.random.fork_rng(devices=[]):
