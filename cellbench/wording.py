@@ -30,18 +30,19 @@ def width() -> int:
 
 
 def wrapped(text: str, columns: int, after: str = "") -> list[str]:
-    """Break a text into lines, each but the first after `after`; paths and options stay whole.
+    """Break a text into lines, each but the first after `after`; paths, options and `95 %` stay whole.
 
     >>> wrapped("It goes on with: run /home/me/first-experiment.yaml", 40, after="  ")
     ['It goes on with: run', '  /home/me/first-experiment.yaml']
     """
-    return textwrap.wrap(
-        printable(text),
+    lines = textwrap.wrap(
+        printable(text).replace(" %", "\u00a0%"),
         min(columns, WIDEST),
         subsequent_indent=after,
         break_on_hyphens=False,
         break_long_words=False,
-    ) or [""]
+    )
+    return [line.replace("\u00a0", " ") for line in lines] or [""]
 
 
 def one_line(said: object, most: int | None = None) -> str:

@@ -9,6 +9,7 @@ Needs a headless Chromium. The terminal's picture is what `cellbench status` and
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -59,7 +60,10 @@ def terminal(folder: Path, browser: Browser, scratch: Path) -> None:
         svg = console.export_svg(title="cellbench", font_aspect_ratio=0.61).replace("Fira Code", "DejaVu Sans Mono")
     picture = scratch / "terminal.svg"
     picture.write_text(svg)
-    browser.size(1240, 900)
+    # the picture fills the window, so the window has its shape
+    shape = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    assert shape is not None
+    browser.size(*(round(float(side)) for side in shape.groups()))
     browser.call("Page.navigate", url=picture.as_uri())
     browser.until("document.readyState === 'complete'")
     box = browser.run("(b => [b.width, b.height])(document.documentElement.getBoundingClientRect())")

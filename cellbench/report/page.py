@@ -18,6 +18,7 @@ from cellbench.report import took
 from cellbench.report.figure import CHOICE, MOST_DRAWN, Figure, first_shown, labels
 from cellbench.report.rows import HEADS, legend, overview
 from cellbench.report.tables import own
+from cellbench.report.unsolved import MOST as MOST_COMMANDS
 from cellbench.summary import Design, Summary, words
 from cellbench.summary.figures import Figures
 from cellbench.summary.inventory import count_unwell, effort
@@ -60,6 +61,7 @@ def html(
         own=own,
         figures=drawn,
         most=MOST_DRAWN,
+        most_unsolved=MOST_COMMANDS,
         shown=len(first_shown(figures)),
         outcomes=_outcomes(summary),
         failures=failures,
