@@ -49,6 +49,11 @@ class Optimizer:
     schedule: Schedule = CONSTANT
     clip_value: float | None = None
 
+    @property
+    def decays(self) -> bool:
+        """Whether it changes weights whose gradient is 0, so that it matters which parameters have one at all."""
+        return bool(self.constants.get("weight_decay"))
+
     def init(self, parameters: Tensor) -> Slots:
         """Make zeros, one tensor per slot."""
         return tuple(torch.zeros_like(parameters) for _ in range(self.slots))
