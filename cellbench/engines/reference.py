@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained, first_line
 from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
-from cellbench.engines.optimizers import Optimizer
+from cellbench.engines.optimizers import Optimizer, clip_value
 from cellbench.errors import CellError
 from cellbench.model import (
     Blueprint,
@@ -186,7 +186,7 @@ class ReferenceReplicas:
             if not (np.isfinite(losses[step]) and bool(torch.isfinite(norm))):
                 return losses, step  # its weights stay those of the step before
             if self._clip_value is not None:
-                nn.utils.clip_grad_value_(parameters, self._clip_value)
+                clip_value(parameters, self._clip_value)
             for group in replica.optimizer.param_groups:
                 group["lr"] = replica.learning_rate * factors[step]
             replica.optimizer.step()
