@@ -73,13 +73,20 @@ def prepare(
 
 
 def _refuse_parameters(optimizer: Optimizer, model: Model) -> None:
-    """Let an optimizer that torch alone has see what it is to train.
+    """Let an optimizer that torch alone has make one step of what it is to train: some look at it no sooner.
+
+    Args:
+        optimizer: torch's.
+        model: it is not needed afterwards.
 
     Raises:
         Refused: it does not train such parameters.
     """
     try:
-        optimizer.for_one(model.parameters(), 0.01)
+        by = optimizer.for_one(model.parameters(), 0.01)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        by.step()
     except Exception as error:
         raise Refused(f"{optimizer.name} does not train the model's parameters: {first_line(error)}") from error
 

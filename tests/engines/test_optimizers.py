@@ -14,7 +14,7 @@ from torch.optim import lr_scheduler
 
 from cellbench import Cell
 from cellbench.cells.lstm import lstm
-from cellbench.engines import lanes, prepare
+from cellbench.engines import Refused, lanes, prepare
 from cellbench.engines.optimizers import optimizer_of
 from cellbench.records import Train
 from tests.helpers.lanes import addition, blueprint
@@ -231,3 +231,15 @@ def test_complex_gradients_are_clipped_as_two_reals(optimizer: str) -> None:
         ready = prepare(engine, plan, optimizer_of(how), None, (BATCH,))
         found = ready.begin([plan.build("optimizers", 0)], [RATE]).advance(x, y, np.zeros(1, np.int64)).losses[0]
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [("Adafactor", {}), ("SGD", {"fused": True}), ("AdamW", {"fused": True}), ("Adagrad", {"fused": True})],
+)
+def test_torchs_optimizers_that_take_no_complex_numbers_are_refused(optimizer: str, options: dict[str, Any]) -> None:
+    """Before anything is trained, in one line that names the optimizer, though the first step alone would show it."""
+    how = training(optimizer=f"torch.optim.{optimizer}", optimizer_options=options)
+    with pytest.raises(Refused, match=f"torch.optim.{optimizer} does not train the model's parameters: .*[Cc]omplex"):
+        prepare("reference", blueprint(Rotating), optimizer_of(how), None, (BATCH,))
+    assert prepare("reference", blueprint(lstm), optimizer_of(how), None, (BATCH,)).name == "reference"
