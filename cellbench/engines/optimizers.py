@@ -49,6 +49,11 @@ class Optimizer:
     schedule: Schedule = CONSTANT
     clip_value: float | None = None
 
+    @property
+    def decays(self) -> bool:
+        """Whether it changes weights whose gradient is 0, so that it matters which parameters have one at all."""
+        return bool(self.constants.get("weight_decay"))
+
     def init(self, parameters: Tensor) -> Slots:
         """Make zeros, one tensor per slot."""
         return tuple(torch.zeros_like(parameters) for _ in range(self.slots))
@@ -170,3 +175,15 @@ def clip(gradients: Tensor, norms: Tensor, most: float) -> Tensor:
         most: the greatest norm left alone.
     """
     return gradients * torch.clamp(most / (norms + 1e-6), max=1.0)
+
+
+def clip_value(parameters: Iterable[Tensor], most: float) -> None:
+    """Bring each number of the gradients to at most `most` in size, in place.
+
+    As torch.nn.utils.clip_grad_value_ does, which takes no complex gradients: their real and imaginary parts are two
+    numbers, as torch's optimizers take them.
+    """
+    for parameter in parameters:
+        if parameter.grad is not None:
+            gradient = torch.view_as_real(parameter.grad) if parameter.grad.is_complex() else parameter.grad
+            gradient.clamp_(-most, most)

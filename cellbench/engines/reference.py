@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained, first_line
 from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
-from cellbench.engines.optimizers import Optimizer
+from cellbench.engines.optimizers import Optimizer, clip_value
 from cellbench.errors import CellError
 from cellbench.model import (
     Blueprint,
@@ -73,13 +73,20 @@ def prepare(
 
 
 def _refuse_parameters(optimizer: Optimizer, model: Model) -> None:
-    """Let an optimizer that torch alone has see what it is to train.
+    """Let an optimizer that torch alone has make one step of what it is to train: some look at it no sooner.
+
+    Args:
+        optimizer: torch's.
+        model: it is not needed afterwards.
 
     Raises:
         Refused: it does not train such parameters.
     """
     try:
-        optimizer.for_one(model.parameters(), 0.01)
+        by = optimizer.for_one(model.parameters(), 0.01)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        by.step()
     except Exception as error:
         raise Refused(f"{optimizer.name} does not train the model's parameters: {first_line(error)}") from error
 
@@ -186,7 +193,7 @@ class ReferenceReplicas:
             if not (np.isfinite(losses[step]) and bool(torch.isfinite(norm))):
                 return losses, step  # its weights stay those of the step before
             if self._clip_value is not None:
-                nn.utils.clip_grad_value_(parameters, self._clip_value)
+                clip_value(parameters, self._clip_value)
             for group in replica.optimizer.param_groups:
                 group["lr"] = replica.learning_rate * factors[step]
             replica.optimizer.step()

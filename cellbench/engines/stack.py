@@ -29,6 +29,7 @@ from cellbench.model import (
     evaluating,
     follows_updates,
     loss,
+    reached,
     replaced,
     spelt_out,
     traits_of,
@@ -73,6 +74,8 @@ def prepare(
         stacked = _Stacked(blueprint.build("probe"), models, _changed_by_updates(blueprint, models[0]))
         if follows_updates(models[0]):
             stacked.projection = Projection(blueprint.build("probe"), stacked.names, stacked.own)
+        if optimizer.decays:
+            stacked.leave_out(reached(blueprint))
         engine = StackEngine(stacked, optimizer, clip_norm)
         _try(engine, blueprint, models)
     except (CellError, Refused):
@@ -163,12 +166,14 @@ class _Stacked:
         names, shapes, sizes: of the trained parameters, in the order of a row.
         own: paths of the other tensors that each replica has for itself.
         projection: what a replica's cell does after each update, if it does something.
+        moves: which numbers of a row the optimizer updates, shape (trained numbers,); None for all.
 
     Raises:
         Refused: such a tensor is kept where no other can take its place.
     """
 
     projection: Projection | None = None
+    moves: Tensor | None = None
 
     def __init__(self, model: Model, examples: Sequence[Model], changing: Sequence[str] = ()) -> None:
         self.model = model
@@ -188,6 +193,10 @@ class _Stacked:
         for path in (*self.names, *self.own):
             if not self.contents.tensors[path].put:
                 raise Refused(f"{path} differs between replicas, and no other tensor can take its place")
+
+    def leave_out(self, has_gradient: Sequence[bool]) -> None:
+        """Keep the parameters that have no gradient as they are; one truth value per trained parameter."""
+        self.moves = torch.tensor(has_gradient).repeat_interleave(torch.tensor(self.sizes))
 
     def row(self, model: Model) -> Tensor:
         """Join a model's trained parameters to a row, shape (trained numbers,)."""
@@ -334,7 +343,8 @@ class StackReplicas:
                 scaled = (rates * factors[step]).float()
                 after, after_slots = self._optimizer.update(rows, gradients, slots, scaled, self._step + step + 1)
                 # a replica whose loss or gradient was not finite keeps its weights from now on
-                rows = torch.where(ok, after, rows)
+                moves = ok if self._stacked.moves is None else ok & self._stacked.moves
+                rows = torch.where(moves, after, rows)
                 slots = tuple(torch.where(ok, a, b) for a, b in zip(after_slots, slots, strict=True))
                 if self._stacked.projection is not None:
                     self._project(rows, own, ok[:real, 0])

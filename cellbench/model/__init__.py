@@ -2,8 +2,8 @@
 
 `model` runs it, `blueprint` makes it from a cell's name or text, `layers` stacks several cells, `fused` has equations
 for the layers of torch, `sizes` measures it, `traits` finds out what an engine must know of it before it trains it, by
-way of all that it holds, `contents`; `updates` is what a cell does after each update of its parameters, `weights`
-writes and reads what it learnt.
+way of all that it holds, `contents`; `reach` says which parameters have a gradient; `updates` is what a cell does after
+each update of its parameters, `weights` writes and reads what it learnt.
 """
 
 from cellbench.model.blueprint import (
@@ -19,6 +19,7 @@ from cellbench.model.fused import spelt_out
 from cellbench.model.layers import layers_of, takes_sequences, takes_steps
 from cellbench.model.model import Model, declared_features, evaluating, loss
 from cellbench.model.randomness import generator_states, generators_kept, seeded, set_generators
+from cellbench.model.reach import reached
 from cellbench.model.sizes import Sizes, measure
 from cellbench.model.traits import Traits, traits_of
 from cellbench.model.updates import after_update, follows_updates, try_update
@@ -42,6 +43,7 @@ __all__ = [
     "loss",
     "measure",
     "own_options",
+    "reached",
     "refused_option",
     "replaced",
     "seeded",

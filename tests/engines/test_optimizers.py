@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
+from cellbench import Cell
 from cellbench.cells.lstm import lstm
-from cellbench.engines import lanes, prepare
+from cellbench.engines import Refused, lanes, prepare
 from cellbench.engines.optimizers import optimizer_of
 from cellbench.records import Train
 from tests.helpers.lanes import addition, blueprint
@@ -189,3 +190,56 @@ def test_a_break_leaves_the_others_alone(engine: str) -> None:
     assert found.broke.tolist() == [-1, 7]
     assert np.isfinite(found.losses[0]).all()
     assert np.array_equal(found.losses[1, :7], found.losses[0, :7])
+
+
+class Rotating(Cell):
+    """A linear recurrence of complex numbers, with complex weights."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.angle = nn.Parameter(3 * torch.rand(hidden_size))
+        self.x = nn.Parameter(torch.randn(hidden_size, input_size, dtype=torch.complex64))
+        self.out = nn.Linear(2 * hidden_size, hidden_size)
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, self.hidden_size, dtype=torch.complex64)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        state = torch.polar(torch.full_like(self.angle, 0.9), self.angle) * state + x.to(torch.complex64) @ self.x.T
+        return torch.tanh(self.out(torch.view_as_real(state).flatten(1))), state
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "torch.optim.Adagrad"])
+def test_complex_gradients_are_clipped_as_two_reals(optimizer: str) -> None:
+    """torch clips no complex gradient by value: real and imaginary parts are bounded, as its optimizers see them."""
+    how, plan, (x, y) = training(optimizer=optimizer, clip_value=0.002), blueprint(Rotating), data()
+    x, y = x[:, :40], y[:, :40]
+    model = plan.build("optimizers", 0)
+    by = (torch.optim.Adam if optimizer == "adam" else torch.optim.Adagrad)(model.parameters(), RATE)
+    wanted = []
+    for inputs, targets in zip(torch.from_numpy(x[0]), torch.from_numpy(y[0]), strict=True):
+        by.zero_grad()
+        loss = nn.functional.binary_cross_entropy_with_logits(model(inputs), targets)
+        loss.backward()
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            reals = torch.view_as_real(parameter.grad) if parameter.is_complex() else parameter.grad
+            reals.clamp_(-0.002, 0.002)
+        by.step()
+        wanted.append(loss.item())
+    for engine in ("reference", "lanes") if optimizer == "adam" else ("reference",):
+        ready = prepare(engine, plan, optimizer_of(how), None, (BATCH,))
+        found = ready.begin([plan.build("optimizers", 0)], [RATE]).advance(x, y, np.zeros(1, np.int64)).losses[0]
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [("Adafactor", {}), ("SGD", {"fused": True}), ("AdamW", {"fused": True}), ("Adagrad", {"fused": True})],
+)
+def test_torchs_optimizers_that_take_no_complex_numbers_are_refused(optimizer: str, options: dict[str, Any]) -> None:
+    """Before anything is trained, in one line that names the optimizer, though the first step alone would show it."""
+    how = training(optimizer=f"torch.optim.{optimizer}", optimizer_options=options)
+    with pytest.raises(Refused, match=f"torch.optim.{optimizer} does not train the model's parameters: .*[Cc]omplex"):
+        prepare("reference", blueprint(Rotating), optimizer_of(how), None, (BATCH,))
+    assert prepare("reference", blueprint(lstm), optimizer_of(how), None, (BATCH,)).name == "reference"

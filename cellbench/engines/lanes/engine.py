@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained
 from cellbench.engines.lanes import build
 from cellbench.engines.lanes.compiled import Programs
+from cellbench.engines.lanes.graph.tensors import tensors_of
 from cellbench.engines.lanes.program import Rows, Rule, aligned
 from cellbench.engines.lanes.units import EVALUATION, Unit, sharing
 from cellbench.engines.optimizers import Optimizer
 from cellbench.environment import usable_cores
-from cellbench.model import Blueprint, Model, follows_updates, takes_steps
+from cellbench.model import Blueprint, Model, follows_updates, reached, takes_steps
 from cellbench.task import Floats
 
 WIDTH = 64
@@ -44,14 +45,17 @@ class LaneEngine:
     padded = 1
     owns_models = False
 
-    def __init__(self, programs: Programs, optimizer: Optimizer, clip_norm: float | None) -> None:
+    def __init__(
+        self, programs: Programs, optimizer: Optimizer, clip_norm: float | None, still: NDArray[np.int64]
+    ) -> None:
         self.programs = programs
         self.isa = str(programs.isa)
         self.compiler = programs.of(EVALUATION).entry.compiler
         self._slots = optimizer.slots
         kind, names = _CONSTANTS[optimizer.name]
         constants = np.array([optimizer.constants[name] for name in names])
-        self._rule = Rule(kind, constants, optimizer.schedule, clip_norm or 0.0, optimizer.clip_value or 0.0)
+        clip_value = optimizer.clip_value or 0.0
+        self._rule = Rule(kind, constants, optimizer.schedule, clip_norm or 0.0, clip_value, still)
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> LaneReplicas:
         """Start replicas at the weights of `models`, each with its learning rate."""
@@ -199,7 +203,15 @@ def prepare(
         _begin(programs, units, pool)
         for unit in units:
             programs.of(unit)
-    return LaneEngine(programs, optimizer, clip_norm)
+    return LaneEngine(programs, optimizer, clip_norm, _still(blueprint, optimizer))
+
+
+def _still(blueprint: Blueprint, optimizer: Optimizer) -> NDArray[np.int64]:
+    """List the numbers of a row that have no gradient, if the optimizer would change them all the same."""
+    if not optimizer.decays:
+        return np.zeros(0, np.int64)
+    sizes = [tensor.numel() for tensor in tensors_of(blueprint.build("lanes", 0)).trained.values()]
+    return np.flatnonzero(~np.repeat(reached(blueprint), sizes))
 
 
 def build_ahead(

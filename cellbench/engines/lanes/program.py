@@ -46,6 +46,7 @@ class Rule:
         schedule: what learning rates are multiplied by at each step.
         clip_norm: the largest norm of a gradient that is left alone; 0 for any norm.
         clip_value: the largest number of a gradient that is left alone; 0 for any number.
+        still: which numbers of a row have no gradient, and are not updated.
     """
 
     kind: int
@@ -53,6 +54,7 @@ class Rule:
     schedule: Schedule
     clip_norm: float
     clip_value: float
+    still: NDArray[np.int64]
 
 
 @dataclass
@@ -214,13 +216,15 @@ class Program:
         slot_row = replicas.slots.shape[1]
         scratch = _room(self.floats_to_train(steps, slot_row, time, batch))
         rule = replicas.rule
+        kept = aligned(len(rule.still), int(self._library.replicas_per_vector()))
         factors = rule.schedule.factors(replicas.done, steps)
         self._library.train(
             _LONG(steps), _LONG(time), _LONG(batch), _POINTER(inputs.ctypes.data), _LONG(inputs.strides[0] // 4),
             _POINTER(targets.ctypes.data), _LONG(targets.strides[0] // 4), _LONG(len(rows)), _at(rows), _at(which),
             _at(replicas.weights), _at(replicas.slots), _LONG(slot_row), _at(replicas.rates), _at(factors),
             _LONG(rule.kind), _at(rule.constants), _DOUBLE(rule.clip_norm), _DOUBLE(rule.clip_value),
-            _LONG(replicas.done), _at(into.losses), _at(into.broke), _at(scratch),
+            _LONG(len(rule.still)), _at(rule.still), _at(kept), _LONG(replicas.done), _at(into.losses),
+            _at(into.broke), _at(scratch),
         )  # fmt: skip
 
     def loss(self, row: Floats, inputs: Floats, targets: Floats) -> float:

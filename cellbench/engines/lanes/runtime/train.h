@@ -163,11 +163,12 @@ static void pack_step(const Group &group, long step, long T, long B, ToTrain &m)
 // `y_seed` floats from one seed to the next. Replica i trains on the data of seed which[i], those of one seed in a row. It is
 // row rows[i] of p (ROW floats), slots (slot_row floats), rates, losses (steps) and broke, where the step is noted whose
 // loss or gradient is not finite; its weights stay those of the step before. At step s of the block, learning rates are
-// multiplied by factors[s].
+// multiplied by factors[s]. The numbers still[...] of a row, `stills` of them, have no gradient and stay what they are,
+// whatever the decay of weights; `kept` has room for them.
 extern "C" void train(long steps, long T, long B, const float *x, long x_seed, const float *y, long y_seed, long count,
                       const long *rows, const long *which, float *p, float *slots, long slot_row, const double *rates,
                       const double *factors, long kind, const double *constants, double clip_norm, double clip_value,
-                      long done, double *losses, long *broke, float *scratch) {
+                      long stills, const long *still, Numbers *kept, long done, double *losses, long *broke, float *scratch) {
   NothingTiny mode;
   const long packed = vectors_of(B) * T;
   ToTrain m(scratch, steps, slot_row, T, B);
@@ -210,6 +211,7 @@ extern "C" void train(long steps, long T, long B, const float *x, long x_seed, c
         apart(m.slots, to_slots, slot_row);
       }
     };
+    for (long k = 0; k < stills; k++) kept[k] = m.p[still[k]];
     bool any = true;
     for (long s = 0; s < steps && any; s++) {
       const long at = PACK == 1 ? s * packed : 0;
@@ -236,8 +238,10 @@ extern "C" void train(long steps, long T, long B, const float *x, long x_seed, c
           if (scales[r] > 1.f) scales[r] = 1.f;
         }
       }
-      if (any)
+      if (any) {
         update(m.p, m.slots, m.g, {(Optimizer)kind, m.growth[s], step_rates, scales, (float)clip_value, constants});
+        for (long k = 0; k < stills; k++) m.p[still[k]] = kept[k];
+      }
     }
     if (any) leave([&](long r) { return group.alive[r]; });
   }
