@@ -45,7 +45,8 @@ def test_a_report_imports_little() -> None:
 def test_public_names() -> None:
     """The table of contents is exact, and each name is there."""
     assert cellbench.__all__ == [
-        "Cell", "CellbenchError", "Results", "State", "Task", "TorchCell", "check", "hookimpl", "load", "run", "train",
+        "Cell", "CellbenchError", "Results", "SequenceCell", "State", "Task", "TorchCell", "check", "compare",
+        "hookimpl", "load", "run", "train",
     ]  # fmt: skip
     for name in cellbench.__all__:
         assert getattr(cellbench, name) is not None
