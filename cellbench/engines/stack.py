@@ -6,7 +6,8 @@ library, so a replica's last bits would depend on how many share its stack.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import grad_and_value, vmap
+from torch.utils import _pytree as pytree
 
+from cellbench.engines.alignment import Aligned
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained, first_line
 from cellbench.engines.on_torch import compiler, instruction_set, scores_of
 from cellbench.engines.optimizers import Optimizer, Slots, clip
@@ -177,6 +180,7 @@ class _Stacked:
 
     def __init__(self, model: Model, examples: Sequence[Model], changing: Sequence[str] = ()) -> None:
         self.model = model
+        self._aligns: dict[tuple[torch.Size, ...], bool] = {}
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.names, self.shapes = list(trained), [p.shape for p in trained.values()]
         self.sizes = [p.numel() for p in trained.values()]
@@ -193,10 +197,31 @@ class _Stacked:
         for path in (*self.names, *self.own):
             if not self.contents.tensors[path].put:
                 raise Refused(f"{path} differs between replicas, and no other tensor can take its place")
+        self._example = self.row(examples[0]), self.constants(examples[0])
 
     def leave_out(self, has_gradient: Sequence[bool]) -> None:
         """Keep the parameters that have no gradient as they are; one truth value per trained parameter."""
         self.moves = torch.tensor(has_gradient).repeat_interleave(torch.tensor(self.sizes))
+
+    def aligned(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Let a function of stacks multiply at aligned places, where a replica's bits would depend on its place.
+
+        Whether they would is found out once per shape, on copies of one model, and takes as long as one step.
+        """
+
+        def run(rows: Tensor, own: Mapping[str, Tensor], *given: Tensor) -> Any:
+            shapes = tuple(tensor.shape for tensor in given)
+            if shapes not in self._aligns:
+                generator = torch.Generator().manual_seed(0)
+                bits = [torch.randint(0, 2, shape[1:], generator=generator).float() for shape in shapes]
+                of_one = (self._example[0], dict(self._example[1]), *bits)
+                copies = pytree.tree_map(lambda one: torch.stack([one] * WIDTH), of_one)
+                found = pytree.tree_leaves(function(*copies))
+                self._aligns[shapes] = any(not _same(each, each[:1].expand_as(each)) for each in found)
+            with Aligned() if self._aligns[shapes] else nullcontext():  # type: ignore[no-untyped-call]
+                return function(rows, own, *given)
+
+        return run
 
     def row(self, model: Model) -> Tensor:
         """Join a model's trained parameters to a row, shape (trained numbers,)."""
@@ -306,8 +331,8 @@ class StackReplicas:
         def objective(row: Tensor, own: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
             return loss(stacked.logits(row, own, inputs), targets)
 
-        self._gradient: Any = vmap(grad_and_value(objective))
-        self._logits: Any = vmap(stacked.logits)
+        self._gradient: Any = stacked.aligned(vmap(grad_and_value(objective)))
+        self._logits: Any = stacked.aligned(vmap(stacked.logits))
 
     def _stacks(self) -> list[Tensor]:
         """List the indices of each stack's members, padded with copies of its first to the fixed width."""

@@ -156,6 +156,9 @@ class Row:
             return "no difference shown"
         near = self.p_equivalent_holm if self.can_show_likeness else 1.0
         found = direction(self.p_holm, near, self.numbers.ratio)
+        if self.metric == MULTIPLY_ADDS and self.bound == ("at least" if self.numbers.ratio < 1 else "at most"):
+            # a cell that never solved, of cheap steps: its whole budget is cheap, and what solving costs is not known
+            return TOO_SHORT
         if found != "no difference shown" or self.can_show_likeness:
             return found
         # a budget that hides a likeness, or a difference, of two cells that both fail often

@@ -12,6 +12,7 @@ from scipy import stats
 from cellbench.report.screen import terminal
 from cellbench.report.tables import markdown
 from cellbench.summary import Summary, Verdict, summarise
+from cellbench.summary.comparisons import TOO_SHORT
 from tests.helpers.frames import design, evaluations, runs
 
 INF = math.inf
@@ -446,6 +447,21 @@ def test_a_cell_that_never_solves_gives_a_bound(never, bound):
     assert f"{never} solved in no replica at 4 of 4 points" in "; ".join(found.verdicts[0].notes)
     rows = found.comparisons[found.comparisons["metric"] == "steps"]
     assert set(rows["bound"]) == {bound}
+
+
+@pytest.mark.parametrize(
+    ("never", "per_step", "claim"),
+    [("gru", 100, ""), ("lstm", 10000, ""), ("lstm", 100, "cheaper"), ("gru", 10000, "costlier")],
+)
+def test_cheap_steps_that_never_solve_are_not_cheap(never, per_step, claim):
+    """What never solves costs its whole budget at least: that may show that it is dear, never that it is cheap."""
+
+    def steps(label, point, rate, seed):
+        return INF if label == never else 500 * jitter(label, point, seed)
+
+    found = verdict_of(steps, multiply_adds={"lstm": 1000, "gru": per_step})
+    (cost,) = (finding for finding in found.findings if finding.about == "cost")
+    assert cost.verdict.partition(" ")[0] == claim if claim else cost.verdict == TOO_SHORT
 
 
 def test_points_that_neither_solved_are_counted_not_averaged():
