@@ -302,9 +302,10 @@ def test_timeout_holds_in_threads(tmp_path: Path) -> None:
     """In a worker with two threads, a cell that hangs is ended by train.timeout; its neighbour's bits are right."""
     busy = HANGING.replace("time.sleep(60)", "[time.sleep(0.01) for _ in range(6000)]")
     Path("bad.py").write_text(busy)
-    Path("deaf.py").write_text(DEAF)
+    # a text of its own: a cell of one text is one class in this process, which counts its calls on
+    Path("deaf.py").write_text(f"{DEAF}\n# in threads\n")
     # the worker's first imports are within the limit too
-    experiment = {**TINY, "cells": ["rnn", "lstm"], "train": {"max_steps": 20, "timeout": 10}}
+    experiment = {**TINY, "cells": ["rnn", "lstm"], "train": {"max_steps": 100, "timeout": 10}}
     whole = go(experiment, "whole")
     more = [{"name": name, "factory": f"./{name}.py:Failing"} for name in ("bad", "deaf")]
     bad = {**experiment, "cells": ["rnn", "lstm", *more]}

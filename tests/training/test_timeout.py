@@ -137,7 +137,7 @@ def test_what_an_interrupt_left_is_not_remembered(tmp_path: Path, monkeypatch: p
 def test_a_cell_that_hangs(command: Command, write: Callable[..., Path]) -> None:
     """A chunk that takes longer than train.timeout is failed by the machine, named as missing, and tried again."""
     Path("bad.py").write_text(HANGING)
-    path = write(cells=[{"name": "bad", "factory": "./bad.py:Failing"}], train={"max_steps": 20, "timeout": 1})
+    path = write(cells=[{"name": "bad", "factory": "./bad.py:Failing"}], train={"max_steps": 100, "timeout": 1})
     ended = command("run", path, "--workers", 1)
     runs = cellbench.load("results/tiny").runs
     assert ended.status == 1
@@ -150,7 +150,7 @@ def test_a_cell_that_hangs(command: Command, write: Callable[..., Path]) -> None
 def test_a_cell_that_hears_no_interrupt(command: Command, write: Callable[..., Path]) -> None:
     """Neither does a swallowed timeout go on, nor does what the cell makes of it count as the cell's failure."""
     Path("deaf.py").write_text(DEAF)
-    path = write(cells=[{"name": "deaf", "factory": "./deaf.py:Failing"}], train={"max_steps": 20, "timeout": 1})
+    path = write(cells=[{"name": "deaf", "factory": "./deaf.py:Failing"}], train={"max_steps": 100, "timeout": 1})
     command("run", path, "--workers", 1)
     runs = cellbench.load("results/tiny").runs
     assert set(runs.cause) == {"machine"}
@@ -158,7 +158,7 @@ def test_a_cell_that_hears_no_interrupt(command: Command, write: Callable[..., P
 
 
 SLOW_LIBRARY = "import time\n\n[time.sleep(0.01) for _ in range(500)]\nwhole = True\n"
-LAZY = FAILING.replace(MISTAKE, "import slow_library").replace("Failing", "Late").replace("calls > 60", "calls > 200")
+LAZY = FAILING.replace(MISTAKE, "import slow_library").replace("Failing", "Late").replace("calls > 60", "calls > 400")
 
 
 @pytest.mark.slow

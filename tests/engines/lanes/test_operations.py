@@ -95,6 +95,8 @@ CASES: dict[str, Case] = {
     "mm": lambda a, b, p: (a @ torch.outer(p, p)) * 0.3 + F.linear(b, torch.outer(p, p + 1), p),
     "bmm": lambda a, b, p: torch.bmm(a.unsqueeze(2), b.unsqueeze(1)).sum(2) + torch.einsum("bi,bi->b", a, b)[:, None],
     "baddbmm": lambda a, b, p: torch.baddbmm(a.view(-1, 2, 3), b.view(-1, 2, 3), torch.diag_embed(a[:, :3])).sum(2),
+    "inverse": lambda a, b, p: a @ torch.linalg.inv(torch.outer(p, p) * 0.1 + torch.diag(p * 0 + 2)),
+    "diagonal": lambda a, b, p: torch.diagonal_scatter(a[:, :, None] * b[:, None], a * 0.5, 0, 1, 2).sum(2),
     "stacked": lambda a, b, p: torch.einsum("bhi,hij->bhj", a.view(-1, 2, 3), p.view(2, 3, 1) * torch.ones(3)).sum(2),
 }  # fmt: skip
 
