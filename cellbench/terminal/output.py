@@ -61,12 +61,12 @@ def fitted(text: str, columns: int) -> str:
     """Break the lines of a message that are wider than the terminal, between words; what follows is indented further.
 
     Args:
-        text: what it says; a command between backticks stays whole.
+        text: what it says; a command stays whole, between backticks and on a line of its own.
         columns: the width of the terminal.
     """
     lines: list[str] = []
     for line in text.split("\n"):
-        if len(line) <= columns:
+        if len(line) <= columns or _COMMAND.match(line):
             lines.append(line)
             continue
         begins = line[: len(line) - len(line.lstrip(" "))]
@@ -81,6 +81,9 @@ def fitted(text: str, columns: int) -> str:
         )
     return "\n".join(lines).replace(_KEPT, " ")
 
+
+_COMMAND = re.compile(r" +(python\S* -m )?(cellbench|pip) ")
+"""What a line begins with that is a command, to be copied whole."""
 
 _KEPT = "\ue000"
 """Stands for a space at which no line is broken: a character that no text of ours has."""

@@ -31,6 +31,12 @@ def test_a_message_on_a_narrow_terminal() -> None:
     ]
 
 
+@pytest.mark.parametrize("start", ["cellbench run", "python -m cellbench run", "pip install"])
+def test_a_command_on_a_line_of_its_own_stays_whole(start: str) -> None:
+    message = f"interrupted; what was trained is kept. To go on:\n  {start} a-file-in-a-long-folder.yaml --workers 1"
+    assert fitted(message, 40).splitlines()[-1] == message.splitlines()[-1]
+
+
 @given(st.lists(st.text("ab -`\u00a0", max_size=90), max_size=5).map("\n".join), st.integers(20, 100))
 def test_nothing_is_lost(text: str, columns: int) -> None:
     """All words in order; no line is wider than the terminal if its words are not; what fits is as it was."""

@@ -174,7 +174,7 @@ def test_a_timeout_during_an_import(
     Path("cell.py").write_text(LAZY)
     monkeypatch.syspath_prepend(os.path.abspath("libraries"))
     cells = [{"name": "late", "factory": "./cell.py:Late"}]
-    command("run", write(cells=cells, train={"max_steps": 20, "timeout": 3}), "--workers", 1)
+    command("run", write(cells=cells, train={"max_steps": 100, "timeout": 3}), "--workers", 1)
     runs = cellbench.load("results/tiny").runs
     assert "train.timeout" in Path("results/tiny/failures.txt").read_text()
     assert set(runs.cause) == {"machine"}
