@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from cellbench.errors import Interrupted
 
@@ -37,6 +38,26 @@ class Interrupts:
 
 
 @contextmanager
+def _unsaid() -> Iterator[None]:
+    """Within this block, let an interrupt that no code could catch go without a traceback.
+
+    A signal may arrive while an object is finalized: Python then prints what was raised, and goes on. It is remembered.
+    """
+    before = sys.unraisablehook
+
+    def hook(lost: sys.UnraisableHookArgs) -> None:
+        if not isinstance(lost.exc_value, _Signalled):
+            before(lost)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        if sys.unraisablehook is hook:
+            sys.unraisablehook = before
+
+
+@contextmanager
 def interruptible() -> Iterator[Interrupts]:
     """Interrupt the block on SIGTERM as on Ctrl-C, if it runs in the main thread.
 
@@ -53,7 +74,8 @@ def interruptible() -> Iterator[Interrupts]:
             ours.append(signal.SIGINT)
         before = {number: signal.signal(number, interrupts.interrupt) for number in ours}
     try:
-        yield interrupts
+        with _unsaid() if before else nullcontext():
+            yield interrupts
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; {interrupts.said}") from None
     finally:

@@ -19,6 +19,7 @@ import yaml
 from cellbench.errors import Interrupted
 from cellbench.executors.dispatch import Finished
 from cellbench.running import run as run_experiment
+from cellbench.running.interrupts import interruptible
 from tests.helpers.commands import TINY
 from tests.helpers.runs import exports, stored
 
@@ -106,3 +107,18 @@ def test_killed_and_resumed_equals_never_killed_ten_times(tmp_path: Path) -> Non
     path.write_text(yaml.safe_dump(LONG))
     run_experiment(path, "whole")
     assert _killed(path, 12, "stack", "2") >= 10
+
+
+class Last:
+    """Is signalled while it is finalized."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_while_an_object_is_finalized(capfd: pytest.CaptureFixture[str]) -> None:
+    """Nobody can catch it there: no traceback is printed, and the run ends at its next look at the signals."""
+    with pytest.raises(Interrupted, match="interrupted"), interruptible() as interrupts:  # noqa: PT012
+        Last()
+        interrupts.check()
+    assert capfd.readouterr().err == ""
