@@ -116,8 +116,14 @@ class Cases(Base):
         return h, h
 
 
+class OfMatrices(Cases):
+    """Apart from the others: with more in their sum, some case comes near a pole, where float32 is far off."""
+
+    names = ("inverse", "diagonal")
+
+
 class AllCases(Cases):
-    names = tuple(CASES)
+    names = tuple(name for name in CASES if name not in OfMatrices.names)
 
 
 def with_case(name: str) -> type[Cases]:
@@ -126,16 +132,18 @@ def with_case(name: str) -> type[Cases]:
 
 @pytest.mark.slow
 def test_every_operation_of_the_table_is_met_and_proved() -> None:
-    plan = blueprint(AllCases)
-    programs = Programs(plan)
-    for batch_size in (1, 4, 16, 64):
-        proved = programs.of(programs.training(batch_size)).entry.proved
-        assert proved is not None
-        assert proved < 1e-4
-    traced = trace(plan.build("test"), 2)
-    graphs = (traced.prologue.graph, traced.step.graph)
-    met = {operation(node) for graph in graphs for node in graph.nodes}
-    met |= {operation(view) for use in traced.uses for view in use.views}
+    met: set[str] = set()
+    for cell in (AllCases, OfMatrices):
+        plan = blueprint(cell)
+        programs = Programs(plan)
+        for batch_size in (1, 4, 16, 64):
+            proved = programs.of(programs.training(batch_size)).entry.proved
+            assert proved is not None
+            assert proved < 1e-4
+        traced = trace(plan.build("test"), 2)
+        graphs = (traced.prologue.graph, traced.step.graph)
+        met |= {operation(node) for graph in graphs for node in graph.nodes}
+        met |= {operation(view) for use in traced.uses for view in use.views}
     assert not set(OPERATIONS) - met, "an operation without a case"
 
 
