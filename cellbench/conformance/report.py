@@ -6,7 +6,7 @@ import html
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,22 +112,16 @@ def line(check: Check, result: Result, columns: int | None = None) -> str:
 _INDENT = " " * 6
 
 
-def _shown(found: Sequence[tuple[Check, Result]]) -> Iterator[tuple[Check, Result]]:
-    """Yield checks as they are shown: those that say the same of what could not be asked are one."""
+def _shown(found: Iterable[tuple[Check, Result]]) -> Iterator[tuple[Check, Result]]:
+    """Yield checks as they are shown, each as soon as it is found.
+
+    Those that could not be asked and say the same are one line at the end; the first of them is shown where it stands.
+    """
     said: Counter[str] = Counter()
     for check, result in found:
         said[result.message] += result.status == "skip"
         if result.status != "skip" or (result is not _UNASKED and said[result.message] == 1):
             yield check, result
-    yield from _together(said)
-
-
-def _together(said: Mapping[str, int]) -> Iterator[tuple[Check, Result]]:
-    """Yield a line for what several checks said that could not be asked; the first of them was shown already.
-
-    Args:
-        said: how many checks said it.
-    """
     for message, count in said.items():
         more = count if message == _UNASKED.message else count - 1
         if more > 0:
@@ -146,16 +140,15 @@ def report(subject: Subject, *, on_found: Callable[[Check, Result], object] = la
         on_found: called with what is to be shown as each check ends; once for all that are skipped.
     """
     found: list[tuple[Check, Result]] = []
-    said: Counter[str] = Counter()
-    for check in checks:
-        no_cell = bool(found) and not found[0][1].ok
-        result = _UNASKED if no_cell else check(subject)
-        found.append((check, result))
-        said[result.message] += result.status == "skip"
-        if not no_cell and (result.status != "skip" or said[result.message] == 1):
-            on_found(check, result)
-    for together in _together(said):
-        on_found(*together)
+
+    def asked() -> Iterator[tuple[Check, Result]]:
+        for check in checks:
+            no_cell = bool(found) and not found[0][1].ok
+            found.append((check, _UNASKED if no_cell else check(subject)))
+            yield found[-1]
+
+    for shown in _shown(asked()):
+        on_found(*shown)
     return Findings(subject, tuple(found))
 
 
