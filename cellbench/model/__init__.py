@@ -2,8 +2,8 @@
 
 `model` runs it, `blueprint` makes it from a cell's name or text, `layers` stacks several cells, `fused` has equations
 for the layers of torch, `sizes` measures it, `traits` finds out what an engine must know of it before it trains it, by
-way of all that it holds, `contents`; `reach` says which parameters have a gradient; `updates` is what a cell does after
-each update of its parameters, `weights` writes and reads what it learnt.
+way of all that it holds, `contents`; `once` remembers what was found out; `reach` says which parameters have a
+gradient; `updates` is what a cell does after each update of its parameters, `weights` writes and reads what it learnt.
 """
 
 from cellbench.model.blueprint import (

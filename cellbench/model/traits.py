@@ -7,7 +7,6 @@ mode, with their own weights and with moved ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from cellbench.model.blueprint import Blueprint
 from cellbench.model.contents import Contents, changed
 from cellbench.model.model import Model, evaluating
+from cellbench.model.once import once
 from cellbench.model.randomness import generator_states, seeded
 
 STEPS, BATCH = 4, 3
@@ -63,6 +63,7 @@ class Traits:
         return Traits(**joined)
 
 
+@once
 def traits_of(blueprint: Blueprint) -> Traits:
     """Measure the traits of a cell at the blueprint's hidden size, once per process.
 
@@ -70,16 +71,6 @@ def traits_of(blueprint: Blueprint) -> Traits:
         CellError: the cell cannot be made.
         Exception: whatever running it raises.
     """
-    try:
-        hash(blueprint)
-    except TypeError:
-        # an option that cannot be hashed
-        return _measured.__wrapped__(blueprint)
-    return _measured(blueprint)
-
-
-@lru_cache(maxsize=256)
-def _measured(blueprint: Blueprint) -> Traits:
     one, twin, other = (blueprint.build("traits_of", seed) for seed in (0, 0, 1))
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 2, (STEPS, BATCH, blueprint.input_size), generator=generator).float()

@@ -6,7 +6,6 @@ It keeps parameters where the optimizer does not: clamped, of one sign, of norm 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import nn
@@ -15,6 +14,7 @@ from cellbench.model.blueprint import Blueprint
 from cellbench.model.contents import Contents, changed
 from cellbench.model.layers import layers_of
 from cellbench.model.model import Model
+from cellbench.model.once import once
 from cellbench.model.randomness import generator_states, seeded
 
 NAME = "after_update"
@@ -58,22 +58,14 @@ class Trial:
         )
 
 
+@once
 def try_update(blueprint: Blueprint) -> Trial:
-    """Try the method on models of a blueprint; once per process, if its options can be hashed.
+    """Try the method on models of a blueprint, once per process.
 
     Raises:
         CellError: the cell cannot be made.
         Exception: whatever the method raises.
     """
-    try:
-        hash(blueprint)
-    except TypeError:
-        return _tried.__wrapped__(blueprint)
-    return _tried(blueprint)
-
-
-@lru_cache(maxsize=256)
-def _tried(blueprint: Blueprint) -> Trial:
     plain, moved = blueprint.build("update", 0), blueprint.build("update", 0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
