@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from cellbench.conformance.subject import Subject, move, unroll
+from cellbench.model import functions_behind
 
 Make = Callable[[], nn.Module]
 Objective = Callable[[nn.Module, Tensor], Tensor]
@@ -208,16 +209,4 @@ def _change(one: Tensor, other: Tensor) -> float:
 
 def own_functions(value: Tensor) -> list[str]:
     """Name the classes of `torch.autograd.Function` that a value was computed with, torch's own aside."""
-    waiting, seen = [value.grad_fn], set()
-    found: set[str] = set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        waiting += [following for following, _ in node.next_functions]
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            made = type(node)._forward_cls
-            if not made.__module__.startswith("torch."):
-                found.add(made.__name__)
-    return sorted(found)
+    return sorted({kind.__name__ for kind in functions_behind([value]) if not kind.__module__.startswith("torch.")})

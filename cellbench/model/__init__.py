@@ -19,7 +19,7 @@ from cellbench.model.fused import spelt_out
 from cellbench.model.layers import layers_of, takes_sequences, takes_steps
 from cellbench.model.model import Model, declared_features, evaluating, loss
 from cellbench.model.randomness import generator_states, generators_kept, seeded, set_generators
-from cellbench.model.reach import reached
+from cellbench.model.reach import functions_behind, reached
 from cellbench.model.sizes import Sizes, measure
 from cellbench.model.traits import Traits, traits_of
 from cellbench.model.updates import after_update, follows_updates, try_update
@@ -37,6 +37,7 @@ __all__ = [
     "double_precision",
     "evaluating",
     "follows_updates",
+    "functions_behind",
     "generator_states",
     "generators_kept",
     "layers_of",

@@ -17,7 +17,7 @@ from torch.autograd import Function
 
 from cellbench.engines.engine import Refused
 from cellbench.engines.lanes.graph.linear_algebra import WRITTEN
-from cellbench.model import Model
+from cellbench.model import Model, functions_behind
 
 _LIBRARY = torch.library.Library("cellbench", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define("own_gradient(Tensor[] tensors, int which) -> Tensor[]")  # type: ignore[no-untyped-call]
@@ -117,19 +117,7 @@ def functions_of(model: Model, inputs: int) -> list[type[Function]]:
         for x in torch.randn(2, 1, inputs):
             output, state = model.step(x, state)
             outputs.append(output)
-    found: dict[type[Function], None] = {}
-    waiting: list[Any] = [output.grad_fn for output in outputs]
-    seen = set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        waiting += [parent for parent, _ in node.next_functions]
-        kind = getattr(type(node), "_forward_cls", None)
-        if kind is not None:
-            found[kind] = None
-    return list(found)
+    return functions_behind(outputs)
 
 
 @contextmanager
