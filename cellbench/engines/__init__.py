@@ -1,8 +1,9 @@
 """Engines: each trains many replicas of one model at once.
 
 `engine` is the contract; `reference`, `stack` and `lanes` keep it; `choice` takes the fastest that can carry a cell.
-`optimizers` has the update rules of all three, `schedules` the factors of learning rates, `foreign`
-torch's own classes.
+`stacked` is a model as a function of one replica's tensors, `alignment` keeps its products from depending on their
+place, `projection` calls what a cell does after each update. `optimizers` has the update rules of all three engines,
+`schedules` the factors of learning rates, `foreign` torch's own classes.
 """
 
 from cellbench.engines.choice import TRAINED, Choice, choose, fastest_first, prepare, together

@@ -6,8 +6,7 @@ library, so a replica's last bits would depend on how many share its stack.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,31 +15,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import grad_and_value, vmap
-from torch.utils import _pytree as pytree
 
-from cellbench.engines.alignment import Aligned
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained, first_line
 from cellbench.engines.on_torch import compiler, instruction_set, scores_of
 from cellbench.engines.optimizers import Optimizer, Slots, clip
 from cellbench.engines.projection import Projection
+from cellbench.engines.stacked import WIDTH, Stacked
 from cellbench.errors import CellError
 from cellbench.model import (
     Blueprint,
-    Contents,
     Model,
     Traits,
     evaluating,
     follows_updates,
     loss,
     reached,
-    replaced,
-    spelt_out,
     traits_of,
     try_update,
 )
 from cellbench.task import Floats
 
-WIDTH = 32
 TOLERANCE = 1e-4
 """The largest difference of a loss or a gradient under vmap from the same model alone, relative to the largest."""
 SEEDS = 4
@@ -74,7 +68,7 @@ def prepare(
         raise Refused("the model has nothing to train")
     try:
         _refuse_traits(traits_of(blueprint))
-        stacked = _Stacked(blueprint.build("probe"), models, _changed_by_updates(blueprint, models[0]))
+        stacked = Stacked(blueprint.build("probe"), models, _changed_by_updates(blueprint, models[0]))
         if follows_updates(models[0]):
             stacked.projection = Projection(blueprint.build("probe"), stacked.names, stacked.own)
         if optimizer.decays:
@@ -157,109 +151,6 @@ def _try(engine: StackEngine, blueprint: Blueprint, models: Sequence[Model]) -> 
                 raise Refused(f"vmap: the gradient under vmap differs from that alone (by {gap:.1e} of the largest)")
 
 
-class _Stacked:
-    """The model as a function of one replica's tensors.
-
-    Args:
-        model: the module that all replicas are run through, with their own tensors in the places of its own.
-        examples: models of other seeds; tensors that differ between any of them are each replica's own.
-        changing: paths of other tensors that replicas change, each its own.
-
-    Attributes:
-        names, shapes, sizes: of the trained parameters, in the order of a row.
-        own: paths of the other tensors that each replica has for itself.
-        projection: what a replica's cell does after each update, if it does something.
-        moves: which numbers of a row the optimizer updates, shape (trained numbers,); None for all.
-
-    Raises:
-        Refused: such a tensor is kept where no other can take its place.
-    """
-
-    projection: Projection | None = None
-    moves: Tensor | None = None
-
-    def __init__(self, model: Model, examples: Sequence[Model], changing: Sequence[str] = ()) -> None:
-        self.model = model
-        self._aligns: dict[tuple[torch.Size, ...], bool] = {}
-        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self.names, self.shapes = list(trained), [p.shape for p in trained.values()]
-        self.sizes = [p.numel() for p in trained.values()]
-        self.contents = Contents(model)
-        constants = {path: place.tensor for path, place in self.contents.constants(model).items()}
-        self.own: list[str] = []
-        others = [Contents(m).tensors for m in examples]
-        for path, tensor in constants.items():
-            if any(path not in tensors for tensors in others):
-                raise Refused(f"{path} is there in some replicas only")
-            if path in changing or any(not _same(tensor, tensors[path].tensor) for tensors in others):
-                self.own.append(path)
-        self._shared = {path: constants[path] for path in constants if path not in self.own}
-        for path in (*self.names, *self.own):
-            if not self.contents.tensors[path].put:
-                raise Refused(f"{path} differs between replicas, and no other tensor can take its place")
-        self._example = self.row(examples[0]), self.constants(examples[0])
-
-    def leave_out(self, has_gradient: Sequence[bool]) -> None:
-        """Keep the parameters that have no gradient as they are; one truth value per trained parameter."""
-        self.moves = torch.tensor(has_gradient).repeat_interleave(torch.tensor(self.sizes))
-
-    def aligned(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Let a function of stacks multiply at aligned places, where a replica's bits would depend on its place.
-
-        Whether they would is found out once per shape, on copies of one model, and takes as long as one step.
-        """
-
-        def run(rows: Tensor, own: Mapping[str, Tensor], *given: Tensor) -> Any:
-            shapes = tuple(tensor.shape for tensor in given)
-            if shapes not in self._aligns:
-                generator = torch.Generator().manual_seed(0)
-                bits = [torch.randint(0, 2, shape[1:], generator=generator).float() for shape in shapes]
-                of_one = (self._example[0], dict(self._example[1]), *bits)
-                copies = pytree.tree_map(lambda one: torch.stack([one] * WIDTH), of_one)
-                found = pytree.tree_leaves(function(*copies))
-                self._aligns[shapes] = any(not _same(each, each[:1].expand_as(each)) for each in found)
-            with Aligned() if self._aligns[shapes] else nullcontext():  # type: ignore[no-untyped-call]
-                return function(rows, own, *given)
-
-        return run
-
-    def row(self, model: Model) -> Tensor:
-        """Join a model's trained parameters to a row, shape (trained numbers,)."""
-        return torch.cat([p.detach().reshape(-1) for p in model.parameters() if p.requires_grad])
-
-    def constants(self, model: Model) -> dict[str, Tensor]:
-        """Copy a model's own other tensors, by path.
-
-        Raises:
-            CellError: a tensor that was the same in all examples is another one here.
-        """
-        tensors = Contents(model).tensors
-        for path, tensor in self._shared.items():
-            if path not in tensors or not _same(tensor, tensors[path].tensor):
-                raise CellError(f"{path} differs between some replicas, and is equal in most: use `engine: reference`")
-        return {path: tensors[path].tensor.detach().clone() for path in self.own}
-
-    def named(self, row: Tensor) -> dict[str, Tensor]:
-        """Divide a row into parameters by name, as views in their own shapes."""
-        parts = torch.split(row, self.sizes)
-        return {n: p.view(s) for n, p, s in zip(self.names, parts, self.shapes, strict=True)}
-
-    def parameters(self, row: Tensor, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Give all parameters of a replica by name, those that are not trained included."""
-        known = {**self._shared, **self.named(row), **own}
-        return {name: known[name] for name, _ in self.model.named_parameters()}
-
-    def logits(self, row: Tensor, own: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """Compute logits (time, batch, output_size) with a replica's tensors."""
-        with spelt_out(), replaced(self.contents, {**self.named(row), **own}):
-            out: Tensor = self.model(inputs)
-        return out
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a.detach(), b.detach()))
-
-
 class StackEngine:
     """One model under vmap; see `cellbench.engines.engine.Engine`."""
 
@@ -267,7 +158,7 @@ class StackEngine:
     width = padded = WIDTH
     owns_models = False
 
-    def __init__(self, stacked: _Stacked, optimizer: Optimizer, clip_norm: float | None) -> None:
+    def __init__(self, stacked: Stacked, optimizer: Optimizer, clip_norm: float | None) -> None:
         self.isa = instruction_set()
         self.compiler = compiler()
         self._stacked = stacked
@@ -313,7 +204,7 @@ class StackReplicas:
 
     def __init__(
         self,
-        stacked: _Stacked,
+        stacked: Stacked,
         rows: Tensor,
         own: dict[str, Tensor],
         rates: Tensor,
