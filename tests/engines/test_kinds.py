@@ -27,7 +27,11 @@ def blueprint(task: Task, hidden: int = HIDDEN) -> Blueprint:
 
 def settings(name: str, steps: int) -> Settings:
     return Settings(
-        name, Train(max_steps=steps), Evaluate(5, 0.05, 50), Solved("sequence_accuracy", 0.99, 2), Final(20, (), False)
+        name,
+        Train(steps, "adam", 1.0, False, 100.0),
+        Evaluate(5, 0.05, 50),
+        Solved("sequence_accuracy", 0.99, 2),
+        Final(20, (), False),
     )
 
 
