@@ -102,7 +102,7 @@ def _difference(figures: Figures, e: Encodings, by: str, name: str, points: tupl
         f"Dots: the seeds. Thick bars: 95 % intervals, Student's t over seeds. Thin bars: the interval at the level "
         f"at which Holm decides on the verdict, corrected for all lengths and cells; it excludes 0 exactly where the "
         f"verdict does. Where fewer than 6 seeds differ there is no interval.",
-        chart, frame, (Control("metric", "shown", metrics(found.design)), Control("point", "points", kept)),
+        chart, frame, (Control("metric", "shown", metrics(figures.design)), Control("point", "points", kept)),
     )  # fmt: skip
 
 

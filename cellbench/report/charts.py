@@ -198,9 +198,9 @@ def _solved(figures: Figures, e: Encodings) -> Figure:
         "solved",
         "Share solved over steps",
         f"Lines: the share of replicas that have solved ({design.solved_by} of {words.number(design.threshold)} held "
-        f"for {words.count(design.hold, 'evaluations')}), at the tuned rate weighted by how often it was picked; over all "
-        f"points, the mean of the points. Bands, at a single point: 95 % intervals by Wilson. A tick at the end marks "
-        f"censoring: not all had solved when the budget of {design.max_steps} steps ended.",
+        f"for {words.count(design.hold, 'evaluations')}), at the tuned rate weighted by how often it was picked; over "
+        f"all points, the mean of the points. Bands, at a single point: 95 % intervals by Wilson. A tick at the end "
+        f"marks censoring: not all had solved when the budget of {design.max_steps} steps ended.",
         chart, frame, (_points(figures, pooled=True), Control("rate", "learning rate", rates)),
     )  # fmt: skip
 
