@@ -125,7 +125,9 @@ class Experiment:
                 described[cell.label][LAYERS] = cell.layers
             if changed := changed_by(cell.factory, *([entry.distribution] if entry else [])):
                 described[cell.label]["changed"] = changed
+        of_kind = {} if self.task.kind == Task.kind else {"kind": self.task.kind, "tolerance": self.task.tolerance}
         return {
+            **of_kind,
             "axes": names if self.layers is None else [*names, LAYERS],
             "difficulty": self.task.difficulty,
             "evaluation_steps": settings.evaluate.steps(settings.train.max_steps),
