@@ -4,6 +4,7 @@ CellbenchError            2   bad input: nothing was run
 ├── ExperimentError       2   faults of an experiment file, all at once, each with its place
 ├── PluginError           2   a plugin is broken or missing, or two plugins claim one name
 ├── CellError             2   a cell breaks the contract; names the cell, keeps the author's traceback
+├── TaskError             2   a task breaks the contract; names the task and where it is written
 ├── StoreError            2   a results folder cannot be used as asked
 └── Interrupted         130   Ctrl-C or SIGTERM: results are kept
 """
@@ -58,6 +59,10 @@ class PluginError(CellbenchError):
 
 class CellError(CellbenchError):
     """A cell breaks the contract, or its code raised while the cell was made."""
+
+
+class TaskError(CellbenchError):
+    """A task breaks the contract: what it drew has another type, range or shape than it declares."""
 
 
 class StoreError(CellbenchError):

@@ -282,7 +282,9 @@ def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
     for chunk in plan.todo:
         sizes.setdefault(chunk.cell, set()).add(chunk.hidden_size)
         engines[chunk.cell] = chunk.engine
-    agreement = Agreement(((c, engines[c], sorted(found)) for c, found in sizes.items()), plan.experiment.settings.task)
+    settings = plan.experiment.settings
+    needs = ((c, engines[c], sorted(found)) for c, found in sizes.items())
+    agreement = Agreement(needs, settings.task, settings.own)
     if sizes:
         agreement.ask(executor)
     return agreement.job
