@@ -17,7 +17,7 @@ from cellbench.conformance.laws import LAWS
 from cellbench.conformance.subject import Broken, Check, Subject, leaves, near, one_thread, step
 from cellbench.conformance.texts import text_of
 from cellbench.errors import CellbenchError
-from cellbench.model import Blueprint, blueprint_of, loss, takes_steps
+from cellbench.model import Blueprint, blueprint_of, takes_steps
 from cellbench.plugins import Place, Timeout, contained, kept, place_of
 from cellbench.records import STEP, Answer, CellSpec, Law, Source
 from cellbench.task import Task
@@ -48,7 +48,8 @@ def takes_a_step(blueprint: Blueprint) -> None:
                 if not all(bool(t.isfinite().all()) for t in tensors):
                     raise Broken(f"the {what} is not finite at step {number}")
     logits = model(inputs)
-    value = loss(logits, torch.randint(0, 2, logits.shape, generator=generator).float())
+    wanted = blueprint.objective.example(_STEPS, _BATCH, blueprint.output_size, generator)
+    value = blueprint.objective.loss(logits, wanted)
     value.backward()  # type: ignore[no-untyped-call]
     if not bool(value.isfinite()):
         raise Broken(f"the loss after {_STEPS} steps is {float(value)}")

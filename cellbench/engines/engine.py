@@ -31,6 +31,11 @@ from numpy.typing import NDArray
 from cellbench.model import Model
 from cellbench.task import Floats
 
+Targets = NDArray[np.float32] | NDArray[np.int64]
+"""Bits and numbers, or classes."""
+Mask = NDArray[np.bool_]
+"""Which steps are trained and scored."""
+
 USUAL_BATCHES = (16,)
 """What an engine is prepared for if nobody says at which batch sizes it will train."""
 LONGEST = 100
@@ -78,9 +83,10 @@ class Scores:
     """Results of an evaluation, each of shape (replicas,).
 
     Attributes:
-        loss: mean cross-entropy, in nats per bit.
-        bit_accuracy: share of bits within 0.5 (strictly: a logit of exactly 0 is wrong, NaN is wrong).
-        sequence_accuracy: share of examples with all bits right.
+        loss: mean over all answers that count: nats per bit, nats per class, or squared error.
+        bit_accuracy: share of answers that are right, as `cellbench.model.Objective.right` judges: bits, classes or
+            numbers.
+        sequence_accuracy: share of examples with all answers right.
     """
 
     loss: NDArray[np.float64]
@@ -95,22 +101,24 @@ Trained = object
 class Replicas(Protocol):
     """R replicas in training. The numbers of one never depend on the others."""
 
-    def advance(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Advanced:
+    def advance(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Advanced:
         """Train every replica through a block of steps.
 
         Args:
             inputs: shape (seeds, steps, time, batch, input_size).
-            targets: shape (seeds, steps, time, batch, output_size).
+            targets: shape (seeds, steps, time, batch, output_size); classes: (seeds, steps, time, batch).
             which: shape (replicas,): whose seed's data each replica trains on, an index of the first axis.
+            mask: shape (seeds, steps, time, batch); None where all steps count. All of it True is None to the bit.
         """
 
-    def evaluate(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Scores:
+    def evaluate(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Scores:
         """Score every replica.
 
         Args:
             inputs: shape (seeds, time, examples, input_size).
-            targets: shape (seeds, time, examples, output_size).
+            targets: shape (seeds, time, examples, output_size); classes: (seeds, time, examples).
             which: shape (replicas,), as for `advance`.
+            mask: shape (seeds, time, examples), as for `advance`.
         """
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -13,8 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained, first_line
-from cellbench.engines.on_torch import compiler, instruction_set, parameters_of, scores_of
+from cellbench.engines.engine import (
+    LONGEST,
+    USUAL_BATCHES,
+    Advanced,
+    Engine,
+    Mask,
+    Refused,
+    Scores,
+    Targets,
+    Trained,
+    first_line,
+)
+from cellbench.engines.on_torch import compiler, instruction_set, parameters_of
 from cellbench.engines.optimizers import Optimizer, clip_value
 from cellbench.errors import CellError
 from cellbench.model import (
@@ -24,7 +35,6 @@ from cellbench.model import (
     evaluating,
     follows_updates,
     generators_kept,
-    loss,
     seeded,
     set_generators,
     traits_of,
@@ -151,7 +161,7 @@ class ReferenceReplicas:
         self._clip_value = optimizer.clip_value
         self._clip_norm = clip_norm
 
-    def advance(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Advanced:
+    def advance(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Advanced:
         """Train every replica through a block of steps.
 
         Raises:
@@ -164,16 +174,20 @@ class ReferenceReplicas:
         with generators_kept():
             for row, replica in enumerate(self._replicas):
                 x, y = torch.from_numpy(inputs[which[row]]), torch.from_numpy(targets[which[row]])
-                losses[row], broke[row] = self._train(replica, x, y)
+                m = None if mask is None else torch.from_numpy(mask[which[row]])
+                losses[row], broke[row] = self._train(replica, x, y, m)
         return Advanced(losses, broke)
 
-    def _train(self, replica: ReferenceReplica, inputs: Tensor, targets: Tensor) -> tuple[NDArray[np.float64], int]:
+    def _train(
+        self, replica: ReferenceReplica, inputs: Tensor, targets: Tensor, mask: Tensor | None
+    ) -> tuple[NDArray[np.float64], int]:
         """Train one replica through a block.
 
         Args:
             replica: the replica.
             inputs: shape (steps, time, batch, input_size).
-            targets: shape (steps, time, batch, output_size).
+            targets: shape (steps, time, batch, output_size); classes: (steps, time, batch).
+            mask: shape (steps, time, batch), or None.
 
         Returns:
             Its losses, shape (steps,), and the step at which it broke, or -1.
@@ -185,7 +199,7 @@ class ReferenceReplicas:
             # what it draws is named by the replica and the step, whatever ran before in this process
             set_generators(*model.stream, replica.steps)
             replica.optimizer.zero_grad()
-            value = loss(model(x), y)
+            value = model.objective.loss(model(x), y, None if mask is None else mask[step])
             value.backward()  # type: ignore[no-untyped-call]
             # clipping needs the norm, and the norm is not finite if any gradient is not
             norm = nn.utils.clip_grad_norm_(parameters, self._clip_norm or float("inf"))
@@ -202,7 +216,7 @@ class ReferenceReplicas:
             replica.steps += 1
         return losses, -1
 
-    def evaluate(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Scores:
+    def evaluate(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Scores:
         """Score every replica."""
         rows = []
         with generators_kept(), torch.no_grad():
@@ -210,7 +224,9 @@ class ReferenceReplicas:
                 set_generators(*replica.model.stream, replica.steps, "evaluation")
                 with evaluating(replica.model):
                     logits = replica.model(torch.from_numpy(inputs[seed]))
-                rows.append(scores_of(logits.unsqueeze(0), torch.from_numpy(targets[seed]).unsqueeze(0)))
+                m = None if mask is None else torch.from_numpy(mask[seed]).unsqueeze(0)
+                y = torch.from_numpy(targets[seed]).unsqueeze(0)
+                rows.append(replica.model.objective.scores(logits.unsqueeze(0), y, m))
         return Scores(*(np.concatenate(values) for values in zip(*rows, strict=True)))
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -16,8 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained, first_line
-from cellbench.engines.on_torch import compiler, instruction_set, scores_of
+from cellbench.engines.engine import (
+    LONGEST,
+    USUAL_BATCHES,
+    Advanced,
+    Engine,
+    Mask,
+    Refused,
+    Scores,
+    Targets,
+    Trained,
+    first_line,
+)
+from cellbench.engines.on_torch import compiler, instruction_set
 from cellbench.engines.optimizers import Optimizer, Slots, clip
 from cellbench.engines.projection import Projection
 from cellbench.engines.stacked import WIDTH, Stacked
@@ -28,7 +39,6 @@ from cellbench.model import (
     Traits,
     evaluating,
     follows_updates,
-    loss,
     reached,
     traits_of,
     try_update,
@@ -131,14 +141,14 @@ def _try(engine: StackEngine, blueprint: Blueprint, models: Sequence[Model]) -> 
     replicas = engine.begin(models, [0.01] * len(models))
     for _ in range(2):
         x = torch.randint(0, 2, (_TIME, _BATCH, blueprint.input_size), generator=generator).float()
-        y = torch.randint(0, 2, (_TIME, _BATCH, blueprint.output_size), generator=generator).float()
+        y = blueprint.objective.example(_TIME, _BATCH, blueprint.output_size, generator)
         which = np.zeros(len(models), np.int64)
         scores = replicas.evaluate(x[None].numpy(), y[None].numpy(), which)
-        losses, gradients = replicas.gradients(x[None], y[None], torch.from_numpy(which))
+        losses, gradients = replicas.gradients([x[None], y[None]], torch.from_numpy(which))
         for row, model in enumerate(models):
             with torch.no_grad(), evaluating(model):
-                evaluated = loss(model(x), y).item()
-            value = loss(model(x), y)
+                evaluated = model.objective.loss(model(x), y).item()
+            value = model.objective.loss(model(x), y)
             parameters = [p for p in model.parameters() if p.requires_grad]
             grads = torch.autograd.grad(value, parameters, allow_unused=True)
             own = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, grads, strict=True)]
@@ -219,8 +229,10 @@ class StackReplicas:
         self._slots = optimizer.init(self._rows)
 
         # one replica's loss as a function of its row; vmap makes it one of all rows of a stack
-        def objective(row: Tensor, own: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-            return loss(stacked.logits(row, own, inputs), targets)
+        self._objective = stacked.model.objective
+
+        def objective(row: Tensor, own: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, *mask: Tensor) -> Tensor:
+            return self._objective.loss(stacked.logits(row, own, inputs), targets, *mask)
 
         self._gradient: Any = stacked.aligned(vmap(grad_and_value(objective)))
         self._logits: Any = stacked.aligned(vmap(stacked.logits))
@@ -233,12 +245,12 @@ class StackReplicas:
             stacks.append(torch.cat([members, members[:1].expand(WIDTH - len(members))]))
         return stacks
 
-    def advance(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Advanced:
+    def advance(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Advanced:
         """Train every replica through a block of steps."""
         steps, count = inputs.shape[1], len(self._rows)
         losses = np.full((count, steps), np.nan)
         broke = np.full(count, -1, np.int64)
-        seed_of, x, y = torch.from_numpy(which), torch.from_numpy(inputs), torch.from_numpy(targets)
+        seed_of, data = torch.from_numpy(which), _tensors(inputs, targets, mask)
         for stack in self._stacks():
             # the stack's own copies of weights, slots and rates; the first `real` rows are replicas, the rest padding
             real = min(WIDTH, count - int(stack[0]))
@@ -250,7 +262,8 @@ class StackReplicas:
             factors = self._optimizer.schedule.factors(self._step, steps).tolist()
             stack_losses, stack_ok = torch.empty(steps, WIDTH), torch.empty(steps, WIDTH, dtype=torch.bool)
             for step in range(steps):
-                gradients, values = self._gradient(rows, own, x[seed_of[stack], step], y[seed_of[stack], step])
+                batch = [tensor[seed_of[stack], step] for tensor in data]
+                gradients, values = self._gradient(rows, own, *batch)
                 norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
                 ok = ok & torch.isfinite(values)[:, None] & torch.isfinite(norms)
                 stack_losses[step], stack_ok[step] = values, ok[:, 0]
@@ -287,24 +300,23 @@ class StackReplicas:
             for path, tensor in after.items():
                 own[path][i] = tensor
 
-    def evaluate(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Scores:
+    def evaluate(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Scores:
         """Score every replica."""
-        seed_of, x, y = torch.from_numpy(which), torch.from_numpy(inputs), torch.from_numpy(targets)
+        seed_of, (x, *answers) = torch.from_numpy(which), _tensors(inputs, targets, mask)
         parts = []
         with torch.no_grad(), evaluating(self._stacked.model):
             for stack in self._stacks():
                 real = min(WIDTH, len(self._rows) - int(stack[0]))
                 logits = self._logits(self._rows[stack], self._own_of(stack), x[seed_of[stack]])
-                found = scores_of(logits, y[seed_of[stack]])
+                found = self._objective.scores(logits, *(tensor[seed_of[stack]] for tensor in answers))
                 parts.append([values[:real] for values in found])
         return Scores(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
-    def gradients(self, inputs: Tensor, targets: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    def gradients(self, data: Sequence[Tensor], which: Tensor) -> tuple[Tensor, Tensor]:
         """Compute loss and gradient of every replica, without training it.
 
         Args:
-            inputs: shape (seeds, time, batch, input_size).
-            targets: shape (seeds, time, batch, output_size).
+            data: inputs and targets, as for `evaluate`, and a mask if there is one.
             which: shape (replicas,), as for `advance`.
 
         Returns:
@@ -313,8 +325,8 @@ class StackReplicas:
         losses, gradients = [], []
         for stack in self._stacks():
             real = min(WIDTH, len(self._rows) - int(stack[0]))
-            data = inputs[which[stack]], targets[which[stack]]
-            found, values = self._gradient(self._rows[stack], self._own_of(stack), *data)
+            batch = [tensor[which[stack]] for tensor in data]
+            found, values = self._gradient(self._rows[stack], self._own_of(stack), *batch)
             losses.append(values[:real].detach())
             gradients.append(found[:real].detach())
         return torch.cat(losses), torch.cat(gradients)
@@ -345,3 +357,8 @@ class StackReplicas:
         """Copy the tensors of some replicas by path."""
         own = [{path: t[row].detach().numpy().copy() for path, t in self._own.items()} for row in rows]
         return [{**others, **self._parameters_of(row)} for row, others in zip(rows, own, strict=True)]
+
+
+def _tensors(inputs: Floats, targets: Targets, mask: Mask | None) -> list[Tensor]:
+    """List the data that there are, as tensors."""
+    return [torch.from_numpy(array) for array in (inputs, targets, mask) if array is not None]

@@ -43,7 +43,7 @@ class Stacked:
 
     def __init__(self, model: Model, examples: Sequence[Model], changing: Sequence[str] = ()) -> None:
         self.model = model
-        self._aligns: dict[tuple[torch.Size, ...], bool] = {}
+        self._aligns: dict[tuple[tuple[torch.Size, torch.dtype], ...], bool] = {}
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.names, self.shapes = list(trained), [p.shape for p in trained.values()]
         self.sizes = [p.numel() for p in trained.values()]
@@ -73,10 +73,10 @@ class Stacked:
         """
 
         def run(rows: Tensor, own: Mapping[str, Tensor], *given: Tensor) -> Any:
-            shapes = tuple(tensor.shape for tensor in given)
+            shapes = tuple((tensor.shape, tensor.dtype) for tensor in given)
             if shapes not in self._aligns:
                 generator = torch.Generator().manual_seed(0)
-                bits = [torch.randint(0, 2, shape[1:], generator=generator).float() for shape in shapes]
+                bits = [_any(tensor[0], generator) for tensor in given]
                 of_one = (self._example[0], dict(self._example[1]), *bits)
                 copies = pytree.tree_map(lambda one: torch.stack([one] * WIDTH), of_one)
                 found = pytree.tree_leaves(function(*copies))
@@ -117,6 +117,15 @@ class Stacked:
         with spelt_out(), replaced(self.contents, {**self.named(row), **own}):
             out: Tensor = self.model(inputs)
         return out
+
+
+def _any(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Make data like some: bits, the first of the classes, or a mask of steps that all count."""
+    if like.dtype == torch.bool:
+        return torch.ones_like(like)
+    if not like.is_floating_point():
+        return torch.zeros_like(like)
+    return torch.randint(0, 2, like.shape, generator=generator).float()
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

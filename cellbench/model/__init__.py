@@ -1,9 +1,10 @@
 """The model that is trained: a cell, its initial state and the readout.
 
-`model` runs it, `blueprint` makes it from a cell's name or text, `layers` stacks several cells, `fused` has equations
-for the layers of torch, `sizes` measures it, `traits` finds out what an engine must know of it before it trains it, by
-way of all that it holds, `contents`; `once` remembers what was found out; `reach` says which parameters have a
-gradient; `updates` is what a cell does after each update of its parameters, `weights` writes and reads what it learnt.
+`model` runs it, `objective` is what it is trained for and scored by, `blueprint` makes it from a cell's name or text,
+`layers` stacks several cells, `fused` has equations for the layers of torch, `sizes` measures it, `traits` finds out
+what an engine must know of it before it trains it, by way of all that it holds, `contents`; `once` remembers what was
+found out; `reach` says which parameters have a gradient; `updates` is what a cell does after each update of its
+parameters, `weights` writes and reads what it learnt.
 """
 
 from cellbench.model.blueprint import (
@@ -17,7 +18,8 @@ from cellbench.model.blueprint import (
 from cellbench.model.contents import Contents, changed, replaced
 from cellbench.model.fused import spelt_out
 from cellbench.model.layers import layers_of, takes_sequences, takes_steps
-from cellbench.model.model import Model, declared_features, evaluating, loss
+from cellbench.model.model import Model, declared_features, evaluating
+from cellbench.model.objective import BITS, Objective, loss
 from cellbench.model.randomness import generator_states, generators_kept, seeded, set_generators
 from cellbench.model.reach import functions_behind, reached
 from cellbench.model.sizes import Sizes, measure
@@ -25,9 +27,11 @@ from cellbench.model.traits import Traits, traits_of
 from cellbench.model.updates import after_update, follows_updates, try_update
 
 __all__ = [
+    "BITS",
     "Blueprint",
     "Contents",
     "Model",
+    "Objective",
     "Sizes",
     "Traits",
     "after_update",

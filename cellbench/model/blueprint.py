@@ -17,6 +17,7 @@ from cellbench.cell import SequenceCell, TorchCell
 from cellbench.errors import CellError
 from cellbench.model.layers import Layers
 from cellbench.model.model import Model, declared_features
+from cellbench.model.objective import BITS, Objective
 from cellbench.model.randomness import seeded
 from cellbench.plugins import contained, kept, load_factory, own_tasks, registry, sources
 from cellbench.records import CellSpec, TaskSpec
@@ -45,11 +46,13 @@ class Blueprint:
         options: passed to the factory, as sorted pairs.
         input_size: features of one step's input.
         hidden_size: units of the cell.
-        output_size: bits to answer per step.
+        output_size: raw outputs per step.
         readout_hidden: units of the layer before the readout, or None.
         learn_initial_state: whether the initial state is trained.
         texts: SHA-256 of the modules that the cell's numbers depend on, where they are known.
         layers: how many cells are stacked, each with weights of its own; see `cellbench.model.layers`.
+        objective: what the model is trained for.
+        tokens: whether the task's inputs are tokens.
     """
 
     factory: Callable[..., Any]
@@ -62,6 +65,8 @@ class Blueprint:
     learn_initial_state: bool = False
     texts: tuple[str, ...] = ()
     layers: int = 1
+    objective: Objective = BITS
+    tokens: bool = False
 
     def build(self, *axes: streams.Axis) -> Model:
         """Build a model with the initial weights that belong to these axes (the point and the seed).
@@ -91,7 +96,7 @@ class Blueprint:
         except Exception as error:
             raise self._unmade(error) from error
         model.stream = ("noise", *own)
-        model.input_size = self.input_size
+        model.input_size, model.tokens, model.objective = self.input_size, self.tokens, self.objective
         return model
 
     def _cell(self, input_size: int, layer: int, stream: tuple[streams.Axis, ...]) -> nn.Module:
@@ -223,4 +228,6 @@ def blueprint_of(cell: CellSpec, hidden_size: int, task: Task) -> Blueprint:
         learn_initial_state=cell.learn_initial_state,
         texts=tuple(source.sha256 for source in cell.sources),
         layers=cell.layers,
+        objective=Objective(task.kind, task.tolerance),
+        tokens=task.tokens,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import SupportsInt
+from typing import Any, SupportsInt
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch.utils import _pytree as pytree
 from cellbench import streams
 from cellbench.cell import State, WholeSequencesAlone
 from cellbench.model.layers import sequence_of, takes_sequences, takes_steps
-from cellbench.task import Floats
+from cellbench.model.objective import BITS, Objective
+from cellbench.task import Floats, one_hot
 
 
 class Model(nn.Module):
@@ -35,10 +36,14 @@ class Model(nn.Module):
         stream: the name of the random numbers that the cell draws while it runs: factory, options, point and seed, as
             for the initial weights.
         input_size: features of one step's input, where they are known.
+        tokens: whether its task's inputs are tokens.
+        objective: what it is trained for, by which it answers.
     """
 
     stream: tuple[streams.Axis, ...] = ("noise",)
     input_size: int | None = None
+    tokens: bool = False
+    objective: Objective = BITS
 
     def __init__(
         self,
@@ -102,7 +107,8 @@ class Model(nn.Module):
         """Compute logits in `eval()` mode, without gradients.
 
         Args:
-            inputs: shape (time, batch, input_size), of any type of number.
+            inputs: shape (time, batch, input_size), of any type of number; or tokens, whole numbers of shape (time,
+                batch), if its task has them.
 
         Returns:
             Logits of shape (time, batch, output_size).
@@ -110,8 +116,10 @@ class Model(nn.Module):
         Raises:
             ValueError: the inputs have another shape.
         """
-        given = inputs if isinstance(inputs, Tensor) else torch.from_numpy(np.array(inputs, np.float32))
         expected = self.input_size
+        if self.tokens and inputs.ndim == 2 and expected is not None:
+            inputs = one_hot(np.asarray(inputs, np.int64), expected)
+        given = inputs if isinstance(inputs, Tensor) else torch.from_numpy(np.array(inputs, np.float32))
         if given.ndim != 3 or (expected is not None and given.shape[2] != expected):
             wanted = f"(time, batch, {expected if expected is not None else 'input_size'})"
             raise ValueError(f"inputs have the shape {tuple(given.shape)}, expected {wanted}")
@@ -120,17 +128,17 @@ class Model(nn.Module):
             found: Floats = self(given.detach().float()).numpy()
         return found
 
-    def predict(self, inputs: Tensor | NDArray[np.generic]) -> Tensor | Floats:
-        """Answer with zeros and ones; see `logits`.
+    def predict(self, inputs: Tensor | NDArray[np.generic]) -> Tensor | NDArray[Any]:
+        """Answer as the targets of its task are; see `logits`.
 
         Args:
-            inputs: shape (time, batch, input_size), a tensor or an array.
+            inputs: shape (time, batch, input_size), a tensor or an array; or tokens, as for `logits`.
 
         Returns:
-            Answers of shape (time, batch, output_size), a tensor or an array like the inputs: 1 where the logit is
-            above 0.
+            A tensor or an array like the inputs. Bits: shape (time, batch, output_size), 1 where the logit is above 0.
+            Classes: shape (time, batch), the class of the largest logit. Numbers: the logits themselves.
         """
-        answers = (self.logits(inputs) > 0).astype(np.float32)
+        answers = self.objective.answers(self.logits(inputs))
         return torch.from_numpy(answers) if isinstance(inputs, Tensor) else answers
 
 
@@ -138,11 +146,6 @@ def declared_features(cell: nn.Module) -> int | None:
     """Return how many outputs a cell says it has per step; None if it does not say, as any module may be a cell."""
     found = getattr(cell, "output_size", None) or getattr(cell, "hidden_size", None)
     return int(found) if isinstance(found, SupportsInt) else None
-
-
-def loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Compute the mean cross-entropy in nats per bit; logits and targets have one shape."""
-    return nn.functional.binary_cross_entropy_with_logits(logits, targets)
 
 
 @contextmanager

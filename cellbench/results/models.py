@@ -6,6 +6,7 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,6 @@ from cellbench.records import is_own
 from cellbench.store import Store, weights
 from cellbench.store.replica import StoredReplica
 from cellbench.store.replica import outcome as stored_outcome
-from cellbench.task import Floats
 from cellbench.training.again import Again, is_from_file
 from cellbench.wording import printable
 
@@ -133,19 +133,26 @@ class Examples:
 
     Attributes:
         place: which replica, in words.
-        inputs: shape (time, examples, input_size).
-        targets, outputs: shape (time, examples, output_size), zeros and ones.
+        inputs: shape (time, examples, input_size); tokens: shape (time, examples).
+        targets, outputs: shape (time, examples, output_size), zeros and ones, or numbers; classes: (time, examples).
+        mask: shape (time, examples): which steps count; None where all do.
+        tolerance: how far an output may be from its target.
     """
 
     place: str
-    inputs: Floats
-    targets: Floats
-    outputs: Floats
+    inputs: NDArray[Any]
+    targets: NDArray[Any]
+    outputs: NDArray[Any]
+    mask: NDArray[np.bool_] | None = None
+    tolerance: float = 0.0
 
     @property
     def first_wrong(self) -> NDArray[np.int64]:
         """The first wrong step of each example, from 0; -1 if all are right. Shape (examples,)."""
-        wrong = (self.outputs != self.targets).any(axis=2)
+        right = np.abs(self.outputs - self.targets) <= self.tolerance
+        wrong = ~right.reshape(*right.shape[:2], -1).all(axis=2)
+        if self.mask is not None:
+            wrong &= self.mask
         return np.where(wrong.any(axis=0), wrong.argmax(axis=0), -1)
 
     def text(self, count: int = 3, *, wrong: bool = False) -> str:
@@ -162,7 +169,8 @@ class Examples:
         for number in chosen.tolist():
             at = int(first[number])
             lines += ["", f"example {number}: {'all right' if at < 0 else f'first wrong at step {at}'}"]
-            lines += _rows(self.inputs[:, number], self.targets[:, number], self.outputs[:, number], at)
+            counts = None if self.mask is None else self.mask[:, number]
+            lines += _rows(self.inputs[:, number], self.targets[:, number], self.outputs[:, number], counts, at)
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -172,16 +180,28 @@ class Examples:
         return f"<Examples of {self.place}: {int((self.first_wrong >= 0).sum()):,} of {len(self.first_wrong):,} wrong>"
 
 
-def _rows(inputs: Floats, targets: Floats, outputs: Floats, wrong: int) -> list[str]:
+def _rows(
+    inputs: NDArray[Any],
+    targets: NDArray[Any],
+    outputs: NDArray[Any],
+    counts: NDArray[np.bool_] | None,
+    wrong: int,
+) -> list[str]:
     """Write one example: a row per input, target and output, all columns of one width, a mark at the first wrong step.
 
     Args:
-        inputs: shape (time, input_size).
-        targets, outputs: shape (time, output_size).
+        inputs: shape (time, input_size), or tokens (time,).
+        targets, outputs: shape (time, output_size), or classes (time,).
+        counts: shape (time,): the steps at which targets and outputs are written; all if it is None.
         wrong: the step to mark, or -1.
     """
-    named = [(name, row) for name, rows in (("inputs", inputs), ("targets", targets), ("outputs", outputs)) for row in
-             [[f"{x:.3g}" for x in feature] for feature in rows.T]]  # fmt: skip
+    named = []
+    for name, rows in (("inputs", inputs), ("targets", targets), ("outputs", outputs)):
+        shown = np.ones(len(rows), bool) if counts is None or name == "inputs" else counts
+        named += [
+            (name, [f"{x:.3g}" if show else "." for x, show in zip(feature, shown, strict=True)])
+            for feature in rows.reshape(len(rows), -1).T
+        ]
     width = max(len(text) for _, row in named for text in row)
     gap = " " if width > 1 else ""
     lines, last = [], ""
@@ -196,7 +216,9 @@ def _rows(inputs: Floats, targets: Floats, outputs: Floats, wrong: int) -> list[
 def examples(found: Found) -> Examples:
     """Let a replica's model answer the examples of its final evaluation."""
     model = found.model()
-    inputs, targets = found.again.examples()
+    inputs, targets, mask = found.again.examples()
     outputs = model.predict(inputs)
     assert isinstance(outputs, np.ndarray)
-    return Examples(found.stored.place, inputs, targets, outputs)
+    tolerance = model.objective.tolerance if model.objective.kind == "numbers" else 0.0
+    shown = inputs.argmax(axis=2) if model.tokens else inputs
+    return Examples(found.stored.place, shown, targets, outputs, mask, tolerance)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
+import torch
 
 from cellbench.engines import Refused
 from cellbench.engines.history import traits_among
@@ -31,8 +31,9 @@ from cellbench.records import (
     wrongs,
 )
 from cellbench.store.replica import StoredReplica
-from cellbench.task import Floats, Task
+from cellbench.task import Task
 from cellbench.training.data import EvaluationData, longest
+from cellbench.training.drawn import Drawn
 from cellbench.training.loop import fit, initial_models
 from cellbench.training.worker import ready, work
 
@@ -184,20 +185,21 @@ class Again:
             return models[0].eval()
         raise CellbenchError(f"{self._stored.place} could not be trained here: {why}")
 
-    def examples(self) -> tuple[Floats, Floats]:
-        """Draw the examples of its final evaluation: inputs (time, examples, input_size) and targets likewise."""
+    def examples(self) -> Drawn:
+        """Draw the examples of its final evaluation."""
         data = EvaluationData(self.task, self.chunk.settings, self.chunk.point.parameters)
-        inputs, targets = data.final([self.chunk.replicas[0].seed], "", None)
-        return inputs[0], targets[0]
+        inputs, targets, mask = data.final([self.chunk.replicas[0].seed], "", None)
+        return Drawn(inputs[0], targets[0], None if mask is None else mask[0])
 
     def score(self, model: Model) -> tuple[float, float]:
-        """Compute a model's loss, in nats per bit, and bit accuracy at the final evaluation."""
-        inputs, targets = self.examples()
+        """Compute a model's loss and its share of right answers at the final evaluation."""
+        drawn = self.examples()
         with generators_kept():
             # what a random cell draws is named as when it was trained
             set_generators(*model.stream, self._stored.outcome.final_step, "evaluation")
-            logits = model.logits(inputs).astype(np.float64)
-        # log(1 + exp(x)) - y x, written so that no exponential overflows
-        each = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
-        loss = float(each.mean()) if np.isfinite(each).all() else math.nan
-        return loss, float(((logits > 0) == (targets > 0.5)).mean())
+            logits = torch.from_numpy(model.logits(drawn.inputs)).double()
+        targets = torch.from_numpy(drawn.targets)
+        mask = None if drawn.mask is None else torch.from_numpy(drawn.mask)[None]
+        wanted = targets.double() if targets.is_floating_point() else targets
+        loss, right, _ = model.objective.scores(logits[None], wanted[None], mask)
+        return float(loss[0]) if math.isfinite(loss[0]) else math.nan, float(right[0])

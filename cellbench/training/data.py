@@ -10,15 +10,18 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cellbench.errors import CellbenchError
 from cellbench.records import Pairs, Point, Settings, Value
 from cellbench.streams import Stream
-from cellbench.task import Floats, Parameters, Task
+from cellbench.task import Task
+from cellbench.training.drawn import Drawn, Mask, draw, example_bytes
 
-Arrays = tuple[Floats, ...]
+Arrays = tuple[NDArray[Any] | None, ...]
 
 BLOCK_STEPS = 100
 """Steps drawn at once, unless they take more than `BLOCK_BYTES`."""
@@ -42,44 +45,58 @@ class TrainingData:
 
     def __init__(self, task: Task, settings: Settings, point: Point, seeds: Sequence[int]) -> None:
         self._task, self._parameters, self._batch_size = task, dict(point.parameters), point.batch_size
+        self._task_name = settings.task
         self._names = [("data", settings.task, point.parameters, point.batch_size, seed) for seed in seeds]
         self._max_steps = settings.train.max_steps
         # the block in hand: the steps from `_first` up to `_past`, without it
         self._first = self._past = 0
-        self._inputs = self._targets = np.empty(0, np.float32)
-        step_bytes = point.batch_size * _example_bytes(task, self._parameters) * len(seeds)
+        self._drawn = Drawn(np.empty(0, np.float32), np.empty(0, np.float32), None)
+        step_bytes = point.batch_size * example_bytes(task, self._parameters) * len(seeds)
         self._block = int(min(BLOCK_STEPS, max(1, BLOCK_BYTES // step_bytes)))
 
-    def up_to(self, start: int, stop: int) -> tuple[int, Floats, Floats]:
+    def up_to(self, start: int, stop: int) -> tuple[int, Drawn]:
         """Return the batches of the steps from `start` on, up to `stop` or to the end of the block, if that is nearer.
 
         Returns:
-            The number n of steps, inputs (seeds, n, time, batch, input_size) and targets likewise.
+            The number n of steps, and inputs (seeds, n, time, batch, input_size), targets and mask likewise.
         """
         if not self._first <= start < self._past:
             self._draw(start)
         past = min(stop, self._past)
         rows = slice(start - self._first, past - self._first)
-        return past - start, self._inputs[:, rows], self._targets[:, rows]
+        inputs, targets, mask = self._drawn
+        return past - start, Drawn(inputs[:, rows], targets[:, rows], None if mask is None else mask[:, rows])
 
     def _draw(self, start: int) -> None:
         """Draw the block that begins with the step `start`."""
         steps, batch = min(self._block, self._max_steps - start), self._batch_size
+        count = steps * batch
         drawn = [
-            self._task.batch(Stream(*name, start=start * batch, count=steps * batch), steps * batch, self._parameters)
+            draw(self._task, self._task_name, Stream(*name, start=start * batch, count=count), count, self._parameters)
             for name in self._names
         ]
-        # a task gives (time, steps * batch, features), with the examples of a step side by side
-        self._inputs, self._targets = (
-            np.stack([a.reshape(len(a), steps, batch, -1).transpose(1, 0, 2, 3) for a in arrays])
-            for arrays in zip(*drawn, strict=True)
-        )
+        self._drawn = _stacked([_in_steps(each, steps, batch) for each in drawn])
         self._first, self._past = start, start + steps
 
 
-def _example_bytes(task: Task, parameters: Parameters) -> int:
-    """Compute the bytes of one example, inputs and targets together."""
-    return task.length(parameters) * (task.input_size + task.output_size) * 4
+def _in_steps(drawn: Drawn, steps: int, batch: int) -> Drawn:
+    """Divide what was drawn for a block, (time, steps * batch, ...), into the batches of its steps, side by side."""
+
+    def divided(array: NDArray[Any]) -> NDArray[Any]:
+        return array.reshape(len(array), steps, batch, *array.shape[2:]).swapaxes(0, 1)
+
+    mask = None if drawn.mask is None else divided(drawn.mask)
+    return Drawn(divided(drawn.inputs), divided(drawn.targets), mask)
+
+
+def _stacked(sets: Sequence[Drawn]) -> Drawn:
+    """Stack what was drawn for several seeds; where only some have a mask, all steps of the others count."""
+    inputs, targets, masks = zip(*sets, strict=True)
+    mask: Mask | None = None
+    if any(each is not None for each in masks):
+        whole = np.ones(next(each.shape for each in masks if each is not None), np.bool_)
+        mask = np.stack([whole if each is None else each for each in masks])
+    return Drawn(np.stack(inputs), np.stack(targets), mask)
 
 
 def longest(task: Task, settings: Settings, points: Iterable[Pairs]) -> int:
@@ -143,7 +160,7 @@ class Recent:
 
 
 def _size(arrays: Arrays) -> int:
-    return sum(array.nbytes for array in arrays) + _OVERHEAD
+    return sum(array.nbytes for array in arrays if array is not None) + _OVERHEAD
 
 
 _recent = Recent(KEPT_BYTES)
@@ -172,13 +189,10 @@ class _Set:
     examples: int
     difficulty: int | None
 
-    def draw(self) -> tuple[Floats, Floats]:
-        """Draw inputs (time, examples, input_size) and targets likewise."""
+    def draw(self) -> Drawn:
+        """Draw it."""
         stream = Stream(self.purpose, self.name, self.parameters, self.seed, self.difficulty, count=self.examples)
-        parameters = dict(self.parameters)
-        if self.difficulty is None:
-            return self.task.batch(stream, self.examples, parameters)
-        return self.task.batch_of_difficulty(stream, self.examples, parameters, self.difficulty)
+        return draw(self.task, self.name, stream, self.examples, dict(self.parameters), self.difficulty)
 
 
 class EvaluationData:
@@ -201,11 +215,11 @@ class EvaluationData:
         if final.difficulty and task.difficulty is not None:
             self.plan += [(task.difficulty, value) for value in task.difficulties(dict(parameters))]
 
-    def curve(self, seeds: Sequence[int]) -> tuple[Floats, Floats]:
-        """Draw the sets of the learning curve: inputs (seeds, time, examples, input_size) and targets likewise."""
+    def curve(self, seeds: Sequence[int]) -> Drawn:
+        """Draw the sets of the learning curve, with the seeds as a first axis."""
         return self._stacked("evaluation", self._parameters, seeds, self._settings.evaluate.examples, None)
 
-    def final(self, seeds: Sequence[int], by: str, value: Value | None) -> tuple[Floats, Floats]:
+    def final(self, seeds: Sequence[int], by: str, value: Value | None) -> Drawn:
         """Draw the sets of one entry of `plan`, shaped like those of `curve`."""
         at, examples, difficulty = self._final(by, value)
         return self._stacked("final", tuple(at.items()), seeds, examples, difficulty)
@@ -218,7 +232,7 @@ class EvaluationData:
             least: the least number of seeds in a group (the last may have fewer).
         """
         sets = [self._final(by, value) for by, value in self.plan]
-        largest = max(examples * _example_bytes(self._task, at) for at, examples, _ in sets)
+        largest = max(examples * example_bytes(self._task, at) for at, examples, _ in sets)
         size = max(least, FINAL_BYTES // largest)
         return [seeds[start : start + size] for start in range(0, len(seeds), size)]
 
@@ -233,9 +247,8 @@ class EvaluationData:
 
     def _stacked(
         self, purpose: str, parameters: Pairs, seeds: Sequence[int], examples: int, difficulty: int | None
-    ) -> tuple[Floats, Floats]:
+    ) -> Drawn:
         """Draw one set per seed, or take it from the cache, and stack them."""
         task, name = self._task, self._settings.task
         sets = [_Set(task, name, purpose, parameters, seed, examples, difficulty) for seed in seeds]
-        inputs, targets = zip(*(_recent.get(each, each.draw) for each in sets), strict=True)
-        return np.stack(inputs), np.stack(targets)
+        return _stacked([Drawn(*_recent.get(each, each.draw)) for each in sets])  # type: ignore[arg-type]

@@ -13,11 +13,12 @@ from cellbench.engines import Advanced, Engine, Scores, Trained
 from cellbench.model import Blueprint, Model
 from cellbench.model.weights import Tensors, pack
 from cellbench.records import Chunk, CurvePoint, Evaluation, Outcome
-from cellbench.task import Floats, Task
+from cellbench.task import Task
 from cellbench.training.data import EvaluationData, TrainingData
+from cellbench.training.drawn import Drawn, answers_of
 from cellbench.training.stopping import Streaks, first_lost
 
-Mask = NDArray[np.bool_]
+Chosen = NDArray[np.bool_]
 Finals = dict[int, tuple[tuple[Evaluation, ...], float]]
 """A replica's index in its chunk -> its final evaluations, and its loss at the trained parameters."""
 
@@ -79,15 +80,15 @@ class _InTraining:
         self._which = np.array([seeds.index(r.seed) for r in chunk.replicas], np.int64)
         self.rows = np.arange(len(chunk.replicas))
 
-    def advance(self, inputs: Floats, targets: Floats) -> Advanced:
+    def advance(self, drawn: Drawn) -> Advanced:
         """Train each through a block of steps; see `Replicas.advance`."""
-        return self._replicas.advance(inputs, targets, self._which[self.rows])
+        return self._replicas.advance(drawn.inputs, drawn.targets, self._which[self.rows], drawn.mask)
 
-    def evaluate(self, inputs: Floats, targets: Floats) -> Scores:
+    def evaluate(self, drawn: Drawn) -> Scores:
         """Score each; see `Replicas.evaluate`."""
-        return self._replicas.evaluate(inputs, targets, self._which[self.rows])
+        return self._replicas.evaluate(drawn.inputs, drawn.targets, self._which[self.rows], drawn.mask)
 
-    def trained(self, chosen: Mask) -> Iterator[tuple[int, Trained]]:
+    def trained(self, chosen: Chosen) -> Iterator[tuple[int, Trained]]:
         """Hand out some replicas, as they are now; they must leave.
 
         Args:
@@ -100,13 +101,13 @@ class _InTraining:
         if rows:
             yield from zip(self.rows[rows].tolist(), self._replicas.trained(rows), strict=True)
 
-    def tensors(self, chosen: Mask) -> Iterator[tuple[int, Tensors]]:
+    def tensors(self, chosen: Chosen) -> Iterator[tuple[int, Tensors]]:
         """Copy the tensors of some replicas, as they are now; yields the index in the chunk, and the tensors."""
         rows = np.flatnonzero(chosen).tolist()
         if rows:
             yield from zip(self.rows[rows].tolist(), self._replicas.tensors(rows), strict=True)
 
-    def leave(self, leaving: Mask) -> None:
+    def leave(self, leaving: Chosen) -> None:
         """Go on without some replicas; `leaving` has the shape of `rows`."""
         if leaving.any():
             rows = np.flatnonzero(~leaving)
@@ -127,13 +128,13 @@ def fit(chunk: Chunk, task: Task, engine: Engine, models: Sequence[Model]) -> Fi
     settings, point = chunk.settings, chunk.point
     seeds = sorted({r.seed for r in chunk.replicas})
     data = TrainingData(task, settings, point, seeds)
-    inputs, targets = EvaluationData(task, settings, point.parameters).curve(seeds)
+    shown = EvaluationData(task, settings, point.parameters).curve(seeds)
     alive = _InTraining(chunk, engine, models, seeds)
     count = len(chunk.replicas)
     streaks = Streaks(settings.solved, count)
     found = Fitted([[] for _ in range(count)], streaks.solved_at, np.full(count, -1, np.int64))
 
-    def take(chosen: Mask) -> None:
+    def take(chosen: Chosen) -> None:
         """Take replicas that are trained out of training."""
         if chunk.keep_weights:
             found.tensors |= alive.tensors(chosen)
@@ -143,8 +144,8 @@ def fit(chunk: Chunk, task: Task, engine: Engine, models: Sequence[Model]) -> Fi
     for evaluation in settings.evaluate.steps(settings.train.max_steps):
         # train up to the next evaluation; data come in blocks, which may end before it
         while step < evaluation and len(alive.rows):
-            steps, x, y = data.up_to(step, evaluation)
-            advanced = alive.advance(x, y)
+            steps, drawn = data.up_to(step, evaluation)
+            advanced = alive.advance(drawn)
             # what diverges leaves at the end of its block; lost steps count from 1
             lost = first_lost(advanced.losses, advanced.broke)
             found.lost_at[alive.rows[lost >= 0]] = step + 1 + lost[lost >= 0]
@@ -152,7 +153,7 @@ def fit(chunk: Chunk, task: Task, engine: Engine, models: Sequence[Model]) -> Fi
             alive.leave(lost >= 0)
         if not len(alive.rows):
             break
-        scores = alive.evaluate(inputs, targets)
+        scores = alive.evaluate(shown)
         # a model may be finite on its training batch and not on the evaluation set: it has diverged, too
         blown = ~np.isfinite(scores.loss)
         found.lost_at[alive.rows[blown]] = step
@@ -182,7 +183,7 @@ def finish(chunk: Chunk, task: Task, engine: Engine, fitted: Fitted) -> Iterator
     least = math.ceil(engine.padded * len(seeds) / len(chunk.replicas))
     for group in sets.groups(seeds, least):
         finals |= _final_evaluations(chunk, engine, fitted, sets, group)
-    target_bits = task.length(dict(chunk.point.parameters)) * task.output_size
+    answers = answers_of(task, dict(chunk.point.parameters))
     # a replica may be solved first and diverge later, if training goes on: it counts as solved
     for row, replica in enumerate(chunk.replicas):
         lost_at, solved_at = int(fitted.lost_at[row]), int(fitted.solved_at[row])
@@ -199,7 +200,7 @@ def finish(chunk: Chunk, task: Task, engine: Engine, fitted: Fitted) -> Iterator
             status="solved" if solved else "diverged" if lost_at >= 0 else "censored",
             steps_to_solved=solved_at if solved else None,
             examples_to_solved=examples,
-            target_bits_to_solved=None if examples is None else examples * target_bits,
+            target_bits_to_solved=None if examples is None or answers is None else examples * answers,
             final_step=final_step,
             final_loss=final_loss,
             final_bit_accuracy=evaluations[0].bit_accuracy,
@@ -223,7 +224,8 @@ def _final_evaluations(
         return {}
     which = np.array([seeds.index(chunk.replicas[row].seed) for row in order], np.int64)
     replicas = engine.resume([fitted.trained[row][1] for row in order])
-    found = [replicas.evaluate(*sets.final(seeds, by, value), which) for by, value in sets.plan]
+    drawn = (sets.final(seeds, by, value) for by, value in sets.plan)
+    found = [replicas.evaluate(each.inputs, each.targets, which, each.mask) for each in drawn]
     return {
         row: (
             tuple(

@@ -10,7 +10,7 @@ from typing import Any
 from cellbench.engines import OPTIMIZERS, optimizer_of, reference
 from cellbench.errors import CellbenchError
 from cellbench.experiment import train_section
-from cellbench.model import Blueprint, Model, layers_of
+from cellbench.model import Blueprint, Model, Objective, layers_of
 from cellbench.plugins import discover, load_factory
 from cellbench.records import (
     MOST_LAYERS,
@@ -35,7 +35,8 @@ class Trained:
     """A trained model and its learning curve.
 
     Attributes:
-        model: a torch module in `eval()` mode: inputs (time, batch, input_size) to logits (time, batch, output_size).
+        model: a torch module in `eval()` mode: inputs (time, batch, input_size) to raw outputs (time, batch,
+            output_size): logits, or numbers.
         curve: loss and accuracies while it was trained.
         task, parameters: the task that it was trained on, and the task's parameters.
     """
@@ -119,7 +120,8 @@ def train(
         factory, origin = cell, f"{cell.__module__}:{getattr(cell, '__qualname__', type(cell).__qualname__)}"
     blueprint = Blueprint(
         factory, origin, tuple(sorted(options.items())), made.input_size, hidden_size, made.output_size,
-        readout_hidden, learn_initial_state, layers=layers,
+        readout_hidden, learn_initial_state, layers=layers, objective=Objective(made.kind, made.tolerance),
+        tokens=made.tokens,
     )  # fmt: skip
     # train it as a chunk of one replica
     engine = reference.prepare(blueprint, optimizer=optimizer_of(how), clip_norm=how.clip_norm)

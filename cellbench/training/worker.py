@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 
 from cellbench.engines import Engine, Refused, optimizer_of, prepare
-from cellbench.errors import CellError
+from cellbench.errors import CellError, TaskError
 from cellbench.model import Blueprint, blueprint_of, task_of
 from cellbench.plugins import Timeout, contained, kept
 from cellbench.records import VERSIONS, CellSpec, Chunk, Outcome, TaskSpec, Train
@@ -90,6 +90,8 @@ def _attempt(chunk: Chunk) -> list[Outcome]:
         return _failed(chunk, "machine", said)
     except MemoryError:
         short = traceback.format_exc()
+    except TaskError as error:  # no fault of the cell: once the task is right, it is trained
+        return _failed(chunk, "machine", str(error))
     except Refused as refusal:
         return _failed(chunk, "machine", f"the engine {chunk.engine} refuses the cell on this worker: {refusal}")
     except Exception as error:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Refused, Scores, Trained
+from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Mask, Refused, Scores, Targets, Trained
 from cellbench.engines.lanes import build
 from cellbench.engines.lanes.compiled import Programs
 from cellbench.engines.lanes.graph.tensors import tensors_of
@@ -18,7 +18,7 @@ from cellbench.engines.lanes.program import Rows, Rule, aligned
 from cellbench.engines.lanes.units import EVALUATION, Unit, sharing
 from cellbench.engines.optimizers import Optimizer
 from cellbench.environment import usable_cores
-from cellbench.model import Blueprint, Model, follows_updates, reached, takes_steps
+from cellbench.model import BITS, Blueprint, Model, follows_updates, reached, takes_steps
 from cellbench.task import Floats
 
 WIDTH = 64
@@ -94,28 +94,32 @@ class LaneReplicas:
         self._layouts = list(layouts)
         self._dead = np.zeros(len(replicas.rates), dtype=bool)
 
-    def advance(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Advanced:
+    def advance(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Advanced:
         """Train every replica through a block of steps."""
+        if mask is not None:
+            raise Refused("its programs train every step, and the task has a mask")
         count, steps, batch_size = len(self._dead), inputs.shape[1], inputs.shape[3]
         # a replica that broke in an earlier block counts as broken at the first step of this one, and is not trained
         found = Advanced(np.full((count, steps), np.nan), np.where(self._dead, 0, -1).astype(np.int64))
         alive = np.flatnonzero(~self._dead)
         rows = alive[np.argsort(which[alive], kind="stable")]
         program = self._programs.of(self._programs.training(batch_size))
-        program.train(rows, which[rows], inputs, targets, self._replicas, into=found)
+        program.train(rows, which[rows], inputs, targets.astype(np.float32, copy=False), self._replicas, into=found)
         self._replicas.done += steps
         self._dead |= found.broke >= 0
         return found
 
-    def evaluate(self, inputs: Floats, targets: Floats, which: NDArray[np.int64]) -> Scores:
+    def evaluate(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Scores:
         """Score every replica."""
+        if mask is not None:
+            raise Refused("its programs score every step, and the task has a mask")
         count = len(self._dead)
         program = self._programs.of(EVALUATION)
         scores = Scores(np.zeros(count), np.zeros(count), np.zeros(count))
         for seed in range(inputs.shape[0]):
             rows = np.flatnonzero(which == seed)
             if len(rows):
-                x, y = _block(inputs[seed]), _block(targets[seed])
+                x, y = _block(inputs[seed]), _block(targets[seed].astype(np.float32, copy=False))
                 program.evaluate(rows, x, y, self._replicas.weights, into=scores)
         return scores
 
@@ -196,6 +200,7 @@ def prepare(
         Refused: the engine cannot carry the cell here; the message is the reason in one line.
     """
     optimizer.refuse_torchs()
+    _refuse_kind(blueprint)
     _refuse_python(blueprint)
     programs = Programs(blueprint, isa, replicas, longest)
     units = _units(programs, batch_sizes)
@@ -229,6 +234,7 @@ def build_ahead(
     Raises:
         Refused: the cell cannot be compiled; the message is the reason in one line.
     """
+    _refuse_kind(blueprint)
     _refuse_python(blueprint)
     programs = Programs(blueprint, isa, longest=longest)
     units = _units(programs, batch_sizes)
@@ -236,6 +242,16 @@ def build_ahead(
         _begin(programs, units, pool)
         made = [programs.made(unit) for unit in units]
     return f"{programs.isa}, {'to be proved where it runs' if None in made else 'proved'}"
+
+
+def _refuse_kind(blueprint: Blueprint) -> None:
+    """Refuse another loss than that of bits.
+
+    Raises:
+        Refused: the task's answers are classes or numbers.
+    """
+    if blueprint.objective.kind != BITS.kind:
+        raise Refused(f"its programs have the loss of bits, and the task's answers are {blueprint.objective.kind}")
 
 
 def _refuse_python(blueprint: Blueprint) -> None:
