@@ -7,9 +7,8 @@ says. Each law says in its message what it tried, or how it is broken.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir
 from multiprocessing import get_context
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.conformance.subject import Broken, CannotTell, Check
+from cellbench.conformance.subject import Broken, Check
 from cellbench.conformance.task_subject import Point, TaskSubject, likely_line, line_that_draws, made
 from cellbench.errors import TaskError
 from cellbench.model import generator_states, set_generators
@@ -35,10 +34,10 @@ SECONDS = 120.0
 Found = str | tuple[str, Mapping[str, Any]]
 
 
-def task_law(shows: str, *, quick: bool = True) -> Any:
+def task_law(shows: str, *, quick: bool = True) -> Callable[[Callable[[TaskSubject], Found]], Check]:
     """Make a function a law of tasks, under its own name; see `cellbench.conformance.law.law`."""
 
-    def make(run: Any) -> Check:
+    def make(run: Callable[[TaskSubject], Found]) -> Check:
         return Check(run.__name__.replace("_", "-"), True, shows, run, quick)
 
     return make
@@ -93,7 +92,7 @@ def _masked(drawn: Drawn) -> str:
 
 @task_law("the generators of Python, numpy and torch are left alone")
 def leaves_generators_alone(subject: TaskSubject) -> Found:
-    for point in subject.points:
+    for point in subject.few:
         task = subject.task()
         before = generator_states()
         task.batch(_stream(), EXAMPLES, point)
@@ -104,13 +103,13 @@ def leaves_generators_alone(subject: TaskSubject) -> Found:
                 "the stream (stream.bits, stream.integers, stream.uniform)",
                 line_that_draws(lambda t=task, p=point: t.batch(_stream(), EXAMPLES, p)),  # type: ignore[misc]
             )
-    return f"none was drawn from in {len(subject.points)} batches of {EXAMPLES}"
+    return f"none was drawn from in {len(subject.few)} batches of {EXAMPLES}"
 
 
 @task_law("the same stream gives the same batch, whatever was drawn before and whatever the generators hold")
 def draws_from_the_stream_alone(subject: TaskSubject) -> Found:
     task = subject.task()
-    for point in subject.points:
+    for point in subject.few:
         set_generators("conformance", "first")
         first = _arrays(task.batch(_stream(), EXAMPLES, point))
         task.batch(_stream(seed=1), EXAMPLES, point)
@@ -123,7 +122,7 @@ def draws_from_the_stream_alone(subject: TaskSubject) -> Found:
                         "different data: take all randomness from the stream",
                         likely_line(subject) or subject.begins(),
                     )
-    return f"three batches of {EXAMPLES} are equal at each of {len(subject.points)} points"
+    return f"three batches of {EXAMPLES} are equal at each of {len(subject.few)} points"
 
 
 @task_law("another stream gives other examples")
@@ -142,14 +141,14 @@ def depends_on_the_stream(subject: TaskSubject) -> Found:
 @task_law("example i of a stream is the same however many are drawn, and wherever drawing begins")
 def rows_do_not_depend_on_the_number(subject: TaskSubject) -> Found:
     task = subject.task()
-    for point in subject.points:
+    for point in subject.few:
         whole = _arrays(task.batch(_stream(), EXAMPLES, point))
         for start, count in ((0, 1), (0, 5), (5, EXAMPLES - 5), (EXAMPLES - 1, 1)):
             part = _arrays(task.batch(_stream(start=start, count=count), count, point))
             if not _same(part, (array[:, start : start + count] for array in whole)):
                 raise Broken(
-                    f"at {_at(point)} examples {start} to {start + count - 1} are others when they are drawn alone "
-                    f"than among {EXAMPLES}: use row i of what the stream gives for example i alone",
+                    f"at {_at(point)} {count} of {EXAMPLES} examples, from example {start} on, are others when they are "
+                    "drawn alone: use row i of what the stream gives for example i alone",
                     likely_line(subject) or subject.begins(),
                 )
     return f"parts of {EXAMPLES} examples are what they are in the whole"
@@ -159,9 +158,9 @@ def rows_do_not_depend_on_the_number(subject: TaskSubject) -> Found:
 def difficulty_is_exact(subject: TaskSubject) -> Found:
     task = subject.task()
     if task.difficulty is None:
-        raise CannotTell("the task has no difficulty")
+        return "the task has no difficulty, and nothing was asked"
     asked = measured = 0
-    for point in subject.points:
+    for point in subject.few:
         for difficulty in task.difficulties(point):
             try:
                 draw(task, subject.name, _stream(), EXAMPLES, point, difficulty)
@@ -187,7 +186,9 @@ def difficulty_is_exact(subject: TaskSubject) -> Found:
                     subject.begins("batch_of_difficulty"),
                 )
     if asked and not measured:
-        return f"{asked} sets are as declared; whether {task.difficulty} is exact, only measured_difficulty() could tell"
+        return (
+            f"{asked} sets are as declared; whether {task.difficulty} is exact, only measured_difficulty() could tell"
+        )
     return f"every example of {measured} sets of {EXAMPLES} has exactly its {task.difficulty}"
 
 
@@ -210,7 +211,7 @@ def works_in_a_worker(subject: TaskSubject) -> Found:
             raise Broken(f"a worker raised {described(error, 300)}") from None
     if here != there:
         raise Broken("a worker draws another batch", likely_line(subject) or subject.begins())
-    return f"process {os.getpid()} and a worker draw the same {EXAMPLES} examples"
+    return f"a new process draws the same {EXAMPLES} examples"
 
 
 def example(subject: TaskSubject) -> Found:
@@ -234,7 +235,10 @@ def references(subject: TaskSubject) -> Found:
     """List the accuracies of simple predictors that the task knows of."""
     found = dict(subject.task().reference_accuracies(subject.points[0]))
     said = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in found.items())
-    return f"at {_at(subject.points[0])}: {said or 'none is given; reference_accuracies() would say what chance is'}", found
+    return (
+        f"at {_at(subject.points[0])}: {said or 'none is given; reference_accuracies() would say what chance is'}",
+        found,
+    )
 
 
 LAWS: tuple[Check, ...] = (
@@ -247,6 +251,9 @@ LAWS: tuple[Check, ...] = (
     works_in_a_worker,
 )
 """In the order of the report."""
+
+QUICK: tuple[Check, ...] = tuple(law for law in LAWS if law.quick)
+"""Asked of every task before anything is trained on it."""
 
 OBSERVATIONS: tuple[Check, ...] = (
     Check("example", False, "the first example", example),

@@ -6,7 +6,7 @@ import functools
 import linecache
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -17,6 +17,7 @@ from cellbench.model import generator_states
 from cellbench.plugins import Place, Registry, load_factory, own_tasks, registry, theirs
 from cellbench.plugins.captured import capture
 from cellbench.records import TaskSpec, Value
+from cellbench.streams import Stream
 from cellbench.task import Task
 from cellbench.wording import short
 
@@ -48,6 +49,11 @@ class TaskSubject:
     def file(self) -> str:
         """The file that it is from, for messages."""
         return self.own.path if self.own is not None else ""
+
+    @property
+    def few(self) -> tuple[Point, ...]:
+        """The first two points, for laws that need not be asked at all."""
+        return self.points[:2]
 
     def task(self) -> Task:
         """Make it anew."""
@@ -169,22 +175,42 @@ def _derived(path: Path) -> list[str]:
     return found
 
 
-def line_that_draws(call: Callable[[], object]) -> Place | None:
-    """Find the first line of somebody's code that draws from a generator of the whole process, by running it.
+_UNNAMED = re.compile(r"default_rng|np\.random|numpy\.random|\brandom\.\w+\(|torch\.rand|urandom|secrets\.|\btime\.")
+"""What a line has that draws from elsewhere than the stream."""
 
-    Args:
-        call: what runs the code.
-    """
-    before, found = generator_states(), list[Place]()
-    last: list[tuple[FrameType, int]] = []
+
+def line_that_draws(call: Callable[[], object]) -> Place | None:
+    """Find the first line of somebody's code that draws from a generator of the whole process, by running it."""
+    before = generator_states()
+    found: list[Place] = []
+    last: list[Place] = []
+
+    def see(place: Place) -> None:
+        if last and not found and generator_states() != before:
+            found.extend(last)
+        last[:] = [place]
+
+    _traced(call, see)
+    return next(iter(found or last), None)
+
+
+def likely_line(subject: TaskSubject) -> Place | None:
+    """Find the first line that runs in a batch and seems to draw from elsewhere than the stream; None if none does."""
+    task, stream = subject.task(), Stream("data", "conformance", count=1)
+    ran: dict[Place, None] = {}
+    _traced(lambda: task.batch(stream, 1, subject.points[0]), lambda place: ran.setdefault(place))
+    return next((place for place in ran if _UNNAMED.search(place.code.partition("#")[0])), None)
+
+
+def _traced(call: Callable[[], object], see: Callable[[Place], object]) -> None:
+    """Run a call, and see each line of somebody's code before it runs, and the last one when its function returns."""
 
     def look(frame: FrameType, event: str, argument: Any) -> Any:
-        if not theirs(frame.f_code.co_filename):
+        code = frame.f_code
+        if not theirs(code.co_filename):
             return None
-        if last and not found and generator_states() != before:
-            at, line = last[0]
-            found.append(_place(at.f_code.co_filename, line, at.f_code.co_name))
-        last[:] = [(frame, frame.f_lineno)]
+        if event != "call":
+            see(_place(code.co_filename, frame.f_lineno, code.co_name))
         return look
 
     outer = sys.gettrace()
@@ -193,27 +219,6 @@ def line_that_draws(call: Callable[[], object]) -> Place | None:
         call()
     finally:
         sys.settrace(outer)
-    return found[0] if found else None
-
-
-_UNNAMED = re.compile(r"default_rng|np\.random|numpy\.random|\brandom\.\w+\(|torch\.rand|urandom|secrets\.|time\.\w*time")
-"""What a task's text has where it draws from elsewhere than the stream."""
-
-
-def likely_line(subject: TaskSubject) -> Place | None:
-    """Find the first line of a task's own text that seems to draw from elsewhere than the stream; None if none does."""
-    for place, text in _lines(subject):
-        if _UNNAMED.search(text.partition("#")[0]):
-            return place
-    return None
-
-
-def _lines(subject: TaskSubject) -> Iterator[tuple[Place, str]]:
-    code = getattr(type(subject.task()).batch, "__code__", None)
-    if code is None or not theirs(code.co_filename):
-        return
-    for number, text in enumerate(linecache.getlines(code.co_filename), 1):
-        yield Place(code.co_filename, number, text.strip(), "batch", ""), text
 
 
 @functools.lru_cache(maxsize=64)
