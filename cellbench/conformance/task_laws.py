@@ -147,8 +147,8 @@ def rows_do_not_depend_on_the_number(subject: TaskSubject) -> Found:
             part = _arrays(task.batch(_stream(start=start, count=count), count, point))
             if not _same(part, (array[:, start : start + count] for array in whole)):
                 raise Broken(
-                    f"at {_at(point)} {count} of {EXAMPLES} examples, from example {start} on, are others when they are "
-                    "drawn alone: use row i of what the stream gives for example i alone",
+                    f"at {_at(point)} {count} of {EXAMPLES} examples, from example {start} on, are others when "
+                    "they are drawn alone: use row i of what the stream gives for example i alone",
                     likely_line(subject) or subject.begins(),
                 )
     return f"parts of {EXAMPLES} examples are what they are in the whole"
