@@ -10,13 +10,14 @@ import torch
 
 from cellbench.cells.lstm import lstm
 from cellbench.engines import OPTIMIZERS, reference, stack
+from cellbench.engines.lanes import engine as lanes
 from cellbench.model import Blueprint, Model, Objective
 from cellbench.records import Evaluate, Final, Point, Settings, Solved, Train
 from cellbench.task import Task
 from cellbench.training.data import EvaluationData, TrainingData
 from tests.helpers.kinds import TASKS, Ones, Plain, torchs_loss
 
-ENGINES: dict[str, Any] = {"reference": reference, "stack": stack}
+ENGINES: dict[str, Any] = {"reference": reference, "stack": stack, "lanes": lanes}
 LENGTH, BATCH, HIDDEN = 6, 7, 5
 
 
@@ -27,7 +28,11 @@ def blueprint(task: Task, hidden: int = HIDDEN) -> Blueprint:
 
 def settings(name: str, steps: int) -> Settings:
     return Settings(
-        name, Train(max_steps=steps), Evaluate(5, 0.05, 50), Solved("sequence_accuracy", 0.99, 2), Final(20, (), False)
+        name,
+        Train(steps, "adam", 1.0, False, 100.0),
+        Evaluate(5, 0.05, 50),
+        Solved("sequence_accuracy", 0.99, 2),
+        Final(20, (), False),
     )
 
 

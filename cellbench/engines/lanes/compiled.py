@@ -19,7 +19,7 @@ from cellbench.engines.lanes.graph.tensors import tensors_of
 from cellbench.engines.lanes.identity import identity, short
 from cellbench.engines.lanes.program import Program
 from cellbench.engines.lanes.proof import prove
-from cellbench.engines.lanes.units import Unit, training
+from cellbench.engines.lanes.units import Unit, evaluation, training
 from cellbench.errors import CellError
 from cellbench.model import Blueprint, Model
 
@@ -38,6 +38,8 @@ class Programs:
 
     Attributes:
         isa: the instruction set.
+        objective: what the model is trained for.
+        evaluation: the unit that evaluates.
 
     Raises:
         Refused: the engine cannot carry the cell.
@@ -47,6 +49,8 @@ class Programs:
         self, blueprint: Blueprint, isa_name: str | None = None, replicas: int | None = None, longest: int = LONGEST
     ) -> None:
         self.isa = build.chosen_isa(isa_name)
+        self.objective = blueprint.objective
+        self.evaluation = evaluation(self.objective.kind)
         self._blueprint = blueprint
         self._replicas = replicas
         self._longest = longest
@@ -78,7 +82,7 @@ class Programs:
 
     def training(self, batch_size: int) -> Unit:
         """Choose the unit that trains batches of this size."""
-        return training(batch_size, self.isa.name, self._replicas)
+        return training(self.objective.kind, batch_size, self.isa.name, self._replicas)
 
     def begin(self, unit: Unit, pool: Executor) -> None:
         """Begin to compile a unit that is not in the cache, while this thread goes on; `made` waits for it.
@@ -228,7 +232,7 @@ class Programs:
         content = place.object(entry)
         if content is None:
             raise OSError("the shared object is gone")
-        program = Program(content, entry, unit)
+        program = Program(content, entry, unit, self.objective.tolerance)
         # the first process that can run it proves it, and stores the result for all others
         if entry.proved is None:
             try:

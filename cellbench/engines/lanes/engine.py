@@ -15,10 +15,10 @@ from cellbench.engines.lanes import build
 from cellbench.engines.lanes.compiled import Programs
 from cellbench.engines.lanes.graph.tensors import tensors_of
 from cellbench.engines.lanes.program import Rows, Rule, aligned
-from cellbench.engines.lanes.units import EVALUATION, Unit, sharing
+from cellbench.engines.lanes.units import Unit, sharing
 from cellbench.engines.optimizers import Optimizer
 from cellbench.environment import usable_cores
-from cellbench.model import BITS, Blueprint, Model, follows_updates, reached, takes_steps
+from cellbench.model import Blueprint, Model, follows_updates, reached, takes_steps
 from cellbench.task import Floats
 
 WIDTH = 64
@@ -50,7 +50,7 @@ class LaneEngine:
     ) -> None:
         self.programs = programs
         self.isa = str(programs.isa)
-        self.compiler = programs.of(EVALUATION).entry.compiler
+        self.compiler = programs.of(programs.evaluation).entry.compiler
         self._slots = optimizer.slots
         kind, names = _CONSTANTS[optimizer.name]
         constants = np.array([optimizer.constants[name] for name in names])
@@ -59,7 +59,7 @@ class LaneEngine:
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> LaneReplicas:
         """Start replicas at the weights of `models`, each with its learning rate."""
-        row_of = self.programs.of(EVALUATION).row_of
+        row_of = self.programs.of(self.programs.evaluation).row_of
         for model in models:
             self.programs.refuse_others(model)
         return self._replicas([row_of(model) for model in models], learning_rates, [_layout(m) for m in models])
@@ -71,7 +71,7 @@ class LaneEngine:
         return self._replicas(rows, [0.0] * len(rows), [])
 
     def _replicas(self, rows: Sequence[Floats], rates: Sequence[float], layouts: Sequence[Layout]) -> LaneReplicas:
-        entry = self.programs.of(EVALUATION).entry
+        entry = self.programs.of(self.programs.evaluation).entry
         weights = aligned(len(rows), entry.row)
         for place, row in zip(weights, rows, strict=True):
             place[:] = row
@@ -96,31 +96,27 @@ class LaneReplicas:
 
     def advance(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Advanced:
         """Train every replica through a block of steps."""
-        if mask is not None:
-            raise Refused("its programs train every step, and the task has a mask")
         count, steps, batch_size = len(self._dead), inputs.shape[1], inputs.shape[3]
         # a replica that broke in an earlier block counts as broken at the first step of this one, and is not trained
         found = Advanced(np.full((count, steps), np.nan), np.where(self._dead, 0, -1).astype(np.int64))
         alive = np.flatnonzero(~self._dead)
         rows = alive[np.argsort(which[alive], kind="stable")]
         program = self._programs.of(self._programs.training(batch_size))
-        program.train(rows, which[rows], inputs, targets.astype(np.float32, copy=False), self._replicas, into=found)
+        program.train(rows, which[rows], inputs, targets, self._replicas, into=found, mask=mask)
         self._replicas.done += steps
         self._dead |= found.broke >= 0
         return found
 
     def evaluate(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Scores:
         """Score every replica."""
-        if mask is not None:
-            raise Refused("its programs score every step, and the task has a mask")
         count = len(self._dead)
-        program = self._programs.of(EVALUATION)
+        program = self._programs.of(self._programs.evaluation)
         scores = Scores(np.zeros(count), np.zeros(count), np.zeros(count))
         for seed in range(inputs.shape[0]):
             rows = np.flatnonzero(which == seed)
             if len(rows):
-                x, y = _block(inputs[seed]), _block(targets[seed].astype(np.float32, copy=False))
-                program.evaluate(rows, x, y, self._replicas.weights, into=scores)
+                counts = None if mask is None else mask[seed]
+                program.evaluate(rows, inputs[seed], targets[seed], self._replicas.weights, into=scores, mask=counts)
         return scores
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -139,7 +135,7 @@ class LaneReplicas:
         return self._parameters_of(range(len(self._dead)))
 
     def _parameters_of(self, rows: Sequence[int]) -> list[dict[str, Floats]]:
-        trained_row = self._programs.of(EVALUATION).entry.trained_row
+        trained_row = self._programs.of(self._programs.evaluation).entry.trained_row
         return [_parameters(self._replicas.weights[row], trained_row, self._layouts[row]) for row in rows]
 
     def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
@@ -165,10 +161,6 @@ def _parameters(row: Floats, trained_row: int, layout: Layout) -> dict[str, Floa
         found[name] = numbers.reshape(shape) if not is_complex else numbers.view(np.complex64).reshape(shape)  # type: ignore[assignment]
         offset += count
     return found
-
-
-def _block(array: Floats) -> Floats:
-    return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def together(batch_size: int) -> int:
@@ -200,7 +192,6 @@ def prepare(
         Refused: the engine cannot carry the cell here; the message is the reason in one line.
     """
     optimizer.refuse_torchs()
-    _refuse_kind(blueprint)
     _refuse_python(blueprint)
     programs = Programs(blueprint, isa, replicas, longest)
     units = _units(programs, batch_sizes)
@@ -234,7 +225,6 @@ def build_ahead(
     Raises:
         Refused: the cell cannot be compiled; the message is the reason in one line.
     """
-    _refuse_kind(blueprint)
     _refuse_python(blueprint)
     programs = Programs(blueprint, isa, longest=longest)
     units = _units(programs, batch_sizes)
@@ -242,16 +232,6 @@ def build_ahead(
         _begin(programs, units, pool)
         made = [programs.made(unit) for unit in units]
     return f"{programs.isa}, {'to be proved where it runs' if None in made else 'proved'}"
-
-
-def _refuse_kind(blueprint: Blueprint) -> None:
-    """Refuse another loss than that of bits.
-
-    Raises:
-        Refused: the task's answers are classes or numbers.
-    """
-    if blueprint.objective.kind != BITS.kind:
-        raise Refused(f"its programs have the loss of bits, and the task's answers are {blueprint.objective.kind}")
 
 
 def _refuse_python(blueprint: Blueprint) -> None:
@@ -290,4 +270,4 @@ def _begin(programs: Programs, units: Sequence[Unit], pool: Executor) -> None:
 
 def _units(programs: Programs, batch_sizes: Sequence[int]) -> list[Unit]:
     """List the units for some batch sizes; what trains comes first, since its proof says more."""
-    return [*dict.fromkeys(programs.training(batch_size) for batch_size in batch_sizes), EVALUATION]
+    return [*dict.fromkeys(programs.training(batch_size) for batch_size in batch_sizes), programs.evaluation]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.engines.engine import Advanced, RefusedOnce, Scores, first_line
+from cellbench.engines.engine import Advanced, Mask, RefusedOnce, Scores, Targets, first_line
 from cellbench.engines.lanes import cache
 from cellbench.engines.lanes.cache import CacheEntry
 from cellbench.engines.lanes.graph.tensors import tensors_of
@@ -150,11 +150,13 @@ class Program:
         content: the bytes of the shared object, checked against the entry's hash.
         entry: its entry in the cache.
         unit: which unit of the cell it is: it either trains or evaluates.
+        tolerance: how far a number may be from its target and count as right.
     """
 
-    def __init__(self, content: bytes, entry: CacheEntry, unit: Unit) -> None:
+    def __init__(self, content: bytes, entry: CacheEntry, unit: Unit, tolerance: float = 0.0) -> None:
         self.entry = entry
         self.unit = unit
+        self._tolerance = tolerance
         self._library = _load(content, entry.object)
         if unit.trains:
             self._library.floats_to_train.restype = _LONG
@@ -181,25 +183,27 @@ class Program:
                 offset += tensor.numel()
         return row
 
-    def floats_to_train(self, steps: int, slot_row: int, time: int, batch: int) -> int:
+    def floats_to_train(self, steps: int, slot_row: int, time: int, batch: int, masked: bool = False) -> int:
         """Count the floats of scratch memory for a block: its data in lanes, and one vector's intermediate results."""
-        return int(self._library.floats_to_train(_LONG(steps), _LONG(slot_row), _LONG(time), _LONG(batch)))
+        sizes = (steps, slot_row, time, batch, int(masked))
+        return int(self._library.floats_to_train(*map(_LONG, sizes)))
 
-    def gradient(self, row: Floats, inputs: Floats, targets: Floats) -> tuple[float, Floats]:
-        """Compute loss and flat gradient of one batch: inputs (time, batch, input), targets (time, batch, output)."""
+    def gradient(self, row: Floats, inputs: Floats, targets: Targets, mask: Mask | None = None) -> tuple[float, Floats]:
+        """Compute loss and flat gradient of one batch: data as for `evaluate`."""
         steps, batch = inputs.shape[:2]
         weights = aligned(len(row))  # vectors are loaded from it
         weights[:] = row
         gradient = aligned(self.entry.trained_row)
-        scratch = _room(self.floats_to_train(1, 0, steps, batch))
+        scratch = _room(self.floats_to_train(1, 0, steps, batch, mask is not None))
+        x, y, each = _floats(inputs), _floats(targets), self._weights(mask)
         loss = self._library.gradient_once(
-            _LONG(steps), _LONG(batch), *map(_at, (_floats(inputs), _floats(targets), weights, gradient, scratch))
+            _LONG(steps), _LONG(batch), *map(_at, (x, y, each, weights, gradient, scratch))
         )
         return float(loss), gradient[: sum(count for _, count in self.entry.trained)]
 
     def train(
-        self, rows: NDArray[np.int64], which: NDArray[np.int64], inputs: Floats, targets: Floats, replicas: Rows,
-        into: Advanced,
+        self, rows: NDArray[np.int64], which: NDArray[np.int64], inputs: Floats, targets: Targets, replicas: Rows,
+        into: Advanced, mask: Mask | None = None,
     ) -> None:  # fmt: skip
         """Train some replicas on a block.
 
@@ -207,47 +211,61 @@ class Program:
             rows: which of the replicas; those that train on one seed's data in a row.
             which: for each of them, whose seed's data it trains on: an index of the first axis.
             inputs: shape (seeds, steps, time, batch, input_size).
-            targets: shape (seeds, steps, time, batch, output_size).
+            targets: shape (seeds, steps, time, batch, output_size); classes: (seeds, steps, time, batch).
             replicas: all of them; weights and slots change in place.
             into: gets losses and broken steps in the same rows.
+            mask: shape (seeds, steps, time, batch), or None.
         """
         steps, time, batch = inputs.shape[1:4]
-        inputs, targets = _blocks(inputs), _blocks(targets)
+        inputs, wanted, each = _blocks(inputs), _blocks(targets), self._weights(mask)
         slot_row = replicas.slots.shape[1]
-        scratch = _room(self.floats_to_train(steps, slot_row, time, batch))
+        scratch = _room(self.floats_to_train(steps, slot_row, time, batch, mask is not None))
         rule = replicas.rule
         kept = aligned(len(rule.still), int(self._library.replicas_per_vector()))
         factors = rule.schedule.factors(replicas.done, steps)
         self._library.train(
             _LONG(steps), _LONG(time), _LONG(batch), _POINTER(inputs.ctypes.data), _LONG(inputs.strides[0] // 4),
-            _POINTER(targets.ctypes.data), _LONG(targets.strides[0] // 4), _LONG(len(rows)), _at(rows), _at(which),
+            _POINTER(wanted.ctypes.data), _LONG(wanted.strides[0] // 4), _at(each),
+            _LONG(0 if each is None else each.strides[0] // 4), _LONG(len(rows)), _at(rows), _at(which),
             _at(replicas.weights), _at(replicas.slots), _LONG(slot_row), _at(replicas.rates), _at(factors),
             _LONG(rule.kind), _at(rule.constants), _DOUBLE(rule.clip_norm), _DOUBLE(rule.clip_value),
             _LONG(len(rule.still)), _at(rule.still), _at(kept), _LONG(replicas.done), _at(into.losses),
             _at(into.broke), _at(scratch),
         )  # fmt: skip
 
-    def loss(self, row: Floats, inputs: Floats, targets: Floats) -> float:
+    def _weights(self, mask: Mask | None) -> Floats | None:
+        """Compute the weight of each step in the loss of its batch, from a mask (..., time, batch)."""
+        if mask is None:
+            return None
+        answers = mask.sum(axis=(-2, -1), keepdims=True) * int(self._library.targets_per_step())
+        return np.ascontiguousarray(mask * (np.float32(1) / answers.astype(np.float32)))
+
+    def loss(self, row: Floats, inputs: Floats, targets: Targets, mask: Mask | None = None) -> float:
         """Compute the loss of one batch of examples, for which `evaluate` is proved: shapes as for `gradient`."""
         scores = Scores(*(np.zeros(1) for _ in range(3)))
-        self.evaluate(np.zeros(1, np.int64), _floats(inputs), _floats(targets), _floats(row[None]), scores)
+        self.evaluate(np.zeros(1, np.int64), inputs, targets, _floats(row[None]), scores, mask)
         return float(scores.loss[0])
 
-    def evaluate(self, rows: NDArray[np.int64], inputs: Floats, targets: Floats, weights: Floats, into: Scores) -> None:
+    def evaluate(
+        self, rows: NDArray[np.int64], inputs: Floats, targets: Targets, weights: Floats, into: Scores,
+        mask: Mask | None = None,
+    ) -> None:  # fmt: skip
         """Score some replicas on one seed's examples.
 
         Args:
             rows: which of the replicas.
             inputs: shape (time, examples, input_size).
-            targets: shape (time, examples, output_size).
+            targets: shape (time, examples, output_size); classes: (time, examples).
             weights: of all replicas.
             into: gets the scores in the same rows.
+            mask: shape (time, examples), or None.
         """
         time, examples = inputs.shape[:2]
-        scratch = _room(self._library.floats_to_evaluate(_LONG(time), _LONG(examples)))
+        x, y, counts = _floats(inputs), _floats(targets), None if mask is None else _floats(mask)
+        scratch = _room(self._library.floats_to_evaluate(_LONG(time), _LONG(examples), _LONG(mask is not None)))
         self._library.evaluate(
-            _LONG(time), _LONG(examples), _at(inputs), _at(targets), _LONG(len(rows)), _at(rows), _at(weights),
-            _at(into.loss), _at(into.bit_accuracy), _at(into.sequence_accuracy), _at(scratch),
+            _LONG(time), _LONG(examples), _at(x), _at(y), _at(counts), _DOUBLE(self._tolerance), _LONG(len(rows)),
+            _at(rows), _at(weights), _at(into.loss), _at(into.bit_accuracy), _at(into.sequence_accuracy), _at(scratch),
         )  # fmt: skip
 
 
@@ -263,12 +281,14 @@ def _floats(array: NDArray[Any]) -> Floats:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _blocks(array: Floats) -> Floats:
+def _blocks(array: NDArray[Any]) -> Floats:
     """Return an array (seeds, ...) in which each seed's part is dense; a part of a larger block need not be copied."""
     dense = len(array) == 0 or (array[0].flags.c_contiguous and array.dtype == np.float32)
     return array if dense else _floats(array)
 
 
-def _at(array: NDArray[Any]) -> ctypes.c_void_p:
+def _at(array: NDArray[Any] | None) -> ctypes.c_void_p:
+    if array is None:
+        return _POINTER(None)
     assert array.flags.c_contiguous
     return _POINTER(array.ctypes.data)

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from cellbench.engines.engine import Refused, RefusedOnce, first_line
 from cellbench.engines.lanes.graph.tensors import as_reals
 from cellbench.engines.lanes.program import Program
-from cellbench.model import Blueprint, Model, double_precision, evaluating, loss
+from cellbench.model import Blueprint, Model, double_precision, evaluating
 from cellbench.task import Floats
 
 STEPS = 4
@@ -35,23 +35,26 @@ def prove(program: Program, blueprint: Blueprint) -> float:
         Refused: it is larger than `TOLERANCE`.
     """
     worst = 0.0
-    for (number, moved), batch in itertools.product(enumerate((0.0, 0.1)), program.unit.proof):
+    cases = ((0, 0.0, False), (1, 0.1, False), (1, 0.1, True))
+    for (number, moved, masked), batch in itertools.product(cases, program.unit.proof):
         # the same model, numbers and batch for the compiled gradient and for autograd
         model = blueprint.build("lanes", "proof")
         _move(model, moved)
         row = program.row_of(model)
         generator = torch.Generator().manual_seed(number)
         inputs = torch.randn(STEPS, batch, blueprint.input_size, generator=generator)
-        targets = torch.randint(0, 2, (STEPS, batch, blueprint.output_size), generator=generator).float()
+        targets = blueprint.objective.example(STEPS, batch, blueprint.output_size, generator)
+        mask = torch.rand(STEPS, batch, generator=generator) < 0.5 if masked else None
         with nullcontext() if program.unit.trains else evaluating(model):
-            want_loss, want = _autograd(model, inputs, targets)
+            want_loss, want = _autograd(model, inputs, targets, mask)
         if moved and not math.isfinite(want_loss):
             continue  # the cell cannot have the moved weights
+        data = inputs.numpy(), targets.numpy(), None if mask is None else mask.numpy()
         if program.unit.trains:
-            got_loss, flat = program.gradient(row, inputs.numpy(), targets.numpy())
+            got_loss, flat = program.gradient(row, *data)
             what, error = "gradient", _error(flat, want)
         else:
-            got_loss, what, error = program.loss(row, inputs.numpy(), targets.numpy()), "loss", 0.0
+            got_loss, what, error = program.loss(row, *data), "loss", 0.0
         error = max(error, abs(got_loss - want_loss) / max(abs(want_loss), 1e-3))
         if not error <= TOLERANCE:
             difference = (
@@ -85,27 +88,28 @@ def _move(model: Model, by: float) -> None:
                 parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype), alpha=by)
 
 
-def _autograd(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
+def _autograd(model: Model, inputs: Tensor, targets: Tensor, mask: Tensor | None) -> tuple[float, list[Tensor]]:
     """Compute loss and gradients by autograd, in float64 if the cell can."""
     try:
         with double_precision():
-            return _differentiated(model.double(), inputs.double(), targets.double())
+            wanted = targets.double() if targets.is_floating_point() else targets
+            return _differentiated(model.double(), inputs.double(), wanted, mask)
     except Exception:
         # a cell that insists on float32 is compared in float32
         try:
-            return _differentiated(model.float(), inputs, targets)
+            return _differentiated(model.float(), inputs, targets, mask)
         except Exception as error:
             raise RefusedOnce(f"autograd raised {first_line(error)}") from error
 
 
-def _differentiated(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
+def _differentiated(model: Model, inputs: Tensor, targets: Tensor, mask: Tensor | None) -> tuple[float, list[Tensor]]:
     """Compute loss and gradients in the dtype of inputs, model and targets."""
     state = pytree.tree_map_only(Tensor, lambda leaf: _like(leaf, inputs), model.initial_state(inputs.shape[1]))
     logits = []
     for x in inputs:
         y, state = model.step(x, state)
         logits.append(y)
-    total = loss(torch.stack(logits), targets)
+    total = model.objective.loss(torch.stack(logits), targets, mask)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     return float(total.detach()), [

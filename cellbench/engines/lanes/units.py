@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cellbench.task import Kind
+
 _LANES = {"avx512": 16, "avx2": 8, "sse2": 4, "portable": 4}
 
 
@@ -21,6 +23,7 @@ class Unit:
         drivers: the headers that drive the generated functions, one translation unit each.
         replicas: how many replicas share a vector.
         trains: whether it trains; else it evaluates.
+        kind: of the answers, which decides the loss.
         proof: the batch sizes at which it is proved. None was traced; some fill whole vectors and some do not.
     """
 
@@ -29,22 +32,26 @@ class Unit:
     replicas: int
     trains: bool
     proof: tuple[int, ...]
+    kind: Kind
 
     def texts(self, generated: str) -> tuple[str, ...]:
         """Wrap the generated functions as translation units, which are compiled at the same time."""
         wide = int("train_wide.h" in self.drivers)
-        head = f'#define PACK {self.replicas}\n#define WIDE {wide}\n#include "several.h"\n'
+        kind = f"#define KIND OF_{self.kind.upper()}\n"
+        head = f'#define PACK {self.replicas}\n#define WIDE {wide}\n{kind}#include "several.h"\n'
         return tuple(f'{head}{generated}#include "{driver}"\n' for driver in self.drivers)
 
 
-EVALUATION = Unit("evaluate", ("evaluate.h",), 1, False, (5, 37))
-"""It has two vectors side by side, whatever the number of examples."""
+def evaluation(kind: Kind) -> Unit:
+    """Choose the unit that evaluates: it has two vectors side by side, whatever the number of examples."""
+    return Unit(f"evaluate-{kind}", ("evaluate.h",), 1, False, (5, 37), kind)
 
 
-def training(batch_size: int, isa: str, replicas: int | None = None) -> Unit:
+def training(kind: Kind, batch_size: int, isa: str, replicas: int | None = None) -> Unit:
     """Choose the unit that trains batches of this size.
 
     Args:
+        kind: of the answers.
         batch_size: of the batches.
         isa: the instruction set.
         replicas: how many share a vector, if not as many as `sharing` says.
@@ -52,9 +59,9 @@ def training(batch_size: int, isa: str, replicas: int | None = None) -> Unit:
     lanes = _LANES[isa]
     if batch_size > lanes:
         # for every number of lanes, one of the two batches ends in a single vector, and one uses two side by side
-        return Unit("train-wide", ("train.h", "train_wide.h"), 1, True, (5, 19))
+        return Unit(f"train-wide-{kind}", ("train.h", "train_wide.h"), 1, True, (5, 19), kind)
     replicas = replicas or sharing(batch_size, isa)
-    return Unit(f"train-{replicas}", ("train.h",), replicas, True, (2, max(2, lanes // replicas)))
+    return Unit(f"train-{replicas}-{kind}", ("train.h",), replicas, True, (2, max(2, lanes // replicas)), kind)
 
 
 def sharing(batch_size: int, isa: str) -> int:

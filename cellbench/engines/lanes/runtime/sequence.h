@@ -1,7 +1,7 @@
 // The sequences of a training batch, for every cell: memory, the order of examples, forward and backward through time.
 // Included after the generated functions and sizes, and after PACK, the number of replicas that share a vector.
 #pragma once
-#include "several.h"
+#include "losses.h"
 
 typedef Number<PACK> Numbers;
 
@@ -37,9 +37,9 @@ struct Growth {
 // their weights and slots here, too, side by side.
 struct ToTrain {
   Numbers *g, *gu, *u, *sums, *p, *slots, *drawn;
-  vf *x, *y, *acc, *work;
+  vf *x, *y, *w, *acc, *work;
   Growth *growth, *end;
-  ToTrain(float *start, long steps, long slot_row, long T, long B) {
+  ToTrain(float *start, long steps, long slot_row, long T, long B, bool masked) {
     const long kept = PACK == 1 ? steps : 1;
     Numbers *next = (Numbers *)start;
     auto take = [&](Numbers *&at, long n) { at = next; next += padded(n); };
@@ -52,7 +52,8 @@ struct ToTrain {
     take(drawn, PACK == 1 ? 0 : T * B * (INPUTS > OUTPUTS ? INPUTS : OUTPUTS));
     x = (vf *)next;
     y = x + kept * vectors_of(B) * T * INPUTS;
-    acc = y + kept * vectors_of(B) * T * OUTPUTS;
+    w = y + kept * vectors_of(B) * T * TARGETS;
+    acc = w + (masked ? kept * vectors_of(B) * T : 0);
     work = acc + padded(SUMS);
     growth = (Growth *)(work + Sequence<vf>(nullptr, T).floats() / LANES * (B > EXAMPLES ? 2 : 1));
     end = growth + steps;
@@ -69,8 +70,9 @@ struct NothingTiny {
 };
 
 // (time, batch, WIDTH) -> (time, WIDTH) of vectors, from the example `first` on. Lanes beyond the batch repeat its last
-// example, with weight 0: zeros could make a cell divide by 0 where data never do. N: the numbers of an example.
-template <long WIDTH, class V, class N> static void pack(const N *from, V *to, long T, long B, long first) {
+// example, with weight 0: zeros could make a cell divide by 0 where data never do. Weights themselves do not REPEAT: they are
+// 0 there. N: the numbers of an example.
+template <long WIDTH, bool REPEAT = true, class V, class N> static void pack(const N *from, V *to, long T, long B, long first) {
   constexpr long examples = width<V> / replicas<N>;
   const long whole = B - first < examples ? B - first : examples;
   N *target = (N *)to;
@@ -81,15 +83,17 @@ template <long WIDTH, class V, class N> static void pack(const N *from, V *to, l
         for (long i = 0; i < WIDTH; i++) target[i * examples + e] = source[e * WIDTH + i];
     } else {
       for (long e = 0; e < examples; e++)
-        for (long i = 0; i < WIDTH; i++) target[i * examples + e] = source[(e < whole ? e : whole - 1) * WIDTH + i];
+        for (long i = 0; i < WIDTH; i++)
+          target[i * examples + e] = e < whole || REPEAT ? source[(e < whole ? e : whole - 1) * WIDTH + i] : N{};
     }
   }
 }
-template <long WIDTH, class N> static void pack_batch(const N *from, vf *to, long T, long B) {
+template <long WIDTH, bool REPEAT = true, class N> static void pack_batch(const N *from, vf *to, long T, long B) {
   long first = 0;
   if constexpr (replicas<N> == 1)
-    for (; B - first > LANES; first += 2 * LANES, to += 2 * T * WIDTH) pack<WIDTH>(from, (Wide *)to, T, B, first);
-  for (; first < B; first += EXAMPLES, to += T * WIDTH) pack<WIDTH>(from, to, T, B, first);
+    for (; B - first > LANES; first += 2 * LANES, to += 2 * T * WIDTH)
+      pack<WIDTH, REPEAT>(from, (Wide *)to, T, B, first);
+  for (; first < B; first += EXAMPLES, to += T * WIDTH) pack<WIDTH, REPEAT>(from, to, T, B, first);
 }
 
 // The weight of each lane's example in the loss: 0 in lanes beyond the batch.
@@ -106,24 +110,18 @@ template <class V, class N> static void begin_sequence(const N *u, V *h) {
   for (long i = 0; i < STATES; i++) h[i] = S(u[FIRST + i]);
 }
 
-// Compute the loss of a vector of examples, and add their part of the gradient to m.g, m.gu and m.acc.
+// Compute the loss of a vector of examples, and add their part of the gradient to m.g, m.gu and m.acc. With a mask, W has the
+// weight of each step of each example; else it is null, and all have the same.
 template <class V, class M>
-static Numbers sequence(const Numbers *p, const vf *X, const vf *Y, long T, long B, long first, ToTrain &m) {
+static Numbers sequence(const Numbers *p, const vf *X, const vf *Y, const vf *W, long T, long B, long first, ToTrain &m) {
   Sequence<V> q(m.work, T);
-  const V *x = (const V *)X, *y = (const V *)Y, w = weights<V>(first, B, 1.f / (float)(T * B * OUTPUTS));
-  V loss = S(0.f);
+  const V *x = (const V *)X, *y = (const V *)Y, w = weights<V>(first, B, 1.f / (float)(T * B * TARGETS));
   begin_sequence(m.u, q.h);
   // forward through time, keeping states and residuals; then the loss and its gradient by the logits
   for (long t = 0; t < T; t++)
     forward<V, M>(p, m.u, x + t * INPUTS, q.h + t * STATES, q.h + (t + 1) * STATES, q.r + t * RESIDUALS, q.z + t * OUTPUTS,
                   q.tmp);
-  in_step<V>(T * OUTPUTS, [&](auto count, long i) INLINED {
-    constexpr int K = count.value;
-    Some<V, K> z = some<K, 1>(q.z + i), right = some<K, 1>(y + i), weight = some<K, 0>(&w);
-    Some<V, K> t = exp_negative(-vabs(z)), lost = cross_entropy(z, right, t) * weight;
-    put<K, 1>(q.dz + i, cross_entropy_gradient(z, right, t) * weight);
-    for (int k = 0; k < K * sides<V>; k++) side(loss, k % sides<V>) += side(lost, k);
-  });
+  const V loss = weigh_sequence<V>(q.z, y, w, (const V *)W, q.dz, T);
   // backward through time; the gradients by the state after and the state before take turns in two buffers
   V *after = q.ds, *before = q.ds + STATES;
   for (long i = 0; i < STATES; i++) after[i] = S(0.f);
@@ -143,5 +141,5 @@ static Numbers sequence(const Numbers *p, const vf *X, const vf *Y, long T, long
 }
 
 // The same for two vectors side by side: a translation unit of its own, since it takes the compiler as long as all the rest.
-__attribute__((visibility("hidden"))) Numbers wide_sequence(const Numbers *p, const vf *x, const vf *y, long T, long B,
-                                                            long first, ToTrain &m);
+__attribute__((visibility("hidden"))) Numbers wide_sequence(const Numbers *p, const vf *x, const vf *y, const vf *w,
+                                                            long T, long B, long first, ToTrain &m);

@@ -9,8 +9,8 @@ enum Optimizer : long { ADAM, ADAMW, SGD, RMSPROP };
 // The number of one of the replicas.
 INLINE float &one(Numbers *a, long r) { return ((float *)a)[r]; }
 
-// Compute the loss of one training batch, and its gradient in m.g.
-static Numbers gradient(const Numbers *p, const vf *x, const vf *y, long T, long B, ToTrain &m) {
+// Compute the loss of one training batch, and its gradient in m.g; w is null where all steps count.
+static Numbers gradient(const Numbers *p, const vf *x, const vf *y, const vf *w, long T, long B, ToTrain &m) {
   memset(m.g, 0, sizeof(Numbers) * TRAINED);
   memset(m.gu, 0, sizeof(Numbers) * padded(DERIVED_GRADIENTS));
   for (long i = 0; i < padded(SUMS); i++) m.acc[i] = S(0.f);
@@ -18,11 +18,11 @@ static Numbers gradient(const Numbers *p, const vf *x, const vf *y, long T, long
   Numbers loss = all<Numbers>(0.f);
   long first = 0;
 #if WIDE
-  for (; B - first > LANES; first += 2 * LANES, x += 2 * T * INPUTS, y += 2 * T * OUTPUTS)
-    loss += wide_sequence(p, x, y, T, B, first, m);
+  for (; B - first > LANES; first += 2 * LANES, x += 2 * T * INPUTS, y += 2 * T * TARGETS, w += w ? 2 * T : 0)
+    loss += wide_sequence(p, x, y, w, T, B, first, m);
 #endif
-  for (; first < B; first += EXAMPLES, x += T * INPUTS, y += T * OUTPUTS)
-    loss += sequence<vf, vi>(p, x, y, T, B, first, m);
+  for (; first < B; first += EXAMPLES, x += T * INPUTS, y += T * TARGETS, w += w ? T : 0)
+    loss += sequence<vf, vi>(p, x, y, w, T, B, first, m);
   Numbers totals[LANES];
   for (long i = 0; i < SUMS; i += LANES) {
     example_sums(m.acc + i, totals);
@@ -137,14 +137,15 @@ ROUNDED_AS_BEFORE
 struct Group {
   long row[PACK];
   bool alive[PACK];
-  const float *x[PACK], *y[PACK];  // each one's block of data
+  const float *x[PACK], *y[PACK], *w[PACK];  // each one's block of data; with no mask, w is null
   float *p[PACK], *slots[PACK];  // each one's rows
 };
 
 extern "C" long lanes_width() { return LANES; }
 extern "C" long replicas_per_vector() { return PACK; }
-extern "C" long floats_to_train(long steps, long slot_row, long T, long B) {
-  ToTrain m(nullptr, steps, slot_row, T, B);
+extern "C" long targets_per_step() { return TARGETS; }
+extern "C" long floats_to_train(long steps, long slot_row, long T, long B, long masked) {
+  ToTrain m(nullptr, steps, slot_row, T, B, masked);
   return (float *)m.end - (float *)nullptr;
 }
 
@@ -154,24 +155,30 @@ static void pack_step(const Group &group, long step, long T, long B, ToTrain &m)
   for (long r = 0; r < PACK; r++) from[r] = group.x[r] + step * T * B * INPUTS;
   side_by_side(from, m.drawn, T * B * INPUTS);
   pack_batch<INPUTS>(m.drawn, m.x, T, B);
-  for (long r = 0; r < PACK; r++) from[r] = group.y[r] + step * T * B * OUTPUTS;
-  side_by_side(from, m.drawn, T * B * OUTPUTS);
-  pack_batch<OUTPUTS>(m.drawn, m.y, T, B);
+  for (long r = 0; r < PACK; r++) from[r] = group.y[r] + step * T * B * TARGETS;
+  side_by_side(from, m.drawn, T * B * TARGETS);
+  pack_batch<TARGETS>(m.drawn, m.y, T, B);
+  if (!group.w[0]) return;
+  for (long r = 0; r < PACK; r++) from[r] = group.w[r] + step * T * B;
+  side_by_side(from, m.drawn, T * B);
+  pack_batch<1, false>(m.drawn, m.w, T, B);
 }
 
-// Train replicas through a block of steps: x (seeds, steps, T, B, INPUTS), y (seeds, steps, T, B, OUTPUTS), with `x_seed` and
-// `y_seed` floats from one seed to the next. Replica i trains on the data of seed which[i], those of one seed in a row. It is
+// Train replicas through a block of steps: x (seeds, steps, T, B, INPUTS), y (seeds, steps, T, B, TARGETS), with `x_seed` and
+// `y_seed` floats from one seed to the next; w (seeds, steps, T, B) likewise: the weight of each step in the loss of its
+// batch, or null where all weigh the same. Replica i trains on the data of seed which[i], those of one seed in a row. It is
 // row rows[i] of p (ROW floats), slots (slot_row floats), rates, losses (steps) and broke, where the step is noted whose
 // loss or gradient is not finite; its weights stay those of the step before. At step s of the block, learning rates are
 // multiplied by factors[s]. The numbers still[...] of a row, `stills` of them, have no gradient and stay what they are,
 // whatever the decay of weights; `kept` has room for them.
-extern "C" void train(long steps, long T, long B, const float *x, long x_seed, const float *y, long y_seed, long count,
+extern "C" void train(long steps, long T, long B, const float *x, long x_seed, const float *y, long y_seed,
+                      const float *w, long w_seed, long count,
                       const long *rows, const long *which, float *p, float *slots, long slot_row, const double *rates,
                       const double *factors, long kind, const double *constants, double clip_norm, double clip_value,
                       long stills, const long *still, Numbers *kept, long done, double *losses, long *broke, float *scratch) {
   NothingTiny mode;
   const long packed = vectors_of(B) * T;
-  ToTrain m(scratch, steps, slot_row, T, B);
+  ToTrain m(scratch, steps, slot_row, T, B, w);
   if (kind == ADAM || kind == ADAMW)
     for (long s = 0; s < steps; s++) {
       const double step = (double)(done + s + 1);
@@ -185,6 +192,7 @@ extern "C" void train(long steps, long T, long B, const float *x, long x_seed, c
       const long i = group.alive[r] ? first + r : first;
       group.row[r] = rows[i];
       group.x[r] = x + which[i] * x_seed, group.y[r] = y + which[i] * y_seed;
+      group.w[r] = w ? w + which[i] * w_seed : nullptr;
       group.p[r] = p + rows[i] * ROW, group.slots[r] = slots + rows[i] * slot_row;
       group_rates[r] = rates[rows[i]];
     }
@@ -193,7 +201,8 @@ extern "C" void train(long steps, long T, long B, const float *x, long x_seed, c
       if (first == 0 || which[first] != which[first - 1])  // all replicas of a seed train on the same data
         for (long s = 0; s < steps; s++) {
           pack_batch<INPUTS>((const Numbers *)group.x[0] + s * T * B * INPUTS, m.x + s * packed * INPUTS, T, B);
-          pack_batch<OUTPUTS>((const Numbers *)group.y[0] + s * T * B * OUTPUTS, m.y + s * packed * OUTPUTS, T, B);
+          pack_batch<TARGETS>((const Numbers *)group.y[0] + s * T * B * TARGETS, m.y + s * packed * TARGETS, T, B);
+          if (w) pack_batch<1, false>((const Numbers *)group.w[0] + s * T * B, m.w + s * packed, T, B);
         }
     } else {
       side_by_side(group.p, m.p, ROW);
@@ -216,7 +225,7 @@ extern "C" void train(long steps, long T, long B, const float *x, long x_seed, c
     for (long s = 0; s < steps && any; s++) {
       const long at = PACK == 1 ? s * packed : 0;
       if constexpr (PACK > 1) pack_step(group, s, T, B, m);
-      Numbers loss = gradient(m.p, m.x + at * INPUTS, m.y + at * OUTPUTS, T, B, m);
+      Numbers loss = gradient(m.p, m.x + at * INPUTS, m.y + at * TARGETS, w ? m.w + at : nullptr, T, B, m);
       Numbers squares = squares_of(m.g);
       float scales[PACK];
       double step_rates[PACK];
@@ -247,12 +256,13 @@ extern "C" void train(long steps, long T, long B, const float *x, long x_seed, c
   }
 }
 
-// Compute the gradient of one batch, for the proof: x (T, B, INPUTS), y (T, B, OUTPUTS); returns the loss.
-extern "C" double gradient_once(long T, long B, const float *x, const float *y, const float *p, float *g, float *scratch) {
+// Compute the gradient of one batch, for the proof: x (T, B, INPUTS), y (T, B, TARGETS), w (T, B) or null; returns the loss.
+extern "C" double gradient_once(long T, long B, const float *x, const float *y, const float *w, const float *p, float *g,
+                                float *scratch) {
   NothingTiny mode;
-  ToTrain m(scratch, 1, 0, T, B);
+  ToTrain m(scratch, 1, 0, T, B, w);
   Group group;
-  for (long r = 0; r < PACK; r++) group.x[r] = x, group.y[r] = y, group.p[r] = (float *)p;
+  for (long r = 0; r < PACK; r++) group.x[r] = x, group.y[r] = y, group.w[r] = w, group.p[r] = (float *)p;
   const Numbers *weights = (const Numbers *)p;
   if constexpr (PACK > 1) {
     side_by_side(group.p, m.p, ROW);
@@ -260,9 +270,10 @@ extern "C" double gradient_once(long T, long B, const float *x, const float *y, 
     weights = m.p;
   } else {
     pack_batch<INPUTS>((const Numbers *)x, m.x, T, B);
-    pack_batch<OUTPUTS>((const Numbers *)y, m.y, T, B);
+    pack_batch<TARGETS>((const Numbers *)y, m.y, T, B);
+    if (w) pack_batch<1, false>((const Numbers *)w, m.w, T, B);
   }
-  Numbers loss = gradient(weights, m.x, m.y, T, B, m);
+  Numbers loss = gradient(weights, m.x, m.y, w ? m.w : nullptr, T, B, m);
   for (long i = 0; i < TRAINED; i++) g[i] = one(m.g + i, 0);
   return one(&loss, 0);
 }

@@ -2,6 +2,6 @@
 #pragma once
 #include "sequence.h"
 
-Numbers wide_sequence(const Numbers *p, const vf *x, const vf *y, long T, long B, long first, ToTrain &m) {
-  return sequence<Wide, WideMask>(p, x, y, T, B, first, m);
+Numbers wide_sequence(const Numbers *p, const vf *x, const vf *y, const vf *w, long T, long B, long first, ToTrain &m) {
+  return sequence<Wide, WideMask>(p, x, y, w, T, B, first, m);
 }
