@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir
 from multiprocessing import get_context
@@ -55,6 +55,10 @@ def _arrays(drawn: Any) -> list[NDArray[Any]]:
 def _same(a: Iterable[NDArray[Any]], b: Iterable[NDArray[Any]]) -> bool:
     left, right = list(a), list(b)
     return len(left) == len(right) and all(np.array_equal(x, y) for x, y in zip(left, right, strict=True))
+
+
+def _each(points: Sequence[Point]) -> str:
+    return " and at ".join(map(_at, points))
 
 
 def _at(point: Point) -> str:
@@ -104,7 +108,7 @@ def leaves_generators_alone(subject: TaskSubject) -> Found:
                 "the stream (stream.bits, stream.integers, stream.uniform)",
                 line_that_draws(lambda t=task, p=point: t.batch(_stream(), EXAMPLES, p)),  # type: ignore[misc]
             )
-    return f"none was drawn from in {len(subject.few)} batches of {EXAMPLES}"
+    return f"none was drawn from by batches of {EXAMPLES}"
 
 
 _SAME = "the same task"
@@ -126,7 +130,7 @@ def draws_from_the_stream_alone(subject: TaskSubject) -> Found:
                         "different data: take all randomness from the stream",
                         likely_line(subject) or subject.begins(),
                     )
-    return f"four batches of {EXAMPLES} are equal at each of {len(subject.few)} points"
+    return f"four batches of {EXAMPLES} are equal at {_each(subject.few)}"
 
 
 @task_law("another stream gives other examples")

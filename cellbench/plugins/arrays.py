@@ -59,7 +59,8 @@ def _opened(path: Path) -> dict[str, Array]:
         raise TaskError(f"no such file: {path}")
     known = {"kind", *NAMES, *(f"{TEST}{name}" for name in NAMES)}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: numpy leaves a file open that it cannot read
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             unknown = sorted(set(file.files) - known)
             if unknown:
                 raise TaskError(f"{path.name} holds {unknown[0]!r}; a file of arrays holds {', '.join(sorted(known))}")
