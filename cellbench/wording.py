@@ -130,3 +130,13 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 _MOST_KNOWN = 50
 """The most words that are listed."""
+
+
+def share_right(kind: str, tolerance: float) -> str:
+    """Name the share of a task's answers that are right, by their kind; see `cellbench.task.Task.kind`.
+
+    >>> share_right("classes", 0.04), share_right("numbers", 0.04)
+    ('step accuracy', 'share within 0.04')
+    """
+    others = {"classes": "step accuracy", "numbers": f"share within {tolerance:g}"}
+    return others.get(kind, "bit accuracy")

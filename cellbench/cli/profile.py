@@ -40,10 +40,9 @@ def profile(
             show(f"{task}: task {number} of {len(folders)}", file=sys.stderr)
         _, status = train(experiment, folders[task], quiet=quiet, workers=workers, trust=trust, silent=True)
         worst = max(worst, status)
+    where = results / found.name
     compared = matrix.of_folders(folders)
-    matrix.write(compared, found.name, results / found.name)
+    matrix.write(compared, found.name, where)
     show(matrix.text(compared))
-    show(
-        f"Matrix: {results / found.name / matrix.MARKDOWN}. A page for each task: {results / found.name}.TASK/report.html"
-    )
+    show(f"Matrix: {where / matrix.MARKDOWN}. A page for each task: {where}.TASK/report.html")
     return worst

@@ -127,7 +127,9 @@ class Experiment:
             if changed := changed_by(cell.factory, *([entry.distribution] if entry else [])):
                 described[cell.label]["changed"] = changed
         own = self.settings.own
+        of_kind = {} if self.task.kind == Task.kind else {"kind": self.task.kind, "tolerance": self.task.tolerance}
         return {
+            **of_kind,
             # where the arrays are; a class is made from the stored text
             **({"task_path": own.path} if own is not None and own.arrays else {}),
             "axes": names if self.layers is None else [*names, LAYERS],

@@ -9,10 +9,15 @@ import pandas as pd
 
 from cellbench.report import palette as look
 from cellbench.report.figure import CHOICE, Control, Encodings, Figure, base, layers, tips, title
-from cellbench.summary.design import place_word, value_order
+from cellbench.summary.design import Design, place_word, value_order
 from cellbench.summary.figures import Figures
 
-METRICS = (("sequence_accuracy", "sequence accuracy"), ("bit_accuracy", "bit accuracy"))
+
+def metrics(design: Design) -> tuple[tuple[str, str], ...]:
+    """List the accuracies to choose from: each one's column, and its name for this task."""
+    return ("sequence_accuracy", "sequence accuracy"), ("bit_accuracy", design.right)
+
+
 _CLUSTERS = alt.Scale(paddingInner=0.4, paddingOuter=0.2)
 """Puts cells side by side at one value, with a gap before the next value."""
 
@@ -49,7 +54,7 @@ def figures(found: Figures, e: Encodings) -> Iterator[Figure]:
             f"Marks: the mean accuracy over seeds, {where}, at the tuned rate, on {design.final_examples} new examples "
             f"each. Bars: 95 % intervals of the mean by Gaffke; with few seeds they are long even if every seed is "
             f"perfect. A model that diverged counts as accuracy 0.",
-            chart, frame, (Control("metric", "shown", METRICS), Control("point", "points", points)),
+            chart, frame, (Control("metric", "shown", metrics(design)), Control("point", "points", points)),
         )  # fmt: skip
         yield _difference(found, e, by, name, points)
 
@@ -97,7 +102,7 @@ def _difference(figures: Figures, e: Encodings, by: str, name: str, points: tupl
         f"Dots: the seeds. Thick bars: 95 % intervals, Student's t over seeds. Thin bars: the interval at the level "
         f"at which Holm decides on the verdict, corrected for all lengths and cells; it excludes 0 exactly where the "
         f"verdict does. Where fewer than 6 seeds differ there is no interval.",
-        chart, frame, (Control("metric", "shown", METRICS), Control("point", "points", kept)),
+        chart, frame, (Control("metric", "shown", metrics(figures.design)), Control("point", "points", kept)),
     )  # fmt: skip
 
 

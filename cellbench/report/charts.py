@@ -149,7 +149,7 @@ def _curves(figures: Figures, e: Encodings) -> Figure:
         base(kind="seed").mark_line(strokeWidth=0.6).encode(
             x=x, y=y, color=e.line, detail="seed:N", opacity=e.faded(0.3, 0.01)),
         reference.mark_rule(color=look.MUTED, strokeDash=[2, 3]).encode(y=y, tooltip=tips(
-            ("name", "a predictor that", ""), ("middle", "bit accuracy", ".4~f"))),
+            ("name", "a predictor that", ""), ("middle", design.right, ".4~f"))),
         reference.mark_text(align="left", dx=3, dy=-4, fontSize=9, color=look.MUTED).encode(
             x=alt.value(0), y=y, text="name:N"),
         curve.mark_line(strokeWidth=2).encode(x=x, y=y, color=e.line, strokeDash=e.dash, opacity=e.faded(1)),
@@ -157,7 +157,7 @@ def _curves(figures: Figures, e: Encodings) -> Figure:
     )  # fmt: skip
     picked = ((PICKED, "the rate picked at this point"),) if (frame["rate"] == PICKED).any() else ()
     rates = (*picked, *((words.number(r), words.number(r)) for r in design.rates))
-    metrics = Control("metric", "shown", (*accuracies.METRICS, ("loss", "loss")))
+    metrics = Control("metric", "shown", (*accuracies.metrics(design), ("loss", design.loss)))
     return Figure(
         "curves",
         "Learning curves",
@@ -165,8 +165,8 @@ def _curves(figures: Figures, e: Encodings) -> Figure:
         "(half of the seeds are inside); they are no interval of the median. Thin lines, at the picked rate: single "
         "seeds. A model that diverged counts as accuracy 0; one "
         "that stopped when it had solved keeps its last values. The rate picked at a point is picked on all seeds. "
-        "Dotted lines on bit accuracy: the best predictors that see only the last few inputs. They show how high bit "
-        "accuracy can be without adding.",
+        f"Dotted lines on {design.right}: simple predictors that the task names, such as those that see only the last "
+        "few inputs. They show how high it can be without solving the task.",
         chart, frame, (metrics, _points(figures, pooled=False), Control("rate", "learning rate", rates)),
         panels="point",
     )  # fmt: skip
@@ -197,10 +197,10 @@ def _solved(figures: Figures, e: Encodings) -> Figure:
     return Figure(
         "solved",
         "Share solved over steps",
-        f"Lines: the share of replicas that have solved ({design.metric} of {words.number(design.threshold)} held for "
-        f"{words.count(design.hold, 'evaluations')}), at the tuned rate weighted by how often it was picked; over all "
-        f"points, the mean of the points. Bands, at a single point: 95 % intervals by Wilson. A tick at the end marks "
-        f"censoring: not all had solved when the budget of {design.max_steps} steps ended.",
+        f"Lines: the share of replicas that have solved ({design.solved_by} of {words.number(design.threshold)} held "
+        f"for {words.count(design.hold, 'evaluations')}), at the tuned rate weighted by how often it was picked; over "
+        f"all points, the mean of the points. Bands, at a single point: 95 % intervals by Wilson. A tick at the end "
+        f"marks censoring: not all had solved when the budget of {design.max_steps} steps ended.",
         chart, frame, (_points(figures, pooled=True), Control("rate", "learning rate", rates)),
     )  # fmt: skip
 

@@ -90,8 +90,8 @@ def reading(found: Matrix) -> str:
     """Say what the verdicts are corrected over, and why there is no average."""
     return (
         f"Verdicts are corrected over {words.count(found.comparisons, 'comparisons')} (Holm), all cells and tasks "
-        "together. A ratio below 1: the cell needs fewer steps than the baseline. Nothing is averaged over tasks, whose "
-        "steps have no common measure."
+        "together. A ratio below 1: the cell needs fewer steps than the baseline. Nothing is averaged over tasks: "
+        "their steps have no common measure."
     )
 
 

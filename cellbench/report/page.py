@@ -109,8 +109,8 @@ def answer(summary: Summary) -> str:
         lines.append(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}{others}")
     picked = "learning rate picked on other seeds, " if len(design.rates) > 1 else ""
     method = (
-        f"Method: {design.task}; ratio of typical steps to {design.metric} {words.number(design.threshold)}, at most "
-        f"{design.max_steps} steps; {picked}paired by seed ({len(design.seeds)}), Student's t over seeds, Holm."
+        f"Method: {design.task}; ratio of typical steps to {design.solved_by} {words.number(design.threshold)}, at "
+        f"most {design.max_steps} steps; {picked}paired by seed ({len(design.seeds)}), Student's t over seeds, Holm."
     )
     versions = ", ".join(f"{name} {version}" for name, version in design.versions.items())
     return "\n".join([*map(printable, lines), method, *([f"Versions: {versions}."] if versions else [])])

@@ -105,6 +105,8 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame, answers: Mapping[str
         broken_laws=_broken_laws(experiment, answers),
         trusted=facts.get("trusted") is True,
         own=tuple(label for label, cell in facts["cells"].items() if cell.get("description") == OWN),
+        kind=facts.get("kind", ""),
+        tolerance=facts.get("tolerance", 0.0),
         layers={label: n for label, cell in facts["cells"].items() if isinstance(n := cell.get("layers"), int)},
     )
 

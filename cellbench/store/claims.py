@@ -100,6 +100,9 @@ _SHAPE: dict[str, Callable[[Any], bool]] = {
 }
 """The parts of a stored experiment that reports need, and what each must be."""
 
+_OF_KIND: dict[str, Callable[[Any], bool]] = {"kind": lambda x: x in ("classes", "numbers"), "tolerance": _number}
+"""The parts of `facts` that are there only if the task's answers are no bits, and what each must be."""
+
 _LATER: dict[str, Callable[[Any], bool]] = {
     "optimizer_options": lambda x: isinstance(x, dict) and all(_text(k) and _option(v) for k, v in x.items()),
     **{name: lambda x: _number(x) for name in ("weight_decay", "momentum", "eps", "alpha", "clip_value", "end_factor")},
@@ -132,6 +135,9 @@ def parsed(row: tuple[str, str, str, str, str]) -> dict[str, Any]:
     for name, value in found["resolved"]["train"].items():
         if name in _LATER and not _LATER[name](value):
             raise ValueError(f"resolved.train.{name} is {short(value)}")
+    for name, holds in _OF_KIND.items():
+        if name in found["facts"] and not holds(found["facts"][name]):
+            raise ValueError(f"facts.{name} is {short(found['facts'][name])}")
     steps, last = found["facts"]["evaluation_steps"], found["resolved"]["train"]["max_steps"]
     rising = all(type(step) is int for step in steps) and steps == sorted(set(steps))
     if not rising or not steps or steps[0] < 1 or steps[-1] > last or len(steps) > MOST_EVALUATIONS + 1:

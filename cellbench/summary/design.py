@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from cellbench.wording import share_right
+
 Value: TypeAlias = int | float | str
 """A value of an axis of the grid: a number, or a size such as `hidden 20`."""
 
@@ -62,6 +64,10 @@ class Design:
     """The labels of the cells that come from a file: the user's own."""
     layers: Mapping[str, int] = field(default_factory=dict)
     """By label: how many of a cell are stacked, where layers are no axis; 1 for the cells that are not here."""
+    kind: str = ""
+    """What the task's answers are: `classes` or `numbers`; empty for bits."""
+    tolerance: float = 0.0
+    """How far a number may be from its target and count as right."""
 
     def __post_init__(self) -> None:
         if not self.labels:
@@ -90,6 +96,22 @@ class Design:
         """The labels in the order of a report: the baseline, the user's own cells, the others."""
         first = (self.against, *(label for label in self.labels if label in self.own and label != self.against))
         return (*first, *(label for label in self.labels if label not in first))
+
+    @property
+    def right(self) -> str:
+        """The share of right answers in words: `bit accuracy`, `step accuracy`, or `share within 0.04`."""
+        return share_right(self.kind, self.tolerance)
+
+    @property
+    def loss(self) -> str:
+        """The loss in words, as the name of a chart's axis."""
+        others = {"classes": "loss (nats per step)", "numbers": "mean squared error"}
+        return others.get(self.kind, "loss")
+
+    @property
+    def solved_by(self) -> str:
+        """The accuracy by which a replica counts as solved: its key in the experiment, or words that fit the task."""
+        return self.right if self.kind and self.metric == "bit_accuracy" else self.metric
 
     @property
     def setup(self) -> str:

@@ -128,10 +128,10 @@ def _trained(replicas: Selection) -> str:
 def _counted(design: Design) -> str:
     held = f"the first of {design.hold} consecutive evaluations" if design.hold > 1 else "the first evaluation"
     return (
-        f"A replica has solved the task at {held} with {design.metric} at least {words.number(design.threshold)}; one "
-        f"that never does, diverges, or fails in the cell's own code counts as {design.max_steps} steps in typical and "
-        f"mean steps, which draws ratios towards 1, and as unsolved in the solved share; one whose worker crashed or "
-        f"timed out is missing: it is listed, and left out of every number."
+        f"A replica has solved the task at {held} with {design.solved_by} at least {words.number(design.threshold)}; "
+        f"one that never does, diverges, or fails in the cell's own code counts as {design.max_steps} steps in typical "
+        f"and mean steps, which draws ratios towards 1, and as unsolved in the solved share; one whose worker crashed "
+        f"or timed out is missing: it is listed, and left out of every number."
     )
 
 

@@ -118,8 +118,8 @@ def matrix(parts: Mapping[str, Summary]) -> Matrix:
 def _solved(part: Summary, cell: str) -> float:
     """Look up the share of replicas that solved, at the tuned rate, over all points."""
     table = part.overview
-    found = table[table["cell"] == cell]["solved"] if "solved" in table else []
-    return float(found.iloc[0]) if len(found) else math.nan
+    found = table[table["cell"] == cell]
+    return float(found["solved"].iloc[0]) if len(found) else math.nan
 
 
 def _exact(part: Summary, cell: str) -> float:
@@ -154,10 +154,8 @@ def _rows(part: Summary) -> list[dict[str, Any]]:
     table = part.comparisons
     whole = table[(table["metric"] == "sequence_accuracy") & (table["scope"] == ALL)]
     rows = [{str(name): plain(value) for name, value in row.items()} for row in whole.to_dict("records")]
-    longest = {
-        axis: max(
-            (row["value"] for row in rows if row["by"] == axis and isinstance(row["value"], int | float)), default=0
-        )
-        for axis in part.design.axes
-    }
+    longest: dict[Any, float] = {}
+    for row in rows:
+        if isinstance(row["value"], int | float) and row["by"] in part.design.axes:
+            longest[row["by"]] = max(row["value"], longest.get(row["by"], row["value"]))
     return [row for row in rows if row["by"] == "" or longest.get(row["by"]) == row["value"]]

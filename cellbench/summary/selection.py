@@ -24,7 +24,7 @@ from cellbench.statistics.survival import log_steps, solved
 from cellbench.summary.design import Design, Point, Value, plain, value_order
 
 METRICS = ("sequence_accuracy", "bit_accuracy")
-"""Sequence accuracy comes first: bit accuracy is high even for a cell that does not add."""
+"""Sequence accuracy comes first: bit accuracy, the share of right answers, is high even if little was learnt."""
 
 STATES = ("solved", "censored", "diverged", "failed", "machine", "missing")
 """What became of a replica. `failed`: in the cell's own code; `machine`: its worker crashed, or it timed out."""

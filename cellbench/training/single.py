@@ -29,6 +29,7 @@ from cellbench.records import (
 )
 from cellbench.task import Task
 from cellbench.training.loop import fit, initial_models
+from cellbench.wording import share_right
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Trained:
         at, last = ", ".join(f"{k} {v}" for k, v in self.parameters.items()), self.curve[-1]
         cells = " on ".join(type(cell).__name__ for cell in layers_of(self.model.cell))
         return (
-            f"<Trained {cells} at {at}: loss {last.loss:.3g}, bit accuracy "
+            f"<Trained {cells} at {at}: loss {last.loss:.3g}, {share_right(self.task.kind, self.task.tolerance)} "
             f"{last.bit_accuracy:.3f}, sequence accuracy {last.sequence_accuracy:.3f} after {last.step:,} steps>"
         )
 
