@@ -49,6 +49,11 @@ class Stream:
         self._count = count
         self._calls = 0
 
+    @property
+    def purpose(self) -> str:
+        """What the examples are for, the name's first axis: `data` to train, `evaluation` or `final` to measure."""
+        return str(self._axes[0])
+
     def _words(self, per_example: int) -> NDArray[np.uint64]:
         """Draw words of 64 random bits, shape (count, per_example)."""
         key = int.from_bytes(digest(*self._axes, self._calls)[:16], "little")

@@ -104,6 +104,13 @@ class Task(ABC):
         """Draw examples as `batch` does, all of exactly this difficulty."""
         raise NotImplementedError(f"{type(self).__name__} makes no examples of a given difficulty")
 
+    def measured_difficulty(self, batch: Batch) -> NDArray[np.int64] | None:
+        """Measure the difficulty of each example, shape (examples,), from what was drawn; None if it cannot be told.
+
+        `cellbench check` and every run compare it with the difficulty that was asked for.
+        """
+        return None
+
     def reference_accuracies(self, parameters: Parameters) -> Mapping[str, float]:
         """Compute the shares of answers that simple predictors have right, by their names; none by default."""
         return {}

@@ -5,15 +5,20 @@ A part stands between `<!-- generated: NAME -->` and `<!-- end -->` in a page of
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import sys
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from cellbench.conformance.task_laws import LAWS
+from cellbench.conformance.task_subject import points
 from cellbench.experiment import schema
 from cellbench.experiment.offered import NOT_OFFERED
 from cellbench.experiment.sections import (
@@ -27,6 +32,9 @@ from cellbench.experiment.sections import (
     TrainKeys,
 )
 from cellbench.records import RIGHT_SINCE
+from cellbench.streams import Stream
+from cellbench.task import Task
+from cellbench.tasks import register_tasks as register_builtin
 
 HERE = Path(__file__).parent
 
@@ -77,6 +85,34 @@ def versions() -> str:
     return "\n".join(dict.fromkeys(lines)) + "\n"
 
 
+def tasks() -> str:
+    """The shipped tasks: the built-in one, and those of plugins/cellbench-tasks."""
+    sys.path.insert(0, str(HERE.parent / "plugins/cellbench-tasks"))
+    import cellbench_tasks
+
+    found: list[dict[str, str]] = []
+    for register in (register_builtin, cellbench_tasks.register_tasks):
+        register(register=lambda **task: found.append(task))
+    rows = [
+        "| task | what | inputs | answers | parameters | references |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for each in found:
+        module, _, attribute = each["factory"].partition(":")
+        task: Task = getattr(importlib.import_module(module), attribute)()
+        point = points(task, {})[0]
+        drawn = task.batch(Stream("data", "docs", count=64), 64, point)
+        inputs = f"{task.input_size} tokens" if task.tokens else f"{task.input_size} numbers"
+        answers = f"{task.output_size} {task.kind}" if task.output_size > 1 else task.kind.rstrip("s")
+        scored = "" if len(drawn) == 2 else f", at {np.mean(drawn[2]):.0%} of the steps"
+        at = ", ".join(f"{name} {value}" for name, value in point.items())
+        known = ", ".join(f"{name} {value:.3f}" for name, value in task.reference_accuracies(point).items())
+        names = "; ".join(f"`{name}`: {meaning}" for name, meaning in task.parameters.items())
+        columns = (f"`{each['name']}`", each["description"], inputs, f"{answers}{scored}", names, f"{at}: {known}")
+        rows.append(f"| {' | '.join(columns)} |")
+    return "\n".join(rows)
+
+
 def offered() -> str:
     """What people look for and do not find, with the reason; names with the same reason share a line."""
     lines = ["| key | why not, and what there is |", "| --- | --- |"]
@@ -86,7 +122,14 @@ def offered() -> str:
     return "\n".join(lines)
 
 
-PARTS: dict[str, Callable[[], str]] = {"keys": keys, "schema": schema_sql, "versions": versions, "offered": offered}
+def laws() -> str:
+    """The laws of tasks."""
+    return "\n".join(["| law | shows |", "| --- | --- |", *(f"| `{law.name}` | {law.shows} |" for law in LAWS)])
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "keys": keys, "schema": schema_sql, "versions": versions, "offered": offered, "laws": laws, "tasks": tasks,
+}  # fmt: skip
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.S)
 
 

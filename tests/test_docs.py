@@ -20,7 +20,7 @@ from typer.main import get_command
 import cellbench
 from cellbench import hookspecs
 from cellbench.cli import app
-from cellbench.conformance import Subject, checks
+from cellbench.conformance import Subject, checks, subject_of_task, task_checks
 from cellbench.experiment.sections import Keys
 from cellbench.report import csv
 from cellbench.report.csv import CURVES, RUNS
@@ -109,6 +109,24 @@ def test_commands_in_the_documentation_exist() -> None:
             options = {o for p in known.commands[name].params for o in p.opts}  # type: ignore[attr-defined]
             for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line):
                 assert option in options | {"--help"}, f"{page.name}: cellbench {name} {option}"
+
+
+def test_the_task_of_the_page() -> None:
+    """The page's own task has fewer than 30 lines, keeps every law that a run asks, and is learnt."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tasks.md").read_text(), re.DOTALL)
+    assert len(code.splitlines()) < 30
+    Path("parity.py").write_text(code)
+    subject = subject_of_task("./parity.py:Parity")
+    assert [law.name for law in task_checks if law.quick and not law(subject).ok] == []
+    trained = cellbench.train("gru", task="./parity.py:Parity", length=3, steps=300, learning_rate=0.1, hidden_size=8)
+    assert trained.curve[-1].sequence_accuracy == 1
+
+
+def test_the_contract_is_on_the_page() -> None:
+    """Every attribute and method of a task has its row."""
+    text = (ROOT / "docs/tasks.md").read_text()
+    for name in [n for n in {*vars(cellbench.Task), *cellbench.Task.__annotations__} if not n.startswith("_")]:
+        assert f"| `{name}" in text or name == "length", name
 
 
 def test_hooks_are_documented_with_their_signature() -> None:

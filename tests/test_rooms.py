@@ -200,8 +200,8 @@ DOORS = {
     "executors": {"dispatch", "dask", "private"},
     "experiment": {"argument"},
     "model": {"sizes", "weights"},
-    "plugins": {"captured", "sources"},
-    "conformance": {"quick", "report"},
+    "plugins": {"captured", "own_tasks", "sources"},
+    "conformance": {"quick", "report", "subject", "task_laws", "task_subject"},
     "running": {"code", "verify"},
     "results": {"pick", "seal", "several"},
     "store": {"answers", "earlier", "frames", "merge", "neighbours", "replica", "tally", "weights"},
@@ -211,7 +211,7 @@ DOORS = {
     "statistics": {"arrays", "comparison", "intervals", "learning_rate", "survival"},
     "summary": {"design", "figures", "inventory", "words"},
     "terminal": {"output", "progress", "session"},
-    "training": {"again", "data", "fingerprint", "loop", "single", "timeout", "worker"},
+    "training": {"again", "data", "drawn", "fingerprint", "loop", "single", "timeout", "worker"},
 }
 
 
@@ -259,7 +259,7 @@ def test_a_face_holds_no_logic(room: Path) -> None:
     assert not [name for name in offered if (room / f"{name}.py").exists()], "a door bears the name of a file"
 
 
-OF_KINDS = {"task", "model.objective", "training.drawn"}
+OF_KINDS = {"task", "model.objective", "training.drawn", "plugins.arrays"}
 """Where a task's kind is looked at, of which one is `bits`."""
 
 

@@ -1,4 +1,4 @@
-"""`cellbench check`: is a cell sound?"""
+"""`cellbench check`: is a cell or a task sound?"""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ def check(
     cell: Annotated[
         str,
         typer.Argument(
-            metavar="CELL", help="A registered name or FILE:CLASS, perhaps with options: mycell.py:MyCell,size=3."
+            metavar="CELL|TASK",
+            help="A registered name or FILE:CLASS, perhaps with options (of a task: grid parameters): "
+            "mycell.py:MyCell,size=3; or a file of arrays.",
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
-    """Check that a cell is sound.
+    """Check that a cell or a task is sound.
 
     Prints one line per check, and as a last line which laws are broken. The exit status is 1 if one is.
     """

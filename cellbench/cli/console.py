@@ -24,6 +24,7 @@ from cellbench.cli.info import info
 from cellbench.cli.list import list_
 from cellbench.cli.merge import merge
 from cellbench.cli.new import new
+from cellbench.cli.profile import profile
 from cellbench.cli.report import report
 from cellbench.cli.run import run
 from cellbench.cli.schema import schema
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(compare)
+app.command()(profile)
 app.command()(report)
 app.command()(merge)
 app.command()(verify)

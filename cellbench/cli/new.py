@@ -1,4 +1,4 @@
-"""`cellbench new`: a plugin package for a new cell, or an experiment file."""
+"""`cellbench new`: a plugin package for a new cell, a task of one's own, or an experiment file."""
 
 from __future__ import annotations
 
@@ -20,23 +20,33 @@ def new(
         str | None,
         typer.Option("--from", metavar="FILE:CLASS", help="Package this cell; options become its defaults."),
     ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Write a task, ./NAME.py, and an experiment on it instead.")
+    ] = None,
     experiment: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a commented experiment file instead.")
     ] = None,
 ) -> None:
-    """Write a plugin package for a new cell, or an experiment file."""
+    """Write a plugin package for a new cell, a task of one's own, or an experiment file."""
     from cellbench.experiment.argument import read
-    from cellbench.scaffold import new_experiment, new_package
+    from cellbench.scaffold import class_of, new_experiment, new_package, new_task
 
     if source is not None and name is None:
         raise CellbenchError(f"--from {source}: goes with a name, `cellbench new mycell --from {source}`")
-    if (name is None) == (experiment is None):
-        raise CellbenchError("give a name, `cellbench new mycell`, or a file, `cellbench new --experiment mine.yaml`")
+    if sum(given is not None for given in (name, task, experiment)) != 1:
+        raise CellbenchError(
+            "give one of: a cell's name, `cellbench new mycell`; a task's, `cellbench new --task mytask`; a file, "
+            "`cellbench new --experiment mine.yaml`"
+        )
     if name is not None:
         cell = read(source, "--from") if source is not None else None
         if cell is not None and cell.file is None:
             raise CellbenchError(f"--from {source}: must be FILE:CLASS, for example ./mycell.py:MyCell")
         folder = new_package(name, Path(), *((cell.file, cell.name, cell.options) if cell else ()))
         show(f"Wrote {folder}. Next:\n  pip install -e {folder} && cellbench check {name}")
+    elif task is not None:
+        file, runs = new_task(task, Path())
+        check = f"cellbench check ./{file}:{class_of(task)}"
+        show(f"Wrote {file} and {runs}. Next:\n  {check} && cellbench run {runs}")
     elif experiment is not None:
         show(f"Wrote {new_experiment(experiment)}. Next:\n  cellbench run {experiment} --dry-run")

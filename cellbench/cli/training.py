@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def train(
-    experiment: Experiment, folder: Path, *, quiet: bool, workers: int | None, report: bool = True, **keys: Any
+    experiment: Experiment,
+    folder: Path,
+    *,
+    quiet: bool,
+    workers: int | None,
+    report: bool = True,
+    silent: bool = False,
+    **keys: Any,
 ) -> tuple[Results, int]:
     """Train what is missing, and print the answer.
 
@@ -24,6 +31,7 @@ def train(
         quiet: show no progress.
         workers: how many worker processes; default: the cores that this process may use.
         report: whether to write the report and print its text.
+        silent: whether to write the report and print nothing of it.
         **keys: further arguments of `cellbench.running.run`.
 
     Returns:
@@ -42,7 +50,7 @@ def train(
             found = run(experiment, folder, workers=workers, report=report, on_event=on_event, **keys)
     except Interrupted as error:
         raise Interrupted(f"{error}. To go on:\n  {environment.resume()}") from None
-    if report:
+    if report and not silent:
         if found.answer is not None and not quiet:
             show(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
         show(str(found).rstrip())

@@ -1,4 +1,4 @@
-"""The checks of `cellbench check`; plugin authors use them as pytest parameters in their own tests.
+"""The checks of `cellbench check`, of cells and of tasks; plugin authors use them as parameters in their own tests.
 
     import pytest
     from cellbench.conformance import Subject, checks
@@ -9,6 +9,8 @@
         result = check(Subject(MyCell))
         assert result.ok, result.message
 
+Of a task it is `task_checks` and `TaskSubject` (`subject_of_task` finds the grid parameters to ask it at).
+
 A law must hold. Any other check only reports a finding, and fails only if there is none to report.
 """
 
@@ -16,7 +18,21 @@ from __future__ import annotations
 
 from cellbench.conformance.laws import LAWS
 from cellbench.conformance.observations import OBSERVATIONS
-from cellbench.conformance.report import Findings, check, checks
+from cellbench.conformance.report import Findings, check, checks, task_checks
 from cellbench.conformance.subject import Check, Result, Subject
+from cellbench.conformance.task_subject import TaskSubject
+from cellbench.conformance.task_subject import subject_of as subject_of_task
 
-__all__ = ["LAWS", "OBSERVATIONS", "Check", "Findings", "Result", "Subject", "check", "checks"]
+__all__ = [
+    "LAWS",
+    "OBSERVATIONS",
+    "Check",
+    "Findings",
+    "Result",
+    "Subject",
+    "TaskSubject",
+    "check",
+    "checks",
+    "subject_of_task",
+    "task_checks",
+]

@@ -14,23 +14,30 @@ from typing import Any
 import torch
 
 from cellbench import plugins
+from cellbench.conformance import task_laws
 from cellbench.conformance.laws import LAWS
 from cellbench.conformance.observations import OBSERVATIONS
 from cellbench.conformance.subject import Check, Result, Subject, one_thread
+from cellbench.conformance.task_subject import TaskSubject, is_task
+from cellbench.conformance.task_subject import subject_of as task_subject_of
 from cellbench.errors import CellError
 from cellbench.model import refused_option
 from cellbench.plugins import sources
+from cellbench.task import Task
 from cellbench.wording import short
 
 checks: tuple[Check, ...] = (*LAWS, *OBSERVATIONS)
-"""All checks, in the order of the report: the laws first."""
+"""All checks of a cell, in the order of the report: the laws first."""
+
+task_checks: tuple[Check, ...] = (*task_laws.LAWS, *task_laws.OBSERVATIONS)
+"""All checks of a task, likewise."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The checks of one cell, in order, each with its result."""
+    """The checks of one cell or task, in order, each with its result."""
 
-    subject: Subject
+    subject: Subject | TaskSubject
     found: tuple[tuple[Check, Result], ...]
 
     @property
@@ -67,10 +74,14 @@ class Findings:
 
     def json(self) -> str:
         """Write all findings as JSON, for programs."""
+        subject = self.subject
+        if isinstance(subject, TaskSubject):
+            what: dict[str, Any] = {"task": str(subject), "points": [dict(point) for point in subject.points]}
+        else:
+            what = {"cell": str(subject), "options": dict(subject.options)}
         return json.dumps(
             {
-                "cell": str(self.subject),
-                "options": dict(self.subject.options),
+                **what,
                 "passed": self.passed,
                 "checks": [
                     {
@@ -132,18 +143,23 @@ def _shown(found: Iterable[tuple[Check, Result]]) -> Iterator[tuple[Check, Resul
 _UNASKED = Result("skip", "there is no cell to check")
 
 
-def report(subject: Subject, *, on_found: Callable[[Check, Result], object] = lambda check, result: None) -> Findings:
-    """Run all checks on a cell. If it cannot be made, the checks after the first are skipped.
+def report(
+    subject: Subject | TaskSubject,
+    *,
+    on_found: Callable[[Check, Result], object] = lambda check, result: None,
+) -> Findings:
+    """Run all checks on a cell or a task. If a cell cannot be made, the checks after the first are skipped.
 
     Args:
-        subject: the cell.
+        subject: the cell or task.
         on_found: called with what is to be shown as each check ends; once for all that are skipped.
     """
     found: list[tuple[Check, Result]] = []
 
     def asked() -> Iterator[tuple[Check, Result]]:
-        for check in checks:
-            no_cell = bool(found) and not found[0][1].ok
+        of_task = isinstance(subject, TaskSubject)
+        for check in task_checks if of_task else checks:
+            no_cell = not of_task and bool(found) and not found[0][1].ok
             found.append((check, _UNASKED if no_cell else check(subject)))
             yield found[-1]
 
@@ -153,11 +169,12 @@ def report(subject: Subject, *, on_found: Callable[[Check, Result], object] = la
 
 
 def check(cell: str | Callable[..., Any], *, options: Mapping[str, Any] | None = None) -> Findings:
-    """Check that a cell is sound, as `cellbench check` does.
+    """Check that a cell or a task is sound, as `cellbench check` does.
 
     Args:
-        cell: a registered name, `path.py:Class`, or a class or factory `(input_size, hidden_size, **options)`.
-        options: passed to the cell's factory.
+        cell: a registered name, `path.py:Class`, or a class or factory `(input_size, hidden_size, **options)`; or a
+            task: its name, `path.py:Class`, the path of a file of arrays, or a class that derives from `Task`.
+        options: passed to the cell's factory; of a task, grid parameters to ask it at.
 
     Returns:
         What each check found; `passed` says whether nothing failed, and `print` shows one line per check.
@@ -170,7 +187,16 @@ def check(cell: str | Callable[..., Any], *, options: Mapping[str, Any] | None =
         True
     """
     with one_thread():
-        return report(subject_of(cell, options))
+        return report(_subject(cell, options))
+
+
+def _subject(given: str | Callable[..., Any], options: Mapping[str, Any] | None) -> Subject | TaskSubject:
+    """Find the cell or the task that a user names."""
+    if isinstance(given, type) and issubclass(given, Task):
+        return task_subject_of(given, options)
+    if isinstance(given, str) and is_task(given):
+        return task_subject_of(given, options)
+    return subject_of(given, options)
 
 
 def subject_of(cell: str | Callable[..., Any], options: Mapping[str, Any] | None = None) -> Subject:
@@ -207,11 +233,11 @@ def check_cell(
     columns: int | None = None,
     echo: Callable[[str], object] = print,
 ) -> bool:
-    """Check a cell and print what was found, as `cellbench check CELL` does.
+    """Check a cell or a task and print what was found, as `cellbench check` does.
 
     Args:
-        cell: a registered name, or `path.py:Class`.
-        options: passed to the cell's factory.
+        cell: a registered name, or `path.py:Class`; of a task, perhaps the path of a file of arrays.
+        options: passed to the cell's factory; of a task, grid parameters to ask it at.
         label: a name for it in messages.
         as_json: print one JSON object instead of lines.
         columns: the width of the terminal, if lines are to fit it.
@@ -224,11 +250,12 @@ def check_cell(
         PluginError, CellError: there is no such cell, it cannot be imported, or it takes no such option.
     """
     torch.set_num_threads(1)  # as workers do, so that times and numbers are those of a run
-    subject = subject_of(cell, options)
-    subject = replace(subject, name=label) if label else subject
-    refused = refused_option(subject.factory, options or {})
-    if refused:
-        raise CellError(f"{cell} {refused}")
+    subject = _subject(cell, options)
+    if isinstance(subject, Subject):
+        subject = replace(subject, name=label) if label else subject
+        refused = refused_option(subject.factory, options or {})
+        if refused:
+            raise CellError(f"{cell} {refused}")
     if as_json:
         whole = report(subject)
         echo(whole.json())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +97,7 @@ class Result:
         status: `pass`; `fail`; `skip` if the cell does not allow the check; `note` if the check only reports.
         message: one line.
         data: more of the finding, for the report in JSON.
-        place: where the cell's own code raised, if that is why the check failed.
+        place: where the code raised or breaks the law, if that is known.
     """
 
     status: Literal["pass", "fail", "skip", "note"]
@@ -112,7 +112,24 @@ class Result:
 
 
 class Broken(Exception):
-    """A law does not hold; the message says how."""
+    """A law does not hold; the message says how.
+
+    Args:
+        message: how.
+        place: the line that breaks it, where it is known.
+    """
+
+    def __init__(self, message: str, place: Place | None = None) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+class Asked(Protocol):
+    """What a check is asked of: a cell or a task."""
+
+    @property
+    def file(self) -> str:
+        """The file that it is from, for messages; empty if it is from a module."""
 
 
 class CannotTell(Exception):
@@ -125,28 +142,28 @@ class Check:
 
     Attributes:
         name: words joined by `-`.
-        law: whether every cell must pass; otherwise the check only reports.
+        law: whether every cell or task must pass; otherwise the check only reports.
         shows: what the check shows, in one line.
         run: does the check; returns its message, or its message and data.
-        quick: whether `run` asks it of a cell before it trains the cell.
+        quick: whether `run` asks it before it trains anything.
     """
 
     name: str
     law: bool
     shows: str
-    run: Callable[[Subject], str | tuple[str, Mapping[str, Any]]] = field(repr=False)
+    run: Callable[[Any], str | tuple[str, Mapping[str, Any]]] = field(repr=False)
     quick: bool = False
 
     def __str__(self) -> str:
         return self.name
 
-    def __call__(self, subject: Subject) -> Result:
-        """Run the check on a cell; never raises for what the cell does."""
+    def __call__(self, subject: Asked) -> Result:
+        """Run the check on a cell or a task; never raises for what that does."""
         try:
             with contained(), seeded("conformance"):
                 found = self.run(subject)
         except Broken as broken:
-            return Result("fail", one_line(broken, 400))
+            return Result("fail", one_line(broken, 400), place=near(broken.place, subject.file))
         except CannotTell as cause:
             return Result("skip", one_line(cause, 400))
         except Exception as error:

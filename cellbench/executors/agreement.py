@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cellbench.errors import CellbenchError
-from cellbench.records import CellSpec, Chunk, Outcome
+from cellbench.records import CellSpec, Chunk, Outcome, TaskSpec
 from cellbench.wording import one_line
 
 if TYPE_CHECKING:
@@ -24,13 +24,16 @@ class Agreement:
     Args:
         cells: with the engine and hidden sizes of each.
         task: the task's name.
+        own: the task, if it is the user's own.
     """
 
-    def __init__(self, cells: Iterable[tuple[CellSpec, str, Sequence[int]]], task: str) -> None:
+    def __init__(
+        self, cells: Iterable[tuple[CellSpec, str, Sequence[int]]], task: str, own: TaskSpec | None = None
+    ) -> None:
         from cellbench.training import fingerprint as surroundings
 
         self._needs: dict[CellSpec, Need] = {
-            cell: (cell, tuple(hidden_sizes), engine, task) for cell, engine, hidden_sizes in cells
+            cell: (cell, tuple(hidden_sizes), engine, task, own) for cell, engine, hidden_sizes in cells
         }
         self._expected: dict[CellSpec, Facts] = {
             cell: surroundings.of_cell(*need) for cell, need in self._needs.items()

@@ -11,10 +11,10 @@ from cellbench.errors import CellbenchError, Fault
 from cellbench.experiment.document import Document, Path_, key
 from cellbench.experiment.sections import FinalKeys, Keys
 from cellbench.experiment.training import contradictions
-from cellbench.plugins import Registry, contained, load_factory, sources
-from cellbench.records import LAYERS, MOST_LAYERS, CellSpec, Evaluate, pairs
+from cellbench.plugins import Registry, contained, load_factory, own_tasks, sources
+from cellbench.records import LAYERS, MOST_LAYERS, CellSpec, Evaluate, TaskSpec, pairs
 from cellbench.task import Task
-from cellbench.wording import READ_AS_MISSING, did_you_mean, is_axis, short
+from cellbench.wording import READ_AS_MISSING, did_you_mean, short
 
 MOST_REPLICAS = 10_000_000
 MOST_VALUES = 10_000
@@ -30,11 +30,15 @@ class Checks:
         folder: paths of cells' files are relative to it.
         registry: the plugins.
         faults: the list that faults are added to.
+
+    Attributes:
+        own: the task, once `task` found it to be one of the user's own.
     """
 
     def __init__(self, document: Document, folder: Path, registry: Registry, faults: list[Fault]) -> None:
         self.document, self.folder, self.registry, self.faults = document, folder, registry, faults
         self.data: Mapping[str, Any] = document.data
+        self.own: TaskSpec | None = None
 
     def add(self, path: Path_, message: str) -> None:
         """Add a fault at the place of a key."""
@@ -46,26 +50,22 @@ class Checks:
         if not isinstance(name, str):
             return None
         try:
+            captured = self.document.captured.get(("task",))
+            if captured is not None and captured.factory == name:
+                self.own = own_tasks.of_captured(captured)
+            elif own_tasks.named_so(name):
+                self.own = own_tasks.read(name, self.folder)
+            if self.own is not None:
+                return own_tasks.make(self.own)
             with contained():
                 task = load_factory(self.registry.find("task", name))()
+            return own_tasks.checked(task, name)
         except CellbenchError as error:
             self.add(("task",), str(error))
-            return None
         except Exception as error:
             provider = self.registry.find("task", name).provider
             self.add(("task",), f"{name} (from {provider}): making it raised {type(error).__name__}: {error}")
-            return None
-        if not isinstance(task, Task):
-            self.add(("task",), f"{name}: its factory returned {type(task).__name__}, not a cellbench.Task")
-            return None
-        for axis in (*task.parameters, *([] if task.difficulty is None else [task.difficulty])):
-            if not is_axis(axis):
-                self.add(
-                    ("task",), f"{name}: its parameter {short(axis)} cannot name a column and a chart: a name has 1 to "
-                    "100 letters that can be printed, without / and \\"
-                )  # fmt: skip
-                return None
-        return task
+        return None
 
     def cells(self) -> list[CellSpec]:
         """Find each cell and its text, and check that labels are distinct and the baseline is one of them."""

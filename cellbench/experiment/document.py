@@ -25,7 +25,7 @@ class Document:
         data: plain dicts, lists and scalars.
         places: from each key's path to its place, `file:line` or an option of the command line.
         name: the file's, for faults without a line.
-        captured: cells that were given as classes or functions, by the path of the cell.
+        captured: cells and the task that were given as classes or functions, by their path.
     """
 
     data: Any

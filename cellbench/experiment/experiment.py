@@ -90,6 +90,7 @@ class Experiment:
                 del cell[LAYERS]
         return {
             **keys,
+            "task": self.settings.task,
             "baseline": self.baseline,
             "train": self.settings.train.section(),
             "final": {
@@ -125,9 +126,12 @@ class Experiment:
                 described[cell.label][LAYERS] = cell.layers
             if changed := changed_by(cell.factory, *([entry.distribution] if entry else [])):
                 described[cell.label]["changed"] = changed
+        own = self.settings.own
         of_kind = {} if self.task.kind == Task.kind else {"kind": self.task.kind, "tolerance": self.task.tolerance}
         return {
             **of_kind,
+            # where the arrays are; a class is made from the stored text
+            **({"task_path": own.path} if own is not None and own.arrays else {}),
             "axes": names if self.layers is None else [*names, LAYERS],
             "difficulty": self.task.difficulty,
             "evaluation_steps": settings.evaluate.steps(settings.train.max_steps),
@@ -221,15 +225,16 @@ def resolve(
         name=keys.name,
         keys=keys,
         settings=Settings(
-            task=keys.task,
+            task=checks.own.name if checks.own else keys.task,
             train=train_of(keys.train),
             evaluate=Evaluate(**keys.evaluate.model_dump()),
             solved=Solved(**keys.solved.model_dump()),
             final=Final(keys.final.examples, final, keys.final.difficulty and task.difficulty is not None),
+            own=checks.own,
         ),
         cells=tuple(_completed(cell, of_cell, keys) for cell, of_cell in zip(cells, keys.cells, strict=True)),
         task=task,
-        task_sources=sources.of_entry(registry.tasks[keys.task]),
+        task_sources=checks.own.sources if checks.own else sources.of_entry(registry.tasks[keys.task]),
         baseline=keys.baseline,
         engine=keys.engine,
         axes=tuple((name, tuple(keys.grid[name])) for name in task.parameters),
@@ -330,7 +335,8 @@ def _versus(document: Document, two: Sequence[Any], faults: list[Fault]) -> list
     labels = labels_of([contender.given for contender in found])
     for path in [path for path in document.places if path[:1] in (("cells",), ("baseline",))]:
         del document.places[path]
-    document.captured.clear()
+    for path in [path for path in document.captured if path[0] == "cells"]:
+        del document.captured[path]
     document.data["cells"] = []
     for i, (contender, label) in enumerate(zip(found, labels, strict=True)):
         document.places["cells", i] = cut(f"compare {contender.given.text}")

@@ -11,6 +11,7 @@ import numpy as np
 from cellbench.errors import CellbenchError, ExperimentError, Fault
 from cellbench.experiment.document import Document, Path_, key
 from cellbench.plugins.captured import Captured, capture
+from cellbench.task import Task
 from cellbench.wording import short
 
 _DEEPEST = 50
@@ -45,6 +46,8 @@ def _add(document: Document, keys: Mapping[str, Any], place: Any) -> None:
         path, where = (str(name),), place(name)
         if path == ("cells",):
             value = _captured(document, value, where, faults)
+        elif path == ("task",):
+            value = _captured_task(document, value, where, faults)
         given = _plain(value, path, where, faults, 0)
         before = document.data.get(path[0])
         if isinstance(before, dict) and isinstance(given, dict):
@@ -64,7 +67,8 @@ def _captured(document: Document, cells: Any, where: str, faults: list[Fault]) -
         cells = [cells] if isinstance(cells, str | Mapping) or callable(cells) else cells
     if not isinstance(cells, list | tuple):
         return cells
-    document.captured.clear()
+    for path in [path for path in document.captured if path[0] == "cells"]:
+        del document.captured[path]
     named = []
     for i, cell in enumerate(cells):
         try:
@@ -76,6 +80,20 @@ def _captured(document: Document, cells: Any, where: str, faults: list[Fault]) -
             document.captured["cells", i] = found
         named.append(cell)
     return named
+
+
+def _captured_task(document: Document, task: Any, where: str, faults: list[Fault]) -> Any:
+    """Put a name in the place of a task that is given as a class, and capture its text."""
+    document.captured.pop(("task",), None)
+    if not callable(task) and not isinstance(task, Task):
+        return task
+    try:
+        found = capture(task, "task")
+    except CellbenchError as error:
+        faults.append(Fault(where, "task", str(error)))
+        return None
+    document.captured["task",] = found
+    return found.factory
 
 
 def cell_of(cell: Any, where: str, faults: list[Fault]) -> tuple[dict[str, Any], Captured | None] | None:

@@ -230,7 +230,9 @@ class Keys(_Section):
     """The keys of an experiment file. All but name, cells and grid may be left out."""
 
     name: str = Field(pattern=f"^{NAME}$", description="also the name of the results folder")
-    task: str = Field("binary_addition", description="a registered task")
+    task: str = Field(
+        "binary_addition", description="a registered task, FILE:CLASS, or a file of arrays such as ./data.npz"
+    )
     cells: Annotated[list[CellKeys], BeforeValidator(_cells), Field(min_length=1)] = Field(
         description="names, or mappings with `name`"
     )

@@ -19,8 +19,8 @@ from cellbench.model.layers import Layers
 from cellbench.model.model import Model, declared_features
 from cellbench.model.objective import BITS, Objective
 from cellbench.model.randomness import seeded
-from cellbench.plugins import contained, kept, load_factory, registry, sources
-from cellbench.records import CellSpec
+from cellbench.plugins import contained, kept, load_factory, own_tasks, registry, sources
+from cellbench.records import CellSpec, TaskSpec
 from cellbench.task import Task
 from cellbench.wording import did_you_mean
 
@@ -199,8 +199,10 @@ def _frozen(value: Any) -> streams.Axis:
 
 
 @lru_cache(maxsize=8)
-def task_of(name: str) -> Task:
-    """Make the registered task of this name, once per process."""
+def task_of(name: str, own: TaskSpec | None = None) -> Task:
+    """Make a task, once per process: the registered one of this name, or the user's own."""
+    if own is not None:
+        return own_tasks.make(own)
     task: Task = load_factory(registry().find("task", name))()
     return task
 

@@ -133,7 +133,7 @@ def kept_bytes(chunks: Sequence[Chunk]) -> int:
             what = (chunk.cell, chunk.hidden_size)
             if what not in sizes:
                 try:
-                    model = blueprint_of(*what, task_of(chunk.settings.task)).build("size")
+                    model = blueprint_of(*what, task_of(chunk.settings.task, chunk.settings.own)).build("size")
                 except CellError:
                     sizes[what] = 0  # a cell that cannot be made has none
                 else:

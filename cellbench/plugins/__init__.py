@@ -1,5 +1,6 @@
 """Other people's code: found (`discovery`), read as text (`sources`), called (`containment`), blamed (`places`).
 
+Tasks of the user's own are read and made by `own_tasks`, those of arrays by `arrays`.
 What a factory calls is found out by `factories`; what code changes of the whole process is put back by `surroundings`;
 `strays` finds imports that no key can hold.
 """

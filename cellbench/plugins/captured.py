@@ -19,10 +19,10 @@ import sys
 import sysconfig
 import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cellbench.errors import CellError
 from cellbench.plugins import sources
@@ -40,7 +40,7 @@ _PLAIN = (bool, int, float, complex, str, bytes)
 
 @dataclass(frozen=True)
 class Captured:
-    """A cell as text.
+    """A cell or task as text.
 
     Attributes:
         name: of the class or function.
@@ -53,28 +53,37 @@ class Captured:
     sources: tuple[Source, ...]
 
 
-def capture(target: Callable[..., Any]) -> Captured:
+_EXPECTED = {
+    "cell": "give a class, or a function that is defined with `def` at the top of a cell or file: "
+    "def mine(input_size, hidden_size): return ...",
+    "task": "give a class that derives from cellbench.Task, itself and not an object of it: task=MyTask",
+}
+_INSTALLED = {
+    "cell": "write a function that makes the cell: def mine(input_size, hidden_size): return {name}(...). A cell of "
+    "torch is wrapped in TorchCell",
+    "task": "derive a class of your own from it: class Mine({name}): pass",
+}
+
+
+def capture(target: Any, kind: Literal["cell", "task"] = "cell") -> Captured:
     """Read the text of a class or function, and of all that it needs.
 
     Args:
         target: defined in a notebook, in the script that runs, or in a module of the user's own.
+        kind: what it makes, for messages.
 
     Raises:
         CellError: its text cannot be read, or it needs something that no text can say; the message names it.
     """
     name = getattr(target, "__qualname__", "")
     if not isinstance(target, type | types.FunctionType) or not name.isidentifier():
-        raise CellError(
-            f"is {short(target)}; give a class, or a function that is defined with `def` at the top of a cell or file: "
-            "def mine(input_size, hidden_size): return ..."
-        )
+        raise CellError(f"is {short(target)}; {_EXPECTED[kind]}")
     if target.__module__ != "__main__":
         path = _own_file(target.__module__)
         if path is None:
             raise CellError(
-                f"is {target.__module__}.{name}, of an installed package: give the name of a registered cell "
-                "(`cellbench list` shows them), or write a function that makes the cell: "
-                f"def mine(input_size, hidden_size): return {name}(...). A cell of torch is wrapped in TorchCell"
+                f"is {target.__module__}.{name}, of an installed package: give the name of a registered {kind} "
+                f"(`cellbench list` shows them), or {_INSTALLED[kind].format(name=name)}"
             )
         return Captured(name, f"{path.name}:{name}", sources.of_file(path))
     found = _Capture(vars(sys.modules["__main__"]), name)

@@ -164,22 +164,11 @@ class Final:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The settings that all replicas of an experiment share."""
-
-    task: str
-    train: Train
-    evaluate: Evaluate
-    solved: Solved
-    final: Final
-
-
-@dataclass(frozen=True)
 class Source:
     """The text of a module that the replica's numbers may depend on.
 
     Attributes:
-        module: its dotted name, or for a cell from a file its path relative to that file's folder.
+        module: its dotted name, or for a cell or task from a file its path relative to that file's folder.
         text: the whole text.
     """
 
@@ -190,6 +179,59 @@ class Source:
     def sha256(self) -> str:
         """The SHA-256 of the text in UTF-8, in hexadecimal."""
         return sha256_of(self.text)
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task of the user's own, with all that a worker needs to make it.
+
+    Attributes:
+        name: `mytask.py:Parity` for a class, `data.npz:arrays` for arrays: in the key and in the names of streams.
+        sources: the text that defines the class first, then the local modules it imports; of arrays, one text that says
+            what they are.
+        path: the file, for messages; arrays are read from it. Not part of the key.
+    """
+
+    name: str
+    sources: tuple[Source, ...] = field(repr=False)
+    path: str = ""
+
+    @property
+    def attribute(self) -> str:
+        """The name of the class."""
+        return self.name.rpartition(":")[2]
+
+    @property
+    def arrays(self) -> bool:
+        """Whether it is a task of arrays."""
+        return self.sources[0].module.endswith(".npz")
+
+
+def is_own(task: str) -> bool:
+    """Tell by its name whether a task is of the user's own; no registered name has a colon.
+
+    >>> is_own("mytask.py:Parity"), is_own("binary_addition")
+    (True, False)
+    """
+    return ":" in task
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings that all replicas of an experiment share.
+
+    Attributes:
+        task: its registered name, or the name of one of the user's own.
+        train, evaluate, solved, final: these sections of the experiment.
+        own: what workers make a task of the user's own from; None for a registered one.
+    """
+
+    task: str
+    train: Train
+    evaluate: Evaluate
+    solved: Solved
+    final: Final
+    own: TaskSpec | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from cellbench.errors import CellbenchError, StoreError
 from cellbench.model import Model
 from cellbench.model.weights import fill, pack, tensors_of, unpack
 from cellbench.plugins import discover
+from cellbench.records import is_own
 from cellbench.store import Store, weights
 from cellbench.store.replica import StoredReplica
 from cellbench.store.replica import outcome as stored_outcome
@@ -92,7 +93,7 @@ def find(folder: Path, key: str, *, run_code: bool) -> Found:
     Args:
         folder: the results folder.
         key: of a planned replica.
-        run_code: whether the text of a cell from a file, as the folder holds it, may be run.
+        run_code: whether the text of a cell or task from a file, as the folder holds it, may be run.
 
     Raises:
         CellbenchError: it did not end with trained weights, its cell is not installed, or its text may not be run.
@@ -108,17 +109,21 @@ def find(folder: Path, key: str, *, run_code: bool) -> Found:
         raise CellbenchError(f"{stored.place} diverged at step {stored.outcome.diverged_at}: it has no final weights")
     with store.reading():  # the store is closed; this explains a key that cannot be read
         replica_key = stored.key()
-        for sha in replica_key.cell_sources:
+        run = [*replica_key.cell_sources] if is_from_file(stored.label, experiment["resolved"]) else []
+        if is_own(replica_key.task):
+            run += replica_key.task_sources
+        for sha in (*replica_key.cell_sources, *run):
             if sha not in texts or texts[sha].sha256 != sha:
                 raise StoreError(f"{folder} does not hold the text that {stored.label} was trained with")
-        if is_from_file(stored.label, experiment["resolved"]) and not run_code:
-            names = ", ".join(printable(texts[sha].module)[:80] for sha in replica_key.cell_sources)
+        if run and not run_code:
+            names = ", ".join(printable(texts[sha].module)[:80] for sha in run)
             raise CellbenchError(
                 f"the model of {stored.label} is made by code that {folder} holds ({names}). If you trust the folder, "
                 "allow it: run_code=True in Python, --run-code in a terminal. To read the code first: "
                 f"cellbench verify {folder} --sources OUT"
             )
-        again = Again(stored, experiment["resolved"], texts, discover())
+        task_path = str(experiment["facts"].get("task_path", ""))
+        again = Again(stored, experiment["resolved"], texts, discover(), task_path)
     return Found(folder, stored, again)
 
 

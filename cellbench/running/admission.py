@@ -107,14 +107,14 @@ def _refuse(experiment: Experiment, answers: Mapping[CellSpec, Sequence[Answer]]
     labels = {cell.label for cell in raised}
     new = set(experiment.added) or {cell.label for cell in experiment.cells}
     if raised and new <= labels:
-        raise CellError("\n".join([*(_cannot_start(cell, answers[cell]) for cell in raised), _MEND]))
+        raise CellError("\n".join([*(_cannot_start(cell, answers[cell]) for cell in raised), MEND]))
     breaking = [cell for cell in answers if cell.label in experiment.added and _broken(answers[cell])]
     if breaking and not trust:
         said = [_breaks(cell, _broken(answers[cell])) for cell in breaking]
-        raise CellError("\n".join([*said, f"{_MEND} To train all the same: --trust"]))
+        raise CellError("\n".join([*said, f"{MEND} To train all the same: --trust"]))
 
 
-_MEND = "Nothing was trained. Mend it, and run the same command again."
+MEND = "Nothing was trained. Mend it, and run the same command again."
 
 
 def _broken(answers: Iterable[Answer]) -> list[Answer]:
@@ -144,6 +144,10 @@ def _alone(cell: CellSpec) -> str:
     """Say which command asks the cell alone."""
     if not cell.from_file:
         return f"`cellbench check {cell.name}` asks it alone."
-    path = os.path.relpath(cell.provider)
-    path = cell.provider if path.startswith("..") else f"./{path}"
-    return f"`cellbench check {path}:{cell.factory.rpartition(':')[2]}` asks it alone."
+    return f"`cellbench check {seen(cell.provider)}:{cell.factory.rpartition(':')[2]}` asks it alone."
+
+
+def seen(file: str) -> str:
+    """Write the path of a file as it is seen from the current folder."""
+    path = os.path.relpath(file)
+    return file if path.startswith("..") else f"./{path}"

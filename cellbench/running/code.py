@@ -10,7 +10,7 @@ from typing import Any
 
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.plugins import Registry, discover
-from cellbench.records import ReplicaKey, Source
+from cellbench.records import ReplicaKey, Source, TaskSpec, is_own
 from cellbench.store import Store
 from cellbench.store.replica import families
 from cellbench.training.again import is_from_file
@@ -19,10 +19,10 @@ from cellbench.wording import short
 
 @dataclass(frozen=True)
 class Code:
-    """The code of one cell.
+    """The code of one cell, or of the task.
 
     Attributes:
-        label: the cell's.
+        label: the cell's; `the task`.
         factory: the class or function that is called.
         texts: the texts of a cell from a file, as the folder holds them; empty if it is installed here.
         provider: the plugin that it is installed from.
@@ -46,7 +46,7 @@ def of_cells(
     texts: Mapping[str, Source],
     registry: Registry,
 ) -> list[Code]:
-    """List the code of cells, each once.
+    """List the code of cells, each once, and of the task if it is the user's own.
 
     Args:
         cells: the label and the key of each.
@@ -61,15 +61,21 @@ def of_cells(
     found: dict[Code, None] = {}
     for label, key in cells:
         if is_from_file(label, resolved):
-            held = tuple(texts[sha] for sha in key.cell_sources)
-            for sha, source in zip(key.cell_sources, held, strict=True):
-                if source.sha256 != sha:
-                    raise ValueError(f"the stored text of {short(source.module)} is not the one that was run")
-            found[Code(label, key.factory, held, "")] = None
+            found[Code(label, key.factory, _held(key.cell_sources, texts), "")] = None
         else:
             entry = registry.find("cell", key.cell)
             found[Code(label, entry.factory_name, (), entry.provider)] = None
+        if is_own(key.task) and not (own := TaskSpec(key.task, _held(key.task_sources, texts))).arrays:
+            found[Code("the task", key.task, own.sources, "")] = None
     return sorted(found, key=lambda code: code.label)
+
+
+def _held(shas: Sequence[str], texts: Mapping[str, Source]) -> tuple[Source, ...]:
+    held = tuple(texts[sha] for sha in shas)
+    for sha, source in zip(shas, held, strict=True):
+        if source.sha256 != sha:
+            raise ValueError(f"the stored text of {short(source.module)} is not the one that was run")
+    return held
 
 
 def of_folder(folder: Path) -> list[Code]:

@@ -24,6 +24,7 @@ from cellbench.records import Answer, CellSpec, Chunk, models
 from cellbench.results import seal
 from cellbench.running.admission import Admission, todays_laws
 from cellbench.running.interrupts import interruptible
+from cellbench.running.task_admission import admit
 from cellbench.store import FILE, Store, earlier, locked, set_aside, weights
 from cellbench.store.answers import keep as keep_answers
 from cellbench.store.neighbours import take
@@ -123,7 +124,8 @@ def run(
         for cell in experiment.cells:
             for name, place in find_strays(cell.sources).items():
                 see(Notice(_stray(cell.label, name, place)))
-        planned = lay_out(experiment, say)  # a fault found here leaves no folder behind
+        admit(experiment, trust)  # faults found here and in the plan leave no folder behind
+        planned = lay_out(experiment, say)
         # one run per folder; from here on there may be results that an interrupt keeps
         stack.enter_context(locked(where))
         interrupts.said = "what was trained is kept"
@@ -166,12 +168,13 @@ def plan(
     """Plan a run as `run` does, its cells asked; nothing is written.
 
     Raises:
-        CellbenchError: the input is bad, or a cell cannot be trained.
+        CellbenchError: the input is bad, the task breaks a law, or a cell cannot be trained.
     """
 
     def say(text: str) -> None:
         on_event(Stage(text))
 
+    admit(experiment, trust)
     planned = lay_out(experiment, say)
     ask = Admission(experiment, folder, planned, trust, fresh, say).ask
     return prepare(experiment, folder, planned, only=only, shard=shard, fresh=fresh, ask=ask, say=say)
@@ -282,7 +285,9 @@ def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
     for chunk in plan.todo:
         sizes.setdefault(chunk.cell, set()).add(chunk.hidden_size)
         engines[chunk.cell] = chunk.engine
-    agreement = Agreement(((c, engines[c], sorted(found)) for c, found in sizes.items()), plan.experiment.settings.task)
+    settings = plan.experiment.settings
+    needs = ((c, engines[c], sorted(found)) for c, found in sizes.items())
+    agreement = Agreement(needs, settings.task, settings.own)
     if sizes:
         agreement.ask(executor)
     return agreement.job

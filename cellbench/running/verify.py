@@ -119,13 +119,14 @@ def verify(
     found.environment += _environment(experiment["environment"], environment.describe(registry))
     # all replicas are checked against the store before the first is trained, which takes longer
     prepared = []
+    task_path = str(experiment["facts"].get("task_path", ""))
     for stored in replicas:
         with store.reading():  # the store is closed; this explains a section that lacks a key
             problem = _altered(stored, experiment["resolved"], texts)
             if problem:
                 found.difference = f"{stored.place}: {problem}"
                 break
-            prepared.append((stored, Again(stored, experiment["resolved"], texts, registry)))
+            prepared.append((stored, Again(stored, experiment["resolved"], texts, registry, task_path)))
     found.environment += sorted({line for _, again in prepared for line in again.unlike})
     for line in found.environment:
         on_line(line)

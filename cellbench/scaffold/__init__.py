@@ -1,5 +1,5 @@
 """The files that `cellbench new` writes; `packaged` reads the cell of a file for a package."""
 
-from cellbench.scaffold.scaffold import new_experiment, new_package
+from cellbench.scaffold.scaffold import class_of, new_experiment, new_package, new_task
 
-__all__ = ["new_experiment", "new_package"]
+__all__ = ["class_of", "new_experiment", "new_package", "new_task"]

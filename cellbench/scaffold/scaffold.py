@@ -1,9 +1,10 @@
-"""`cellbench new`: writes a plugin package with a cell, or a commented experiment."""
+"""`cellbench new`: writes a plugin package with a cell, a task with its experiment, or a commented experiment."""
 
 from __future__ import annotations
 
 import keyword
 import re
+import sys
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -33,7 +34,7 @@ LONGEST = 40
 
 _DESCRIPTION = "one line: what the cell is; weights and biases uniform in ±1/sqrt(hidden size)"
 
-_TAKEN_BY_IMPORTS = {"Cell", "State", "Tensor"}
+_TAKEN_BY_IMPORTS = {"Cell", "State", "Task", "Tensor"}
 
 
 def new_package(
@@ -132,10 +133,55 @@ def new_experiment(path: Path) -> Path:
     return path
 
 
-def _class_name(name: str) -> str:
-    """Turn `my-gate` into `MyGate`; keywords of Python and names that the template imports get `Cell` after them."""
+def new_task(name: str, parent: Path) -> tuple[Path, Path]:
+    """Write a task to begin with, `NAME.py`, and an experiment on it, `NAME.yaml`.
+
+    Args:
+        name: the task's name, for example `my-task`; words of the file's name are joined by `_`.
+        parent: the folder of both.
+
+    Returns:
+        The two files.
+
+    Raises:
+        CellbenchError: the name cannot be used, or one of the files exists already. Nothing was written.
+    """
+    if not CELL_NAME.match(name) or len(name) > LONGEST:
+        raise CellbenchError(
+            f"{name[:80]!r} cannot name a task: use at most {LONGEST} lower-case letters and digits, in words joined "
+            "by '-', and start with a letter"
+        )
+    module = name.replace("-", "_")
+    if keyword.iskeyword(module) or module in sys.stdlib_module_names:
+        raise CellbenchError(f"{module}.py would hide a module of Python's; choose another name")
+    file, experiment = parent / f"{module}.py", parent / f"{module}.yaml"
+    for path in (file, experiment):
+        if path.exists() or path.is_symlink():
+            raise CellbenchError(f"{path} exists already, and was left as it is; choose another name, or move it away")
+    klass = class_of(name)
+    words = {"name": name, "title": _quoted(name), "klass": klass, "file": file.name, "experiment": experiment.name}
+    try:
+        for path, template in ((file, "task.py.tmpl"), (experiment, "task.yaml.tmpl")):
+            with path.open("x", encoding="utf-8") as out:
+                out.write(_filled(template, words))
+    except OSError as error:
+        raise CellbenchError(f"{path} cannot be written: {error.strerror}") from error
+    return file, experiment
+
+
+def class_of(name: str) -> str:
+    """Name the class of a new task.
+
+    >>> class_of("my-task"), class_of("task")
+    ('MyTask', 'TaskTask')
+    """
+    return _class_name(name, "Task")
+
+
+def _class_name(name: str, what: str = "Cell") -> str:
+    """Turn `my-gate` into `MyGate`; keywords of Python and names that the templates import get `what` after them."""
     joined = "".join(word.capitalize() for word in name.split("-"))
-    return f"{joined}Cell" if keyword.iskeyword(joined) or joined in _TAKEN_BY_IMPORTS else joined
+    return f"{joined}{what}" if keyword.iskeyword(joined) or joined in _TAKEN_BY_IMPORTS else joined
 
 
 def _quoted(name: str) -> str:

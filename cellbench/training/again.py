@@ -23,8 +23,11 @@ from cellbench.records import (
     Outcome,
     Point,
     Replica,
+    ReplicaKey,
     Settings,
     Source,
+    TaskSpec,
+    is_own,
     wrongs,
 )
 from cellbench.store.replica import StoredReplica
@@ -43,6 +46,13 @@ def is_from_file(label: str, resolved: Mapping[str, Any]) -> bool:
     )
 
 
+def _own_task(key: ReplicaKey, texts: Mapping[str, Source], path: str) -> TaskSpec | None:
+    """Describe the task of the user's own that a replica was trained on; None if it was a registered one."""
+    if not is_own(key.task):
+        return None
+    return TaskSpec(key.task, tuple(texts[sha] for sha in key.task_sources), path)
+
+
 class Again:
     """A stored replica, ready to be trained again.
 
@@ -51,6 +61,7 @@ class Again:
         resolved: the experiment that it belongs to.
         texts: the folder's, by their SHA-256.
         registry: the plugins that are installed.
+        task_path: the file of the arrays that it was trained on, if it was trained on arrays.
 
     Attributes:
         chunk: the replica alone, as a worker takes it.
@@ -58,14 +69,21 @@ class Again:
     """
 
     def __init__(
-        self, stored: StoredReplica, resolved: Mapping[str, Any], texts: Mapping[str, Source], registry: Registry
+        self,
+        stored: StoredReplica,
+        resolved: Mapping[str, Any],
+        texts: Mapping[str, Source],
+        registry: Registry,
+        task_path: str = "",
     ) -> None:
         key = stored.key()
         self.unlike: list[str] = []
         self._stored = stored
         if key.numbers_version != NUMBERS_VERSION:
             self.unlike.append(f"numbers_version: {key.numbers_version} then, {NUMBERS_VERSION} now")
-        self._registered("task", key.task, key.task_sources, registry)
+        own = _own_task(key, texts, task_path)
+        if own is None:
+            self._registered("task", key.task, key.task_sources, registry)
         kept = tuple(texts[sha] for sha in key.cell_sources)
         from_file = is_from_file(stored.label, resolved)
         if not from_file:
@@ -85,7 +103,7 @@ class Again:
             cell,
             Point(key.parameters, key.batch_size, key.size),
             stored.hidden_size,
-            Settings(key.task, key.train(resolved["train"]["timeout"]), key.evaluate, key.solved, key.final),
+            Settings(key.task, key.train(resolved["train"]["timeout"]), key.evaluate, key.solved, key.final, own),
             stored.outcome.engine,
             (Replica(stored.outcome.key, key.seed, key.learning_rate),),
         )
@@ -127,7 +145,7 @@ class Again:
     @property
     def task(self) -> Task:
         """The task that it was trained on."""
-        return task_of(self.chunk.settings.task)
+        return task_of(self.chunk.settings.task, self.chunk.settings.own)
 
     def initial(self) -> Model:
         """Make its model, at its initial weights."""

@@ -19,7 +19,7 @@ from cellbench.engines import Refused
 from cellbench.errors import CellbenchError
 from cellbench.model import task_of
 from cellbench.plugins import registry, sources
-from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Source
+from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Source, TaskSpec
 from cellbench.training.worker import work
 
 T = TypeVar("T")
@@ -27,8 +27,8 @@ T = TypeVar("T")
 Facts = Mapping[str, str]
 """By name (`torch`, `the text of cellbench`), the version or the hash that this process has."""
 
-Need = tuple[CellSpec, tuple[int, ...], str, str]
-"""What a worker has to train: cell, hidden sizes, engine, the task's name."""
+Need = tuple[CellSpec, tuple[int, ...], str, str, TaskSpec | None]
+"""What a worker has to train: cell, hidden sizes, engine, the task's name and, if it is the user's own, its texts."""
 
 # all that computes numbers; what plans, stores and reports them may differ between client and worker
 _ROOMS = ("model", "engines", "training", "plugins", "records", "cells", "tasks", "cell.py", "streams.py", "task.py")
@@ -43,7 +43,9 @@ def of_cells(needs: Sequence[Need]) -> Facts:
 
 
 @lru_cache(maxsize=256)
-def of_cell(cell: CellSpec, hidden_sizes: tuple[int, ...], engine: str, task: str) -> Facts:
+def of_cell(
+    cell: CellSpec, hidden_sizes: tuple[int, ...], engine: str, task: str, own: TaskSpec | None = None
+) -> Facts:
     """Collect the facts that the numbers of one cell on one engine depend on."""
     found = {
         "cellbench": importlib.metadata.version("cellbench"),
@@ -52,7 +54,7 @@ def of_cell(cell: CellSpec, hidden_sizes: tuple[int, ...], engine: str, task: st
         "python": ".".join(platform.python_version_tuple()[:2]),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        **_registered("task", task),
+        **(_registered("task", task) if own is None else _imported(own.sources)),
     }
     # the text of a cell from a file is in its key; the libraries that it imports are not
     if cell.from_file:
@@ -61,7 +63,7 @@ def of_cell(cell: CellSpec, hidden_sizes: tuple[int, ...], engine: str, task: st
         found |= _registered("cell", cell.name)
     # last bits depend on what does the arithmetic
     if engine == "lanes":
-        found |= _compiled(cell, hidden_sizes, task)
+        found |= _compiled(cell, hidden_sizes, task, own)
     else:
         from cellbench.engines.on_torch import instruction_set
 
@@ -140,7 +142,7 @@ def _metadata(ask: Callable[[str], T | None], distribution: str) -> T | None:
         return None
 
 
-def _compiled(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> dict[str, str]:
+def _compiled(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str, own: TaskSpec | None) -> dict[str, str]:
     """Find the instruction set and the compiler; without a compiler, the one that the cached programs were built by."""
     from cellbench.engines.lanes import build
 
@@ -150,20 +152,20 @@ def _compiled(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> dict[
         isa = str(refusal)
     try:
         compiler = build.find_compiler()
-        found = compiler.version if compiler else _cached(cell, hidden_sizes, task)
+        found = compiler.version if compiler else _cached(cell, hidden_sizes, task, own)
     except Refused as refusal:
         found = str(refusal)
     return {"the instruction set of lanes": isa, "the C++ compiler": found}
 
 
-def _cached(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str) -> str:
+def _cached(cell: CellSpec, hidden_sizes: tuple[int, ...], task: str, own: TaskSpec | None) -> str:
     """Name the compilers of the cached programs of a cell, or say that they are missing."""
     from cellbench.engines import OPTIMIZERS, prepare
     from cellbench.model import blueprint_of
 
     try:
         made = [
-            prepare("lanes", blueprint_of(cell, h, task_of(task)), OPTIMIZERS["adam"], None, ()).compiler
+            prepare("lanes", blueprint_of(cell, h, task_of(task, own)), OPTIMIZERS["adam"], None, ()).compiler
             for h in hidden_sizes
         ]
     except (Refused, CellbenchError) as error:

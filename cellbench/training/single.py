@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from cellbench.engines import OPTIMIZERS, optimizer_of, reference
 from cellbench.errors import CellbenchError
 from cellbench.experiment import train_section
 from cellbench.model import Blueprint, Model, Objective, layers_of
-from cellbench.plugins import discover, load_factory
+from cellbench.plugins import Registry, discover, load_factory, own_tasks
 from cellbench.records import (
     MOST_LAYERS,
     TORCH,
@@ -59,7 +60,7 @@ class Trained:
 def train(
     cell: str | Callable[..., Any],
     *,
-    task: str = "binary_addition",
+    task: str | type[Task] = "binary_addition",
     hidden_size: int = 20,
     batch_size: int = 16,
     steps: int = 1000,
@@ -79,7 +80,7 @@ def train(
 
     Args:
         cell: a registered name, or a factory `(input_size, hidden_size, **options)`.
-        task: a registered name.
+        task: a registered name, `path.py:Class`, the path of a file of arrays, or a class that derives from `Task`.
         hidden_size, batch_size, steps, learning_rate, seed, optimizer, clip_norm: as in an experiment.
         examples: how many each evaluation of the learning curve has.
         options: passed to the factory.
@@ -99,10 +100,10 @@ def train(
     """
     # check all that was given before anything is trained
     registry = discover()
-    made: Task = load_factory(registry.find("task", task))()
+    named, made = _task(task, registry)
     if set(parameters) != set(made.parameters):
         raise CellbenchError(
-            f"train: the task {task} takes {', '.join(made.parameters)}; given: {', '.join(parameters)}"
+            f"train: the task {named} takes {', '.join(made.parameters)}; given: {', '.join(parameters)}"
         )
     for name, value in parameters.items():
         try:
@@ -128,7 +129,7 @@ def train(
     engine = reference.prepare(blueprint, optimizer=optimizer_of(how), clip_norm=how.clip_norm)
     spec = CellSpec(origin, origin, origin, blueprint.options, learn_initial_state, readout_hidden, layers=layers)
     settings = Settings(
-        task,
+        named,
         replace(how, timeout=math.inf),
         Evaluate(5, 0.05, examples),
         Solved("sequence_accuracy", 0.99, 2),
@@ -142,6 +143,17 @@ def train(
         raise CellbenchError(f"train: diverged at step {fitted.lost_at[0]}; try a smaller learning rate")
     # the reference engine trains the very module that it is given
     return Trained(models[0].eval(), tuple(fitted.curves[0]), made, dict(parameters))
+
+
+def _task(given: str | type[Task], registry: Registry) -> tuple[str, Task]:
+    """Make the task that a user names; its name is a part of the names of streams."""
+    if not isinstance(given, str):
+        name = f"{given.__module__}:{given.__qualname__}"
+        return name, own_tasks.checked(given(), name)
+    if own_tasks.named_so(given):
+        own = own_tasks.read(given, Path.cwd())
+        return own.name, own_tasks.make(own)
+    return given, own_tasks.checked(load_factory(registry.find("task", given))(), given)
 
 
 _OWN = {"max_steps": "steps", "optimizer": "optimizer", "clip_norm": "clip_norm"}

@@ -16,7 +16,7 @@ from cellbench.engines import Engine, Refused, optimizer_of, prepare
 from cellbench.errors import CellError, TaskError
 from cellbench.model import Blueprint, blueprint_of, task_of
 from cellbench.plugins import Timeout, contained, kept
-from cellbench.records import VERSIONS, CellSpec, Chunk, Outcome, Train
+from cellbench.records import VERSIONS, CellSpec, Chunk, Outcome, TaskSpec, Train
 from cellbench.training.data import longest
 from cellbench.training.loop import train
 from cellbench.training.timeout import limit
@@ -30,23 +30,24 @@ def ready(chunk: Chunk) -> tuple[Blueprint, Engine]:
         Refused: the engine cannot carry it.
     """
     settings = chunk.settings
-    steps = longest(task_of(settings.task), settings, [chunk.point.parameters])
+    steps = longest(task_of(settings.task, settings.own), settings, [chunk.point.parameters])
     # the other engines are ready for every batch and length at once: one entry for all points
     at = (chunk.point.batch_size, steps) if chunk.engine == "lanes" else None
-    return _made(chunk.cell, chunk.hidden_size, settings.task, chunk.engine, settings.train.updates(), at)
+    task = (settings.task, settings.own)
+    return _made(chunk.cell, chunk.hidden_size, task, chunk.engine, settings.train.updates(), at)
 
 
 @lru_cache(maxsize=64)
 def _made(
     cell: CellSpec,
     hidden_size: int,
-    task: str,
+    task: tuple[str, TaskSpec | None],
     engine: str,
     how: Train,
     at: tuple[int, int] | None,
 ) -> tuple[Blueprint, Engine]:
     """Make the blueprint and the engine that many chunks share; the arguments are the key of the cache."""
-    blueprint = blueprint_of(cell, hidden_size, task_of(task))
+    blueprint = blueprint_of(cell, hidden_size, task_of(*task))
     sizes = () if at is None else ((at[0],), at[1])
     return blueprint, prepare(engine, blueprint, optimizer_of(how), how.clip_norm, *sizes)
 
@@ -83,7 +84,7 @@ def _attempt(chunk: Chunk) -> list[Outcome]:
     try:
         with limit(chunk.settings.train.timeout, _attempt.__code__), contained():
             blueprint, engine = ready(chunk)
-            return list(train(chunk, task_of(chunk.settings.task), engine, blueprint))
+            return list(train(chunk, task_of(chunk.settings.task, chunk.settings.own), engine, blueprint))
     except Timeout:
         said = f"timed out: the chunk took more than {chunk.settings.train.timeout:g} s (train.timeout)"
         return _failed(chunk, "machine", said)

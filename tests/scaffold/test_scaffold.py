@@ -15,12 +15,12 @@ import pytest
 import yaml
 
 from cellbench import CellbenchError
-from cellbench.conformance import LAWS
+from cellbench.conformance import LAWS, subject_of_task, task_checks
 from cellbench.conformance.report import subject_of
 from cellbench.experiment import experiment
 from cellbench.experiment import sections as keys
 from cellbench.plugins import discovery as plugins
-from cellbench.scaffold import new_experiment, new_package
+from cellbench.scaffold import new_experiment, new_package, new_task
 
 ROOT = Path(__file__).parents[2]
 
@@ -192,6 +192,27 @@ def test_the_package_works_in_a_fresh_environment(tmp_path: Path) -> None:
     smaller = ("--set", "seeds=2", "--set", "train.max_steps=60", "--set", "grid.hidden_size=4")
     assert "fresh" in run("cellbench", "run", "experiment.yaml", *smaller, folder=package)
     assert (package / "results" / "fresh" / "summary.md").is_file()
+
+
+def test_writes_a_task(tmp_path: Path) -> None:
+    """A new task keeps every law that a run asks, and its experiment is one."""
+    file, written = new_task("my-task", tmp_path)
+    assert (file.name, written.name) == ("my_task.py", "my_task.yaml")
+    subject = subject_of_task(f"{file}:MyTask")
+    assert [law.name for law in task_checks if law.quick and not law(subject).ok] == []
+    assert experiment.load(written, plugins.discover()).settings.task == "my_task.py:MyTask"
+    before = file.read_text()
+    with pytest.raises(CellbenchError, match="exists already, and was left as it is"):
+        new_task("my-task", tmp_path)
+    assert file.read_text() == before
+
+
+@pytest.mark.parametrize("name", ["My", "a_b", "", "x" * 41, "random", "import", "-a"])
+def test_refuses_a_task_s_name_of_no_use(name: str, tmp_path: Path) -> None:
+    """Among them names that would hide a module of Python's; nothing is written."""
+    with pytest.raises(CellbenchError, match=r"cannot name a task|would hide a module"):
+        new_task(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_templates_are_package_data() -> None:

@@ -1,0 +1,116 @@
+"""A matrix of cells by tasks as text: Markdown for a file, plain lines for a terminal, a frame for CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import pandas as pd
+from tabulate import tabulate
+
+from cellbench.report.rows import number, p_value, span
+from cellbench.report.tables import escape
+from cellbench.summary import words
+from cellbench.summary.matrix import Entry, Matrix
+from cellbench.wording import printable
+
+COLUMNS = ("task", "cell", "baseline", "steps", "ratio", "low", "high", "p", "solved", "exact")
+"""Of the frame, before the verdicts on accuracy."""
+
+
+def frame(found: Matrix) -> pd.DataFrame:
+    """Lay out all entries with their numbers in full, one row each."""
+    rows = []
+    for entry in found.entries:
+        row = {name: value for name, value in asdict(entry).items() if name in COLUMNS}
+        for about in ("trained", "longest"):
+            finding = entry.finding(about)
+            row |= {
+                f"{about}_verdict": finding.verdict if finding else "",
+                f"{about}_difference": finding.estimate if finding else None,
+                f"{about}_low": finding.low if finding else None,
+                f"{about}_high": finding.high if finding else None,
+                f"{about}_p": finding.p if finding else None,
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def text(found: Matrix) -> str:
+    """Write the matrix for a terminal: per cell, one line per task."""
+    parts = []
+    for cell in found.cells:
+        rows = [
+            [printable(entry.task), entry.steps, _ratio(entry), number(entry.exact), _accuracy(entry, "longest")]
+            for task in found.tasks
+            if (entry := found.at(task, cell)) is not None
+        ]
+        heads = ["task", "steps", "ratio", "exact", "accuracy at the longest"]
+        head = f"{printable(cell)} against {printable(found.baseline)}: {_counted(found, cell)}"
+        table = tabulate(rows, heads, tablefmt="simple", disable_numparse=True)
+        parts.append(f"{head}\n{table}")
+    return "\n\n".join([*parts, reading(found)])
+
+
+def markdown(found: Matrix, name: str) -> str:
+    """Write the matrix as Markdown: verdicts on steps, on accuracy at the longest length, then all numbers."""
+
+    def grid(of: Callable[[Entry], str]) -> str:
+        rows = [
+            [escape(task), *(escape(of(entry)) if (entry := found.at(task, cell)) else "–" for cell in found.cells)]
+            for task in found.tasks
+        ]
+        return tabulate(rows, ["task", *map(escape, found.cells)], tablefmt="github", disable_numparse=True)
+
+    numbers = [
+        [
+            escape(entry.task), escape(entry.cell), entry.steps, _ratio(entry), p_value(entry.p),
+            words.percent(entry.solved), number(entry.exact), _accuracy(entry, "trained"), _accuracy(entry, "longest"),
+        ]
+        for entry in found.entries
+    ]  # fmt: skip
+    heads = ["task", "cell", "steps", "ratio", "p", "solved", "exact", "accuracy", "accuracy at the longest"]
+    parts = [
+        f"# {escape(name)}: {len(found.cells)} cells against {escape(found.baseline)} on {len(found.tasks)} tasks",
+        *(f"- {escape(cell)}: {_counted(found, cell)}" for cell in found.cells),
+        "## Steps to solve",
+        grid(lambda entry: f"{entry.steps}, {_ratio(entry)}" if entry.ratio == entry.ratio else entry.steps),
+        "## Sequence accuracy at the longest length",
+        grid(lambda entry: _accuracy(entry, "longest")),
+        "## All numbers",
+        tabulate(numbers, heads, tablefmt="github", disable_numparse=True),
+        reading(found),
+    ]
+    lists = "\n".join(part for part in parts if part.startswith("- "))
+    whole = [parts[0], lists, *(part for part in parts[1:] if not part.startswith("- "))]
+    return "\n\n".join(whole) + "\n"
+
+
+def reading(found: Matrix) -> str:
+    """Say what the verdicts are corrected over, and why there is no average."""
+    return (
+        f"Verdicts are corrected over {words.count(found.comparisons, 'comparisons')} (Holm), all cells and tasks "
+        "together. A ratio below 1: the cell needs fewer steps than the baseline. Nothing is averaged over tasks: "
+        "their steps have no common measure."
+    )
+
+
+def _counted(found: Matrix, cell: str) -> str:
+    counts = found.counts(cell)
+    return (
+        ", ".join(f"{verdict} on {count}" for verdict, count in counts.most_common()) + f" of {len(found.tasks)} tasks"
+    )
+
+
+def _ratio(entry: Entry) -> str:
+    known = entry.ratio == entry.ratio
+    return f"{words.ratio(entry.ratio)}{span(entry.low, entry.high, words.limit)}" if known else "–"
+
+
+def _accuracy(entry: Entry, about: str) -> str:
+    found = entry.finding(about)
+    if found is None:
+        return "–"
+    if found.estimate is None:
+        return found.verdict
+    return f"{found.verdict} ({found.estimate:+.1f} points)"
