@@ -22,7 +22,7 @@ def test_an_exact_adder_is_exact_at_every_length_and_chain(engine: str) -> None:
         "seeds": 3,
         "learning_rate": 0.3,
         "train": {"max_steps": 120},
-        "final": {"examples": 200, "bits": [2, 8, 64, 256]},
+        "final": {"examples": 200, "bits": [2, 8, 64, 256], "difficulty": "longest"},
     }
     results = run(experiment, "out")
     runs = results.runs
@@ -32,6 +32,7 @@ def test_an_exact_adder_is_exact_at_every_length_and_chain(engine: str) -> None:
     at_rate = results.accuracy[results.accuracy["at"] == "rate"]
     assert set(at_rate[at_rate.by == "bits"].value) == {2, 8, 64, 256}
     assert set(at_rate[at_rate.by == "carry_chain"].value) == {0, 1, 2, 4, 7}
+    assert set(at_rate[at_rate.by == "carry_chain_at_bits_256"].value) == {32, 64, 128, 255}
     assert set(at_rate["least"]) == {1.0}
 
 

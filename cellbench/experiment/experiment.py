@@ -18,7 +18,7 @@ from cellbench.experiment.checks import MOST_SEEDS, Checks
 from cellbench.experiment.document import Document, Path_, key, override, read
 from cellbench.experiment.faults import fault
 from cellbench.experiment.given import cell_of, document_of, join
-from cellbench.experiment.sections import CellKeys, Keys
+from cellbench.experiment.sections import CellKeys, FinalKeys, Keys
 from cellbench.experiment.training import train_of
 from cellbench.plugins import Registry, changed_by, sources
 from cellbench.plugins.captured import Captured
@@ -95,7 +95,7 @@ class Experiment:
             "train": self.settings.train.section(),
             "final": {
                 "examples": self.settings.final.examples,
-                "difficulty": self.settings.final.difficulty,
+                "difficulty": "longest" if self.settings.final.hardest else self.settings.final.difficulty,
                 **{name: list(values) for name, values in self.settings.final.values},
             },
         }
@@ -134,6 +134,7 @@ class Experiment:
             **({"task_path": own.path} if own is not None and own.arrays else {}),
             "axes": names if self.layers is None else [*names, LAYERS],
             "difficulty": self.task.difficulty,
+            "hardest": list(settings.final.hardest_at(self.task.difficulty)),
             "evaluation_steps": settings.evaluate.steps(settings.train.max_steps),
             "reference_accuracies": references,
             "cells": described,
@@ -229,7 +230,7 @@ def resolve(
             train=train_of(keys.train),
             evaluate=Evaluate(**keys.evaluate.model_dump()),
             solved=Solved(**keys.solved.model_dump()),
-            final=Final(keys.final.examples, final, keys.final.difficulty and task.difficulty is not None),
+            final=_final(keys.final, final, task),
             own=checks.own,
         ),
         cells=tuple(_completed(cell, of_cell, keys) for cell, of_cell in zip(cells, keys.cells, strict=True)),
@@ -247,6 +248,12 @@ def resolve(
         base=base if isinstance(base, str) else keys.name,
         layers=tuple(keys.grid[LAYERS]) if LAYERS in keys.grid and LAYERS not in task.parameters else None,
     )
+
+
+def _final(keys: FinalKeys, values: tuple[tuple[str, tuple[Any, ...]], ...], task: Task) -> Final:
+    """Make the settings of the final evaluations; a task without a difficulty is not measured by one."""
+    by_difficulty = bool(keys.difficulty) and task.difficulty is not None
+    return Final(keys.examples, values, by_difficulty, hardest=by_difficulty and keys.difficulty == "longest")
 
 
 def _completed(cell: CellSpec, own: CellKeys, keys: Keys) -> CellSpec:

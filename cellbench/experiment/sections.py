@@ -211,7 +211,11 @@ class FinalKeys(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
     examples: Many = Field(1000, description="examples per evaluation; a quarter of it per difficulty")
-    difficulty: bool = Field(True, description="whether to measure by the task's difficulty too, if it has one")
+    difficulty: bool | Literal["longest"] = Field(
+        True,
+        description="whether to measure by the task's difficulty too, if it has one; longest: the hardest also at the "
+        "largest value of each parameter here, on an eighth of the examples",
+    )
 
 
 class ReportKeys(_Section):

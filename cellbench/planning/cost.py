@@ -13,6 +13,7 @@ from dataclasses import replace
 from cellbench.errors import CellbenchError, CellError
 from cellbench.records import CellSpec, Chunk, Pairs, Planned, Settings
 from cellbench.task import Task
+from cellbench.training.data import hardest
 
 _SPEED = {"lanes": 1.3e10, "stack": 2.3e9, "reference": 2.3e9}
 """Units per second. That of lanes makes the guess right for the replicas of experiments/default.yaml; the others follow
@@ -64,6 +65,11 @@ class Guess:
             difficulties = len(self._task.difficulties(dict(parameters)))
             rows += difficulties * settings.final.examples / 4 * length
             finals += difficulties * length
+        for name, at in settings.final.hardest_at(self._task.difficulty).values():
+            long = tuple((n, at if n == name else v) for n, v in parameters)
+            steps = len(hardest(self._task, dict(long))) * self._length(long)
+            rows += settings.final.examples / 8 * steps
+            finals += steps
         calls = _CALLS_TO_TRAIN * settings.train.max_steps * length + self._evaluations * length + finals
         units = (p.fit.multiply_adds or 0) + _STATE * (p.fit.state or 0) + _STEP
         return rows * units / _SPEED[engine] + calls * p.cell.layers * _CALL[engine]
@@ -104,7 +110,7 @@ def estimate(chunks: Sequence[Chunk]) -> float:
                     settings,
                     # a schedule takes no time, and would make an engine anew for each number of steps
                     train=replace(settings.train, max_steps=steps, stop_when_solved=False, schedule="constant"),
-                    final=replace(settings.final, examples=1, values=(), difficulty=False),
+                    final=replace(settings.final, examples=1, values=(), difficulty=False, hardest=False),
                 ),
             )
             for steps in (1, STEPS)

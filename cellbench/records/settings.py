@@ -156,11 +156,31 @@ class Final:
         examples: how many per evaluation.
         values: for some of the task's parameters, the values to evaluate at in addition to the trained one.
         difficulty: whether to measure by the task's difficulty too, on a quarter of the examples per difficulty.
+        hardest: whether to measure the hardest difficulties also at the largest of `values`, on an eighth of the
+            examples per difficulty.
     """
 
     examples: int
     values: tuple[tuple[str, tuple[Value, ...]], ...]
     difficulty: bool
+    hardest: bool = later(False)
+
+    def hardest_at(self, difficulty: str | None) -> dict[str, tuple[str, int]]:
+        """Name the evaluations by a task's hardest difficulties at the largest value of each parameter.
+
+        Args:
+            difficulty: its name, or None if the task has none.
+
+        Returns:
+            The parameter and its value by the evaluations' name.
+
+        >>> Final(500, (("length", (8, 256)),), True, hardest=True).hardest_at("depth")
+        {'depth_at_length_256': ('length', 256)}
+        """
+        if not self.hardest or difficulty is None:
+            return {}
+        whole = {name: [v for v in values if type(v) is int] for name, values in self.values}
+        return {f"{difficulty}_at_{name}_{max(v)}": (name, max(v)) for name, v in whole.items() if v}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from cellbench.report import palette as look
 from cellbench.report.figure import CHOICE, Control, Encodings, Figure, base, layers, tips, title
 from cellbench.summary.design import Design, place_word, value_order
 from cellbench.summary.figures import Figures
+from cellbench.summary.words import quantity
 
 
 def metrics(design: Design) -> tuple[tuple[str, str], ...]:
@@ -28,7 +29,7 @@ def figures(found: Figures, e: Encodings) -> Iterator[Figure]:
     for by in dict.fromkeys(by for by in found.summary.accuracy["by"] if by):
         frame = found.accuracy(by)
         own = by in design.axes
-        word = by.replace("_", " ")
+        word = quantity(by)
         x = alt.X("value:O", title=word, sort="ascending", scale=_CLUSTERS).axis(labelAngle=0)
         y = alt.Y("mean:Q", title=CHOICE, scale=alt.Scale(domain=[0, 1])).axis(format="~%")
         shown = tips(("cell", "cell", ""), ("value", word, "d"), ("mean", "mean", ".4~f"), ("low", "from", ".3f"),
@@ -47,7 +48,7 @@ def figures(found: Figures, e: Encodings) -> Iterator[Figure]:
         where = "at the step where each solved" if design.stop_when_solved else "of the models trained to the end"
         points = _scopes(found, frame, own)
         kind = "length" if own else "chain"
-        name = kind if _only(found, own) else f"{kind}-{by}"
+        name = _name(kind, by, found)
         yield Figure(
             name,
             f"Accuracy by {word}",
@@ -72,7 +73,7 @@ def _scopes(figures: Figures, frame: pd.DataFrame, own: bool) -> tuple[tuple[str
 
 def _difference(figures: Figures, e: Encodings, by: str, name: str, points: tuple[tuple[str, str], ...]) -> Figure:
     """Define the figure of what was tested: paired differences from the baseline, with their seeds."""
-    frame, against, word = figures.differences(by), figures.design.against, by.replace("_", " ")
+    frame, against, word = figures.differences(by), figures.design.against, quantity(by)
     x = alt.X("value:O", title=word, sort="ascending", scale=_CLUSTERS).axis(labelAngle=0)
     y = alt.Y("difference:Q", title=f"{CHOICE}, points above {against}").axis(tickCount=6)
     shown = tips(("cell", "cell", ""), ("value", word, "d"), ("difference", "points above", "+.1f"),
@@ -106,7 +107,14 @@ def _difference(figures: Figures, e: Encodings, by: str, name: str, points: tupl
     )  # fmt: skip
 
 
-def _only(figures: Figures, own: bool) -> bool:
-    """Tell whether only one quantity is of this kind, so that the figure's name need not include it."""
-    every = dict.fromkeys(by for by in figures.summary.accuracy["by"] if by)
-    return sum((by in figures.design.axes) == own for by in every) == 1
+def _name(kind: str, by: str, figures: Figures) -> str:
+    """Name the figures' files: `length` and `chain`, and beside others of that kind what tells them apart.
+
+    A difficulty at the largest parameters has a longer name that begins with the difficulty's own.
+    """
+    own = by in figures.design.axes
+    measured = dict.fromkeys(each for each in figures.summary.accuracy["by"] if each)
+    alike = [each for each in measured if (each in figures.design.axes) == own]
+    if own:
+        return kind if len(alike) == 1 else f"{kind}-{by}"
+    return kind + by.removeprefix(min(alike, key=len)).replace("_", "-")

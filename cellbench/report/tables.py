@@ -129,7 +129,7 @@ def _accuracy(summary: Summary, design: Design) -> list[str]:
         for by in dict.fromkeys(of_metric["by"]):
             table = of_metric[of_metric["by"] == by]
             name = (design.right if metric == "bit_accuracy" else metric.replace("_", " ")).capitalize()
-            title = f"{name} at the trained length" if by == "" else f"{name} by {escape(by)}"
+            title = f"{name} at the trained length" if by == "" else f"{name} by {escape(words.quantity(by))}"
             values = ["mean"] if by == "" else [str(value) for value in dict.fromkeys(table["value"])]
             cells: dict[str, dict[str, str]] = {}
             for row in table.to_dict("records"):

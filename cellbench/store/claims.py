@@ -138,6 +138,9 @@ def parsed(row: tuple[str, str, str, str, str]) -> dict[str, Any]:
     for name, holds in _OF_KIND.items():
         if name in found["facts"] and not holds(found["facts"][name]):
             raise ValueError(f"facts.{name} is {short(found['facts'][name])}")
+    hardest = found["facts"].get("hardest", [])
+    if not (isinstance(hardest, list) and all(map(is_axis, hardest))):
+        raise ValueError(f"facts.hardest is {short(hardest)}")
     steps, last = found["facts"]["evaluation_steps"], found["resolved"]["train"]["max_steps"]
     rising = all(type(step) is int for step in steps) and steps == sorted(set(steps))
     if not rising or not steps or steps[0] < 1 or steps[-1] > last or len(steps) > MOST_EVALUATIONS + 1:
@@ -227,7 +230,7 @@ def refuse_odd_evaluations(by: Iterable[object], values: Iterable[object], facts
     Raises:
         ValueError: a name or a value is not one of the experiment.
     """
-    known = {"", facts["difficulty"], *facts["axes"]}
+    known = {"", facts["difficulty"], *facts.get("hardest", ()), *facts["axes"]}
     for name in by:
         if name not in known:
             raise ValueError(f"evaluations are by {short(name)}, which is neither an axis nor the difficulty")

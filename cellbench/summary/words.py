@@ -95,3 +95,12 @@ def spelled(n: int) -> str:
     """
     small = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
     return small[n] if n < len(small) else str(n)
+
+
+def quantity(by: str) -> str:
+    """Write the name of what accuracies are measured by: a parameter, a difficulty, or one at a parameter's value.
+
+    >>> quantity("depth_at_length_256")
+    'depth at length 256'
+    """
+    return by.replace("_", " ")

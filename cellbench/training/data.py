@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cellbench.errors import CellbenchError
 from cellbench.records import Pairs, Point, Settings, Value
 from cellbench.streams import Stream
-from cellbench.task import Task
+from cellbench.task import Parameters, Task
 from cellbench.training.drawn import Drawn, Mask, draw, example_bytes
 
 Arrays = tuple[NDArray[Any] | None, ...]
@@ -195,6 +195,15 @@ class _Set:
         return draw(self.task, self.name, stream, self.examples, dict(self.parameters), self.difficulty)
 
 
+HARDEST = 4
+"""How many difficulties are measured at the largest parameters."""
+
+
+def hardest(task: Task, parameters: Parameters) -> list[int]:
+    """List the hardest of a task's difficulties at these parameters."""
+    return sorted(task.difficulties(parameters))[-HARDEST:]
+
+
 class EvaluationData:
     """The sets that the models of a point are evaluated on.
 
@@ -214,6 +223,9 @@ class EvaluationData:
         self.plan += [(name, value) for name, values in final.values for value in values]
         if final.difficulty and task.difficulty is not None:
             self.plan += [(task.difficulty, value) for value in task.difficulties(dict(parameters))]
+        self._hardest = final.hardest_at(task.difficulty)
+        for by, (name, at) in self._hardest.items():
+            self.plan += [(by, value) for value in hardest(task, {**dict(parameters), name: at})]
 
     def curve(self, seeds: Sequence[int]) -> Drawn:
         """Draw the sets of the learning curve, with the seeds as a first axis."""
@@ -237,11 +249,15 @@ class EvaluationData:
         return [seeds[start : start + size] for start in range(0, len(seeds), size)]
 
     def _final(self, by: str, value: Value | None) -> tuple[dict[str, Value], int, int | None]:
-        """Find parameters, examples and difficulty of one entry of `plan`; a difficulty has a quarter of them."""
+        """Find parameters, examples and difficulty of one entry of `plan`."""
         examples = self._settings.final.examples
         if by and by == self._task.difficulty:
             assert isinstance(value, int)
             return dict(self._parameters), max(1, examples // 4), value
+        if by in self._hardest:
+            assert isinstance(value, int)
+            name, largest = self._hardest[by]
+            return {**dict(self._parameters), name: largest}, max(1, examples // 8), value
         at = {by: value} if by and value is not None else {}
         return {**dict(self._parameters), **at}, examples, None
 

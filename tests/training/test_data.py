@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellbench.records import Evaluate, Final, Settings, Solved, Train
 from cellbench.running import run as run_experiment
-from cellbench.training.data import Recent
+from cellbench.tasks.binary_addition import BinaryAddition
+from cellbench.training.data import EvaluationData, Recent
 from tests.helpers.commands import TINY
 
 
@@ -48,6 +51,40 @@ def test_what_is_asked_for_stays() -> None:
     for key in "abcadab":
         ask(key)
     assert "".join(made) == "abcdb"
+
+
+def chain(a: int, b: int) -> int:
+    """The most positions that one carry of a + b passes, by Python's integers."""
+    longest = running = 0
+    for place in range(max(a, b).bit_length() + 1):
+        one, other = a >> place & 1, b >> place & 1
+        running = 1 if one and other else running + 1 if running and one != other else 0
+        longest = max(longest, running)
+    return longest
+
+
+def test_the_hardest_at_the_largest() -> None:
+    """Sums of 64 bits with the longest carry chains, for models that were trained on 8 bits."""
+    task = BinaryAddition()
+    final = Final(80, (("bits", (8, 64)),), difficulty=True, hardest=True)
+    settings = Settings(
+        "binary_addition", Train(1, "adam", 1.0, False, 60.0), Evaluate(10, 0.0, 32),
+        Solved("bit_accuracy", 0.9, 1), final,
+    )  # fmt: skip
+    data = EvaluationData(task, settings, (("bits", 8),))
+    named = [(by, value) for by, value in data.plan if by.startswith("carry_chain_at")]
+    assert named == [("carry_chain_at_bits_64", value) for value in (8, 16, 32, 63)]
+    for by, value in named:
+        inputs, targets, mask = data.final([3], by, value)
+        assert inputs.shape == (1, 64, 10, 2)
+        assert mask is None
+        for example in range(10):
+            bits = inputs[0, :, example].astype(int)
+            a, b = (sum(int(bit) << place for place, bit in enumerate(bits[:, which])) for which in (0, 1))
+            assert chain(a, b) == value
+            assert sum(int(bit) << place for place, bit in enumerate(targets[0, :, example, 0])) == a + b
+    without = EvaluationData(task, replace(settings, final=replace(final, hardest=False)), (("bits", 8),))
+    assert without.plan == [each for each in data.plan if each not in named]
 
 
 def evaluated(folder: str) -> list[tuple[Any, ...]]:
