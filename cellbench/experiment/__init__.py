@@ -2,8 +2,8 @@
 
 `experiment` loads one, `document` reads YAML with the line of each key, `sections` holds the keys as pydantic models,
 `faults` puts pydantic's errors in our words, `checks` does the checks that pydantic cannot do, `training` those of the
-section `train`, `offered` says what there is in place of what people look for, `argument` reads a cell as the command
-line gives it, `given` the keys that Python code gives.
+section `train`, `tuning` those of `tune`, `offered` says what there is in place of what people look for, `argument`
+reads a cell as the command line gives it, `given` the keys that Python code gives.
 """
 
 from cellbench.experiment.experiment import Experiment, default_file, load
