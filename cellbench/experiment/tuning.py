@@ -184,7 +184,7 @@ def _flat(value: object) -> Mapping[str, Any]:
     """Return what a section tunes, by flat names; empty for what is no mapping."""
     if not isinstance(value, Mapping):
         return {}
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, values in value.items():
         if name == "options" and isinstance(values, Mapping):
             flat |= {f"{OPTION}{inner}": v for inner, v in values.items()}

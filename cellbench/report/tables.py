@@ -11,10 +11,12 @@ from tabulate import tabulate
 from cellbench.report import took
 from cellbench.report.rows import (
     HEADS,
+    TUNING,
     Grid,
     across,
     answers,
     by_axis,
+    heads,
     legend,
     overview,
     points,
@@ -110,11 +112,10 @@ def _verdict(verdict: Verdict, summary: Summary) -> str:
 
 def _all_points(summary: Summary, design: Design) -> str:
     # only names and verdicts hold what a plugin wrote; brackets of intervals stay as they are
-    verdict = HEADS.index("verdict")
-    rows = (
-        [escape(text) if i in (0, verdict) else text for i, text in enumerate(row)] for row in overview(summary, design)
-    )
-    return f"{_table(HEADS, rows)}\n\n{escape(legend(design, summary))}; one point left out: the range of the ratio."
+    foreign = (0, HEADS.index("verdict"), len(HEADS) + TUNING.index("picked"))
+    rows = ([escape(text) if i in foreign else text for i, text in enumerate(row)] for row in overview(summary, design))
+    below = f"{escape(legend(design, summary))}; one point left out: the range of the ratio."
+    return f"{_table(heads(design), rows)}\n\n{below}"
 
 
 def _accuracy(summary: Summary, design: Design) -> list[str]:

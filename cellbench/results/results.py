@@ -12,9 +12,10 @@ import pandas as pd
 
 from cellbench.environment import again, usable_cores
 from cellbench.errors import StoreError
-from cellbench.records import Answer, Train
+from cellbench.records import TUNED, Answer, Train
 from cellbench.report import Report, csv, inline, publish, screen
 from cellbench.results.pick import pick
+from cellbench.results.tuned import OPTIONS, settings, together
 from cellbench.store import Store
 from cellbench.store.frames import Frames, read
 from cellbench.store.tally import never_finite, tally
@@ -31,6 +32,7 @@ OWN = "a cell from a file"
 
 def laid_out(stored: Frames) -> Report:
     """Compute every number of a report."""
+    stored = together(stored)
     design = _design(stored.experiment, stored.runs, stored.answers)
     summary = summarise(stored.runs, stored.evaluations, design)
     doubts = [f"{label}: {said}" for label, said in stored.doubts]
@@ -106,6 +108,7 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame, answers: Mapping[str
         trusted=facts.get("trusted") is True,
         own=tuple(label for label, cell in facts["cells"].items() if cell.get("description") == OWN),
         layers={label: n for label, cell in facts["cells"].items() if isinstance(n := cell.get("layers"), int)},
+        settings=settings(facts["cells"]),
     )
 
 
@@ -119,9 +122,12 @@ def _broken_laws(experiment: dict[str, Any], answers: Mapping[str, Sequence[Answ
     here = (environment["packages"].get("torch"), environment["cellbench"])
     found = {}
     for label, cell in experiment["facts"]["cells"].items():
-        given = answers.get(cell.get("digest", ""), ())
-        given = [a for a in given if (a.torch, a.cellbench) == here] or given
-        broken = {a.law.name: f"{a.law.shows} ({a.message})" for a in given if a.status == "fail"}
+        broken: dict[str, str] = {}
+        for choice in cell.get(TUNED, [cell]):
+            given = answers.get(choice.get("digest", ""), ())
+            given = [a for a in given if (a.torch, a.cellbench) == here] or given
+            at = f" at {choice[OPTIONS]}" if TUNED in cell and choice[OPTIONS] else ""
+            broken = {a.law.name: f"{a.law.shows} ({a.message}{at})" for a in given if a.status == "fail"} | broken
         if broken:
             found[label] = tuple(broken.values())
     return found
@@ -172,12 +178,12 @@ class Results:
     @property
     def runs(self) -> pd.DataFrame:
         """One row per planned replica: runs.csv."""
-        return self.report.runs[csv.columns(csv.RUNS, self.report.parameters)]
+        return self.report.runs[csv.columns(csv.RUNS, self.report.parameters, self.report.runs)]
 
     @property
     def curves(self) -> pd.DataFrame:
         """One row per evaluation of a learning curve: curves.csv."""
-        return self.report.curves[csv.columns(csv.CURVES, self.report.parameters)]
+        return self.report.curves[csv.columns(csv.CURVES, self.report.parameters, self.report.curves)]
 
     @property
     def accuracy(self) -> pd.DataFrame:

@@ -78,7 +78,7 @@ class Summary:
     @cached_property
     def rate_profile(self) -> pd.DataFrame:
         """For the chart: cell, the axes, learning_rate, typical_steps and its limits, solved, seeds."""
-        return charts.rate_profile(self.cells, self.design.axes)
+        return charts.rate_profile(self.replicas, self.cells)
 
 
 def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Summary:
