@@ -302,6 +302,7 @@ NAMED_OTHERWISE = {
     "report/test_browser.py": "the page, in a browser",
     "statistics/test_doctests.py": "the worked numbers of every module's docstrings",
     "statistics/test_simulations.py": "the method's error rates",
+    "statistics/test_tuning_simulated.py": "the error rates of settings that are picked",
 }
 
 

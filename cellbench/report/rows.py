@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 
 from cellbench.summary import Design, Finding, Summary, words
-from cellbench.summary.cells import PICKED_OPTIONS
-from cellbench.summary.design import Setting, Value, place_word, plain, point_name, setting
+from cellbench.summary.design import PICKED_OPTIONS, Setting, Value, place_word, plain, point_name, setting
 
 _BOUNDS = {"at least": "≥ ", "at most": "≤ "}
 

@@ -10,8 +10,7 @@ import pandas as pd
 
 from cellbench.errors import CellbenchError
 from cellbench.report import Report
-from cellbench.results.tuned import OPTIONS
-from cellbench.summary.cells import PICKED_OPTIONS
+from cellbench.summary.design import OPTIONS, PICKED_OPTIONS
 from cellbench.wording import did_you_mean, short
 
 ALIASES = {"cell": "label"}

@@ -15,11 +15,12 @@ from cellbench.errors import StoreError
 from cellbench.records import TUNED, Answer, Train
 from cellbench.report import Report, csv, inline, publish, screen
 from cellbench.results.pick import pick
-from cellbench.results.tuned import OPTIONS, settings, together
+from cellbench.results.tuned import settings, together
 from cellbench.store import Store
 from cellbench.store.frames import Frames, read
 from cellbench.store.tally import never_finite, tally
 from cellbench.summary import Design, summarise, words
+from cellbench.summary.design import OPTIONS
 from cellbench.wording import described
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ OWN = "a cell from a file"
 
 def laid_out(stored: Frames) -> Report:
     """Compute every number of a report."""
-    stored = together(stored)
     design = _design(stored.experiment, stored.runs, stored.answers)
     summary = summarise(stored.runs, stored.evaluations, design)
     doubts = [f"{label}: {said}" for label, said in stored.doubts]
@@ -57,7 +57,7 @@ def gather(folder: Path, *, curves: bool = True) -> Report:
         StoreError: the folder holds no results, or they cannot be laid out.
     """
     try:
-        return laid_out(read(folder, curves=curves))
+        return laid_out(together(read(folder, curves=curves)))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # the store was altered, or this is a bug: the message says where, for a report of it
         at = traceback.extract_tb(error.__traceback__)[-1]

@@ -13,8 +13,9 @@ from cellbench.errors import CellbenchError
 from cellbench.records import Answer
 from cellbench.report import Report
 from cellbench.results.results import laid_out
-from cellbench.results.tuned import OPTIONS, settings, together
+from cellbench.results.tuned import settings, together
 from cellbench.store.frames import Frames, read
+from cellbench.summary.design import OPTIONS
 
 ALIKE = ("task", "learning_rate", "train", "evaluate", "solved")
 """The keys that must be the same in all experiments, or their numbers would answer different questions."""

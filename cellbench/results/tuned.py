@@ -10,15 +10,13 @@ import pandas as pd
 
 from cellbench.records import TUNED
 from cellbench.store.frames import Frames
-
-OPTIONS = "options"
-"""The column that tells the choices apart, in words; empty for a cell whose options are not tuned."""
+from cellbench.summary.design import OPTIONS
 
 ENGINE_REASON = "engine_reason"
 
 
 def together(part: Frames) -> Frames:
-    """Give the replicas of every choice the label of their cell, and their options as a column.
+    """Give the replicas of every choice the label of their cell, and their options as a column, empty for other cells.
 
     Frames without a tuned cell come back as they are. In the facts of a tuned cell, `tuned` lists its choices: options
     in words, learning rates, and what was known of each as a planned cell.

@@ -15,7 +15,7 @@ from cellbench.statistics.intervals import LEAST_SEEDS, Estimate, Share, interva
 from cellbench.statistics.learning_rate import Tuned
 from cellbench.statistics.survival import Median, log_steps, median, solved
 from cellbench.summary import words
-from cellbench.summary.design import OPTIONS, Design, Setting
+from cellbench.summary.design import OPTIONS, PICKED_OPTIONS, Design, Setting
 from cellbench.summary.selection import NOT_PLANNED, Selection, common
 
 NUMBERS = (
@@ -24,8 +24,6 @@ NUMBERS = (
     "picked_share", "notes",
 )  # fmt: skip
 """The columns after `cell` and the axes."""
-
-PICKED_OPTIONS = "picked_options"
 
 COARSE = 10
 """A median reached before this many evaluations is marked as coarse."""

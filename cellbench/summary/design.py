@@ -14,6 +14,9 @@ Value: TypeAlias = int | float | str
 OPTIONS = "options"
 """The column that tells the options apart that a cell was tried with; it is there only where options are tuned."""
 
+PICKED_OPTIONS = "picked_options"
+"""The column of summary.csv that has the options of the setting that is picked, beside `picked`, its rate."""
+
 
 class Setting(NamedTuple):
     """What a cell is tried at: a choice of its tuned options, in words (empty: none is tuned), and a learning rate."""
