@@ -24,6 +24,7 @@ from cellbench.cli.info import info
 from cellbench.cli.list import list_
 from cellbench.cli.merge import merge
 from cellbench.cli.new import new
+from cellbench.cli.rank import rank
 from cellbench.cli.report import report
 from cellbench.cli.run import run
 from cellbench.cli.schema import schema
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(compare)
 app.command()(report)
+app.command()(rank)
 app.command()(merge)
 app.command()(verify)
 app.command(name="show")(show_examples)

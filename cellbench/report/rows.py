@@ -150,8 +150,8 @@ def overview(summary: Summary, design: Design) -> list[list[str]]:
                 compared,
                 verdict,
                 _cost(findings.get("cost")),
-                _accuracy(trained.get(cell, "–"), findings.get("trained")),
-                _accuracy(longest.get(cell, "–"), findings.get("longest")),
+                accuracy_of(trained.get(cell, "–"), findings.get("trained")),
+                accuracy_of(longest.get(cell, "–"), findings.get("longest")),
                 without,
                 number(row["tuning_gain"]) if design.several else "",
                 ends,
@@ -169,7 +169,7 @@ def _cost(finding: Finding | None) -> str:
     return f"{_BOUNDS.get(finding.bound, '')}{numbers}; {finding.verdict}"
 
 
-def _accuracy(mean: str, finding: Finding | None) -> str:
+def accuracy_of(mean: str, finding: Finding | None) -> str:
     """Write an accuracy with its verdict; a difference that is shown with its percentage points."""
     if finding is None:
         return mean

@@ -184,6 +184,26 @@ def direction(p_holm: float, p_equivalent_holm: float, ratio: float) -> str:
     return "equivalent" if near else "no difference shown"
 
 
+@dataclass(frozen=True)
+class Shared:
+    """The points and seeds at which two cells can be compared; see `Row` for the words."""
+
+    points: tuple[int, ...]
+    seeds: Seeds
+    uninformative: tuple[int, ...]
+    dropped: int
+
+
+def shared(replicas: Selection, a: int, b: int, points: Sequence[int]) -> Shared:
+    """Find the points, among some, and the seeds at which two cells can be compared."""
+    # a pair uses the seeds that are complete for both cells
+    seeds_at = {g: tuple(sorted(set(replicas.complete(a, g)) & set(replicas.complete(b, g)))) for g in points}
+    # where neither solves, both count as the budget: averaging such points in would draw the ratio towards 1
+    uninformative = tuple(g for g in points if seeds_at[g] and not replicas.solves(a, g) and not replicas.solves(b, g))
+    found = common([(g, seeds_at[g]) for g in points if g not in uninformative])
+    return Shared(found.points, found.seeds, uninformative, found.dropped)
+
+
 def measure(replicas: Selection, cell: str, baseline: str, at: str, scope: Scope) -> Row:
     """Compare two cells in one scope, before any correction.
 
@@ -192,15 +212,9 @@ def measure(replicas: Selection, cell: str, baseline: str, at: str, scope: Scope
     """
     design = replicas.design
     a, b = replicas.cell(cell), replicas.cell(baseline)
-    # a pair uses the seeds that are complete for both cells
-    seeds_at = {g: tuple(sorted(set(replicas.complete(a, g)) & set(replicas.complete(b, g)))) for g in scope.points}
-    # where neither solves, both count as the budget: averaging such points in would draw the ratio towards 1
-    uninformative = tuple(
-        g for g in scope.points if seeds_at[g] and not replicas.solves(a, g) and not replicas.solves(b, g)
-    )
-    found = common([(g, seeds_at[g]) for g in scope.points if g not in uninformative])
-    absent = tuple(g for g in scope.points if g not in found.points and g not in uninformative)
-    points, seeds = found.points, found.seeds
+    found = shared(replicas, a, b, scope.points)
+    points, seeds, uninformative = found.points, found.seeds, found.uninformative
+    absent = tuple(g for g in scope.points if g not in points and g not in uninformative)
     # paired by seed: one difference of log steps per point
     each = tuple(replicas.speed(a, g, seeds, at) - replicas.speed(b, g, seeds, at) for g in points) if seeds else ()
     known = bool(each) and not math.isnan(each[0].centre)

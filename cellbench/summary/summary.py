@@ -19,6 +19,7 @@ from cellbench.summary.comparisons import ALL, POINT, AxisRow, Row
 from cellbench.summary.design import Design
 from cellbench.summary.footnotes import Missing
 from cellbench.summary.notes import notes
+from cellbench.summary.ranking import ranked
 from cellbench.summary.selection import Selection, select
 from cellbench.summary.verdicts import Context, Finding, Verdict, cost, sentence, turning, word
 
@@ -59,6 +60,11 @@ class Summary:
     wider_rates: tuple[float, ...]
     """The learning rates to try next; empty where no verdict is limited by the rates tried."""
     replicas: Selection = field(repr=False)
+
+    @cached_property
+    def ranking(self) -> pd.DataFrame:
+        """All cells, the fastest first: cell, rank and its limits, and what `overview` and `comparisons` say of it."""
+        return ranked(self.replicas, self.overview, self.comparisons)
 
     @cached_property
     def solved_over_steps(self) -> pd.DataFrame:
