@@ -102,7 +102,7 @@ def test_commands_in_the_documentation_exist() -> None:
     """Every `cellbench COMMAND --option` in a page is a command with that option."""
     known = get_command(app)
     for page in PAGES:
-        commands = "run|report|status|list|info|schema|check|new|build|verify|merge|show"
+        commands = "run|report|rank|status|list|info|schema|check|new|build|verify|merge|show"
         for line in re.findall(rf"cellbench ((?:{commands})\b[^`\n]*)", page.read_text()):
             name = line.split()[0]
             assert name in known.commands, f"{page.name}: cellbench {name}"  # type: ignore[attr-defined]

@@ -9,5 +9,6 @@ reads a cell as the command line gives it, `given` the keys that Python code giv
 from cellbench.experiment.experiment import Experiment, default_file, load
 from cellbench.experiment.sections import schema
 from cellbench.experiment.training import train_section
+from cellbench.experiment.tuning import Choice
 
-__all__ = ["Experiment", "default_file", "load", "schema", "train_section"]
+__all__ = ["Choice", "Experiment", "default_file", "load", "schema", "train_section"]

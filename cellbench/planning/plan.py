@@ -104,7 +104,7 @@ def prepare(
     planned = planned if planned is not None else lay_out(experiment, say)
     selected = planned
     if only:
-        selected = select(selected, only)
+        selected = select(selected, only, experiment.tuned)
         if not selected:
             raise CellbenchError(f"--only {_only_text(only)} leaves nothing of the experiment {experiment.name}")
     if shard is not None:

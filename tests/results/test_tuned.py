@@ -103,7 +103,7 @@ def test_the_page_says_what_was_tried(folder: Path) -> None:
     assert "4 settings tried: forget_bias=-2; forget_bias=1; rates 0.02, 0.05. Picked: forget_bias=" in page
 
 
-def test_one_replica_can_be_shown(folder: Path, command: Command) -> None:
+def test_one_replica_can_be_shown(folder: Path, command: Command, write: Write) -> None:
     """Without a setting, at the one that was picked; `--only` takes the planned cell, as the report writes it."""
     cells = load(folder).summary
     (picked,) = cells[(cells["cell"] == "lstm") & (cells["at"] == "tuned")].to_dict("records")
@@ -114,6 +114,11 @@ def test_one_replica_can_be_shown(folder: Path, command: Command) -> None:
     assert other.status == 0, other.err
     part = command("run", "a.yaml", "--only", "cell=lstm forget_bias=1,seed=3", "--dry-run")
     assert part.out.startswith("a: 2 replicas, 2 of them done")
+    labelled = write(
+        "l.yaml", name="l", cells=[{"name": "lstm", "label": "mine", "tune": {"options.bias": [True, False]}}]
+    )
+    assert command("run", labelled, "--only", "cell=mine", "--dry-run").out.startswith("l: 4 replicas")
+    assert command("run", labelled, "--only", "cell=mine bias=false", "--dry-run").out.startswith("l: 2 replicas")
 
 
 def test_what_was_trained_without_tune_is_not_trained_again(write: Write, command: Command) -> None:
