@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from cellbench.report import palette as look
 from cellbench.report import payload as embed
-from cellbench.report import took
+from cellbench.report import ranking, took
 from cellbench.report.figure import CHOICE, MOST_DRAWN, Figure, first_shown, labels
 from cellbench.report.rows import heads, legend, overview
 from cellbench.report.tables import own
@@ -67,6 +67,8 @@ def html(
         failures=failures,
         unsolved=unsolved,
         described=_described(figures, experiment),
+        ranked=ranking.shown(summary, design, figures.runs),
+        ranked_legend=ranking.legend(design),
         took=took.cells(figures.runs, design, measured=True),
         effort=effort(figures.runs, experiment["environment"]),
         unwell=took.replicas(figures.runs, design, commands=True),

@@ -50,6 +50,11 @@ def ranking(summary: Summary, design: Design, runs: pd.DataFrame, *, measured: b
     return Grid(TITLE, tuple(heads), tuple(rows))
 
 
+def shown(summary: Summary, design: Design, runs: pd.DataFrame) -> Grid | None:
+    """Lay out the table for the page, if there are so many cells that it has one."""
+    return ranking(summary, design, runs, measured=True) if len(design.labels) > MANY else None
+
+
 def legend(design: Design) -> str:
     """Explain the table."""
     return (

@@ -101,7 +101,11 @@ _SHAPE: dict[str, Callable[[Any], bool]] = {
     "facts.evaluation_steps": _list,
     "facts.cells": lambda x: (
         _of_mappings(x)
-        and all(_whole(1, MOST_LAYERS)(c.get("layers", 1)) and (TUNED not in c or _tuned(c[TUNED])) for c in x.values())
+        and all(
+            _whole(1, MOST_LAYERS)(c.get("layers", 1))
+            and (TUNED not in c or (_tuned(c[TUNED]) and _mapping(c.get("options"))))
+            for c in x.values()
+        )
     ),
     "facts.reference_accuracies": _accuracies,
     "environment.cellbench": _text,

@@ -71,6 +71,15 @@ def test_summary_has_the_table_of_more_than_six_cells(folder: Path, command: Com
     assert "ranked by steps" not in Path("results/tiny/summary.md").read_text()
 
 
+@pytest.mark.charts
+def test_the_page_has_it_too(folder: Path) -> None:
+    """With microseconds, each cell in a row."""
+    page = (folder / "report.html").read_text()
+    section = page.partition('<section id="ranking"')[2].partition("</section>")[0]
+    assert section.count("<tr>") == 1 + 7
+    assert "microseconds per step" in section
+
+
 def test_several_folders_and_seeds_of_different_numbers(folder: Path, write: Write, command: Command) -> None:
     """Cells of a folder with fewer seeds are ranked among the others, by the seeds that two have in common."""
     keys = {"engine": "auto", "grid": {"bits": 2, "batch_size": 16, "hidden_size": 6}, "train": {"max_steps": 300}}
