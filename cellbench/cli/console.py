@@ -25,6 +25,7 @@ from cellbench.cli.list import list_
 from cellbench.cli.merge import merge
 from cellbench.cli.new import new
 from cellbench.cli.profile import profile
+from cellbench.cli.rank import rank
 from cellbench.cli.report import report
 from cellbench.cli.run import run
 from cellbench.cli.schema import schema
@@ -44,6 +45,7 @@ app.command()(run)
 app.command()(compare)
 app.command()(profile)
 app.command()(report)
+app.command()(rank)
 app.command()(merge)
 app.command()(verify)
 app.command(name="show")(show_examples)

@@ -110,7 +110,9 @@ def _dry_run(plan: Plan) -> str:
     from cellbench.terminal.progress import duration, introduction
 
     lines = introduction(plan)
-    lines.append(f"Points: {len({p.point for p in plan.selected})}. Cells: {len(plan.experiment.cells)}.")
+    cells, planned = len(plan.experiment.keys.cells), len(plan.experiment.cells)
+    choices = f" ({planned} with each choice of the options that are tuned)" if planned > cells else ""
+    lines.append(f"Points: {len({p.point for p in plan.selected})}. Cells: {cells}{choices}.")
     lines += [f"  {label}: {e.engine}{f' ({e.reason})' if e.reason else ''}" for label, e in plan.engines.items()]
     if plan.todo:
         seconds = estimate(plan.todo)

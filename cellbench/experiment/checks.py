@@ -234,13 +234,18 @@ class Checks:
                 self.add(at, f"{short(value)} is given twice")
             seen.add(same)
 
-    def amount(self, keys: Keys) -> None:
-        """Refuse an experiment whose plan or learning curves would not fit in memory."""
+    def amount(self, keys: Keys, settings: int) -> None:
+        """Refuse an experiment whose plan or learning curves would not fit in memory.
+
+        Args:
+            keys: of the experiment.
+            settings: that its cells are tried at, of all cells together.
+        """
         try:
             Evaluate(**keys.evaluate.model_dump()).steps(keys.train.max_steps)
         except ValueError as error:
             self.add(("evaluate",), str(error))
-        replicas = len(keys.cells) * len(keys.seeds) * len(keys.learning_rate) * prod(map(len, keys.grid.values()))
+        replicas = settings * len(keys.seeds) * prod(map(len, keys.grid.values()))
         if replicas > MOST_REPLICAS:
             self.add(
                 (), f"plans {replicas:,} replicas, more than {MOST_REPLICAS:,}: divide it into several experiments"
@@ -256,11 +261,8 @@ class Checks:
         """Check that a list is not too long, and holds no value twice."""
         if self.too_many((name,), values, most):
             return
-        seen: set[float] = set()
-        for i, value in enumerate(values):
-            if value in seen:
-                self.add((name, i), f"{short(value)} is given twice")
-            seen.add(value)
+        for i, value in repeated(values):
+            self.add((name, i), f"{short(value)} is given twice")
 
     def final(self, task: Task | None) -> tuple[tuple[str, tuple[Any, ...]], ...]:
         """Check the task's parameters under `final`, and return each with its values, defaults included."""
@@ -278,6 +280,17 @@ class Checks:
             self._values(("final", name), given, task, may_be_empty=True)
             values[name] = tuple(given) if isinstance(given, list) else (given,)
         return tuple((name, v) for name, v in values.items() if v)
+
+
+def repeated(values: Sequence[object]) -> list[tuple[int, object]]:
+    """List the values of a list that it holds already, each with its position."""
+    seen: set[object] = set()
+    found = []
+    for i, value in enumerate(values):
+        if (same := _hashable(value)) in seen:
+            found.append((i, value))
+        seen.add(same)
+    return found
 
 
 def _hashable(value: object) -> object:

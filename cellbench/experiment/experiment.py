@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from cellbench.experiment.faults import fault
 from cellbench.experiment.given import cell_of, document_of, join
 from cellbench.experiment.sections import CellKeys, FinalKeys, Keys
 from cellbench.experiment.training import train_of
+from cellbench.experiment.tuning import Choice, as_planned, lay_out, place_of_option, spread
+from cellbench.experiment.tuning import faults as tuning_faults
 from cellbench.plugins import Registry, changed_by, sources
 from cellbench.plugins.captured import Captured
-from cellbench.records import LAYERS, CellSpec, Evaluate, Final, Settings, Solved, Source
+from cellbench.records import LAYERS, TUNED, CellSpec, Evaluate, Final, Settings, Solved, Source
 from cellbench.task import Task
 from cellbench.wording import cut, short
 
@@ -35,13 +37,14 @@ class Experiment:
         name: names the results folder.
         keys: everything as validated, defaults filled in.
         settings: the part that training needs.
-        cells: in file order.
+        cells: in file order; a cell whose options are tuned is one for each choice of them.
         task: the task itself; `task_sources` holds the text of its module.
         baseline: a label, or None for the default.
         engine: as asked for.
         axes: the task's parameters and their values, in the task's order.
         batch_sizes, sizes: the rest of the grid; sizes are `("hidden", 20)` or `("budget", 2000)`.
         layers: of every cell, where they are an axis of the grid; else None, and cells have their own.
+        tuned: the choice of options that each cell of a `tune` stands for, by its label.
         seeds, learning_rates: in file order.
         document: gives the places of faults that are found later.
         added: the labels of the cells that the command line added.
@@ -65,14 +68,20 @@ class Experiment:
     added: tuple[str, ...] = ()
     base: str = ""
     layers: tuple[int, ...] | None = None
+    tuned: Mapping[str, Choice] = field(default_factory=dict)
 
     def fault(self, path: Path_, message: str) -> ExperimentError:
         """Make an error that names the place of a key."""
         return ExperimentError([Fault(self.document.place(path), key(path), message)])
 
+    def rates(self, cell: CellSpec) -> tuple[float, ...]:
+        """Return the learning rates that a cell is trained at."""
+        return self.tuned[cell.label].rates if cell.label in self.tuned else self.learning_rates
+
     def place_of(self, cell: CellSpec) -> Path_:
         """Return the place of a cell among the keys."""
-        return ("cells", [one.label for one in self.cells].index(cell.label))
+        label = self.tuned[cell.label].cell if cell.label in self.tuned else cell.label
+        return ("cells", [one.label or one.name for one in self.keys.cells].index(label))
 
     def typed(self, path: Path_) -> bool:
         """Tell whether the command line gave this key of a cell."""
@@ -85,12 +94,18 @@ class Experiment:
         # as folders have it that were written before there were layers: parts of one experiment are merged
         if keys[LAYERS] == 1:
             del keys[LAYERS]
+        for section in (keys, *keys["cells"]):
+            if section["tune"] is None:
+                del section["tune"]
+        if keys["tuning_budget"] == "equal":
+            del keys["tuning_budget"]
         for cell in keys["cells"]:
             if cell[LAYERS] is None:
                 del cell[LAYERS]
         return {
             **keys,
             "task": self.settings.task,
+            "cells": [planned for cell in keys["cells"] for planned in as_planned(cell, self.tuned)],
             "baseline": self.baseline,
             "train": self.settings.train.section(),
             "final": {
@@ -99,6 +114,10 @@ class Experiment:
                 **{name: list(values) for name, values in self.settings.final.values},
             },
         }
+
+    def tuned_at(self, cell: CellSpec, option: str) -> Path_:
+        """Return the place where an option of a tuned cell was listed."""
+        return place_of_option(self.document, int(self.place_of(cell)[1]), option)
 
     def facts(self, registry: Registry) -> dict[str, Any]:
         """Gather what reports need besides the keys, so that they can do without torch and the plugins."""
@@ -124,6 +143,8 @@ class Experiment:
             }
             if cell.layers != 1:
                 described[cell.label][LAYERS] = cell.layers
+            if cell.label in self.tuned:
+                described[cell.label][TUNED] = self.tuned[cell.label].facts()
             if changed := changed_by(cell.factory, *([entry.distribution] if entry else [])):
                 described[cell.label]["changed"] = changed
         own = self.settings.own
@@ -214,10 +235,11 @@ def resolve(
     checks.train()
     checks.grid(task)
     final = checks.final(task)
+    of_tune = tuning_faults(document)
+    faults.extend(of_tune)
     checks.distinct("seeds", keys.seeds if keys else [], MOST_SEEDS)
     checks.distinct("learning_rate", keys.learning_rate if keys else [])
-    if keys is not None:
-        checks.amount(keys)
+    tried = lay_out(keys, checks) if keys is not None and not of_tune else []
     if faults or keys is None or task is None:
         raise ExperimentError(_sorted(faults))
     # from here on everything is known to be there
@@ -233,7 +255,11 @@ def resolve(
             final=_final(keys.final, final, task),
             own=checks.own,
         ),
-        cells=tuple(_completed(cell, of_cell, keys) for cell, of_cell in zip(cells, keys.cells, strict=True)),
+        cells=tuple(
+            planned
+            for cell, of_cell, one in zip(cells, keys.cells, tried, strict=True)
+            for planned in spread(_completed(cell, of_cell, keys), one)
+        ),
         task=task,
         task_sources=checks.own.sources if checks.own else sources.of_entry(registry.tasks[keys.task]),
         baseline=keys.baseline,
@@ -244,9 +270,15 @@ def resolve(
         seeds=tuple(keys.seeds),
         learning_rates=tuple(keys.learning_rate),
         document=document,
-        added=tuple(added),
+        added=tuple(
+            planned.label
+            for cell, one in zip(cells, tried, strict=True)
+            if cell.label in added
+            for planned in spread(cell, one)
+        ),
         base=base if isinstance(base, str) else keys.name,
         layers=tuple(keys.grid[LAYERS]) if LAYERS in keys.grid and LAYERS not in task.parameters else None,
+        tuned={choice.label: choice for one in tried for choice in one},
     )
 
 

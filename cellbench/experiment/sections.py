@@ -79,6 +79,39 @@ _AnyOption = bool | int | float | str | None | list[Any]
 OptionValue = Annotated[_AnyOption, WrapValidator(_option)]
 
 
+RATE, OPTION = "learning_rate", "options."
+"""What can be tuned: the learning rate, and each option by its name after this prefix."""
+
+
+def _tuned(value: object) -> object:
+    """Flatten `options: {x: ...}` to `options.x`, and make a list of a single value."""
+    if not isinstance(value, dict):
+        return value
+    flat: dict[object, object] = {}
+    for name, values in value.items():
+        if name == "options" and isinstance(values, dict):
+            flat |= {f"{OPTION}{inner}": _one_or_list(v) for inner, v in values.items()}
+        else:
+            flat[name] = _one_or_list(values)
+    return flat
+
+
+_RATES = {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 1}
+_VALUES = {"type": "array", "minItems": 1}
+Tune = Annotated[
+    dict[str, list[OptionValue]],
+    BeforeValidator(_tuned),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {RATE: _RATES, "options": {"type": "object", "additionalProperties": _VALUES}},
+            "patternProperties": {f"^{re.escape(OPTION)}.": _VALUES},
+            "additionalProperties": False,
+        }
+    ),
+]
+
+
 class ReadoutKeys(_Section):
     """One more layer (tanh) before the linear readout."""
 
@@ -103,6 +136,9 @@ class CellKeys(_Section):
     )
     layers: Layers | None = Field(
         None, description="how many of this cell are stacked, instead of the experiment's `layers`"
+    )
+    tune: Tune | None = Field(
+        None, description="what is tuned of this cell, instead of the experiment's `tune`; {}: the learning rate alone"
     )
 
 
@@ -258,6 +294,14 @@ class Keys(_Section):
         BeforeValidator(_one_or_list),
         Field(min_length=1),
     ] = Field([0.003, 0.01, 0.03, 0.1, 0.3], description="each seed is trained at each of these rates")
+    tune: Tune | None = Field(
+        None,
+        description="lists of values to choose from: learning_rate, and options of the cells such as "
+        "options.forget_bias; the best of all combinations is picked on other seeds than it is reported on",
+    )
+    tuning_budget: Literal["equal", "any"] = Field(
+        "equal", description="equal: every cell is tried at the same number of settings, or the file is refused"
+    )
     train: TrainKeys = Field(default_factory=lambda: TrainKeys())
     evaluate: EvaluateKeys = Field(default_factory=lambda: EvaluateKeys())
     solved: SolvedKeys = Field(default_factory=lambda: SolvedKeys())

@@ -53,9 +53,7 @@ def lay_out(experiment: Experiment, say: Callable[[str], object] = lambda text: 
             key = _key(experiment, one, point)
             digest = key.digests()
             replicas = tuple(
-                Replica(digest(seed, rate), seed, rate)
-                for seed in experiment.seeds
-                for rate in experiment.learning_rates
+                Replica(digest(seed, rate), seed, rate) for seed in experiment.seeds for rate in experiment.rates(cell)
             )
             out.append(Planned(one, point, fits[point.layers, point.size], key, replicas))
     return out
@@ -115,6 +113,10 @@ def _fit(experiment: Experiment, cell: CellSpec, kind: str, number: int) -> Fit:
 
 def _check_options(experiment: Experiment, cell: CellSpec, factory: Callable[..., Any]) -> None:
     """Refuse options that the factory's signature does not take: bad input, not a failure of the cell."""
+    tuned = experiment.tuned.get(cell.label)
+    for name, _ in tuned.options if tuned else ():
+        if refused := refused_option(factory, [name]):
+            raise experiment.fault(experiment.tuned_at(cell, name), f"{tuned.cell if tuned else ''} {refused}")
     refused = refused_option(factory, [name for name, _ in cell.options])
     if refused:
         raise experiment.fault((*experiment.place_of(cell), "options"), f"{cell.label} {refused}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cellbench.errors import CellbenchError
-from cellbench.experiment import Experiment
+from cellbench.experiment import Choice, Experiment
 from cellbench.records import LAYERS, Planned, Replica
 from cellbench.wording import cut, did_you_mean
 
@@ -38,19 +38,22 @@ def only(experiment: Experiment, assignments: Sequence[str]) -> dict[str, list[s
     return part
 
 
-def select(planned: Sequence[Planned], part: Mapping[str, Sequence[str]]) -> list[Planned]:
+def select(
+    planned: Sequence[Planned], part: Mapping[str, Sequence[str]], tuned: Mapping[str, Choice] | None = None
+) -> list[Planned]:
     """Take the part that `--only` names: each key's value must be among those given.
 
     Args:
         planned: the whole plan.
         part: `cell` (label or name), `seed`, `learning_rate`, `layers`, `batch_size`, `size`, `hidden_size`, or a
             parameter of the task, to values as text.
+        tuned: the experiment's; a cell whose options are tuned is named with them, or without: then all of its choices.
     """
-    kept = []
+    kept, choices = [], tuned or {}
     wanted = {name: _Among(values) for name, values in part.items()}
     for p in planned:
         facts: dict[str, Iterable[object]] = {
-            "cell": (p.cell.label, p.cell.name),
+            "cell": (p.cell.label, p.cell.name, *([choices[p.cell.label].cell] if p.cell.label in choices else [])),
             LAYERS: (p.cell.layers,),
             "batch_size": (p.point.batch_size,),
             "size": (p.point.size,),

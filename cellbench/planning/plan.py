@@ -104,7 +104,7 @@ def prepare(
     planned = planned if planned is not None else lay_out(experiment, say)
     selected = planned
     if only:
-        selected = select(selected, only)
+        selected = select(selected, only, experiment.tuned)
         if not selected:
             raise CellbenchError(f"--only {_only_text(only)} leaves nothing of the experiment {experiment.name}")
     if shard is not None:
@@ -250,7 +250,7 @@ def chunks(
         engine = engines[p.cell.label].engine
         seconds = guess.seconds(p, engine)
         group = together(engine, p.point.batch_size)
-        width = _width(seconds, len(experiment.learning_rates), group, _MOST[engine])
+        width = _width(seconds, len(experiment.rates(p.cell)), group, _MOST[engine])
         for start in range(0, len(missing), width):
             replicas = tuple(missing[start : start + width])
             cost = seconds * len(replicas)

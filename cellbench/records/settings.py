@@ -18,6 +18,9 @@ Pairs = tuple[tuple[str, Any], ...]
 LAYERS = "layers"
 """The axis of a grid that stacks every cell. A parameter of a task may bear this name; then it is the task's."""
 
+TUNED = "tuned"
+"""What an experiment's facts call the choice of options that a planned cell stands for."""
+
 MOST_LAYERS = 100
 """The most layers that a cell may be stacked to."""
 

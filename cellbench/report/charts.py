@@ -246,7 +246,7 @@ def _rates(figures: Figures, e: Encodings) -> Figure:
         f"bars: 95 % intervals, Student's t over seeds. A hollow mark with a percentage is a rate at which only that "
         f"share solved: perhaps fast, but not reliable (on the page, hover over it). At a single point, small dots "
         f"are seeds, and small "
-        f"crosses seeds that never solved.",
+        f"crosses seeds that never solved.{' Tuned options: those that are picked.' if design.tunes_options else ''}",
         chart, frame, (_points(figures, pooled=True),), panels="cell",
     )  # fmt: skip
 
@@ -367,11 +367,12 @@ def _profile(figures: Figures, e: Encodings) -> Figure:
 
 
 def _tuning(figures: Figures, e: Encodings) -> Figure:
-    frame = figures.tuning if len(figures.design.rates) > 1 else figures.tuning.iloc[:0]
-    x = alt.X("tried:O", title="learning rates tried").axis(labelAngle=0)
+    frame = figures.tuning if figures.design.several else figures.tuning.iloc[:0]
+    rates, of_them = ("settings", "settings") if figures.design.settings else ("learning rates", "rates")
+    x = alt.X("tried:O", title=f"{rates} tried").axis(labelAngle=0)
     y = alt.Y("typical_steps:Q", scale=alt.Scale(type="log", nice=False, padding=8), title="typical steps (log scale)")
     y = y.axis(format="~s", values=STEPS, labelOverlap=True)
-    shown = tips(("cell", "cell", ""), ("tried", "rates tried", "d"), ("typical_steps", "typical steps", ".0f"))
+    shown = tips(("cell", "cell", ""), ("tried", f"{of_them} tried", "d"), ("typical_steps", "typical steps", ".0f"))
     chart = layers(
         e,
         base().mark_line(strokeWidth=2).encode(x=x, y=y, color=e.colour, opacity=e.faded(1)),
@@ -381,8 +382,8 @@ def _tuning(figures: Figures, e: Encodings) -> Figure:
     return Figure(
         "tuning",
         "What tuning brings",
-        "Lines: typical steps to expect after trying this many of the learning rates, averaged over all choices of "
-        "them; the right end is the tuned number, the left end the average over the rates. Description only: no "
+        f"Lines: typical steps to expect after trying this many of the {rates}, averaged over all choices of "
+        f"them; the right end is the tuned number, the left end the average over the {of_them}. Description only: no "
         "interval is drawn.",
         chart, frame, (_points(figures, pooled=True),),
     )  # fmt: skip

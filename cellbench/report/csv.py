@@ -12,26 +12,31 @@ from cellbench.wording import escaped
 
 RUNS = (
     "label", "cell", "*axes", "batch_size", "size", "hidden_size", "parameters", "state", "multiply_adds",
-    "learning_rate", "seed", "status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved",
-    "final_step", "final_loss", "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine",
-    "engine_version", "isa", "key", "seconds", "started", "finished", "host", "worker", "attempt",
+    "*options", "learning_rate", "seed", "status", "cause", "steps_to_solved", "examples_to_solved",
+    "target_bits_to_solved", "final_step", "final_loss", "final_bit_accuracy", "final_sequence_accuracy", "diverged_at",
+    "engine", "engine_version", "isa", "key", "seconds", "started", "finished", "host", "worker", "attempt",
 )  # fmt: skip
-"""The columns of runs.csv; the task's parameters take the place of `*axes`."""
+"""The columns of runs.csv; the task's parameters take the place of `*axes`, and `*options` is the column `options`
+where options were tuned."""
 CURVES = (
-    "label", "*axes", "batch_size", "size", "learning_rate", "seed", "step", "loss", "bit_accuracy",
+    "label", "*axes", "batch_size", "size", "*options", "learning_rate", "seed", "step", "loss", "bit_accuracy",
     "sequence_accuracy",
 )  # fmt: skip
 """The columns of curves.csv."""
 
 
-def columns(names: tuple[str, ...], parameters: tuple[str, ...]) -> list[str]:
-    """List the names, with the task's parameters in the place of `*axes`."""
-    return [c for name in names for c in (parameters if name == "*axes" else (name,))]
+def columns(names: tuple[str, ...], parameters: tuple[str, ...], frame: pd.DataFrame | None = None) -> list[str]:
+    """List the names, with the task's parameters in the place of `*axes`; `*options` only if the frame has them."""
+    tuned = frame is not None and "options" in frame.columns and "options" not in parameters
+    optional = ("options",) if tuned else ()
+    return [
+        c for name in names for c in (parameters if name == "*axes" else optional if name == "*options" else (name,))
+    ]
 
 
 def select(frame: pd.DataFrame, names: tuple[str, ...], parameters: tuple[str, ...]) -> pd.DataFrame:
     """Select these columns; a frame that has exactly them is returned itself, not copied."""
-    wanted = columns(names, parameters)
+    wanted = columns(names, parameters, frame)
     return frame if list(frame.columns) == wanted else frame[wanted]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from cellbench.report.report import Report
-from cellbench.report.rows import HEADS, legend, overview
+from cellbench.report.rows import heads, legend, overview
 from cellbench.wording import printable
 
 MOST = 12
@@ -32,7 +32,7 @@ def html(found: Report) -> str:
         parts.append(Markup("<p>{} more verdicts are in the table.</p>").format(len(summary.verdicts) - MOST))
     parts.append(
         Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(
-            _cells("th", HEADS),
+            _cells("th", heads(design)),
             Markup("").join(Markup("<tr>{}</tr>").format(_cells("td", row)) for row in overview(summary, design)),
         )
     )

@@ -14,9 +14,9 @@ from markupsafe import Markup
 
 from cellbench.report import palette as look
 from cellbench.report import payload as embed
-from cellbench.report import took
+from cellbench.report import ranking, took
 from cellbench.report.figure import CHOICE, MOST_DRAWN, Figure, first_shown, labels
-from cellbench.report.rows import HEADS, legend, overview
+from cellbench.report.rows import heads, legend, overview
 from cellbench.report.tables import own
 from cellbench.report.unsolved import MOST as MOST_COMMANDS
 from cellbench.summary import Design, Summary, words
@@ -55,7 +55,7 @@ def html(
         summary=summary,
         counted=_counted(figures),
         answer=answer(summary),
-        heads=HEADS,
+        heads=heads(design),
         overview=overview(summary, design),
         legend=legend(design, summary),
         own=own,
@@ -67,6 +67,8 @@ def html(
         failures=failures,
         unsolved=unsolved,
         described=_described(figures, experiment),
+        ranked=ranking.shown(summary, design, figures.runs),
+        ranked_legend=ranking.legend(design),
         took=took.cells(figures.runs, design, measured=True),
         effort=effort(figures.runs, experiment["environment"]),
         unwell=took.replicas(figures.runs, design, commands=True),
@@ -107,7 +109,8 @@ def answer(summary: Summary) -> str:
     for verdict in summary.verdicts:
         others = "".join(f" {clause.capitalize()}." for clause in verdict.others)
         lines.append(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}{others}")
-    picked = "learning rate picked on other seeds, " if len(design.rates) > 1 else ""
+    what = "options and learning rate" if design.settings else "learning rate"
+    picked = f"{what} picked on other seeds, " if design.several else ""
     method = (
         f"Method: {design.task}; ratio of typical steps to {design.solved_by} {words.number(design.threshold)}, at "
         f"most {design.max_steps} steps; {picked}paired by seed ({len(design.seeds)}), Student's t over seeds, Holm."
@@ -130,6 +133,17 @@ def _outcomes(summary: Summary) -> list[str]:
     return lines
 
 
+def _tuned(figures: Figures, label: str) -> str:
+    """Say what a cell with a `tune` was tried at, and what was picked; empty for the others."""
+    if label not in figures.design.settings:
+        return ""
+    row = next(row for row in figures.summary.overview.to_dict("records") if row["cell"] == label)
+    options = list(dict.fromkeys(setting.options for setting in figures.design.tried(label) if setting.options))
+    rates = ", ".join(words.number(rate) for rate in figures.design.rates_of(label))
+    tried = f"{words.count(row['settings'], 'settings')} tried: {'; '.join([*options, f'rates {rates}'])}"
+    return f"{tried}. Picked: {row['picked']}" if row["picked"] else tried
+
+
 def _described(figures: Figures, experiment: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Describe each cell: its plugin's description, and its measured sizes."""
     found = []
@@ -143,6 +157,7 @@ def _described(figures: Figures, experiment: Mapping[str, Any]) -> list[dict[str
                 "name": facts.get("cell", label),
                 "sizes": sizes,
                 "options": options and json.dumps(options),
+                "tuned": _tuned(figures, label),
                 "layers": facts.get("layers"),
             }
             | {key: facts.get(key, "") for key in ("provider", "description", "reference")}

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from cellbench.summary import Design, Finding, Summary, words
-from cellbench.summary.design import Value, place_word, plain, point_name, setting
+from cellbench.summary.design import PICKED_OPTIONS, Setting, Value, place_word, plain, point_name, setting
 
 _BOUNDS = {"at least": "≥ ", "at most": "≤ "}
 
@@ -111,8 +111,17 @@ BRIEF = HEADS.index("longest") + 1
 TYPICAL = HEADS.index("typical steps")
 
 
+TUNING = ("settings tried", "picked")
+"""The columns of `overview` more, where options are tuned, or cells have learning rates of their own."""
+
+
+def heads(design: Design) -> tuple[str, ...]:
+    """List the columns of `overview`."""
+    return (*HEADS, *TUNING) if design.settings else HEADS
+
+
 def overview(summary: Summary, design: Design) -> list[list[str]]:
-    """Lay out one row per cell, the baseline and the user's own cells first, with the columns of `HEADS`."""
+    """Lay out one row per cell, the baseline and the user's own cells first, with the columns that `heads` lists."""
     main = steps_rows(summary)
     main = main[(main["scope"] == "all") & (main["baseline"] == design.against)].set_index("cell")
     trained, longest = exact(summary), at_longest(summary)
@@ -141,11 +150,12 @@ def overview(summary: Summary, design: Design) -> list[list[str]]:
                 compared,
                 verdict,
                 _cost(findings.get("cost")),
-                _accuracy(trained.get(cell, "–"), findings.get("trained")),
-                _accuracy(longest.get(cell, "–"), findings.get("longest")),
+                accuracy_of(trained.get(cell, "–"), findings.get("trained")),
+                accuracy_of(longest.get(cell, "–"), findings.get("longest")),
                 without,
-                number(row["tuning_gain"]) if len(design.rates) > 1 else "",
+                number(row["tuning_gain"]) if design.several else "",
                 ends,
+                *([str(row["settings"]), row["picked"] or "–"] if design.settings else []),
             ]
         )
     return rows
@@ -159,7 +169,7 @@ def _cost(finding: Finding | None) -> str:
     return f"{_BOUNDS.get(finding.bound, '')}{numbers}; {finding.verdict}"
 
 
-def _accuracy(mean: str, finding: Finding | None) -> str:
+def accuracy_of(mean: str, finding: Finding | None) -> str:
     """Write an accuracy with its verdict; a difference that is shown with its percentage points."""
     if finding is None:
         return mean
@@ -186,8 +196,8 @@ def answers(summary: Summary) -> Grid:
                 text = "–" if finding.estimate is None else f"{finding.estimate:+.1f} points"
                 text += span(finding.low, finding.high, lambda x: f"{x:+.1f}")
             rows.append((*pair, question, text, p_value(finding.p), finding.verdict))
-    heads = ("cell", "baseline", "question", "difference [95 %]", "p (Holm)", "verdict")
-    return Grid("Every verdict, over all points at the tuned learning rate", heads, tuple(rows))
+    titles = ("cell", "baseline", "question", "difference [95 %]", "p (Holm)", "verdict")
+    return Grid("Every verdict, over all points at the tuned learning rate", titles, tuple(rows))
 
 
 def legend(design: Design, summary: Summary) -> str:
@@ -228,28 +238,30 @@ def by_axis(summary: Summary, design: Design) -> Grid:
         counts = (str(row["seeds"]), str(row["points"]))
         numbers = (ratio(row), number(row["work_ratio"]), p_value(row["p_holm"]))
         rows.append((*_pair(row), where, *counts, *numbers, str(row["verdict"])))
-    heads = ("cell", "baseline", "where", "seeds", "points", "ratio of steps", "work", "p (Holm)", "verdict")
-    return Grid("By value of each axis", heads, tuple(rows))
+    titles = ("cell", "baseline", "where", "seeds", "points", "ratio of steps", "work", "p (Holm)", "verdict")
+    return Grid("By value of each axis", titles, tuple(rows))
 
 
 def across(summary: Summary) -> Grid:
-    """Lay out the ratios averaged over the learning rates."""
+    """Lay out the ratios averaged over the learning rates, and the options that were tried."""
+    design = summary.design
     frame = steps_rows(summary, "across")
     rows = tuple(
         (*_pair(row), str(row["seeds"]), str(row["points"]), ratio(row), p_value(row["p_holm"]), str(row["verdict"]))
         for row in frame[frame["scope"] == "all"].to_dict("records")
     )
-    heads = ("cell", "baseline", "seeds", "points", "ratio of steps", "p (Holm)", "verdict")
-    return Grid("Across the learning rates, nothing picked", heads, rows)
+    titles = ("cell", "baseline", "seeds", "points", "ratio of steps", "p (Holm)", "verdict")
+    return Grid(f"Across the {'settings' if design.settings else 'learning rates'}, nothing picked", titles, rows)
 
 
 def points(summary: Summary, design: Design) -> Grid:
     """Lay out each cell at each point, at the tuned rate."""
     tau, rows = design.max_steps, []
     for row in summary.cells[summary.cells["at"] == "tuned"].to_dict("records"):
-        picked = (
-            f"{words.number(row['picked'])} ({words.percent(row['picked_share'])})" if known(row["picked"]) else "–"
-        )
+        picked = "–"
+        if known(row["picked"]):
+            tried = Setting(str(row.get(PICKED_OPTIONS) or ""), row["picked"])
+            picked = f"{tried.text} ({words.percent(row['picked_share'])})"
         rows.append(
             (
                 point_name(design.axes, tuple(row[a] for a in design.axes)),
@@ -263,8 +275,8 @@ def points(summary: Summary, design: Design) -> Grid:
                 row["notes"],
             )
         )
-    heads = ("point", "cell", "seeds", "solved", "median steps", "typical steps", "mean steps", "picked", "notes")
-    return Grid("Each point", heads, tuple(rows))
+    titles = ("point", "cell", "seeds", "solved", "median steps", "typical steps", "mean steps", "picked", "notes")
+    return Grid("Each point", titles, tuple(rows))
 
 
 def ratios(summary: Summary, design: Design) -> Grid:
@@ -276,8 +288,8 @@ def ratios(summary: Summary, design: Design) -> Grid:
         sooner = words.percent(row["sooner"]) if known(row["sooner"]) else "–"
         numbers = (str(row["seeds"]), ratio(row), p_value(row["p_holm"]), sooner, str(row["verdict"]))
         rows.append((where, *_pair(row), *numbers))
-    heads = ("point", "cell", "baseline", "seeds", "ratio of steps", "p (Holm)", "sooner", "verdict")
-    return Grid("Ratios at each point (description)", heads, tuple(rows))
+    titles = ("point", "cell", "baseline", "seeds", "ratio of steps", "p (Holm)", "sooner", "verdict")
+    return Grid("Ratios at each point (description)", titles, tuple(rows))
 
 
 def _pair(row: Any) -> tuple[str, str]:

@@ -36,14 +36,34 @@ def terminal(summary: Summary, design: Design, columns: int | None = None) -> st
         words.count(len(design.labels), "cells"),
         words.count(len(summary.replicas.points), "points"),
         words.count(len(design.seeds), "seeds"),
-        words.count(len(design.learning_rates), "learning rates"),
+        _tried(design),
     ]
     lines = wrapped(f"{design.name}: {design.task}, {', '.join(counted)}; {design.setup}", columns)
     lines += _elsewhere(summary, design, columns)
-    lines += ["", *_table(summary, design, columns)]
+    lines += ["", *_table(summary, design, columns), *_picked(summary, design, columns)]
     for verdict in _in_words(summary, design):
         lines += ["", *wrapped(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}", columns, after="  ")]
     return "\n".join(lines) + "\n"
+
+
+def _tried(design: Design) -> str:
+    """Count the learning rates, or the settings of each cell where options are tuned."""
+    counts = sorted({len(design.tried(label)) for label in design.labels})
+    if not design.settings:
+        return words.count(len(design.learning_rates), "learning rates")
+    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} settings per cell"
+
+
+def _picked(summary: Summary, design: Design, columns: int) -> list[str]:
+    """Say how many settings each cell was tried at, and which was picked."""
+    if not design.settings:
+        return []
+    of_cell = {row["cell"]: row for row in summary.overview.to_dict("records")}
+    said = [
+        f"{printable(label)} {of_cell[label]['settings']} ({printable(of_cell[label]['picked']) or 'none picked'})"
+        for label in design.shown
+    ]
+    return wrapped(f"Settings tried, and the one picked on all seeds: {', '.join(said)}", columns, after="  ")
 
 
 def wider(summary: Summary, design: Design) -> str:

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 from tabulate import tabulate
 
-from cellbench.report import took
+from cellbench.report import ranking, took
 from cellbench.report.rows import (
     HEADS,
+    TUNING,
     Grid,
     across,
     answers,
     by_axis,
+    heads,
     legend,
     overview,
     points,
@@ -53,6 +55,10 @@ def markdown(summary: Summary, design: Design, runs: pd.DataFrame | None = None)
         runs: one row per planned replica, for the sizes of cells and the replicas that did not solve.
     """
     parts = [f"# {escape(design.name)}", f"{escape(design.task)}, {escape(design.setup)}.", *_verdicts(summary)]
+    if runs is not None and len(design.labels) > ranking.MANY:
+        # what differs between two runs of one experiment is left to `cellbench rank`: microseconds
+        grid = ranking.ranking(summary, design, runs, measured=False)
+        parts += _section(grid.title, grid_text(grid), f"{escape(ranking.legend(design))}.")
     parts += _section(
         "All points, at the tuned learning rate", _all_points(summary, design), _starred(summary.footnotes)
     )
@@ -60,16 +66,16 @@ def markdown(summary: Summary, design: Design, runs: pd.DataFrame | None = None)
         answers(summary), by_axis(summary, design), across(summary), points(summary, design),
         ratios(summary, design),
     ):  # fmt: skip
-        parts += _section(grid.title, _grid(grid))
+        parts += _section(grid.title, grid_text(grid))
     parts += _accuracy(summary, design)
     parts += _section("What became of the replicas", _outcomes(summary), _missing(summary))
     if runs is not None:
         # what differs between two runs of one experiment is on the page: seconds, and the command that was typed
         grid = took.cells(runs, design, measured=False)
-        parts += _section(grid.title, _grid(grid))
+        parts += _section(grid.title, grid_text(grid))
         grid, count = took.replicas(runs, design, commands=False), count_unwell(runs)
         more = f"And {count - len(grid.rows):,} more, in runs.csv." if count > len(grid.rows) else ""
-        parts += _section(grid.title, _grid(grid), more)
+        parts += _section(grid.title, grid_text(grid), more)
     parts += _section("How to read this", escape(summary.how_to_read))
     return "\n\n".join(parts) + "\n"
 
@@ -84,7 +90,8 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return tabulate(rows, [*map(escape, heads)], tablefmt="github", disable_numparse=True) if rows else ""
 
 
-def _grid(grid: Grid) -> str:
+def grid_text(grid: Grid) -> str:
+    """Lay out a table in Markdown."""
     # brackets of intervals stay as they are
     return _table(
         grid.heads,
@@ -110,11 +117,10 @@ def _verdict(verdict: Verdict, summary: Summary) -> str:
 
 def _all_points(summary: Summary, design: Design) -> str:
     # only names and verdicts hold what a plugin wrote; brackets of intervals stay as they are
-    verdict = HEADS.index("verdict")
-    rows = (
-        [escape(text) if i in (0, verdict) else text for i, text in enumerate(row)] for row in overview(summary, design)
-    )
-    return f"{_table(HEADS, rows)}\n\n{escape(legend(design, summary))}; one point left out: the range of the ratio."
+    foreign = (0, HEADS.index("verdict"), len(HEADS) + TUNING.index("picked"))
+    rows = ([escape(text) if i in foreign else text for i, text in enumerate(row)] for row in overview(summary, design))
+    below = f"{escape(legend(design, summary))}; one point left out: the range of the ratio."
+    return f"{_table(heads(design), rows)}\n\n{below}"
 
 
 def _accuracy(summary: Summary, design: Design) -> list[str]:

@@ -27,9 +27,10 @@ def commands(runs: pd.DataFrame, parameters: Sequence[str], folder: Path) -> lis
     """
     unsolved = runs[runs["status"] == "censored"].head(MOST)
     # a key that all replicas share need not be said
-    named = [name for name in (*parameters, "batch_size", "size") if runs[name].nunique() > 1]
+    optional = ("options",) if "options" in runs.columns else ()
+    named = [name for name in (*parameters, "batch_size", "size", *optional) if runs[name].nunique() > 1]
     found = []
     for row in unsolved[["label", *named, "learning_rate", "seed"]].to_dict("records"):
-        which = ",".join(f"{name}={value}" for name, value in row.items())
+        which = ",".join(f"{name}={value}" for name, value in row.items() if name != "options" or value)
         found.append(f"cellbench show {shlex.quote(printable(str(folder)))} {shlex.quote(printable(which))}")
     return found

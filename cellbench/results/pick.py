@@ -10,6 +10,7 @@ import pandas as pd
 
 from cellbench.errors import CellbenchError
 from cellbench.report.report import Report
+from cellbench.summary.design import OPTIONS, PICKED_OPTIONS
 from cellbench.wording import did_you_mean, short
 
 ALIASES = {"cell": "label"}
@@ -18,7 +19,8 @@ _SIZES = ("size", "hidden_size")
 
 def keys(report: Report) -> list[str]:
     """List the keys that name a replica: label, the task's parameters, batch size, size, rate and seed."""
-    return ["label", *report.parameters, "batch_size", *_SIZES, "learning_rate", "seed"]
+    options = [OPTIONS] if OPTIONS in report.runs.columns else []
+    return ["label", *report.parameters, "batch_size", *_SIZES, *options, "learning_rate", "seed"]
 
 
 def parse(texts: Sequence[str]) -> dict[str, str]:
@@ -53,7 +55,7 @@ def pick(report: Report, wanted: Mapping[str, Any]) -> pd.Series[Any]:
     Args:
         report: of the folder.
         wanted: a value, or its text, per key. A key that all replicas share may be left out; without a learning rate,
-            it is the one that was picked most often for its cell and point.
+            it is the one that was picked most often for its cell and point, and likewise the options that were tuned.
 
     Returns:
         Its row of the runs.
@@ -75,29 +77,40 @@ def pick(report: Report, wanted: Mapping[str, Any]) -> pd.Series[Any]:
             )
         runs = chosen
     for name in known:
-        if name != "learning_rate" and runs[name].nunique() > 1:
+        if name not in (OPTIONS, "learning_rate") and runs[name].nunique() > 1:
             example = _text(runs[name].iloc[0])
             raise CellbenchError(f"which {name}? Say for example {name}={example}; there are {_values(runs, name)}.")
     if len(runs) > 1:
-        rate = _picked(report, runs.iloc[0])
-        if rate is None:
-            raise CellbenchError(
-                "which learning_rate? None was picked, since replicas are missing; there are "
-                f"{_values(runs, 'learning_rate')}."
-            )
-        runs = runs[runs["learning_rate"] == rate]
+        for name, value in _picked(report, runs.iloc[0]).items():
+            if name in wanted or runs[name].nunique() == 1:
+                continue
+            if value is None:
+                raise CellbenchError(
+                    f"which {name}? None was picked, since replicas are missing; there are {_values(runs, name)}."
+                )
+            chosen = runs[runs[name] == value]
+            if chosen.empty:
+                raise CellbenchError(f"which {name}? There are {_values(runs, name)}.")
+            runs = chosen
     return runs.iloc[0]
 
 
-def _picked(report: Report, row: pd.Series[Any]) -> float | None:
-    """Find the rate that was picked most often for the cell and the point of a row."""
+def _picked(report: Report, row: pd.Series[Any]) -> dict[str, Any]:
+    """Find the rate that was picked most often for the cell and the point of a row, with its options if they are tuned.
+
+    Returns:
+        By column of the runs; None where nothing was picked.
+    """
+    columns = {"learning_rate": "picked"}
+    if OPTIONS in report.runs.columns:
+        columns = {OPTIONS: PICKED_OPTIONS, **columns}
     cells = report.summary.cells
     same = cells[(cells["cell"] == row["label"]) & (cells["at"] == "tuned")]
     for name in (*report.parameters, "batch_size", "size"):
         same = same[same[name] == row[name]]
     if same.empty or pd.isna(same["picked"].iloc[0]):
-        return None
-    return float(same["picked"].iloc[0])
+        return dict.fromkeys(columns)
+    return {name: same[column].iloc[0] if column in same else "" for name, column in columns.items()}
 
 
 def _equal(cell: Any, value: Any) -> bool:

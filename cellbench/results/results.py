@@ -12,14 +12,16 @@ import pandas as pd
 
 from cellbench.environment import again, usable_cores
 from cellbench.errors import StoreError
-from cellbench.records import Answer, Train
+from cellbench.records import TUNED, Answer, Train
 from cellbench.report import csv, inline, screen
 from cellbench.report.report import Report, publish
 from cellbench.results.pick import pick
+from cellbench.results.tuned import settings, together
 from cellbench.store import Store
 from cellbench.store.frames import Frames, read
 from cellbench.store.tally import never_finite, tally
 from cellbench.summary import Design, summarise, words
+from cellbench.summary.design import OPTIONS
 from cellbench.wording import described
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def gather(folder: Path, *, curves: bool = True) -> Report:
         StoreError: the folder holds no results, or they cannot be laid out.
     """
     try:
-        return laid_out(read(folder, curves=curves))
+        return laid_out(together(read(folder, curves=curves)))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # the store was altered, or this is a bug: the message says where, for a report of it
         at = traceback.extract_tb(error.__traceback__)[-1]
@@ -109,6 +111,7 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame, answers: Mapping[str
         kind=facts.get("kind", ""),
         tolerance=facts.get("tolerance", 0.0),
         layers={label: n for label, cell in facts["cells"].items() if isinstance(n := cell.get("layers"), int)},
+        settings=settings(facts["cells"]),
     )
 
 
@@ -122,9 +125,12 @@ def _broken_laws(experiment: dict[str, Any], answers: Mapping[str, Sequence[Answ
     here = (environment["packages"].get("torch"), environment["cellbench"])
     found = {}
     for label, cell in experiment["facts"]["cells"].items():
-        given = answers.get(cell.get("digest", ""), ())
-        given = [a for a in given if (a.torch, a.cellbench) == here] or given
-        broken = {a.law.name: f"{a.law.shows} ({a.message})" for a in given if a.status == "fail"}
+        broken: dict[str, str] = {}
+        for choice in cell.get(TUNED, [cell]):
+            given = answers.get(choice.get("digest", ""), ())
+            given = [a for a in given if (a.torch, a.cellbench) == here] or given
+            at = f" at {choice[OPTIONS]}" if TUNED in cell and choice[OPTIONS] else ""
+            broken = {a.law.name: f"{a.law.shows} ({a.message}{at})" for a in given if a.status == "fail"} | broken
         if broken:
             found[label] = tuple(broken.values())
     return found
@@ -175,12 +181,12 @@ class Results:
     @property
     def runs(self) -> pd.DataFrame:
         """One row per planned replica: runs.csv."""
-        return self.report.runs[csv.columns(csv.RUNS, self.report.parameters)]
+        return self.report.runs[csv.columns(csv.RUNS, self.report.parameters, self.report.runs)]
 
     @property
     def curves(self) -> pd.DataFrame:
         """One row per evaluation of a learning curve: curves.csv."""
-        return self.report.curves[csv.columns(csv.CURVES, self.report.parameters)]
+        return self.report.curves[csv.columns(csv.CURVES, self.report.parameters, self.report.curves)]
 
     @property
     def accuracy(self) -> pd.DataFrame:

@@ -13,7 +13,9 @@ from cellbench.errors import CellbenchError
 from cellbench.records import Answer
 from cellbench.report.report import Report
 from cellbench.results.results import laid_out
+from cellbench.results.tuned import settings, together
 from cellbench.store.frames import Frames, read
+from cellbench.summary.design import OPTIONS
 
 ALIKE = ("task", "learning_rate", "train", "evaluate", "solved")
 """The keys that must be the same in all experiments, or their numbers would answer different questions."""
@@ -48,7 +50,9 @@ def unite(folders: Sequence[Path]) -> Frames:
         raise CellbenchError(
             f"{', '.join(map(str, folders))}: each folder needs a name of its own, to tell their cells apart"
         )
-    parts = [read(folder) for folder in folders]
+    parts = [together(read(folder)) for folder in folders]
+    if any(OPTIONS in part.runs.columns for part in parts):
+        parts = [_with_options(part) for part in parts]
     for name, part in zip(names[1:], parts[1:], strict=True):
         _check(names[0], parts[0], name, part)
     renamed = [parts[0]]
@@ -82,7 +86,16 @@ def _differences(a: Any, b: Any, key: str = "") -> list[tuple[str, Any, Any]]:
 
 
 def _place(part: Frames) -> list[str]:
-    return [*part.experiment["facts"]["axes"], "batch_size", "size", "learning_rate", "seed"]
+    options = [OPTIONS] if OPTIONS in part.runs.columns else []
+    return [*part.experiment["facts"]["axes"], "batch_size", "size", *options, "learning_rate", "seed"]
+
+
+def _with_options(part: Frames) -> Frames:
+    """Give the frames of a folder without tuned options the column that tells them apart."""
+    if OPTIONS in part.runs.columns:
+        return part
+    runs, evaluations, curves = (f.assign(**{OPTIONS: ""}) for f in (part.runs, part.evaluations, part.curves))
+    return replace(part, runs=runs, evaluations=evaluations, curves=curves)
 
 
 def _labels(before: Sequence[Frames], part: Frames, name: str) -> dict[str, str]:
@@ -97,12 +110,20 @@ def _labels(before: Sequence[Frames], part: Frames, name: str) -> dict[str, str]
             continue
         both = known[known["label"] == label].merge(part.runs[part.runs["label"] == label], on=place)
         same = (both["key_x"] == both["key_y"]).all() if len(both) else _described_alike(before, part, label)
+        # what is tried at more settings is another question: only seeds complete over all of them can be picked on
+        same = same and all(_settings(earlier, label) in (None, _settings(part, label)) for earlier in before)
         if not same:
             new = f"{label} ({name})"
             while new in taken:
                 new += "'"
             result[label] = new
     return result
+
+
+def _settings(part: Frames, label: str) -> set[tuple[str, float]] | None:
+    """List what a cell was tried at beside the experiment's rates; None if it is not there."""
+    facts = part.experiment["facts"]["cells"].get(label)
+    return None if facts is None else set(settings({label: facts}).get(label, ()))
 
 
 def _described_alike(before: Sequence[Frames], part: Frames, label: str) -> bool:

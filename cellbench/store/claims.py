@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from cellbench.records import MOST_EVALUATIONS, MOST_LAYERS
+from cellbench.records import MOST_EVALUATIONS, MOST_LAYERS, TUNED
 from cellbench.wording import NAME, is_axis, short
 
 MOST_TEXT = 16 * 2**20
@@ -60,6 +60,15 @@ def _of_mappings(x: Any) -> bool:
     return isinstance(x, dict) and all(isinstance(value, dict) for value in x.values())
 
 
+def _tuned(x: Any) -> bool:
+    """Tell whether this describes the choice of options that a planned cell stands for."""
+    if not isinstance(x, dict) or set(x) != {"cell", "options", "setting", "learning_rate"}:
+        return False
+    named = isinstance(x["options"], list) and all(map(_text, x["options"]))
+    rates = isinstance(x["learning_rate"], list) and all(_number(r) and r > 0 for r in x["learning_rate"])
+    return named and rates and _text(x["cell"]) and _text(x["setting"]) and len(x["learning_rate"]) > 0
+
+
 def _accuracies(x: Any) -> bool:
     return _of_mappings(x) and all(_number(value) for found in x.values() for value in found.values())
 
@@ -90,7 +99,14 @@ _SHAPE: dict[str, Callable[[Any], bool]] = {
     "facts.axes": lambda x: isinstance(x, list) and all(map(is_axis, x)) and len(set(x)) == len(x),
     "facts.difficulty": lambda x: x is None or is_axis(x),
     "facts.evaluation_steps": _list,
-    "facts.cells": lambda x: _of_mappings(x) and all(_whole(1, MOST_LAYERS)(c.get("layers", 1)) for c in x.values()),
+    "facts.cells": lambda x: (
+        _of_mappings(x)
+        and all(
+            _whole(1, MOST_LAYERS)(c.get("layers", 1))
+            and (TUNED not in c or (_tuned(c[TUNED]) and _mapping(c.get("options"))))
+            for c in x.values()
+        )
+    ),
     "facts.reference_accuracies": _accuracies,
     "environment.cellbench": _text,
     "environment.python": _text,
@@ -162,7 +178,7 @@ def _refuse_deep(name: str, value: Any) -> None:
 def refuse_unplanned(db: sqlite3.Connection, experiment: Experiment) -> None:
     """Compare the amounts and names that an experiment claims with the rows of its plan.
 
-    Every cell is planned at every point with every seed and rate, so the plan has as many rows as their product.
+    Every cell is planned at every point with every seed and each of its rates, so the plan has as many rows.
 
     Raises:
         ValueError: they differ; the message says in what.
@@ -170,13 +186,14 @@ def refuse_unplanned(db: sqlite3.Connection, experiment: Experiment) -> None:
     resolved, facts = experiment["resolved"], experiment["facts"]
     rows = int(db.execute("SELECT count(*) FROM plan").fetchone()[0])
     labels = [cell.get("label") or cell["name"] for cell in resolved["cells"]]
-    each = 1
-    lists = {"label": labels, "seed": resolved["seeds"], "learning_rate": resolved["learning_rate"]}
+    own = (facts["cells"].get(label, {}).get(TUNED, {}) for label in labels)
+    rates = [tuned.get("learning_rate", resolved["learning_rate"]) for tuned in own]
+    each = sum(map(len, rates)) * len(resolved["seeds"])
+    lists = {"label": labels, "seed": resolved["seeds"], "learning_rate": sorted({rate for of in rates for rate in of})}
     for column, claimed in lists.items():
         found = {value for (value,) in db.execute(f"SELECT DISTINCT {column} FROM plan")}
         if len(claimed) != len(found) or set(claimed) != found:
             raise ValueError(f"the experiment has {len(claimed):,} values of {column}, its plan has {len(found):,}")
-        each *= len(found)
     for label in labels:
         if not _text(label):
             raise ValueError(f"the label {short(label)} holds characters that cannot be printed")

@@ -16,7 +16,7 @@ from cellbench.statistics.comparison import holm, holm_levels
 from cellbench.statistics.intervals import LEAST_SEEDS, UNKNOWN, Estimate, gaffke, interval, wilson
 from cellbench.summary import words
 from cellbench.summary.comparisons import ALL, POINT, Scope
-from cellbench.summary.design import Design, setting
+from cellbench.summary.design import OPTIONS, Design, Setting, setting
 from cellbench.summary.fates import fate
 from cellbench.summary.selection import METRICS, Common, Key, Seeds, Selection, common
 from cellbench.summary.verdicts import FEWEST_POINTS, Finding
@@ -54,7 +54,10 @@ class ByCell:
     def __init__(self, replicas: Selection) -> None:
         self.replicas = replicas
         self._stacked = np.stack([replicas.scores[metric] for metric in METRICS], axis=-2)
-        self._known: Flags = np.logical_not(np.isnan(replicas.scores[METRICS[0]]).any(axis=3))
+        unknown = np.isnan(replicas.scores[METRICS[0]])
+        self._known: Flags = np.stack(
+            [~unknown[c, :, :, : len(replicas.tried(c))].any(axis=2) for c in range(len(unknown))]
+        )
         """(cells, points, seeds, keys)"""
         self._seeds: dict[tuple[int, int], list[Seeds]] = {}
         self._scored: dict[tuple[int, int, Seeds], Scored] = {}
@@ -74,7 +77,7 @@ class ByCell:
         """Score a cell at a point on these seeds, at the learning rate picked by steps; computed once."""
         key = (cell, point, seeds)
         if key not in self._scored:
-            metric = self._stacked[cell, point][list(seeds)]
+            metric = self._stacked[cell, point][list(seeds)][:, : len(self.replicas.tried(cell))]
             shape = (len(seeds), *metric.shape[2:])
             pick = self.replicas.tuned(cell, point, seeds)
             if pick is None:
@@ -109,11 +112,15 @@ def accuracies(scores: ByCell, scopes: Sequence[Scope]) -> pd.DataFrame:
     heads: list[tuple[Any, ...]] = []
     samples: list[Floats] = []
 
-    def add(scope: Scope, label: str, at: str, rate: float, key: Key, metric: str, values: Floats) -> None:
+    beside = (OPTIONS,) if design.tunes_options else ()
+
+    def add(scope: Scope, label: str, at: str, tried: Setting, key: Key, metric: str, values: Floats) -> None:
         """Note one row: its head now, its numbers from `values`, (seeds,), when all are described together."""
-        heads.append((metric, scope.text, *(scope.fixed.get(a) for a in design.axes), label, at, rate, *key))
+        where = tried if beside else (tried.rate,)
+        heads.append((metric, scope.text, *(scope.fixed.get(a) for a in design.axes), label, at, *where, *key))
         samples.append(values)
 
+    picked = Setting("", math.nan)
     for c, label in enumerate(design.labels):
         for scope in scopes:
             for which, keys in scores.groups([c], scope.points).items():
@@ -122,17 +129,18 @@ def accuracies(scores: ByCell, scopes: Sequence[Scope]) -> pd.DataFrame:
                 for k in keys:
                     for m, metric in enumerate(METRICS):
                         if not np.isnan(pooled[:, m, k]).any():
-                            add(scope, label, "tuned", math.nan, replicas.keys[k], metric, pooled[:, m, k])
+                            add(scope, label, "tuned", picked, replicas.keys[k], metric, pooled[:, m, k])
             # each rate by itself needs no complete seeds, and is given at single points alone
             if scope.kind == POINT:
-                for r, rate in enumerate(design.rates):
+                for r, tried in enumerate(replicas.tried(c)):
                     for k, key in enumerate(replicas.keys):
                         for metric in METRICS:
                             x = replicas.scores[metric][c, scope.points[0], :, r, k]
                             known = ~np.isnan(x)
                             if known.any():
-                                add(scope, label, "rate", rate, key, metric, x[known])
-    columns = ["metric", "scope", *design.axes, *NUMBERS]
+                                add(scope, label, "rate", tried, key, metric, x[known])
+    columns = ["metric", "scope", *design.axes]
+    columns += [name for column in NUMBERS for name in (*(beside if column == "learning_rate" else ()), column)]
     numbers = _describe(samples)
     frame = pd.DataFrame([(*head, *row) for head, row in zip(heads, numbers, strict=True)], columns=columns)
     rank = {metric: m for m, metric in enumerate(METRICS)}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from cellbench.statistics.intervals import LEAST_SEEDS, Estimate, Share, interva
 from cellbench.statistics.learning_rate import Tuned
 from cellbench.statistics.survival import Median, log_steps, median, solved
 from cellbench.summary import words
+from cellbench.summary.design import OPTIONS, PICKED_OPTIONS, Design, Setting
 from cellbench.summary.selection import NOT_PLANNED, Selection, common
 
 NUMBERS = (
@@ -34,19 +36,27 @@ def cells(replicas: Selection) -> pd.DataFrame:
         for g, point in enumerate(replicas.points):
             where = {"cell": label, **dict(zip(replicas.design.axes, point, strict=True))}
             rows += [{**where, **row} for row in _rows(replicas, c, g)]
-    return pd.DataFrame(rows, columns=["cell", *replicas.design.axes, *NUMBERS])
+    return pd.DataFrame(rows, columns=["cell", *replicas.design.axes, *numbers(replicas.design)])
+
+
+def numbers(design: Design) -> list[str]:
+    """List the columns after `cell` and the axes; where options are tuned, they stand beside the learning rates."""
+    beside = {"learning_rate": OPTIONS, "picked": PICKED_OPTIONS} if design.tunes_options else {}
+    return [name for column in NUMBERS for name in (*([beside[column]] if column in beside else []), column)]
 
 
 def _rows(replicas: Selection, c: int, g: int) -> list[dict[str, Any]]:
     """Describe one cell at one point: at each rate, tuned, and across the rates."""
-    design = replicas.design
-    steps = replicas.steps[c, g]
+    design, tried = replicas.design, replicas.tried(c)
+    steps = replicas.of(c, g)
     # a single rate uses every seed that is known at it
     at_rate = []
-    for r, rate in enumerate(design.rates):
+    for r, setting in enumerate(tried):
         known = ~np.isnan(steps[:, r])
         row = _row(replicas, steps[known, r][:, None], None)
-        row |= {"at": "rate", "learning_rate": rate}
+        row |= {"at": "rate", "learning_rate": setting.rate}
+        if design.tunes_options:
+            row |= {OPTIONS: setting.options}
         row["notes"] = "; ".join([*_missing(replicas, c, g, r), *row["notes"]])
         at_rate.append(row)
 
@@ -56,11 +66,12 @@ def _rows(replicas: Selection, c: int, g: int) -> list[dict[str, Any]]:
     tuned: dict[str, Any] = {"seeds": len(seeds), "notes": []}
     if pick is not None:
         tuned = _row(replicas, steps[list(seeds)], pick)
-        picked = design.rates[pick.picked]
-        tuned |= {"picked": picked, "picked_share": pick.share}
+        tuned |= {"picked": tried[pick.picked].rate, "picked_share": pick.share}
+        if design.tunes_options:
+            tuned |= {PICKED_OPTIONS: tried[pick.picked].options}
         if not math.isnan(replicas.at_end(c, g, seeds)):
             tuned["notes"].append("at the edge of the range; widen it")
-        tuned["notes"] += _unreliable(at_rate, picked)
+        tuned["notes"] += _unreliable(at_rate, tried, pick.picked)
     elif seeds:
         tuned["notes"].append("a rate is picked on other seeds than it is reported on: needs 2 seeds")
     missing = _missing(replicas, c, g)
@@ -134,15 +145,15 @@ def _coarse(replicas: Selection, found: Median) -> list[str]:
     return [f"coarse: steps are known to within {gap}; ratios are drawn towards 1"]
 
 
-def _unreliable(at_rate: list[dict[str, Any]], picked: float) -> list[str]:
-    """Note a picked rate when one nearly as fast solves more often, or with less than half the spread."""
-    chosen = next(row for row in at_rate if row["learning_rate"] == picked)
+def _unreliable(at_rate: list[dict[str, Any]], tried: Sequence[Setting], picked: int) -> list[str]:
+    """Note a picked setting when one nearly as fast solves more often, or with less than half the spread."""
+    chosen = at_rate[picked]
     found = []
-    for row in at_rate:
+    for row, setting in zip(at_rate, tried, strict=True):
         if row is chosen or not row["seeds"] or row["typical_steps"] > 1.25 * chosen["typical_steps"]:
             continue
         if row["solved"] > chosen["solved"] or chosen["sd"] > 2 * row["sd"]:
-            found.append(words.number(row["learning_rate"]))
+            found.append(setting.text)
     if not found:
         return []
     return [f"unreliable: {words.listing(found)} is within 25 % of its steps and solves more often or more evenly"]
@@ -164,19 +175,22 @@ def overview(replicas: Selection, points: Sequence[int] | None = None) -> pd.Dat
 
     Columns: cell, points, seeds, solved (mean over points), typical_steps and its limits (geometric mean over points),
     tuning_gain (typical steps across the rates over those at the tuned rate), ends (points where its rate is picked at
-    an end of the range), end_rates, parameters, multiply_adds (geometric means over points).
+    an end of the range), end_rates, parameters, multiply_adds (geometric means over points), settings (how many it was
+    tried at), picked (the setting picked at most points, in words).
     """
     rows: list[dict[str, Any]] = []
     among = list(range(len(replicas.points)) if points is None else points)
     for c, label in enumerate(replicas.design.labels):
         found = common([(g, replicas.complete(c, g)) for g in among])
         row: dict[str, Any] = {"cell": label, "points": len(found.points), "seeds": len(found.seeds), "end_rates": ""}
+        row |= {"settings": len(replicas.tried(c)), "picked": ""}
         # the rate is picked at each point on the seeds that all points share
         picks = [replicas.tuned(c, g, found.seeds) for g in found.points]
         if found.seeds and all(pick is not None for pick in picks):
             chosen = list(zip(found.points, picks, strict=True))
-            shares = [pick.values(solved(replicas.steps[c, g][list(found.seeds)])).mean() for g, pick in chosen if pick]
+            shares = [pick.values(solved(replicas.of(c, g)[list(found.seeds)])).mean() for g, pick in chosen if pick]
             row["solved"] = float(np.mean(shares))
+            row["picked"] = _mostly(replicas.tried(c)[pick.picked].text for pick in picks if pick)
             tuned, across = (
                 pool([replicas.speed(c, g, found.seeds, at) for g in found.points]) for at in ("tuned", "across")
             )
@@ -189,12 +203,19 @@ def overview(replicas: Selection, points: Sequence[int] | None = None) -> pd.Dat
             }
         # sizes need no complete seeds: they are over all points at which the cell was measured
         for size in ("parameters", "multiply_adds"):
-            known = replicas.size[size][c, among]
+            known = np.array([replicas.size_of(size, c, g) for g in among])
             known = known[~np.isnan(known)]
             row[size] = math.exp(float(np.log(known).mean())) if len(known) else math.nan
         rows.append(row)
     columns = [
         "cell", "points", "seeds", "solved", "typical_steps", "typical_low", "typical_high", "tuning_gain", "ends",
-        "end_rates", "parameters", "multiply_adds",
+        "end_rates", "parameters", "multiply_adds", "settings", "picked",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
+
+
+def _mostly(picked: Iterable[str]) -> str:
+    """Name the setting that was picked at most points, and at how many, where it was not at all."""
+    counts = Counter(picked)
+    first, most = counts.most_common(1)[0]
+    return first if most == counts.total() else f"{first} ({most} of {words.count(counts.total(), 'points')})"

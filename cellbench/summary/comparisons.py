@@ -121,8 +121,8 @@ class Row:
     without_high: float = math.nan
     metric: str = STEPS
     """`steps`, or `multiply_adds`: the steps times what one costs."""
-    costs: tuple[float, ...] = ()
-    """The log of the ratio of multiply-adds per step, for each of `points`."""
+    costs: tuple[Estimate, ...] = ()
+    """The log of the ratio of multiply-adds per step, for each of `points`: of the settings that are picked."""
     apart: bool = False
     """Whether the cell or the baseline failed, diverged or broke a law: such a row belongs to no family."""
 
@@ -184,6 +184,26 @@ def direction(p_holm: float, p_equivalent_holm: float, ratio: float) -> str:
     return "equivalent" if near else "no difference shown"
 
 
+@dataclass(frozen=True)
+class Shared:
+    """The points and seeds at which two cells can be compared; see `Row` for the words."""
+
+    points: tuple[int, ...]
+    seeds: Seeds
+    uninformative: tuple[int, ...]
+    dropped: int
+
+
+def shared(replicas: Selection, a: int, b: int, points: Sequence[int]) -> Shared:
+    """Find the points, among some, and the seeds at which two cells can be compared."""
+    # a pair uses the seeds that are complete for both cells
+    seeds_at = {g: tuple(sorted(set(replicas.complete(a, g)) & set(replicas.complete(b, g)))) for g in points}
+    # where neither solves, both count as the budget: averaging such points in would draw the ratio towards 1
+    uninformative = tuple(g for g in points if seeds_at[g] and not replicas.solves(a, g) and not replicas.solves(b, g))
+    found = common([(g, seeds_at[g]) for g in points if g not in uninformative])
+    return Shared(found.points, found.seeds, uninformative, found.dropped)
+
+
 def measure(replicas: Selection, cell: str, baseline: str, at: str, scope: Scope) -> Row:
     """Compare two cells in one scope, before any correction.
 
@@ -192,15 +212,9 @@ def measure(replicas: Selection, cell: str, baseline: str, at: str, scope: Scope
     """
     design = replicas.design
     a, b = replicas.cell(cell), replicas.cell(baseline)
-    # a pair uses the seeds that are complete for both cells
-    seeds_at = {g: tuple(sorted(set(replicas.complete(a, g)) & set(replicas.complete(b, g)))) for g in scope.points}
-    # where neither solves, both count as the budget: averaging such points in would draw the ratio towards 1
-    uninformative = tuple(
-        g for g in scope.points if seeds_at[g] and not replicas.solves(a, g) and not replicas.solves(b, g)
-    )
-    found = common([(g, seeds_at[g]) for g in scope.points if g not in uninformative])
-    absent = tuple(g for g in scope.points if g not in found.points and g not in uninformative)
-    points, seeds = found.points, found.seeds
+    found = shared(replicas, a, b, scope.points)
+    points, seeds, uninformative = found.points, found.seeds, found.uninformative
+    absent = tuple(g for g in scope.points if g not in points and g not in uninformative)
     # paired by seed: one difference of log steps per point
     each = tuple(replicas.speed(a, g, seeds, at) - replicas.speed(b, g, seeds, at) for g in points) if seeds else ()
     known = bool(each) and not math.isnan(each[0].centre)
@@ -227,15 +241,14 @@ def measure(replicas: Selection, cell: str, baseline: str, at: str, scope: Scope
         return row
     # the ratio and its uncertainty; then what only describes: work, seeds sooner, restricted means, solved shares
     numbers = ratio(pool(each), design.ratio_of_interest)
-    adds = replicas.size["multiply_adds"]
-    costs = tuple(math.log(adds[a, g] / adds[b, g]) for g in points)
+    costs = tuple(replicas.log_cost(a, b, g, seeds, at) for g in points)
     one, two = each_seed(a), each_seed(b)
     won = sooner(one[:, 0].mean(0), two[:, 0].mean(0))
     restricted = one[:, 1].mean(1) / two[:, 1].mean(1)
     return replace(
         row,
         numbers=numbers,
-        work=numbers.ratio * math.exp(float(np.mean(costs))),
+        work=numbers.ratio * math.exp(float(np.mean([cost.centre for cost in costs]))),
         costs=costs,
         sooner=won if len(seeds) >= LEAST_SEEDS else Share(won.share, math.nan, math.nan),
         mean_steps=math.exp(float(np.log(restricted).mean())),
@@ -253,11 +266,12 @@ def in_multiply_adds(row: Row, of_interest: float) -> Row:
     """Turn a comparison of steps into one of the multiply-adds until solved, per example.
 
     What a step costs is known exactly, so each point's difference is shifted by a constant; their spread over seeds
-    stays, if cells cost the same at all points.
+    stays, if cells cost the same at all points. Where options that change the cost are tuned, the cost is that of the
+    setting picked for each seed.
     """
     if row.numbers is None:
         return replace(row, metric=MULTIPLY_ADDS)
-    each = tuple(Estimate(e.centre + c, e.psi + c) for e, c in zip(row.each, row.costs, strict=True))
+    each = tuple(Estimate(e.centre + c.centre, e.psi + c.psi) for e, c in zip(row.each, row.costs, strict=True))
     return replace(row, metric=MULTIPLY_ADDS, each=each, numbers=ratio(pool(each), of_interest))
 
 

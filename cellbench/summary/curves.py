@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cellbench.statistics.arrays import Flags, Floats
-from cellbench.summary.selection import CENSORED, DIVERGED, FAILED, SOLVED, Codes, Selection
+from cellbench.summary.selection import CENSORED, DIVERGED, FAILED, SOLVED, Codes, Selection, settings
 
 CURVES = ("loss", "bit_accuracy", "sequence_accuracy")
 """The columns of curves.csv that are drawn."""
@@ -42,15 +42,25 @@ class Laid(NamedTuple):
     Attributes:
         values: each of `CURVES` as (cells, points, seeds, rates, evaluations), filled to the end where that is known.
         picked: the position of the rate picked on all complete seeds, (cells, points); -1 where none can be picked.
+        rates: the learning rate of each setting, (cells, rates).
+        shown: whether the curve at a setting is drawn, (cells, points, rates): with the options that are picked.
     """
 
     values: list[Floats]
     picked: Codes
+    rates: Floats
+    shown: Flags
 
 
 def lay(replicas: Selection, curves: pd.DataFrame) -> Laid:
     """Lay curves out as arrays, for `learning_curves` and `seed_curves`."""
-    return Laid(_arrays(replicas, curves), _picked(replicas))
+    cells, points, _, most = replicas.steps.shape
+    rates, shown = np.full((cells, most), np.nan), np.zeros((cells, points, most), dtype=bool)
+    for c in range(cells):
+        rates[c, : len(replicas.tried(c))] = replicas.rates(c)
+        for g in range(points):
+            shown[c, g, list(replicas.shown(c, g))] = True
+    return Laid(_arrays(replicas, curves), _picked(replicas), rates, shown)
 
 
 def learning_curves(replicas: Selection, curves: pd.DataFrame, laid: Laid | None = None) -> pd.DataFrame:
@@ -74,18 +84,18 @@ def learning_curves(replicas: Selection, curves: pd.DataFrame, laid: Laid | None
     many = replicas.steps.shape[0] * replicas.steps.shape[1] * replicas.steps.shape[3] > _MANY
     drawn = thinned(design.evaluation_steps, _FEWER if many else MOST_STEPS)
     steps = np.array(design.evaluation_steps)[drawn]
-    values, rate_picked = laid or lay(replicas, curves)
+    values, rate_picked, rates, shown = laid or lay(replicas, curves)
     for m, metric in enumerate(CURVES):
         # seeds last, to take quartiles over them: (cells, points, rates, evaluations, seeds)
         of_metric = np.moveaxis(values[m][..., drawn], 2, -1)
         low, middle, high, count = quartiles(of_metric)
         # one row per evaluation that some replica has reached
-        where = np.nonzero(count > 0)
+        where = np.nonzero((count > 0) & shown[..., None])
         c, g, r, t = where
         frame = pd.DataFrame({"cell": np.array(design.labels, dtype=object)[c]})
         for a, axis in enumerate(design.axes):
             frame[axis] = np.array([point[a] for point in replicas.points], dtype=object)[g]
-        frame["learning_rate"] = np.array(design.rates)[r]
+        frame["learning_rate"] = rates[c, r]
         frame["picked"] = rate_picked[c, g] == r
         frame["metric"], frame["step"] = metric, steps[t]
         for name, numbers in (("middle", middle), ("low", low), ("high", high)):
@@ -109,7 +119,7 @@ def seed_curves(replicas: Selection, curves: pd.DataFrame, laid: Laid | None = N
     design = replicas.design
     drawn = thinned(design.evaluation_steps, _FEWER)
     steps = np.array(design.evaluation_steps)[drawn]
-    values, picked = laid or lay(replicas, curves)
+    values, picked, rates, _ = laid or lay(replicas, curves)
     room, rows = MOST_ROWS, []
     for metric in sorted(CURVES, key=lambda name: name != "sequence_accuracy"):
         of_metric = values[list(CURVES).index(metric)][..., drawn]
@@ -124,7 +134,7 @@ def seed_curves(replicas: Selection, curves: pd.DataFrame, laid: Laid | None = N
         frame = pd.DataFrame({"cell": np.array(design.labels, dtype=object)[c]})
         for a, axis in enumerate(design.axes):
             frame[axis] = np.array([point[a] for point in replicas.points], dtype=object)[g]
-        frame["learning_rate"] = np.array(design.rates)[picked[c, g]]
+        frame["learning_rate"] = rates[c, picked[c, g]]
         frame["seed"], frame["metric"] = np.array(design.seeds)[i], metric
         frame["step"], frame["middle"] = steps[t], chosen[where]
         rows.append(frame)
@@ -186,7 +196,7 @@ def _places(replicas: Selection, frame: pd.DataFrame) -> tuple[Codes, ...]:
         pd.Index(design.labels).get_indexer(pd.Index(frame["label"])),
         pd.Index(known).get_indexer(pd.Index(points)),
         pd.Index(design.seeds).get_indexer(pd.Index(frame["seed"])),
-        pd.Index(design.rates).get_indexer(pd.Index(frame["learning_rate"])),
+        settings(frame, design),
     )
 
 

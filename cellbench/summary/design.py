@@ -6,12 +6,35 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from cellbench.wording import share_right
 
 Value: TypeAlias = int | float | str
 """A value of an axis of the grid: a number, or a size such as `hidden 20`."""
+
+OPTIONS = "options"
+"""The column that tells the options apart that a cell was tried with; it is there only where options are tuned."""
+
+PICKED_OPTIONS = "picked_options"
+"""The column of summary.csv that has the options of the setting that is picked, beside `picked`, its rate."""
+
+
+class Setting(NamedTuple):
+    """What a cell is tried at: a choice of its tuned options, in words (empty: none is tuned), and a learning rate."""
+
+    options: str
+    rate: float
+
+    @property
+    def text(self) -> str:
+        """The setting in words.
+
+        >>> Setting("forget_bias=1", 0.01).text, Setting("", 0.01).text
+        ('forget_bias=1 at 0.01', '0.01')
+        """
+        return f"{self.options} at {self.rate:.10g}" if self.options else f"{self.rate:.10g}"
+
 
 Point: TypeAlias = tuple[Value, ...]
 """A grid point: one value per axis, in the order of `Design.axes`."""
@@ -68,6 +91,8 @@ class Design:
     """What the task's answers are: `classes` or `numbers`; empty for bits."""
     tolerance: float = 0.0
     """How far a number may be from its target and count as right."""
+    settings: Mapping[str, Sequence[tuple[str, float]]] = field(default_factory=dict)
+    """By label: what a cell with a `tune` is tried at, as in `Setting`; the others are tried at `learning_rates`."""
 
     def __post_init__(self) -> None:
         if not self.labels:
@@ -88,8 +113,29 @@ class Design:
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """The learning rates, ascending."""
-        return tuple(sorted(set(self.learning_rates)))
+        """The learning rates of all cells, ascending."""
+        return tuple(sorted({setting.rate for label in self.labels for setting in self.tried(label)}))
+
+    def tried(self, label: str) -> tuple[Setting, ...]:
+        """List what a cell is tried at: options in the order of the file, rates ascending."""
+        own = self.settings.get(label)
+        if own is not None:
+            return tuple(Setting(*setting) for setting in own)
+        return tuple(Setting("", rate) for rate in sorted(set(self.learning_rates)))
+
+    @property
+    def several(self) -> bool:
+        """Whether there is anything to pick: some cell is tried at more than one setting."""
+        return any(len(self.tried(label)) > 1 for label in self.labels)
+
+    @property
+    def tunes_options(self) -> bool:
+        """Whether the options of some cell are tuned."""
+        return any(options for own in self.settings.values() for options, _ in own)
+
+    def rates_of(self, label: str) -> tuple[float, ...]:
+        """List the learning rates of one cell, ascending."""
+        return tuple(sorted({setting.rate for setting in self.tried(label)}))
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -118,9 +164,20 @@ class Design:
         """What verdicts hold for, in words: optimizer, rates, schedule, clipping, and layers if there are several."""
         rates, several = [f"{rate:.10g}" for rate in self.rates], len(self.rates) > 1
         listed = ", ".join(rates) if len(rates) <= 6 else f"{rates[0]} to {rates[-1]} ({len(rates)} of them)"
-        parts = [f"{self.by} at learning rate{'s' if several else ''} {listed}", self.scheduled, self.clipped]
+        parts = [f"{self.by} at learning rate{'s' if several else ''} {listed}", self.tuning, self.scheduled]
+        parts += [self.clipped]
         parts += self._stacked()
         return ", ".join(part for part in parts if part)
+
+    @property
+    def tuning(self) -> str:
+        """How many settings each cell with a `tune` was tried at, in words; empty if none has one."""
+        if not self.settings:
+            return ""
+        counts = {label: len(self.tried(label)) for label in self.labels}
+        if len(set(counts.values())) == 1:
+            return f"each cell tried at {next(iter(counts.values()))} settings of options and learning rate"
+        return "settings tried: " + ", ".join(f"{label} {n}" for label, n in counts.items())
 
     @property
     def by(self) -> str:

@@ -158,31 +158,37 @@ class Figures:
             for g, point in enumerate(replicas.points):
                 name = point_name(axes, point)
                 found[label, name, TUNED] = len(replicas.complete(c, g))
-                for r, rate in enumerate(self.design.rates):
-                    found[label, name, words.number(rate)] = int(known[c, g, r])
+                for r in replicas.shown(c, g):
+                    found[label, name, words.number(replicas.tried(c)[r].rate)] = int(known[c, g, r])
         for label in self.design.labels:
             for at in (TUNED, *map(words.number, self.design.rates)):
-                here = [found[label, name, at] for name in self.points if found[label, name, at]]
+                here = [n for name in self.points if (n := found.get((label, name, at), 0))]
                 found[label, ALL_POINTS, at] = min(here, default=0)
         return [found[key] for key in zip(rows["cell"], rows["point"], rows["rate"], strict=True)]
 
     @cached_property
     def rates(self) -> pd.DataFrame:
-        """Typical steps and solved share of each rate (kind `rate`), and of each seed (`solved`, `never`)."""
+        """Typical steps and solved share of each rate (kind `rate`), and of each seed (`solved`, `never`).
+
+        Where options are tuned, at the options that are picked.
+        """
         frame = self.summary.rate_profile.copy()
         frame["point"] = self._names(frame)
         frame = frame.rename(columns={"typical_steps": "steps", "typical_low": "low", "typical_high": "high"})
         frame = frame.rename(columns={"solved": "share"}).assign(kind="rate")
         replicas, design = self.summary.replicas, self.design
-        names, rates, seeds = (np.array(list(n), object) for n in (self.points, design.rates, design.seeds))
+        names, seeds = (np.array(list(n), object) for n in (self.points, design.seeds))
         parts = [frame]
         for c, label in enumerate(design.labels):
             parts.append(pd.DataFrame(_pooled_rates(replicas, c, label)))
-            g, i, r = np.nonzero(~np.isnan(replicas.steps[c]))
+            drawn = np.zeros((len(names), 1, replicas.steps.shape[3]), dtype=bool)
+            for at in range(len(names)):
+                drawn[at, 0, list(replicas.shown(c, at))] = True
+            g, i, r = np.nonzero(~np.isnan(replicas.steps[c]) & drawn)
             steps = replicas.steps[c, g, i, r]
             ever = np.isfinite(steps)
             one = {"kind": np.where(ever, "solved", "never").astype(object), "cell": label, "point": names[g],
-                   "learning_rate": rates[r].astype(float), "seed": seeds[i].astype(float),
+                   "learning_rate": replicas.rates(c)[r], "seed": seeds[i].astype(float),
                    "steps": np.where(ever, steps, design.max_steps)}  # fmt: skip
             parts.append(pd.DataFrame(one))
         columns = ["kind", "cell", "point", "learning_rate", "seed", "steps", "low", "high", "share", "seeds"]
@@ -257,7 +263,7 @@ class Figures:
 
     @cached_property
     def tuning(self) -> pd.DataFrame:
-        """Typical steps to expect after trying 1, 2, ... learning rates."""
+        """Typical steps to expect after trying 1, 2, ... settings."""
         frame = self.summary.tuning_curve
         pooled = frame[list(self.design.axes)].isna().all(axis=1)
         names = [ALL_POINTS if p else self._name(row) for p, row in zip(pooled, frame.to_dict("records"), strict=True)]
@@ -267,7 +273,10 @@ class Figures:
     def sizes(self) -> pd.DataFrame:
         """Each cell's numbers at each size: cell, size, hidden_size, parameters, state, multiply_adds."""
         columns = ["label", "size", "hidden_size", "parameters", "state", "multiply_adds"]
-        return self.runs[columns].dropna().drop_duplicates().rename(columns={"label": "cell"}).reset_index(drop=True)
+        found = self.runs[columns].dropna()
+        # options that are tuned may change a cell's sizes: those of the first choice are shown
+        found = found.drop_duplicates(["label", "size"] if self.design.tunes_options else None)
+        return found.rename(columns={"label": "cell"}).reset_index(drop=True)
 
     def _steps(self) -> pd.DataFrame:
         frame = self.summary.comparisons
@@ -315,16 +324,20 @@ def _compared(frame: pd.DataFrame) -> pd.DataFrame:
 def _pooled_rates(replicas: Selection, c: int, label: str) -> list[dict[str, Any]]:
     """Average one cell's rates over all its points, within each seed first."""
     rows = []
-    for r, rate in enumerate(replicas.design.rates):
-        known = [np.flatnonzero(~np.isnan(replicas.steps[c, g, :, r])).tolist() for g in range(len(replicas.points))]
+    for rate in replicas.design.rates_of(replicas.design.labels[c]):
+        # where options are tuned: at each point with the options that are picked there
+        place = {
+            g: r for g in range(len(replicas.points)) for r in replicas.shown(c, g) if replicas.rates(c)[r] == rate
+        }
+        known = [(g, np.flatnonzero(~np.isnan(replicas.steps[c, g, :, r])).tolist()) for g, r in place.items()]
         # as everywhere: the points that can be used together, and the seeds known at all of them
-        found = common([(g, tuple(seeds)) for g, seeds in enumerate(known)])
+        found = common([(g, tuple(seeds)) for g, seeds in known])
         if not found.seeds:
             continue
         chosen = list(found.seeds)
-        average = pool([mean(replicas.y(c, g, found.seeds)[:, r]) for g in found.points])
+        average = pool([mean(replicas.y(c, g, found.seeds)[:, place[g]]) for g in found.points])
         limits = interval(average)
-        share = np.mean([solved(replicas.steps[c, g][chosen, r]).mean() for g in found.points])
+        share = np.mean([solved(replicas.steps[c, g][chosen, place[g]]).mean() for g in found.points])
         rows.append({"kind": "rate", "cell": label, "point": ALL_POINTS, "learning_rate": rate,
                      "steps": math.exp(average.centre), "low": math.exp(limits.low), "high": math.exp(limits.high),
                      "share": float(share), "seeds": len(chosen)})  # fmt: skip

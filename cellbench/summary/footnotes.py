@@ -65,11 +65,13 @@ def footnotes(replicas: Selection, cells: pd.DataFrame, rows: Sequence[Row]) -> 
     """Write the notes that hold for whole tables. `rows`: all comparisons of steps."""
     design = replicas.design
     found = []
-    if len(design.rates) > 1:
+    if design.several:
+        what, tried = ("setting", "settings") if design.settings else ("learning rate", "rates")
+        best = "setting" if design.settings else "rate"
         found.append(
-            "tuned: the speed at a learning rate picked on half of the seeds and reported on the others, all ways "
-            "round: what a user who tunes gets, not the speed at the truly best rate; across: the average over the "
-            "rates tried, nothing picked. A difference between the two is no contradiction"
+            f"tuned: the speed at a {what} picked on half of the seeds and reported on the others, all ways "
+            f"round: what a user who tunes gets, not the speed at the truly best {best}; across: the average over the "
+            f"{tried} tried, nothing picked. A difference between the two is no contradiction"
         )
     # a share of 100 % hides rare failures: say how rare they must be
     tuned = cells[(cells["at"] == "tuned") & (cells["seeds"] >= LEAST_SEEDS)]
@@ -117,11 +119,12 @@ def _trained(replicas: Selection) -> str:
     clip = f", {design.clipped}" if (design.clip_norm, design.clip_value) != (None, None) else ""
     scheduled = f", learning rates {design.scheduled}" if design.scheduled else ""
     rates = ", ".join(words.number(rate) for rate in design.rates)
+    tuning = f", {design.tuning}" if design.tuning else ""
     return (
         f"{words.count(len(design.labels), 'cells')} learned {design.task} at "
         f"{words.count(len(replicas.points), 'points')} ({'; '.join(grid)}), each from "
-        f"{words.count(len(design.seeds), 'seeds')} at {words.count(len(design.rates), 'learning rates')} ({rates}), "
-        f"for at most {design.max_steps} steps ({design.by}{scheduled}{clip})."
+        f"{words.count(len(design.seeds), 'seeds')} at {words.count(len(design.rates), 'learning rates')} ({rates})"
+        f"{tuning}, for at most {design.max_steps} steps ({design.by}{scheduled}{clip})."
     )
 
 
@@ -136,11 +139,14 @@ def _counted(design: Design) -> str:
 
 
 def _rates(design: Design) -> str:
-    if len(design.rates) == 1:
+    if not design.several:
         return "One learning rate was tried, so nothing was picked."
+    what, tried = ("The setting (options and learning rate)", "settings") if design.settings else (
+        "The learning rate", "rates"
+    )  # fmt: skip
     return (
-        "The learning rate is picked on half of the seeds and reported on the other half, averaged over the ways to "
-        "halve them (tuned); the average over all rates, nothing picked, is given beside it (across)."
+        f"{what} is picked on half of the seeds and reported on the other half, averaged over the ways to "
+        f"halve them (tuned); the average over all {tried}, nothing picked, is given beside it (across)."
     )
 
 
@@ -162,7 +168,8 @@ def _compared(design: Design, rows: Sequence[Row]) -> str:
 def wider_rates(design: Design, rows: Sequence[Row]) -> tuple[float, ...]:
     """Suggest the learning rates to try next, where a verdict holds only within the rates tried; else empty."""
     rates = design.rates
-    if len(rates) < 2:
+    # rates that a `tune` lists are no key of their own, for which a command could be suggested
+    if len(rates) < 2 or any(design.rates_of(label) != tuple(sorted(design.learning_rates)) for label in design.labels):
         return ()
     main = [
         row

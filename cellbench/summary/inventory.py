@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cellbench.summary import words
-from cellbench.summary.design import Design, plain, point_name
+from cellbench.summary.design import OPTIONS, Design, plain, point_name
 
 MOST_NAMED = 200
 """The most replicas that are listed by name."""
@@ -89,12 +89,17 @@ def _fate(row: Mapping[Any, Any]) -> str:
 
 def _name(row: Mapping[Any, Any], design: Design) -> str:
     point = point_name(design.axes, tuple(plain(row[axis]) for axis in design.axes))
-    return f"{row['label']} at {point}, learning rate {words.number(row['learning_rate'])}, seed {row['seed']}"
+    return f"{_planned(row)} at {point}, learning rate {words.number(row['learning_rate'])}, seed {row['seed']}"
+
+
+def _planned(row: Mapping[Any, Any]) -> str:
+    """Name the cell as it was planned: with its options, where they are tuned."""
+    return " ".join(filter(None, (str(row["label"]), str(row.get(OPTIONS, "")))))
 
 
 def again(row: Mapping[Any, Any], design: Design) -> str:
     """Write the command that trains one replica again, in a folder of its own."""
-    chosen = {"cell": row["label"]}
+    chosen: dict[str, object] = {"cell": _planned(row)}
     chosen |= {axis: plain(row[axis]) for axis in design.axes if axis != "size"}
     hidden = row["hidden_size"]
     if not pd.isna(hidden):

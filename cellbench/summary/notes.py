@@ -121,10 +121,10 @@ def _doubts(row: Row, context: Context, verdict: str) -> list[str]:
     if context.across is not None and claimed and context.across.numbers is not None:
         other = context.across
         if _sign(row) != _sign(other):
-            found.append(
-                f"this holds at the tuned rate; averaged over all {words.spelled(len(context.design.rates))} rates, "
-                f"{_said(other)}"
-            )
+            at, tried = ("setting", "settings") if context.design.settings else ("rate", "rates")
+            counts = {len(context.design.tried(label)) for label in (row.cell, row.baseline)}
+            all_of = f"all {words.spelled(counts.pop())}" if len(counts) == 1 else "all its"
+            found.append(f"this holds at the tuned {at}; averaged over {all_of} {tried}, {_said(other)}")
     if claimed and (numbers.ratio - 1) * (row.mean_steps - 1) < 0 and abs(row.mean_steps - 1) > 1e-9:
         quick, sure, quick_share, sure_share = (
             (row.cell, row.baseline, row.share, row.share_baseline)

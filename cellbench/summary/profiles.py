@@ -28,7 +28,10 @@ def _present(replicas: Selection) -> Iterator[tuple[dict[str, Any], int, int, Se
 
 
 def solved_over_steps(replicas: Selection) -> pd.DataFrame:
-    """Return the share solved by each step: cell, the axes, at (`rate` or `tuned`), learning_rate, step, share."""
+    """Return the share solved by each step: cell, the axes, at (`rate` or `tuned`), learning_rate, step, share.
+
+    Where options are tuned, the rates are those with the options that are picked.
+    """
     times = np.array(replicas.design.evaluation_steps, dtype=np.float64)
     heads: list[dict[str, Any]] = []
     shares: list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]] = []
@@ -36,18 +39,18 @@ def solved_over_steps(replicas: Selection) -> pd.DataFrame:
     for c, label in enumerate(replicas.design.labels):
         for g, point in enumerate(replicas.points):
             where = {"cell": label, **dict(zip(replicas.design.axes, point, strict=True))}
-            for r, rate in enumerate(replicas.design.rates):
+            for r in replicas.shown(c, g):
                 steps = replicas.steps[c, g, :, r]
                 steps = steps[~np.isnan(steps)]
                 if len(steps):
-                    heads.append({**where, "at": "rate", "learning_rate": rate})
+                    heads.append({**where, "at": "rate", "learning_rate": replicas.tried(c)[r].rate})
                     shares.append(reached(steps, times))
     # tuned: all rates, weighted by how often each was picked
     for where, c, g, seeds in _present(replicas):
         pick = replicas.tuned(c, g, seeds)
         if pick is not None:
             heads.append({**where, "at": "tuned", "learning_rate": math.nan})
-            shares.append(reached(replicas.steps[c, g][list(seeds)], times, pick.weights))
+            shares.append(reached(replicas.of(c, g)[list(seeds)], times, pick.weights))
     columns = ["cell", *replicas.design.axes, "at", "learning_rate"]
     frame = pd.DataFrame(heads, columns=columns)
     frame = frame.loc[np.repeat(np.arange(len(heads)), len(times))].reset_index(drop=True)
@@ -75,7 +78,7 @@ def performance_profile(replicas: Selection) -> pd.DataFrame:
             typical = math.exp(replicas.speed(base, g, of_base, "tuned").centre)
             if math.isnan(typical):
                 continue
-            curves.append(profile(replicas.steps[c, g][list(seeds)], typical, FACTORS, pick.weights))
+            curves.append(profile(replicas.of(c, g)[list(seeds)], typical, FACTORS, pick.weights))
         if curves:
             share = np.mean(curves, axis=0)
             rows += [(label, float(x), float(y), len(curves)) for x, y in zip(FACTORS, share, strict=True)]
@@ -83,7 +86,7 @@ def performance_profile(replicas: Selection) -> pd.DataFrame:
 
 
 def tuning_curves(replicas: Selection) -> pd.DataFrame:
-    """Return the typical steps to expect after trying k learning rates: cell, the axes, tried, typical_steps.
+    """Return the typical steps to expect after trying k settings: cell, the axes, tried, typical_steps.
 
     Rows with empty axes are the geometric mean over the cell's points.
     """
@@ -91,8 +94,7 @@ def tuning_curves(replicas: Selection) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     curves: dict[str, list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]] = {}
     for where, c, g, seeds in _present(replicas):
-        ties = replicas.tie_break[c, g][list(seeds)]
-        curve = tuning_curve(replicas.y(c, g, seeds), ties, np.array(design.rates))
+        curve = tuning_curve(replicas.y(c, g, seeds), replicas.ties(c, g, seeds), replicas.rates(c))
         curves.setdefault(where["cell"], []).append(curve)
         rows += [{**where, "tried": k + 1, "typical_steps": math.exp(y)} for k, y in enumerate(curve)]
     pooled: list[dict[str, Any]] = [
@@ -103,8 +105,21 @@ def tuning_curves(replicas: Selection) -> pd.DataFrame:
     return pd.DataFrame(pooled + rows, columns=["cell", *design.axes, "tried", "typical_steps"])
 
 
-def rate_profile(cells: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
-    """Select each learning rate's typical steps with interval and solved share from the rows of summary.csv."""
-    at_rate = cells[(cells["at"] == "rate") & (cells["seeds"] > 0)]
+def rate_profile(replicas: Selection, cells: pd.DataFrame) -> pd.DataFrame:
+    """Select each learning rate's typical steps with interval and solved share from the rows of summary.csv.
+
+    Where options are tuned, the rates are those with the options that are picked.
+    """
+    axes = replicas.design.axes
+    at_rate = cells["at"] == "rate"
+    # in the order of `cells`: by cell, point and setting
+    shown = [
+        r in kept
+        for c in range(len(replicas.design.labels))
+        for g in range(len(replicas.points))
+        for kept in [replicas.shown(c, g)]
+        for r in range(len(replicas.tried(c)))
+    ]
+    found = cells[at_rate][shown]
     columns = ["cell", *axes, "learning_rate", "typical_steps", "typical_low", "typical_high", "solved", "seeds"]
-    return at_rate[columns].reset_index(drop=True)
+    return found.loc[found["seeds"] > 0, columns].reset_index(drop=True)

@@ -21,7 +21,7 @@ from cellbench.statistics.arrays import Counts, Flags, Floats
 from cellbench.statistics.intervals import LEAST_SEEDS, Estimate
 from cellbench.statistics.learning_rate import Tuned, across, tuned
 from cellbench.statistics.survival import log_steps, solved
-from cellbench.summary.design import Design, Point, Value, plain, value_order
+from cellbench.summary.design import OPTIONS, Design, Point, Setting, Value, plain, value_order
 
 METRICS = ("sequence_accuracy", "bit_accuracy")
 """Sequence accuracy comes first: bit accuracy, the share of right answers, is high even if little was learnt."""
@@ -74,7 +74,12 @@ def common(seeds_at: Sequence[tuple[int, Seeds]]) -> Common:
 
 @dataclass(frozen=True)
 class Selection:
-    """All replicas as arrays; the axes are cells, points, seeds, rates and, for scores, evaluations."""
+    """All replicas as arrays; the axes are cells, points, seeds, rates and, for scores, evaluations.
+
+    What is called a rate is a setting: a learning rate, with a choice of options where a cell's options are tuned. A
+    cell that is tried at fewer settings than another has nothing planned at the last places of that axis; `of` leaves
+    them out.
+    """
 
     design: Design
     points: tuple[Point, ...]
@@ -88,7 +93,7 @@ class Selection:
     scores: dict[str, Floats]
     """By metric: (cells, points, seeds, rates, keys); `nan`: not known."""
     size: dict[str, Floats]
-    """`multiply_adds`, `parameters`, `state`, `hidden_size`: (cells, points)."""
+    """`multiply_adds`, `parameters`, `state`, `hidden_size`: (cells, points, rates)."""
     diverged_at: Floats
     """(cells, points, seeds, rates): the step at which a replica diverged; `nan` for one that did not."""
     tracebacks: dict[str, tuple[str, ...]]
@@ -105,10 +110,66 @@ class Selection:
         """Return the position of a cell on the first axis."""
         return self.design.labels.index(label)
 
+    def tried(self, cell: int) -> tuple[Setting, ...]:
+        """List what a cell is tried at, in the order of the rates' axis."""
+        return self.design.tried(self.design.labels[cell])
+
+    def of(self, cell: int, point: int) -> Floats:
+        """Return the steps of a cell at a point, (seeds, rates), over the settings that it is tried at."""
+        result: Floats = self.steps[cell, point][:, : len(self.tried(cell))]
+        return result
+
+    def ties(self, cell: int, point: int, seeds: Seeds) -> Floats:
+        """Return what breaks ties of settings, (seeds, rates), on these seeds."""
+        result: Floats = self.tie_break[cell, point][list(seeds)][:, : len(self.tried(cell))]
+        return result
+
+    def rates(self, cell: int) -> Floats:
+        """Return the learning rate of each setting that a cell is tried at, (rates,)."""
+        return np.array([setting.rate for setting in self.tried(cell)])
+
+    def shown(self, cell: int, point: int) -> tuple[int, ...]:
+        """List the settings, by position, that figures by learning rate show: those of the options that are picked."""
+        tried = self.tried(cell)
+        seeds = self.complete(cell, point)
+        pick = self.tuned(cell, point, seeds) if seeds else None
+        options = tried[pick.picked if pick is not None else 0].options
+        return tuple(r for r, setting in enumerate(tried) if setting.options == options)
+
+    def sizes(self, what: str, cell: int, point: int) -> Floats:
+        """Return a size at each setting that a cell is tried at, (rates,); see `size`."""
+        result: Floats = self.size[what][cell, point][: len(self.tried(cell))]
+        return result
+
+    def size_of(self, what: str, cell: int, point: int) -> float:
+        """Return a size of the model that is picked; of the first that is known, if none is."""
+        found = self.sizes(what, cell, point)
+        seeds = self.complete(cell, point)
+        pick = self.tuned(cell, point, seeds) if seeds else None
+        if pick is not None and not math.isnan(found[pick.picked]):
+            return float(found[pick.picked])
+        known = found[~np.isnan(found)]
+        return float(known[0]) if len(known) else math.nan
+
+    def log_cost(self, one: int, two: int, point: int, seeds: Seeds, at: str) -> Estimate:
+        """Estimate the log of the ratio of multiply-adds per step of two cells over these seeds, `tuned` or `across`.
+
+        It is a constant, unless options are tuned that change what a step costs.
+        """
+        both = [self.sizes("multiply_adds", cell, point) for cell in (one, two)]
+        first, second = (set(found[~np.isnan(found)].tolist()) for found in both)
+        if len(first) == len(second) == 1:
+            constant = math.log(first.pop() / second.pop())
+            return Estimate(constant, np.full(len(seeds), constant))
+        logs = [np.broadcast_to(np.log(found), (len(seeds), len(found))) for found in both]
+        picks = [self.tuned(cell, point, seeds) if at == "tuned" else None for cell in (one, two)]
+        each = [across(x) if pick is None else pick.estimate(x) for x, pick in zip(logs, picks, strict=True)]
+        return each[0] - each[1]
+
     def complete(self, cell: int, point: int) -> Seeds:
         """Return the seeds for which every learning rate is known: only over those can rates be compared."""
         if (cell, point) not in self._complete:
-            known = ~np.isnan(self.steps[cell, point]).any(axis=1)
+            known = ~np.isnan(self.of(cell, point)).any(axis=1)
             self._complete[cell, point] = tuple(np.flatnonzero(known).tolist())
         return self._complete[cell, point]
 
@@ -122,14 +183,13 @@ class Selection:
 
     def y(self, cell: int, point: int, seeds: Seeds) -> Floats:
         """Return the log steps, (seeds, rates), unsolved ones at the budget."""
-        return log_steps(self.steps[cell, point][list(seeds)], self.design.max_steps)
+        return log_steps(self.of(cell, point)[list(seeds)], self.design.max_steps)
 
     def tuned(self, cell: int, point: int, seeds: Seeds) -> Tuned | None:
         """Pick the learning rate on these seeds; computed once."""
         key = (cell, point, seeds)
         if key not in self._tuned:
-            hits = self.tie_break[cell, point][list(seeds)]
-            self._tuned[key] = tuned(self.y(cell, point, seeds), hits, np.array(self.design.rates))
+            self._tuned[key] = tuned(self.y(cell, point, seeds), self.ties(cell, point, seeds), self.rates(cell))
         return self._tuned[key]
 
     def speed(self, cell: int, point: int, seeds: Seeds, at: str) -> Estimate:
@@ -144,7 +204,7 @@ class Selection:
         """Return log steps, steps up to the budget and solved, one number per seed, `tuned` or `across`: (3, seeds)."""
         key = (cell, point, seeds, at)
         if key not in self._values:
-            steps = self.steps[cell, point][list(seeds)]
+            steps = self.of(cell, point)[list(seeds)]
             kept = np.minimum(steps, self.design.max_steps)
             metrics = np.stack([self.y(cell, point, seeds), kept, solved(steps)], axis=-1)
             pick = self.tuned(cell, point, seeds)
@@ -156,11 +216,11 @@ class Selection:
 
     def at_end(self, cell: int, point: int, seeds: Seeds) -> float:
         """Return the picked rate if it is the least or greatest of several; else `nan`."""
-        rates = self.design.rates
+        rates = self.rates(cell)
         pick = self.tuned(cell, point, seeds)
-        if pick is None or len(rates) < 2 or pick.picked not in (0, len(rates) - 1):
+        if pick is None or rates.min() == rates.max() or rates[pick.picked] not in (rates.min(), rates.max()):
             return math.nan
-        return rates[pick.picked]
+        return float(rates[pick.picked])
 
 
 def _codes(column: pd.Series[Any], values: Sequence[Any], what: str) -> Codes:
@@ -170,6 +230,25 @@ def _codes(column: pd.Series[Any], values: Sequence[Any], what: str) -> Codes:
         strange = sorted({repr(plain(found)) for found in column[codes < 0]})
         raise ValueError(f"{what}: found {', '.join(strange)}, which the design does not plan")
     return codes
+
+
+def settings(frame: pd.DataFrame, design: Design) -> Codes:
+    """Return the position of each row's setting among those that its cell is tried at.
+
+    Raises:
+        ValueError: a cell was not to be tried at it.
+    """
+    if not design.settings:
+        return _codes(frame["learning_rate"], design.rates, "learning_rate")
+    known = [(label, *setting, r) for label in design.labels for r, setting in enumerate(design.tried(label))]
+    names = pd.MultiIndex.from_tuples([row[:3] for row in known])
+    options = frame[OPTIONS] if OPTIONS in frame.columns else [""] * len(frame)
+    found = names.get_indexer(pd.MultiIndex.from_arrays([frame["label"], options, frame["learning_rate"]]))
+    if (found < 0).any():
+        row = frame[found < 0].iloc[0]
+        raise ValueError(f"{row['label']} at learning rate {row['learning_rate']}: a setting that is not planned")
+    places: Codes = np.array([row[3] for row in known], dtype=np.intp)[found]
+    return places
 
 
 def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Selection:
@@ -198,11 +277,16 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Sel
             _codes(frame["label"], design.labels, "label"),
             np.searchsorted(present, flat(frame)),
             _codes(frame["seed"], design.seeds, "seed"),
-            _codes(frame["learning_rate"], design.rates, "learning_rate"),
+            settings(frame, design),
         )
 
     where = place(runs)
-    full = (len(design.labels), len(points), len(design.seeds), len(design.rates))
+    full = (
+        len(design.labels),
+        len(points),
+        len(design.seeds),
+        max(len(design.tried(label)) for label in design.labels),
+    )
     if len(np.unique(np.ravel_multi_index(where, full))) != len(runs):
         raise ValueError("runs: two rows for one label, point, seed and learning rate")
 
@@ -229,8 +313,8 @@ def select(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Sel
     for column in ("multiply_adds", "parameters", "state", "hidden_size"):
         measured = runs[column].to_numpy(dtype=np.float64)
         known = ~np.isnan(measured)  # a replica that never started has no size
-        sizes[column] = np.full(full[:2], math.nan)
-        sizes[column][where[0][known], where[1][known]] = measured[known]
+        sizes[column] = np.full((*full[:2], full[3]), math.nan)
+        sizes[column][where[0][known], where[1][known], where[3][known]] = measured[known]
     keys, which = _keys(evaluations, axes)
     scores = _scores(evaluations, keys, which, place(evaluations), full, steps, dead)
     return Selection(

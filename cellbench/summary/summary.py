@@ -19,6 +19,7 @@ from cellbench.summary.comparisons import ALL, POINT, AxisRow, Row
 from cellbench.summary.design import Design
 from cellbench.summary.footnotes import Missing
 from cellbench.summary.notes import notes
+from cellbench.summary.ranking import ranked
 from cellbench.summary.selection import Selection, select
 from cellbench.summary.verdicts import Context, Finding, Verdict, cost, sentence, turning, word
 
@@ -61,6 +62,11 @@ class Summary:
     replicas: Selection = field(repr=False)
 
     @cached_property
+    def ranking(self) -> pd.DataFrame:
+        """All cells, the fastest first: cell, rank and its limits, and what `overview` and `comparisons` say of it."""
+        return ranked(self.replicas, self.overview, self.comparisons)
+
+    @cached_property
     def solved_over_steps(self) -> pd.DataFrame:
         """For the chart: cell, the axes, at, learning_rate, step, share."""
         return charts.solved_over_steps(self.replicas)
@@ -78,7 +84,7 @@ class Summary:
     @cached_property
     def rate_profile(self) -> pd.DataFrame:
         """For the chart: cell, the axes, learning_rate, typical_steps and its limits, solved, seeds."""
-        return charts.rate_profile(self.cells, self.design.axes)
+        return charts.rate_profile(self.replicas, self.cells)
 
 
 def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> Summary:

@@ -312,9 +312,9 @@ def _depends(row: Row, context: Context) -> str:
     )
 
 
-def at_ends(ends: Sequence[float], design: Design) -> list[str]:
+def at_ends(ends: Sequence[float], tried: Sequence[float]) -> list[str]:
     """Say where one cell's rates were picked, for example `largest rate tried (0.3) at 3`."""
-    rates = {"largest": max(design.rates), "smallest": min(design.rates)}
+    rates = {"largest": max(tried), "smallest": min(tried)}
     return [
         f"{name} rate tried ({words.number(rate)}) at {list(ends).count(rate)}"
         for name, rate in rates.items()
@@ -324,7 +324,8 @@ def at_ends(ends: Sequence[float], design: Design) -> list[str]:
 
 def _edge(row: Row, context: Context) -> str:
     total = words.count(len(row.points), "points")
-    said = {row.cell: at_ends(row.ends, context.design), row.baseline: at_ends(row.ends_baseline, context.design)}
+    both = ((row.cell, row.ends), (row.baseline, row.ends_baseline))
+    said = {label: at_ends(ends, context.design.rates_of(label)) for label, ends in both}
     said = {label: ends for label, ends in said.items() if ends}
     if len(said) == 2 and said[row.cell] == said[row.baseline]:
         said = {"Both": said[row.cell]}
