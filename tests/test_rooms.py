@@ -208,7 +208,7 @@ DOORS = {
     "cells": {"lstm"},
     "tasks": {"binary_addition"},
     "report": {"csv", "files", "inline", "screen", "tables"},
-    "statistics": {"arrays", "comparison", "intervals", "learning_rate", "survival"},
+    "statistics": {"arrays", "comparison", "intervals", "learning_rate", "looks", "survival"},
     "summary": {"design", "figures", "inventory", "words"},
     "terminal": {"output", "progress", "session"},
     "training": {"again", "data", "fingerprint", "loop", "single", "timeout", "worker"},
@@ -301,6 +301,7 @@ NAMED_OTHERWISE = {
     "engines/test_packages.py": "cells of other packages, stepped by each engine and by themselves",
     "report/test_browser.py": "the page, in a browser",
     "statistics/test_doctests.py": "the worked numbers of every module's docstrings",
+    "statistics/test_looks_simulations.py": "the error rates of seeds until decided",
     "statistics/test_simulations.py": "the method's error rates",
 }
 

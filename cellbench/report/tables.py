@@ -52,7 +52,9 @@ def markdown(summary: Summary, design: Design, runs: pd.DataFrame | None = None)
         summary, design: the numbers and the plan.
         runs: one row per planned replica, for the sizes of cells and the replicas that did not solve.
     """
-    parts = [f"# {escape(design.name)}", f"{escape(design.task)}, {escape(design.setup)}.", *_verdicts(summary)]
+    parts = [f"# {escape(design.name)}", f"{escape(design.task)}, {escape(design.setup)}."]
+    parts += [escape(summary.heading)] if summary.heading else []
+    parts += _verdicts(summary)
     parts += _section(
         "All points, at the tuned learning rate", _all_points(summary, design), _starred(summary.footnotes)
     )

@@ -135,6 +135,8 @@ class Row:
     """Whether it was not decided yet, and the next stage trains more seeds of it."""
     settles_at: float = math.nan
     """The seeds at which some verdict follows, whatever the ratio."""
+    found_at_cap: float = math.nan
+    """The ratio that the last look would find 4 times in 5."""
     earlier: tuple[int, ...] = ()
     """The numbers of seeds at which the same question was looked at before these, where seeds were added by hand."""
     counts_as: float = math.nan

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from cellbench.summary.plans import Past, Stages
+
 Value: TypeAlias = int | float | str
 """A value of an axis of the grid: a number, or a size such as `hidden 20`."""
 
@@ -60,6 +62,12 @@ class Design:
     """Whether cells that break a law get the usual verdicts."""
     own: tuple[str, ...] = ()
     """The labels of the cells that come from a file: the user's own."""
+    stages: Stages | None = None
+    """The plan of seeds until decided; `None`: the seeds are fixed."""
+    past: tuple[Past, ...] = ()
+    """Earlier experiments of the same store that asked the same question, in order."""
+    elsewhere: int = 0
+    """How many other questions were asked of the same seeds in the same store; counted where seeds are staged."""
     layers: Mapping[str, int] = field(default_factory=dict)
     """By label: how many of a cell are stacked, where layers are no axis; 1 for the cells that are not here."""
 

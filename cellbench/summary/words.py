@@ -30,6 +30,15 @@ def limit(x: float) -> str:
     return f"{x:.3f}" if text == "1.00" and abs(x - 1) >= 0.0005 else text
 
 
+def span(low: float, high: float) -> str:
+    """Write an interval of a ratio.
+
+    >>> span(0.8, 1.25)
+    '0.80 to 1.25'
+    """
+    return f"{limit(low)} to {limit(high)}"
+
+
 def p(x: float) -> str:
     """Write a p-value.
 

@@ -89,7 +89,8 @@ def test_settles_at_is_as_listed():
     for centre in np.linspace(0, 1, 201):
         one = Estimate(float(centre), luck + centre)
         assert min(interval(one).p, p_equivalent(one, BOUND)) / 0.2 <= 0.05 + 1e-9, n
-    assert math.isnan(settles_at(0.0, 0.2, BOUND)) and math.isinf(settles_at(5.0, 0.2, BOUND))
+    assert math.isnan(settles_at(0.0, 0.2, BOUND))
+    assert math.isinf(settles_at(5.0, 0.2, BOUND))
 
 
 def test_a_look_finds_what_it_says_4_times_in_5():
@@ -188,7 +189,8 @@ def test_what_the_middle_of_a_stage_decides_the_look_decides_too(given_, stored)
     middle = decide(behind, CELLS, looks(10, [80]), BOUND)
     whole = decide(of(d), CELLS, looks(10, [80]), BOUND)
     for c, n in closed(middle).items():
-        assert whole[c].word in DECISIONS and whole[c].look.seeds <= n
+        assert whole[c].word in DECISIONS
+        assert whole[c].look.seeds <= n
 
 
 @settings(max_examples=40, deadline=None)

@@ -160,9 +160,7 @@ def test_any_equivalent_at_the_bound_is_rare(record_property):
     assert share(hits, record_property, "any equivalent at 1.25 1.25") <= 0.035
 
 
-@pytest.mark.parametrize(
-    ("ratio", "least", "most"), [(1.0, 34, 40), (1.25, 28, 32), (1.5, 13, 15), (2.0, 10, 10.3)]
-)
+@pytest.mark.parametrize(("ratio", "least", "most"), [(1.0, 34, 40), (1.25, 28, 32), (1.5, 13, 15), (2.0, 10, 10.3)])
 def test_how_many_seeds_a_comparison_takes(ratio, least, most, record_property):
     """The mean number of seeds at which one comparison is decided, or given up at 80."""
     rng = np.random.default_rng(26)
