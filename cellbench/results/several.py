@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from cellbench.errors import CellbenchError
-from cellbench.records import Answer
+from cellbench.records import Answer, stages_of
 from cellbench.report import Report
 from cellbench.results.results import laid_out
 from cellbench.store.frames import Frames, read
+from cellbench.wording import short
 
 ALIKE = ("task", "learning_rate", "train", "evaluate", "solved")
 """The keys that must be the same in all experiments, or their numbers would answer different questions."""
@@ -63,6 +64,9 @@ def _check(name: str, part: Frames, other_name: str, other: Frames) -> None:
         f"  {key}: {a!r} in {name}, {b!r} in {other_name}"
         for key, a, b in _differences({k: first[k] for k in ALIKE}, {k: second[k] for k in ALIKE})
     ]
+    if stages_of(first["seeds"]) != stages_of(second["seeds"]):
+        # looks with unlike shares of the 5 % have no common report
+        faults.append(f"  seeds: {short(first['seeds'])} in {name}, {short(second['seeds'])} in {other_name}")
     if faults:
         raise CellbenchError(
             "\n".join([f"{name} and {other_name} cannot be shown in one report; these keys must be the same:", *faults])
@@ -160,6 +164,14 @@ def _answers(parts: Sequence[Frames]) -> dict[str, list[Answer]]:
     return found
 
 
+def _seeds(found: Sequence[dict[str, Any]]) -> Any:
+    """Unite the seeds of experiments; those that are staged are staged alike, which was checked."""
+    first = found[0]["resolved"]["seeds"]
+    if stages_of(first) is not None:
+        return first
+    return sorted({seed for experiment in found for seed in experiment["resolved"]["seeds"]})
+
+
 def _experiment(found: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     """Describe the common experiment: the first one's keys, with the cells and seeds of all."""
     first = found[0]
@@ -167,7 +179,7 @@ def _experiment(found: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
         **first["resolved"],
         "name": name,
         "cells": [cell for experiment in found for cell in experiment["resolved"]["cells"]],
-        "seeds": sorted({seed for experiment in found for seed in experiment["resolved"]["seeds"]}),
+        "seeds": _seeds(found),
     }
     facts = {
         **first["facts"],

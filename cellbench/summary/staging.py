@@ -61,6 +61,7 @@ class Standing:
         stage: the look that the next stage trains for; None if nothing is open below the cap.
         targets: the seeds that each cell is to have, by label.
         complete: the seeds that are complete for all cells of the stage.
+        replicas: all that are planned.
     """
 
     stages: Stages
@@ -69,6 +70,24 @@ class Standing:
     stage: Look | None
     targets: Mapping[str, int]
     complete: int
+    replicas: Selection
+
+    @property
+    def most(self) -> dict[str, int]:
+        """The seeds that each cell has at most, by label, if nothing more is decided."""
+        last, found = self.stages.looks[-1].seeds, dict(self.targets)
+        for pair, reading in self.readings.items():
+            if reading.row.open:
+                found |= dict.fromkeys(pair, last)
+        return found
+
+    def stored(self, before: int) -> int:
+        """Count the stored replicas of the stage, of the seeds from `before` on."""
+        if self.stage is None:
+            return 0
+        cells = [self.replicas.cell(label) for label in self.in_stage]
+        state = self.replicas.state[cells][:, :, before : self.stage.seeds]
+        return int((~np.isin(state, (MISSING, NOT_PLANNED))).sum())
 
     @property
     def in_stage(self) -> list[str]:
@@ -173,7 +192,7 @@ def stand(replicas: Selection, stages: Stages, pairings: Sequence[Pair]) -> Stan
     in_stage = [label for label, n in targets.items() if stage is not None and n == stage.seeds]
     complete = min((there[label] for label in in_stage), default=0)
     whole = {pair: tuple(each) for pair, each in trail.items()}
-    return Standing(stages, readings, whole, stage, targets, complete)
+    return Standing(stages, readings, whole, stage, targets, complete, replicas)
 
 
 def _there(replicas: Selection, cell: int) -> int:
