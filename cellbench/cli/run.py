@@ -107,6 +107,7 @@ def run(
         fresh=fresh,
         trust=trust,
         report=not no_report,
+        suggest=True,
     )
     return status
 

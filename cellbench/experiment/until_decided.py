@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cellbench.errors import Fault
 from cellbench.experiment.document import Document
 from cellbench.records import staged
 from cellbench.wording import short
+
+if TYPE_CHECKING:
+    from cellbench.experiment.experiment import Experiment
 
 PLACE = "--until-decided"
 LEAST, LEAST_OF_FEW_POINTS, FEW_POINTS = 5, 20, 3
@@ -37,12 +40,23 @@ def until_decided(document: Document) -> list[Fault]:
     if number is None:
         said = "seeds until decided are 0, 1, 2 and so on: give their number, as in `--set seeds=10`"
         return [Fault(PLACE, "seeds", f"is {short(seeds)}; {said}")]
-    first = max(number, LEAST, LEAST_OF_FEW_POINTS if _points(document.data.get("grid")) < FEW_POINTS else 0)
-    document.data["seeds"] = staged(first, TIMES * first)
+    document.data["seeds"] = staged(*_plan(number, document.data.get("grid")))
     for path in [path for path in document.places if path[:1] == ("seeds",)]:
         del document.places[path]
     document.places["seeds",] = PLACE
     return []
+
+
+def plan_of(experiment: Experiment) -> tuple[int, int] | None:
+    """Return the first look and the cap that fixed seeds would get; None if they are not 0, 1, 2 and so on."""
+    if experiment.stages is not None or list(experiment.seeds) != list(range(len(experiment.seeds))):
+        return None
+    return _plan(len(experiment.seeds), experiment.keys.grid)
+
+
+def _plan(number: int, grid: Any) -> tuple[int, int]:
+    first = max(number, LEAST, LEAST_OF_FEW_POINTS if _points(grid) < FEW_POINTS else 0)
+    return first, TIMES * first
 
 
 def _number(seeds: Any) -> int | None:

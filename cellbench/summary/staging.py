@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from cellbench.statistics.looks import Look, finds, replay, settles_at
 from cellbench.summary import words
@@ -37,6 +38,11 @@ class Reading:
     def look(self) -> Look:
         assert self.row.look is not None
         return self.row.look
+
+    @property
+    def seeds(self) -> int:
+        """The seeds that it was read at."""
+        return 0 if self.row.behind else self.look.seeds
 
     @property
     def word(self) -> str:
@@ -292,7 +298,7 @@ def seeds(replicas: Selection, standing: Standing | None) -> str:
     """Say how many seeds cells have: `10 seeds`, or `10 to 80 seeds`."""
     if standing is None:
         return words.count(len(replicas.design.seeds), "seeds")
-    there = [_there(replicas, replicas.cell(label)) for label in replicas.design.labels]
+    there = [int((~np.isnan(steps)).any(axis=(0, 2)).sum()) for steps in replicas.steps]
     few, many = min(there), max(there)
     return words.count(many, "seeds") if few == many else f"{few} to {many} seeds"
 
@@ -332,3 +338,23 @@ def _stored(replicas: Selection, past: Past, seeds: frozenset[int]) -> bool:
         return False
     cells = [replicas.cell(label) for label in replicas.design.labels if label in past.labels]
     return not bool(np.isin(replicas.state[cells][:, :, sorted(seeds)], (MISSING, NOT_PLANNED)).any())
+
+
+LOOKED = ("cell", "baseline", "look", "seeds", "ratio", "low", "high", "share", "standing")
+"""The columns of `intervals`."""
+
+
+def intervals(standing: Standing | None) -> pd.DataFrame:
+    """Return each comparison's ratio with its interval over all looks, at each of its looks: for the chart.
+
+    `standing` is the word that the look gave; that of a look before the last is `open`.
+    """
+    rows = []
+    for (cell, baseline), trail in (standing.trail if standing is not None else {}).items():
+        for reading in trail:
+            row, look = reading.row, reading.look
+            if row.numbers is not None:
+                word = reading.word if reading is trail[-1] else "open"
+                limits = row.numbers.ratio, row.numbers.low, row.numbers.high
+                rows.append((cell, baseline, look.number, look.seeds, *limits, look.share, word))
+    return pd.DataFrame(rows, columns=list(LOOKED))

@@ -25,14 +25,15 @@ from tests.helpers.runs import exports, go, stored, trained
 STAGED: dict[str, Any] = {
     "name": "staged",
     "cells": ["lstm", "rnn", "gru"],
-    "grid": {"bits": [2, 3], "batch_size": 8, "hidden_size": [3, 8]},
+    "engine": "auto",
+    "grid": {"bits": 2, "batch_size": 8, "hidden_size": [8, 12]},
     "seeds": {"from": 5, "to": 20},
-    "learning_rate": [0.1],
-    "train": {"max_steps": 400},
+    "learning_rate": [0.05],
+    "train": {"max_steps": 500},
     "evaluate": {"every": 5, "examples": 64},
     "final": {"examples": 20, "bits": [6], "difficulty": False},
 }
-"""One cell is decided at the first look, one at a later one or not at all."""
+"""One cell is decided at a look before the last, one later or not at all."""
 
 
 def changed(**keys: Any) -> dict[str, Any]:
@@ -96,9 +97,7 @@ def test_each_look_is_told(tmp_path: Path) -> None:
     heads = [line for line in lines if line.startswith("look")]
     first = main_of("out", 1)
     assert heads[0].startswith(f"look 1 of 3, 5 seeds: {first} of 2 decided")
-    assert "Stage 2: lstm and " in heads[0]
-    assert ", seeds 5 to 9, " in heads[0]
-    assert " replicas, about " in heads[0]
+    assert "Stage 2: lstm, rnn and gru, seeds 5 to 9, 30 replicas, about " in heads[0]
     assert any(" open: " in line and "of at most 20 seeds" in line for line in lines)
     assert "Stage" not in heads[-1]
     # told once more when the run goes on, and nothing is to be trained
@@ -137,7 +136,7 @@ def test_shards_stop_at_the_look_and_are_merged(whole: Path, command: Command, w
             ended = command("run", path, "--shard", f"{number}/2", "--results", place, "--workers", 1)
             assert ended.status == 0, ended.err
         if turn == 1:
-            assert "stage 1 is not complete: 30 of 60 replicas; merge, and run again" in ended.err
+            assert "stage 1 is not complete: 12 of 30 replicas; merge, and run again" in ended.err
         merged = command("merge", f"m{turn}/staged", *(f"{place}/staged" for place in folders))
         assert merged.status == 0, merged.err
         # the next stage begins from what was merged, on each machine
@@ -282,8 +281,8 @@ def test_a_cell_added_has_its_own_looks_from_the_first(whole: Path) -> None:
         {"baseline": "gru"},
         {"report": {"ratio_of_interest": 1.5}},
         {"solved": {"threshold": 0.95}},
-        {"learning_rate": [0.05]},
-        {"grid": {"bits": [2], "batch_size": 8, "hidden_size": [3, 8]}},
+        {"learning_rate": [0.1]},
+        {"grid": {"bits": 3, "batch_size": 8, "hidden_size": [8, 12]}},
     ],
     ids=lambda keys: next(iter(keys)),
 )
@@ -339,8 +338,8 @@ def test_plans_of_merged_folders_are_united(whole: Path, command: Command) -> No
 def test_dry_run_says_the_stage_and_the_worst_case(command: Command, write: Callable[..., Path]) -> None:
     """The first stage, and what all stages would cost if nothing were decided."""
     ended = command("run", write("staged.yaml", **STAGED), "--dry-run")
-    assert "Stage 1: 60 replicas. About " in ended.out
-    assert "If nothing were decided, all stages: 240 replicas, about " in ended.out
+    assert "Stage 1: 30 replicas. About " in ended.out
+    assert "If nothing were decided, all stages: 120 replicas, about " in ended.out
     assert not Path("results").exists()
 
 
@@ -350,12 +349,13 @@ def test_status_counts_what_the_stages_asked_for(whole: Path, command: Command) 
     assert "Complete." in said
     assert f"{stored(whole):,} replicas planned, {stored(whole):,} done" in said
     assert "comparisons decided, at " in said
-    assert f"{stored(whole):,} of at most 240 replicas" in repr(cellbench.load(whole))
+    assert f"{stored(whole):,} of at most 120 replicas" in repr(cellbench.load(whole))
 
 
 def test_until_decided_on_the_command_line(command: Command, write: Callable[..., Path]) -> None:
     """The file's number of seeds becomes the first look, eight times it the cap; other seeds are refused."""
-    path = write("tiny.yaml", **changed(seeds=6))
+    grid = {"bits": [2, 3], "batch_size": 8, "hidden_size": [8, 12]}
+    path = write("tiny.yaml", **changed(seeds=6, grid=grid))
     said = command("run", path, "--until-decided", "--dry-run").out
     assert "Stage 1: 72 replicas." in said
     assert "all stages: 576 replicas" in said
