@@ -125,7 +125,7 @@ def _renamed(part: Frames, labels: Mapping[str, str]) -> Frames:
     experiment = {**part.experiment, "facts": {**facts, "cells": cells}}
     doubts = tuple((labels.get(label, label), said) for label, said in part.doubts)
     runs, evaluations, curves = map(rename, (part.runs, part.evaluations, part.curves))
-    return Frames(experiment, runs, evaluations, curves, part.unplanned, part.answers, doubts)
+    return Frames(experiment, runs, evaluations, curves, part.unplanned, part.answers, doubts, part.history)
 
 
 def _joined(parts: Sequence[Frames], name: str) -> Frames:
@@ -152,6 +152,7 @@ def _joined(parts: Sequence[Frames], name: str) -> Frames:
         sum(part.unplanned for part in parts),
         _answers(parts),
         tuple(dict.fromkeys(doubt for part in parts for doubt in part.doubts)),
+        tuple(sorted((one for part in parts for one in part.history), key=lambda one: str(one["started"]))),
     )
 
 

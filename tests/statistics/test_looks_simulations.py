@@ -71,9 +71,10 @@ def often_never(rng: np.random.Generator, ratio: float, seeds: int = 80) -> Floa
 
 
 def late(rng: np.random.Generator, ratio: float, points: int = 3, seeds: int = 80) -> Floats:
-    """Both cells at a rate that is late for 1 seed in 8, by a factor of 5, averaged over points."""
-    side = [0.15 * rng.standard_normal((points, seeds)) + 1.6 * (rng.random((points, seeds)) < 0.125) for _ in "ab"]
-    return (side[0] - side[1]).mean(axis=0) + math.log(ratio)
+    """A cell at a rate that is late for 1 seed in 8, by a factor of 5, against one that never is; over points."""
+    mine = 0.15 * rng.standard_normal((points, seeds)) + 1.6 * (rng.random((points, seeds)) < 0.125)
+    theirs = 0.15 * rng.standard_normal((points, seeds))
+    return (mine - theirs).mean(axis=0) - 1.6 * 0.125 + math.log(ratio)
 
 
 @pytest.mark.parametrize(
