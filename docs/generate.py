@@ -29,6 +29,7 @@ from cellbench.experiment.sections import (
     ReadoutKeys,
     ReportKeys,
     SolvedKeys,
+    StagesKeys,
     TrainKeys,
 )
 from cellbench.records import RIGHT_SINCE
@@ -43,14 +44,15 @@ def keys() -> str:
     """Every key of an experiment file, with its default and meaning."""
     sections: list[tuple[str, type[BaseModel]]] = [
         ("", Keys), ("cells[]", CellKeys), ("train", TrainKeys), ("evaluate", EvaluateKeys), ("solved", SolvedKeys),
-        ("final", FinalKeys), ("report", ReportKeys), ("readout", ReadoutKeys),
+        ("final", FinalKeys), ("seeds", StagesKeys), ("report", ReportKeys), ("readout", ReadoutKeys),
     ]  # fmt: skip
     rows = ["| key | default | meaning |", "| --- | --- | --- |"]
     nested = {name for name, _ in sections}
     for section, model in sections:
         for name, field in model.model_fields.items():
-            if name in nested and section == "" and name != "readout":
+            if name in nested and section == "" and name not in ("readout", "seeds"):
                 continue
+            name = field.alias or name
             path = f"{section}.{name}" if section else name
             rows.append(f"| `{path}` | {_default(name, field)} | {field.description} |")
     return "\n".join(rows)

@@ -16,7 +16,11 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, s
 
 
 def load(
-    experiment: Path | None, cells: Sequence[str], overrides: Sequence[str], versus: Sequence[str] = ()
+    experiment: Path | None,
+    cells: Sequence[str],
+    overrides: Sequence[str],
+    versus: Sequence[str] = (),
+    until_decided: bool = False,
 ) -> Experiment:
     """Load an experiment file, or the default one, with the cells and keys that the command line gives.
 
@@ -25,6 +29,7 @@ def load(
         cells: added to it.
         overrides: as `--set` takes them.
         versus: two cells in place of its own.
+        until_decided: whether its number of seeds becomes the first look of seeds until decided.
 
     Raises:
         ExperimentError: with every fault.
@@ -33,4 +38,6 @@ def load(
     from cellbench.plugins import discover
 
     source = experiments.default_file() if experiment is None else experiment
-    return experiments.load(source, discover(), overrides=overrides, extra_cells=cells, versus=versus)
+    return experiments.load(
+        source, discover(), overrides=overrides, extra_cells=cells, versus=versus, until_decided=until_decided
+    )

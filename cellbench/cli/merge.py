@@ -23,11 +23,15 @@ def merge(
     from cellbench.store.merge import merge as merge_folders
 
     merged = merge_folders(out, folders)
-    show(str(Results(out, write(out))))
+    report = write(out)
+    show(str(Results(out, report)))
     for line in merged.unlike:
         show(
             f"Replicas of one cell were trained differently, and their numbers are rounded differently: {line}",
             file=sys.stderr,
         )
-    found = merged.tally
-    show(f"{found.planned:,} replicas planned, {found.to_train:,} of them missing, in {out}", file=sys.stderr)
+    planned, missing = merged.tally.planned, merged.tally.to_train
+    if report.summary.standing is not None:
+        # of seeds until decided only what the stages have asked for so far
+        planned, missing = len(report.runs), int((report.runs["status"] == "missing").sum())
+    show(f"{planned:,} replicas planned, {missing:,} of them missing, in {out}", file=sys.stderr)

@@ -64,6 +64,13 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Set the stored results aside and start again from nothing.")
     ] = False,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided",
+            help="Add seeds in stages until each comparison is decided: up to eight times the experiment's.",
+        ),
+    ] = False,
     trust: Annotated[
         bool, typer.Option("--trust", help="Train cells that break a law all the same, and give them verdicts.")
     ] = False,
@@ -80,7 +87,7 @@ def run(
         raise CellbenchError(f"--executor {executor}: must be local or dask")
     if scheduler is not None and executor != "dask":
         raise CellbenchError(f"--scheduler {scheduler}: goes with --executor dask")
-    loaded = load(experiment, cell or [], set_ or [])
+    loaded = load(experiment, cell or [], set_ or [], until_decided=until_decided)
     part, number = planning.only(loaded, only or []), planning.shard(shard)
     folder = results / loaded.name
     if dry_run:
@@ -100,6 +107,7 @@ def run(
         fresh=fresh,
         trust=trust,
         report=not no_report,
+        suggest=True,
     )
     return status
 
@@ -116,7 +124,13 @@ def _dry_run(plan: Plan) -> str:
     lines += [f"  {label}: {e.engine}{f' ({e.reason})' if e.reason else ''}" for label, e in plan.engines.items()]
     if plan.todo:
         seconds = estimate(plan.todo)
-        lines.append(f"About {duration(seconds)} on one core, by a short calibration. Nothing was run.")
+        whole = f"About {duration(seconds)} on one core, by a short calibration."
+        if plan.stage:
+            replicas, cost = plan.most
+            rate = seconds / sum(chunk.cost for chunk in plan.todo)
+            lines.append(f"Stage {plan.stage}: {sum(len(c.replicas) for c in plan.todo):,} replicas. {whole}")
+            whole = f"If nothing were decided, all stages: {replicas:,} replicas, about {duration(rate * cost)}."
+        lines.append(f"{whole} Nothing was run.")
         if kept := kept_bytes(plan.todo):
             size = f"{kept / 1e6:,.1f} MB" if kept >= 1e5 else f"{kept / 1e3:,.0f} kB"
             lines.append(f"The weights that are kept take about {size}.")

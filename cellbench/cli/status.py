@@ -8,7 +8,10 @@ from cellbench.terminal.output import show
 
 def status(folder: Folder) -> None:
     """Show what a results folder holds, and how to go on."""
+    from dataclasses import replace
+
     from cellbench.environment import again
+    from cellbench.records import stages_of
     from cellbench.store import Store
     from cellbench.store.earlier import doubts
     from cellbench.store.tally import tally, unplanned
@@ -16,14 +19,22 @@ def status(folder: Folder) -> None:
     with Store(folder, write=False) as store:
         experiment, found, others, known = store.experiment(), tally(store), unplanned(store), doubts(store)
     environment = experiment["environment"]
-    done = found.planned - found.to_train
-    lines = [f"{experiment['resolved']['name']}: {found.planned:,} replicas planned, {done:,} done"]
-    lines += [f"  {name}: {count:,}" for name, count in found.by_status.items()]
+    planned, missing, staged = found.planned, found.to_train, ""
+    if stages_of(experiment["resolved"]["seeds"]) is not None:
+        from cellbench.results import gather
+
+        report = gather(folder, curves=False)
+        beyond = planned - len(report.runs)  # seeds that no stage has asked for yet
+        planned, missing, staged = planned - beyond, missing - beyond, report.summary.heading
+        found = replace(found, by_status={**found.by_status, "missing": found.by_status.get("missing", 0) - beyond})
+    lines = [f"{experiment['resolved']['name']}: {planned:,} replicas planned, {planned - missing:,} done"]
+    lines += [f"  {staged}"] if staged else []
+    lines += [f"  {name}: {count:,}" for name, count in found.by_status.items() if count]
     lines += [f"  {label}: {said}" for label, said in known]
     if others:
         lines.append(f"  {others:,} more are stored that this experiment does not plan; they are kept")
     with_what = f"cellbench {environment['cellbench']}, torch {environment['packages'].get('torch', '?')}"
     python, processor = environment["python"], environment["processor"]
     lines.append(f"Started {experiment['started']} with {with_what}, Python {python}, on {processor}")
-    lines.append("Complete." if not found.to_train else f"Not complete. To go on:\n  {again(experiment['command'])}")
+    lines.append("Complete." if not missing else f"Not complete. To go on:\n  {again(experiment['command'])}")
     show("\n".join(lines))

@@ -14,6 +14,27 @@ if TYPE_CHECKING:
     from cellbench.results import Results
 
 
+def _more_seeds(experiment: Experiment, found: Results, workers: int) -> str:
+    """Say how to add seeds until decided, where fixed seeds leave a comparison undecided; empty if they leave none."""
+    from cellbench.experiment.until_decided import plan_of
+    from cellbench.summary import words
+    from cellbench.summary.verdicts import UNDECIDED
+
+    report = found.report
+    undecided = {v.cell for v in report.summary.verdicts if v.verdict.startswith(UNDECIDED)}
+    plan = plan_of(experiment)
+    if not undecided or plan is None:
+        return ""
+    runs = report.runs
+    trained = runs[runs["label"].isin([*undecided, report.design.against])]["seconds"].sum()
+    there, to = len(experiment.seeds), plan[1]
+    seconds = float(trained) / there * (to - there) / workers
+    return (
+        f"To add seeds until decided: {report.design.command} --until-decided (up to {to} seeds; about "
+        f"{words.duration(seconds)})"
+    )
+
+
 def train(
     experiment: Experiment,
     folder: Path,
@@ -22,6 +43,7 @@ def train(
     workers: int | None,
     report: bool = True,
     silent: bool = False,
+    suggest: bool = False,
     **keys: Any,
 ) -> tuple[Results, int]:
     """Train what is missing, and print the answer.
@@ -32,6 +54,7 @@ def train(
         workers: how many worker processes; default: the cores that this process may use.
         report: whether to write the report and print its text.
         silent: whether to write the report and print nothing of it.
+        suggest: whether to say how to add seeds, where fixed seeds leave a comparison undecided.
         **keys: further arguments of `cellbench.running.run`.
 
     Returns:
@@ -55,6 +78,8 @@ def train(
             show(f"The report is up to date. To make it again: cellbench report {folder}", file=sys.stderr)
         show(str(found).rstrip())
         show(f"Page: {folder}/report.html")
+        if suggest and found.answer is None and not quiet and (more := _more_seeds(experiment, found, workers)):
+            show(more, file=sys.stderr)
     if found.failed:
         show(f"{found.failed:,} replicas failed: {folder}/failures.txt", file=sys.stderr)
     for label in found.diverged:

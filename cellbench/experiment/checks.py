@@ -9,7 +9,7 @@ from typing import Any
 
 from cellbench.errors import CellbenchError, Fault
 from cellbench.experiment.document import Document, Path_, key
-from cellbench.experiment.sections import FinalKeys, Keys
+from cellbench.experiment.sections import FinalKeys, Keys, StagesKeys
 from cellbench.experiment.training import contradictions
 from cellbench.plugins import Registry, contained, load_factory, own_tasks, sources
 from cellbench.records import LAYERS, MOST_LAYERS, CellSpec, Evaluate, TaskSpec, pairs
@@ -19,7 +19,6 @@ from cellbench.wording import READ_AS_MISSING, did_you_mean, short
 MOST_REPLICAS = 10_000_000
 MOST_VALUES = 10_000
 """The most values of an axis, and of any other list but that of the seeds."""
-MOST_SEEDS = 100_000
 
 
 class Checks:
@@ -245,7 +244,8 @@ class Checks:
             Evaluate(**keys.evaluate.model_dump()).steps(keys.train.max_steps)
         except ValueError as error:
             self.add(("evaluate",), str(error))
-        replicas = settings * len(keys.seeds) * prod(map(len, keys.grid.values()))
+        seeds = keys.seeds.to if isinstance(keys.seeds, StagesKeys) else len(keys.seeds)
+        replicas = settings * seeds * prod(map(len, keys.grid.values()))
         if replicas > MOST_REPLICAS:
             self.add(
                 (), f"plans {replicas:,} replicas, more than {MOST_REPLICAS:,}: divide it into several experiments"

@@ -14,17 +14,18 @@ from pydantic import ValidationError
 from cellbench.errors import ExperimentError, Fault
 from cellbench.experiment.argument import Given, default_label, joined_name, labels_of
 from cellbench.experiment.argument import read as read_given
-from cellbench.experiment.checks import MOST_SEEDS, Checks
+from cellbench.experiment.checks import Checks
 from cellbench.experiment.document import Document, Path_, key, override, read
 from cellbench.experiment.faults import fault
 from cellbench.experiment.given import cell_of, document_of, join
-from cellbench.experiment.sections import CellKeys, FinalKeys, Keys
+from cellbench.experiment.sections import MOST_SEEDS, CellKeys, FinalKeys, Keys, StagesKeys
 from cellbench.experiment.training import train_of
 from cellbench.experiment.tuning import Choice, as_planned, lay_out, place_of_option, spread
 from cellbench.experiment.tuning import faults as tuning_faults
+from cellbench.experiment.until_decided import until_decided as make_staged
 from cellbench.plugins import Registry, changed_by, sources
 from cellbench.plugins.captured import Captured
-from cellbench.records import LAYERS, TUNED, CellSpec, Evaluate, Final, Settings, Solved, Source
+from cellbench.records import LAYERS, TUNED, CellSpec, Evaluate, Final, Settings, Solved, Source, staged
 from cellbench.task import Task
 from cellbench.wording import cut, short
 
@@ -45,7 +46,8 @@ class Experiment:
         batch_sizes, sizes: the rest of the grid; sizes are `("hidden", 20)` or `("budget", 2000)`.
         layers: of every cell, where they are an axis of the grid; else None, and cells have their own.
         tuned: the choice of options that each cell of a `tune` stands for, by its label.
-        seeds, learning_rates: in file order.
+        seeds, learning_rates: in file order; of seeds until decided, all up to the most.
+        stages: of seeds until decided, those of the first look and the most; None: the seeds are fixed.
         document: gives the places of faults that are found later.
         added: the labels of the cells that the command line added.
         base: the name without what the command line added to it: folders whose names begin so belong together.
@@ -67,6 +69,7 @@ class Experiment:
     document: Document
     added: tuple[str, ...] = ()
     base: str = ""
+    stages: tuple[int, int] | None = None
     layers: tuple[int, ...] | None = None
     tuned: Mapping[str, Choice] = field(default_factory=dict)
 
@@ -102,6 +105,8 @@ class Experiment:
         for cell in keys["cells"]:
             if cell[LAYERS] is None:
                 del cell[LAYERS]
+        if self.stages is not None:
+            keys["seeds"] = staged(*self.stages)
         return {
             **keys,
             "task": self.settings.task,
@@ -175,6 +180,7 @@ def load(
     overrides: Sequence[str] = (),
     extra_cells: Sequence[str] = (),
     versus: Sequence[Any] = (),
+    until_decided: bool = False,
 ) -> Experiment:
     """Read and validate an experiment.
 
@@ -187,6 +193,7 @@ def load(
             relative to the working directory.
         versus: two cells in place of the experiment's, as `extra_cells`, by the labels that the experiment gives, or as
             `cells` takes them in Python; the first is the baseline.
+        until_decided: whether a fixed number of seeds becomes the first look of seeds until decided.
 
     Raises:
         ExperimentError: with every fault.
@@ -196,7 +203,8 @@ def load(
     else:
         document, folder = read(Path(source)), Path(source).parent
     join(document, keys or {})
-    return resolve(document, folder, registry, overrides=overrides, extra_cells=extra_cells, versus=versus)
+    changes = {"overrides": overrides, "extra_cells": extra_cells, "versus": versus}
+    return resolve(document, folder, registry, **changes, until_decided=until_decided)
 
 
 def resolve(
@@ -207,6 +215,7 @@ def resolve(
     overrides: Sequence[str] = (),
     extra_cells: Sequence[str] = (),
     versus: Sequence[Any] = (),
+    until_decided: bool = False,
 ) -> Experiment:
     """Validate a document; see `load`."""
     faults: list[Fault] = []
@@ -219,6 +228,8 @@ def resolve(
     if not isinstance(document.data, dict):
         faults.append(Fault(document.name, "", "has no keys; an experiment is a mapping with name, cells and grid"))
         raise ExperimentError(faults)
+    if until_decided:
+        faults.extend(make_staged(document))
     _name_stacked(document)
     base = document.data.get("name")
     added = _versus(document, versus, faults) if versus else _join(document, extra_cells, faults)
@@ -237,7 +248,9 @@ def resolve(
     final = checks.final(task)
     of_tune = tuning_faults(document)
     faults.extend(of_tune)
-    checks.distinct("seeds", keys.seeds if keys else [], MOST_SEEDS)
+    stages = keys.seeds if keys is not None and isinstance(keys.seeds, StagesKeys) else None
+    fixed = keys.seeds if keys is not None and not isinstance(keys.seeds, StagesKeys) else []
+    checks.distinct("seeds", fixed, MOST_SEEDS)
     checks.distinct("learning_rate", keys.learning_rate if keys else [])
     tried = lay_out(keys, checks) if keys is not None and not of_tune else []
     if faults or keys is None or task is None:
@@ -267,7 +280,8 @@ def resolve(
         axes=tuple((name, tuple(keys.grid[name])) for name in task.parameters),
         batch_sizes=tuple(keys.grid["batch_size"]),
         sizes=tuple(("hidden" if size_key == "hidden_size" else "budget", s) for s in keys.grid[size_key]),
-        seeds=tuple(keys.seeds),
+        seeds=tuple(fixed) if stages is None else tuple(range(stages.to)),
+        stages=None if stages is None else (stages.first, stages.to),
         learning_rates=tuple(keys.learning_rate),
         document=document,
         added=tuple(

@@ -20,6 +20,7 @@ from cellbench.experiment.sections import (
     ReadoutKeys,
     ReportKeys,
     SolvedKeys,
+    StagesKeys,
     TrainKeys,
 )
 from cellbench.wording import did_you_mean, short
@@ -31,6 +32,7 @@ _MODELS: Mapping[str, type[BaseModel]] = {
     "final": FinalKeys,
     "report": ReportKeys,
     "readout": ReadoutKeys,
+    "seeds": StagesKeys,
 }
 
 
@@ -40,7 +42,9 @@ def _known_keys(path: Path_) -> Mapping[str, FieldInfo]:
         return Keys.model_fields
     if path[0] == "cells":
         return ReadoutKeys.model_fields if "readout" in path[:-1] else CellKeys.model_fields
-    return _MODELS[str(path[0])].model_fields if path[0] in _MODELS else {}
+    if path[0] not in _MODELS:
+        return {}
+    return {field.alias or name: field for name, field in _MODELS[str(path[0])].model_fields.items()}
 
 
 _EXPECTED = {

@@ -6,7 +6,18 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import PydanticKnownError
 
 from cellbench.records import HYPERPARAMETERS, MOST_LAYERS, TORCH
@@ -266,6 +277,38 @@ class ReportKeys(_Section):
     )
 
 
+MOST_SEEDS = 100_000
+
+
+class StagesKeys(_Section):
+    """Seeds until decided: stages of them, until each comparison with the baseline is decided or a cap is reached."""
+
+    first: Annotated[int, Field(ge=5, le=MOST_SEEDS)] = Field(
+        alias="from", description="the seeds of the first look at the results, at least 5"
+    )
+    to: Annotated[int, Field(ge=8, le=MOST_SEEDS)] = Field(
+        description="the most seeds of a cell, at least 1.5 times `from`; looks are at doubling numbers up to it"
+    )
+
+    @model_validator(mode="after")
+    def _far_enough(self) -> StagesKeys:
+        if self.to < 1.5 * self.first:
+            least = math.ceil(1.5 * self.first)
+            raise ValueError(f"`to` must be at least 1.5 times `from`: {least} or more")
+        return self
+
+
+def _kind_of_seeds(value: object) -> str:
+    """Tell which of the two forms of `seeds` is meant; faults leave words that begin with `is-` out of a key's path."""
+    return "is-stages" if isinstance(value, dict | StagesKeys) else "is-list"
+
+
+_Fixed = Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], BeforeValidator(_seeds), Field(min_length=1)]
+Seeds = Annotated[
+    Annotated[_Fixed, Tag("is-list")] | Annotated[StagesKeys, Tag("is-stages")], Discriminator(_kind_of_seeds)
+]
+
+
 class Keys(_Section):
     """The keys of an experiment file. All but name, cells and grid may be left out."""
 
@@ -285,8 +328,9 @@ class Keys(_Section):
     grid: dict[str, Annotated[list[Any], BeforeValidator(_one_or_list)]] = Field(
         description="lists for the task's parameters, batch_size, hidden_size or parameter_budget, and perhaps layers"
     )
-    seeds: Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], BeforeValidator(_seeds), Field(min_length=1)] = Field(
-        list(range(10)), description="a number, a list, or a range such as '100-109'"
+    seeds: Seeds = Field(
+        list(range(10)),
+        description="a number, a list, or a range such as '100-109'; or `{from: 10, to: 80}`: seeds until decided",
     )
     learning_rate: Annotated[
         list[Annotated[float, Field(gt=0, allow_inf_nan=False)]],
@@ -328,7 +372,7 @@ def schema() -> dict[str, Any]:
     }
     seeds = out["properties"]["seeds"]
     out["properties"]["seeds"] = {
-        "anyOf": [{"type": "integer"}, {"type": "string"}, {k: seeds[k] for k in ("type", "items", "minItems")}],
+        "anyOf": [{"type": "integer"}, {"type": "string"}, *seeds["oneOf"]],
         **{k: seeds[k] for k in ("description", "title")},
         "default": 10,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cellbench.errors import CellbenchError
 from cellbench.experiment import Choice, Experiment
@@ -85,6 +85,32 @@ def _number(value: str | float) -> float | None:
         return float(value)
     except (ValueError, OverflowError):
         return None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of seeds until decided.
+
+    Attributes:
+        number: the look that it trains for; from 1.
+        targets: the seeds that each cell is to have, by label.
+        most: those that it has at most, if nothing more is decided.
+    """
+
+    number: int
+    targets: Mapping[str, int]
+    most: Mapping[str, int]
+
+
+def upto(planned: Sequence[Planned], seeds: Mapping[str, int]) -> list[Planned]:
+    """Take the first seeds of each cell.
+
+    Args:
+        planned: the whole plan, or a part of it.
+        seeds: how many, by label.
+    """
+    cut = (replace(p, replicas=tuple(r for r in p.replicas if r.seed < seeds[p.cell.label])) for p in planned)
+    return [p for p in cut if p.replicas]
 
 
 def shard(text: str | None) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from cellbench.experiment import Experiment
 from cellbench.planning.cost import Guess
 from cellbench.planning.grid import lay_out
 from cellbench.planning.judging import Judged, judge
-from cellbench.planning.part import deal, select
+from cellbench.planning.part import Stage, deal, select, upto
 from cellbench.planning.reuse import Alike, Neighbours, Reused
 from cellbench.plugins import Timeout
 from cellbench.records import CellSpec, Chunk, Planned, models
@@ -39,6 +39,10 @@ class Plan:
         todo: the chunks to train.
         reused: what is copied from other folders of the experiment before anything is trained.
         passed_over: the folders among these that cannot be read, one line each.
+        stage: the number of the stage, where seeds are added until decided; else 0.
+        targets: the seeds that each cell has after it, by label.
+        most: of such an experiment, the replicas to train if nothing were decided, and their guessed cost.
+        continued: whether an earlier stage of the same run came before.
     """
 
     experiment: Experiment
@@ -52,6 +56,10 @@ class Plan:
     wrong: Mapping[str, str] = field(default_factory=dict)
     reused: tuple[Reused, ...] = ()
     passed_over: tuple[str, ...] = ()
+    stage: int = 0
+    targets: Mapping[str, int] = field(default_factory=dict)
+    most: tuple[int, float] = (0, 0.0)
+    continued: bool = False
 
     @property
     def replicas(self) -> int:
@@ -85,6 +93,8 @@ def prepare(
     fresh: bool = False,
     ask: Callable[[Sequence[CellSpec]], object] = lambda cells: None,
     say: Callable[[str], object] = lambda text: None,
+    stage: Stage | None = None,
+    engines: Mapping[str, Choice] | None = None,
 ) -> Plan:
     """Plan a run: measure sizes, choose engines, leave out what is done already. Writes nothing.
 
@@ -96,19 +106,23 @@ def prepare(
         ask: called with the cells of which something is to be trained, before engines are made for them; what it
             raises ends the plan.
         say: called with a line before each cell whose engine is made.
+        stage: the seeds that each cell is to have now, where they are added until decided.
+        engines: each label's engine, where an earlier stage of the run chose them.
 
     Raises:
         CellbenchError: a cell cannot be made, no size fits a budget, an engine refuses a cell, or stored results do not
             fit.
     """
     planned = planned if planned is not None else lay_out(experiment, say)
-    selected = planned
+    part = planned
     if only:
-        selected = select(selected, only, experiment.tuned)
-        if not selected:
+        part = select(part, only, experiment.tuned)
+        if not part:
             raise CellbenchError(f"--only {_only_text(only)} leaves nothing of the experiment {experiment.name}")
     if shard is not None:
-        selected = deal(selected, *shard)
+        part = deal(part, *shard)
+    # whoever names a seed means it, whatever the stage
+    selected = part if stage is None or "seed" in (only or {}) else upto(part, stage.targets)
     done: frozenset[str] = frozenset()
     stored: dict[str, str] = {}
     judged, known_wrong = Judged(), dict[str, str]()
@@ -119,33 +133,38 @@ def prepare(
         judged = judge(experiment, planned, before)
         done -= judged.wrong.keys()
     labels = [cell.label for cell in experiment.cells]
-    engines: dict[str, Choice] = {}
+    chosen = dict(engines or {})
 
     def choose_for(cell: CellSpec) -> None:
         say(f"compiling {labels.index(cell.label) + 1} of {len(labels)}: {cell.label} (kept for next time)")
         # over the whole plan, not the selected part, so that every part of it gets the same engines
-        engines[cell.label] = _choose(experiment, cell, planned, done, stored)
+        chosen[cell.label] = _choose(experiment, cell, planned, done, stored)
 
     missing = _missing(selected, done) if not fresh else []
     neighbours = Neighbours(experiment, folder, missing)
     # cells that were trained there are not asked first whether they can be
     offered = neighbours.cells
     for cell in experiment.cells:
-        if cell.label in offered:
+        if cell.label in offered and cell.label not in chosen:
             choose_for(cell)
-    reused = neighbours.taken(Alike(experiment, engines))
+    reused = neighbours.taken(Alike(experiment, chosen))
     done = done.union(*(found.keys for found in reused))
     judged.right |= {key: neighbours.right[key] for found in reused for key in found.keys & neighbours.right.keys()}
     open_cells = {p.cell.label for p in selected if any(r.key not in done for r in p.replicas)}
     ask([cell for cell in experiment.cells if cell.label in open_cells])
     for cell in experiment.cells:
-        if cell.label not in engines:
+        if cell.label not in chosen:
             choose_for(cell)
-    engines = {label: engines[label] for label in labels}
-    todo = chunks(experiment, selected, engines, done)
+    chosen = {label: chosen[label] for label in labels}
+    todo = chunks(experiment, selected, chosen, done)
     passed_over = tuple(neighbours.passed_over)
     wrong = {**known_wrong, **judged.wrong}
-    return Plan(experiment, folder, planned, selected, engines, done, todo, judged, wrong, reused, passed_over)
+    found = Plan(experiment, folder, planned, selected, chosen, done, todo, judged, wrong, reused, passed_over)
+    if stage is None:
+        return found
+    ahead = chunks(experiment, upto(part, stage.most), chosen, done)
+    most = sum(len(chunk.replicas) for chunk in ahead), sum(chunk.cost for chunk in ahead)
+    return replace(found, stage=stage.number, targets=stage.targets, most=most, continued=engines is not None)
 
 
 def _missing(selected: Sequence[Planned], done: frozenset[str]) -> list[Planned]:

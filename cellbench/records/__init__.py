@@ -1,8 +1,8 @@
 """The records that travel between grid, workers and store: frozen dataclasses that import nothing of ours.
 
-`settings` is what an experiment asks for, `optimizers` names the optimizers of every engine, `key` is the contract
-between results and code, `replicas` what is to be trained, `outcome` what became of it; `answer` is what a cell
-answered to a law before that; `versions` what earlier versions of the engines trained wrongly.
+`settings` is what an experiment asks for, `seeds` how its seeds are stored, `optimizers` names the optimizers of every
+engine, `key` is the contract between results and code, `replicas` what is to be trained, `outcome` what became of it;
+`answer` is what a cell answered to a law before that; `versions` what earlier versions of the engines trained wrongly.
 """
 
 from cellbench.records.answer import STEP, Answer, Law
@@ -10,6 +10,7 @@ from cellbench.records.key import NUMBERS_VERSION, ReplicaKey, family_of
 from cellbench.records.optimizers import HYPERPARAMETERS, NAMES, TORCH
 from cellbench.records.outcome import Cause, CurvePoint, Evaluation, Outcome, Status
 from cellbench.records.replicas import Chunk, Fit, Planned, Replica, models
+from cellbench.records.seeds import seeds_of, staged, stages_of
 from cellbench.records.settings import (
     LAYERS,
     MOST_EVALUATIONS,
@@ -74,6 +75,9 @@ __all__ = [
     "models",
     "pairs",
     "rounds_as",
+    "seeds_of",
     "sha256_of",
+    "staged",
+    "stages_of",
     "wrongs",
 ]

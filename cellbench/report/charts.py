@@ -11,7 +11,7 @@ import altair as alt
 import pandas as pd
 from altair.utils.schemapi import debug_mode
 
-from cellbench.report import accuracies
+from cellbench.report import accuracies, looks
 from cellbench.report import palette as look
 from cellbench.report.drawing import Pictures
 from cellbench.report.figure import (
@@ -36,7 +36,7 @@ from cellbench.summary.figures import ALL_POINTS, COSTS, PICKED, TUNED, Figures
 MOST_OFFSETS = 6
 """The most comparisons that share one row of the forest."""
 
-_NAME = re.compile(r"forest|curves|solved|rates|heat|cost|size|profile|tuning|(length|chain)(-.+)?", re.DOTALL)
+_NAME = re.compile(r"forest|looks|curves|solved|rates|heat|cost|size|profile|tuning|(length|chain)(-.+)?", re.DOTALL)
 """The names of figures; those of accuracies may end with what they are by."""
 
 _INTERVAL = (("low", "from", ".3~r"), ("high", "to", ".3~r"))
@@ -46,7 +46,8 @@ def all_figures(figures: Figures) -> list[Figure]:
     """Define every figure that has rows, in the page's order."""
     with debug_mode(False):  # else altair spends seconds on validating each part; the tests validate them
         e = Encodings(figures)
-        drawn = [_forest(figures, e), _curves(figures, e), _solved(figures, e), _rates(figures, e)]
+        drawn = [_forest(figures, e), looks.figure(figures, e)]
+        drawn += [_curves(figures, e), _solved(figures, e), _rates(figures, e)]
         drawn += [
             *accuracies.figures(figures, e),
             _heat(figures),

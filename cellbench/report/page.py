@@ -95,7 +95,7 @@ def _counted(figures: Figures) -> str:
         (
             words.count(len(design.labels), "cells"),
             words.count(len(figures.points), "points"),
-            words.count(len(design.seeds), "seeds"),
+            figures.summary.seeds,
             words.count(len(design.rates), "learning rates"),
             f"at most {words.count(design.max_steps, 'steps')}",
         )
@@ -106,14 +106,17 @@ def answer(summary: Summary) -> str:
     """Write the verdicts, one line of method and the versions, for a reader to copy."""
     design = summary.design
     lines = [f"{design.name}: {design.task}, {design.setup}."]
+    if summary.heading:
+        lines.append(summary.heading)
     for verdict in summary.verdicts:
         others = "".join(f" {clause.capitalize()}." for clause in verdict.others)
         lines.append(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}{others}")
     what = "options and learning rate" if design.settings else "learning rate"
     picked = f"{what} picked on other seeds, " if design.several else ""
+    seeds = summary.seeds.removesuffix("s").removesuffix(" seed")
     method = (
         f"Method: {design.task}; ratio of typical steps to {design.solved_by} {words.number(design.threshold)}, at "
-        f"most {design.max_steps} steps; {picked}paired by seed ({len(design.seeds)}), Student's t over seeds, Holm."
+        f"most {design.max_steps} steps; {picked}paired by seed ({seeds}), Student's t over seeds, Holm."
     )
     versions = ", ".join(f"{name} {version}" for name, version in design.versions.items())
     return "\n".join([*map(printable, lines), method, *([f"Versions: {versions}."] if versions else [])])

@@ -35,10 +35,12 @@ def terminal(summary: Summary, design: Design, columns: int | None = None) -> st
     counted = [
         words.count(len(design.labels), "cells"),
         words.count(len(summary.replicas.points), "points"),
-        words.count(len(design.seeds), "seeds"),
+        summary.seeds,
         _tried(design),
     ]
     lines = wrapped(f"{design.name}: {design.task}, {', '.join(counted)}; {design.setup}", columns)
+    if summary.heading:
+        lines += wrapped(summary.heading, columns)
     lines += _elsewhere(summary, design, columns)
     lines += ["", *_table(summary, design, columns), *_picked(summary, design, columns)]
     for verdict in _in_words(summary, design):

@@ -54,7 +54,9 @@ def markdown(summary: Summary, design: Design, runs: pd.DataFrame | None = None)
         summary, design: the numbers and the plan.
         runs: one row per planned replica, for the sizes of cells and the replicas that did not solve.
     """
-    parts = [f"# {escape(design.name)}", f"{escape(design.task)}, {escape(design.setup)}.", *_verdicts(summary)]
+    parts = [f"# {escape(design.name)}", f"{escape(design.task)}, {escape(design.setup)}."]
+    parts += [escape(summary.heading)] if summary.heading else []
+    parts += _verdicts(summary)
     if runs is not None and len(design.labels) > ranking.MANY:
         # what differs between two runs of one experiment is left to `cellbench rank`: microseconds
         grid = ranking.ranking(summary, design, runs, measured=False)

@@ -12,9 +12,10 @@ import pandas as pd
 
 from cellbench.environment import again, usable_cores
 from cellbench.errors import StoreError
-from cellbench.records import TUNED, Answer, Train
+from cellbench.records import TUNED, Answer, Train, seeds_of, stages_of
 from cellbench.report import csv, inline, screen
 from cellbench.report.report import Report, publish
+from cellbench.results.history import history
 from cellbench.results.pick import pick
 from cellbench.results.tuned import settings, together
 from cellbench.store import Store
@@ -34,7 +35,7 @@ OWN = "a cell from a file"
 
 def laid_out(stored: Frames) -> Report:
     """Compute every number of a report."""
-    design = _design(stored.experiment, stored.runs, stored.answers)
+    design = design_of(stored.experiment, stored.runs, stored.answers, stored.history)
     summary = summarise(stored.runs, stored.evaluations, design)
     doubts = [f"{label}: {said}" for label, said in stored.doubts]
     doubts += [
@@ -44,7 +45,12 @@ def laid_out(stored: Frames) -> Report:
         if isinstance(facts.get("changed"), list) and facts["changed"]
     ]
     summary = replace(summary, footnotes=(*doubts, *summary.footnotes))
-    return Report(stored.runs, stored.curves, design, summary, stored.experiment, stored.unplanned)
+    runs = stored.runs
+    if summary.targets is not None:
+        # what no stage has asked for yet is not missing
+        beyond = (runs["status"] == "missing") & (runs["seed"] >= runs["label"].map(summary.targets))
+        runs = runs[~beyond].reset_index(drop=True)
+    return Report(runs, stored.curves, design, summary, stored.experiment, stored.unplanned)
 
 
 def gather(folder: Path, *, curves: bool = True) -> Report:
@@ -70,7 +76,21 @@ def gather(folder: Path, *, curves: bool = True) -> Report:
         ) from error
 
 
-def _design(experiment: dict[str, Any], runs: pd.DataFrame, answers: Mapping[str, Sequence[Answer]]) -> Design:
+def design_of(
+    experiment: Mapping[str, Any],
+    runs: pd.DataFrame,
+    answers: Mapping[str, Sequence[Answer]],
+    earlier: Sequence[Mapping[str, Any]] = (),
+) -> Design:
+    """Gather what an experiment planned.
+
+    Args:
+        experiment: as the store has it.
+        runs: one row per planned replica.
+        answers: what cells answered to laws, by the cell's digest.
+        earlier: all experiments of its store, in the order of time.
+    """
+    before = history(experiment, earlier)
     resolved, facts, environment = experiment["resolved"], experiment["facts"], experiment["environment"]
     train = Train.read(resolved["train"])
     versions = {"cellbench": environment["cellbench"], "torch": environment["packages"].get("torch", "?")}
@@ -80,7 +100,10 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame, answers: Mapping[str
         labels=tuple(dict.fromkeys(runs["label"])),
         baseline=resolved["baseline"],
         axes=(*facts["axes"], "batch_size", "size"),
-        seeds=tuple(resolved["seeds"]),
+        seeds=tuple(seeds_of(resolved["seeds"])),
+        stages=before.stages,
+        past=before.past,
+        elsewhere=before.elsewhere,
         learning_rates=tuple(resolved["learning_rate"]),
         max_steps=train.max_steps,
         evaluation_steps=tuple(facts["evaluation_steps"]),
@@ -115,7 +138,7 @@ def _design(experiment: dict[str, Any], runs: pd.DataFrame, answers: Mapping[str
     )
 
 
-def _broken_laws(experiment: dict[str, Any], answers: Mapping[str, Sequence[Answer]]) -> dict[str, tuple[str, ...]]:
+def _broken_laws(experiment: Mapping[str, Any], answers: Mapping[str, Sequence[Answer]]) -> dict[str, tuple[str, ...]]:
     """List the laws that each cell breaks, in words, by label.
 
     The answers given to the experiment's own versions of torch and cellbench count; a cell that gave none to these has
@@ -253,7 +276,11 @@ class Results:
 
     def __repr__(self) -> str:
         with Store(self.folder, write=False) as store:
-            found, name = tally(store), store.experiment()["resolved"]["name"]
+            found, resolved = tally(store), store.experiment()["resolved"]
+        name = resolved["name"]
+        if stages_of(resolved["seeds"]) is not None:
+            there = found.planned - found.to_train
+            return f"<Results of {name} in {self.folder}: {there:,} of at most {found.planned:,} replicas>"
         left = f"{found.to_train:,} missing" if found.to_train else "none missing"
         return f"<Results of {name} in {self.folder}: {found.planned:,} replicas, {left}>"
 

@@ -10,12 +10,13 @@ from typing import Any
 import pandas as pd
 
 from cellbench.errors import CellbenchError
-from cellbench.records import Answer
+from cellbench.records import Answer, stages_of
 from cellbench.report.report import Report
 from cellbench.results.results import laid_out
 from cellbench.results.tuned import settings, together
 from cellbench.store.frames import Frames, read
 from cellbench.summary.design import OPTIONS
+from cellbench.wording import short
 
 ALIKE = ("task", "learning_rate", "train", "evaluate", "solved")
 """The keys that must be the same in all experiments, or their numbers would answer different questions."""
@@ -67,6 +68,9 @@ def _check(name: str, part: Frames, other_name: str, other: Frames) -> None:
         f"  {key}: {a!r} in {name}, {b!r} in {other_name}"
         for key, a, b in _differences({k: first[k] for k in ALIKE}, {k: second[k] for k in ALIKE})
     ]
+    if stages_of(first["seeds"]) != stages_of(second["seeds"]):
+        # looks with unlike shares of the 5 % have no common report
+        faults.append(f"  seeds: {short(first['seeds'])} in {name}, {short(second['seeds'])} in {other_name}")
     if faults:
         raise CellbenchError(
             "\n".join([f"{name} and {other_name} cannot be shown in one report; these keys must be the same:", *faults])
@@ -142,7 +146,7 @@ def _renamed(part: Frames, labels: Mapping[str, str]) -> Frames:
     experiment = {**part.experiment, "facts": {**facts, "cells": cells}}
     doubts = tuple((labels.get(label, label), said) for label, said in part.doubts)
     runs, evaluations, curves = map(rename, (part.runs, part.evaluations, part.curves))
-    return Frames(experiment, runs, evaluations, curves, part.unplanned, part.answers, doubts)
+    return Frames(experiment, runs, evaluations, curves, part.unplanned, part.answers, doubts, part.history)
 
 
 def _joined(parts: Sequence[Frames], name: str) -> Frames:
@@ -169,6 +173,7 @@ def _joined(parts: Sequence[Frames], name: str) -> Frames:
         sum(part.unplanned for part in parts),
         _answers(parts),
         tuple(dict.fromkeys(doubt for part in parts for doubt in part.doubts)),
+        tuple(sorted((one for part in parts for one in part.history), key=lambda one: str(one["started"]))),
     )
 
 
@@ -181,6 +186,14 @@ def _answers(parts: Sequence[Frames]) -> dict[str, list[Answer]]:
     return found
 
 
+def _seeds(found: Sequence[dict[str, Any]]) -> Any:
+    """Unite the seeds of experiments; those that are staged are staged alike, which was checked."""
+    first = found[0]["resolved"]["seeds"]
+    if stages_of(first) is not None:
+        return first
+    return sorted({seed for experiment in found for seed in experiment["resolved"]["seeds"]})
+
+
 def _experiment(found: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     """Describe the common experiment: the first one's keys, with the cells and seeds of all."""
     first = found[0]
@@ -188,7 +201,7 @@ def _experiment(found: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
         **first["resolved"],
         "name": name,
         "cells": [cell for experiment in found for cell in experiment["resolved"]["cells"]],
-        "seeds": sorted({seed for experiment in found for seed in experiment["resolved"]["seeds"]}),
+        "seeds": _seeds(found),
     }
     facts = {
         **first["facts"],

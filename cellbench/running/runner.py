@@ -24,6 +24,7 @@ from cellbench.records import Answer, CellSpec, Chunk, models
 from cellbench.results import seal
 from cellbench.running.admission import Admission, todays_laws
 from cellbench.running.interrupts import interruptible
+from cellbench.running.stages import Stages
 from cellbench.running.task_admission import admit
 from cellbench.store import FILE, Store, earlier, locked, set_aside, weights
 from cellbench.store.answers import keep as keep_answers
@@ -106,14 +107,20 @@ def run(
     experiment = _experiment(experiment, registry, keys, overrides)
     where = Path(folder) if folder is not None else Path("results") / experiment.name
     with interruptible() as interrupts, ExitStack() as stack:
+        stages: Stages | None = None
 
         def see(event: Event) -> None:
+            if stages is not None:
+                stages.see(event)
             if on_event is not None:
                 on_event(event)
             interrupts.check()
 
         def say(text: str) -> None:
             see(Stage(text))
+
+        def notice(text: str) -> None:
+            see(Notice(text))
 
         # before planning, so that workers import torch in the meantime
         if isinstance(executor, str):
@@ -130,12 +137,16 @@ def run(
         stack.enter_context(locked(where))
         interrupts.said = "what was trained is kept"
         admission = Admission(experiment, where, planned, trust, fresh, say)
-        plan = prepare(experiment, where, planned, only=only, shard=shard, fresh=fresh, ask=admission.ask, say=say)
         facts = {
             "resolved": experiment.resolved(),
-            "facts": _facts(experiment, registry, trust, plan),
+            "facts": _facts(experiment, registry, trust),
             "environment": environment.describe(registry),
         }
+        begin = partial(prepare, experiment, where, planned, only=only, shard=shard, ask=admission.ask, say=say)
+        if experiment.stages is not None:
+            stages = Stages(experiment, where, planned, facts, admission.answers)
+        plan = begin(fresh=fresh, stage=stages.stand(fresh) if stages is not None else None)
+        _remember_reasons(facts["facts"]["cells"], plan)
         # if nothing is to be trained and nothing has changed, the report that is there is the answer
         asked = seal.request(facts, planned) if report else ""
         nothing = not plan.todo and not plan.reused
@@ -146,10 +157,15 @@ def run(
         job = _job(plan, executor)
         if fresh:  # nothing can refuse the run any more
             set_aside(where)
-        _train(plan, facts, admission.answers, dispatch(plan.todo, executor, job), see)
+        fit = partial(_fit, executor=executor, facts=facts, answers=admission.answers, see=see)
+        if stages is None:
+            fit(plan, job)
+        else:
+            stages.run(plan, executor.slots, begin, fit, notice)
+            stages = None
         # a large plan takes as much memory as its report: free it, and end the workers, before the report is made
         stack.close()
-        del plan, planned, job, admission
+        del plan, planned, job, admission, begin, fit
         results = _reported(where, asked) if report else _results(where)
         interrupts.check()
         return results
@@ -177,15 +193,23 @@ def plan(
     admit(experiment, trust)
     planned = lay_out(experiment, say)
     ask = Admission(experiment, folder, planned, trust, fresh, say).ask
-    return prepare(experiment, folder, planned, only=only, shard=shard, fresh=fresh, ask=ask, say=say)
+    stage = None
+    if experiment.stages is not None:
+        registry = discover()
+        facts = {
+            "resolved": experiment.resolved(),
+            "facts": _facts(experiment, registry, trust),
+            "environment": environment.describe(registry),
+        }
+        stage = Stages(experiment, folder, planned, facts, {}).stand(fresh)
+    return prepare(experiment, folder, planned, only=only, shard=shard, fresh=fresh, ask=ask, say=say, stage=stage)
 
 
-def _facts(experiment: Experiment, registry: Registry, trust: bool, plan: Plan) -> dict[str, Any]:
+def _facts(experiment: Experiment, registry: Registry, trust: bool) -> dict[str, Any]:
     """Gather what reports need besides the keys: each cell's digest finds its answers in the store."""
     facts = experiment.facts(registry)
     for cell in experiment.cells:
         facts["cells"][cell.label]["digest"] = cell.digest
-    _remember_reasons(facts["cells"], plan)
     return {**facts, "trusted": True} if trust else facts
 
 
@@ -291,6 +315,19 @@ def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
     if sizes:
         agreement.ask(executor)
     return agreement.job
+
+
+def _fit(
+    plan: Plan,
+    job: Callable[[Chunk], Job] | None = None,
+    *,
+    executor: Executor,
+    facts: Mapping[str, Any],
+    answers: Mapping[str, Sequence[Answer]],
+    see: OnEvent,
+) -> None:
+    """Train what a plan lacks on the executor, and store it; `job` is made here if it was not before."""
+    _train(plan, facts, answers, dispatch(plan.todo, executor, job or _job(plan, executor)), see)
 
 
 def _train(

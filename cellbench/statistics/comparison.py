@@ -53,12 +53,14 @@ class Ratio:
     seeds_needed: float
 
 
-def ratio(difference: Estimate, of_interest: float = 1.25) -> Ratio:
+def ratio(difference: Estimate, of_interest: float = 1.25, share: float = 1.0) -> Ratio:
     """Return the ratio of typical steps: exp of the mean paired difference of log steps.
 
     Args:
         difference: the cell's estimate minus the baseline's, of log steps.
         of_interest: the ratio that matters; equivalence means within 1 / of_interest to of_interest.
+        share: of the 5 % that this look has: intervals leave 5 and 10 % times it outside. The p-values are those of
+            the look alone.
 
     >>> a = np.log([400, 500, 650, 300, 900, 550])
     >>> b = np.log([600, 550, 1000, 450, 2000, 700])
@@ -66,7 +68,7 @@ def ratio(difference: Estimate, of_interest: float = 1.25) -> Ratio:
     >>> round(found.ratio, 5), round(found.low_90, 5), round(found.high_90, 5), found.seeds_needed
     (0.67293, 0.55432, 0.81692, 21.0)
     """
-    wide, narrow = interval(difference), interval(difference, 0.90)
+    wide, narrow = interval(difference, 1 - 0.05 * share), interval(difference, 1 - 0.10 * share)
     bound, n = math.log(of_interest), difference.seeds
     return Ratio(
         ratio=math.exp(difference.centre),
@@ -99,6 +101,19 @@ def sooner(cell: Floats, baseline: Floats) -> Share:
         return wilson(math.nan, 0)
     wins = (less < -_TIE).sum() + 0.5 * (np.abs(less) <= _TIE).sum()
     return wilson(float(wins) / len(less), len(less))
+
+
+def direction(p_holm: float, p_equivalent_holm: float, ratio: float) -> str:
+    """Choose a verdict's word from corrected p-values.
+
+    >>> direction(0.01, 0.9, 0.7), direction(0.01, 0.02, 1.1), direction(0.2, 0.01, 1.0), direction(0.2, 0.2, 0.8)
+    ('faster', 'slightly slower', 'equivalent', 'no difference shown')
+    """
+    near = p_equivalent_holm <= 0.05
+    if p_holm <= 0.05:
+        word = "faster" if ratio < 1 else "slower"
+        return f"slightly {word}" if near else word
+    return "equivalent" if near else "no difference shown"
 
 
 def holm(p: Sequence[float] | Floats) -> Floats:

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from cellbench.records import MOST_EVALUATIONS, MOST_LAYERS, TUNED
+from cellbench.records import MOST_EVALUATIONS, MOST_LAYERS, TUNED, seeds_of
 from cellbench.wording import NAME, is_axis, short
 
 MOST_TEXT = 16 * 2**20
@@ -22,6 +22,8 @@ MOST_DEPTH = 60
 """The most levels of an experiment's JSON; an experiment file may have 50."""
 MOST_POINT = 100_000
 """The most letters of the JSON of a point's parameters, each of which is at most 1,000 letters long."""
+MOST_STAGED = 100_000
+"""The most seeds until decided that an experiment file may ask for."""
 MOST_LAID_OUT = 10**9
 """The most evaluations that a report lays out, unless the store holds a hundredth of them."""
 
@@ -52,6 +54,11 @@ def _mapping(x: Any) -> bool:
     return isinstance(x, dict)
 
 
+def _stages(x: Any) -> bool:
+    whole = _whole(1, MOST_STAGED)
+    return isinstance(x, dict) and set(x) == {"from", "to"} and all(map(whole, x.values()))
+
+
 def _of_texts(x: Any) -> bool:
     return isinstance(x, dict) and all(isinstance(value, str) for value in x.values())
 
@@ -77,7 +84,7 @@ _SHAPE: dict[str, Callable[[Any], bool]] = {
     "resolved.name": lambda x: isinstance(x, str) and re.fullmatch(NAME, x) is not None,
     "resolved.task": _text,
     "resolved.cells": _list,
-    "resolved.seeds": _list,
+    "resolved.seeds": lambda x: _list(x) or _stages(x),
     "resolved.learning_rate": _list,
     "resolved.baseline": lambda x: x is None or _text(x),
     "resolved.train": _mapping,
@@ -188,8 +195,9 @@ def refuse_unplanned(db: sqlite3.Connection, experiment: Experiment) -> None:
     labels = [cell.get("label") or cell["name"] for cell in resolved["cells"]]
     own = (facts["cells"].get(label, {}).get(TUNED, {}) for label in labels)
     rates = [tuned.get("learning_rate", resolved["learning_rate"]) for tuned in own]
-    each = sum(map(len, rates)) * len(resolved["seeds"])
-    lists = {"label": labels, "seed": resolved["seeds"], "learning_rate": sorted({rate for of in rates for rate in of})}
+    seeds = seeds_of(resolved["seeds"])
+    each = sum(map(len, rates)) * len(seeds)
+    lists = {"label": labels, "seed": seeds, "learning_rate": sorted({rate for of in rates for rate in of})}
     for column, claimed in lists.items():
         found = {value for (value,) in db.execute(f"SELECT DISTINCT {column} FROM plan")}
         if len(claimed) != len(found) or set(claimed) != found:

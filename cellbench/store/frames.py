@@ -78,6 +78,17 @@ def runs(store: Store) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def ended(store: Store) -> pd.DataFrame:
+    """Read what became of every stored replica, whatever is planned, by key; wrong ones are left out.
+
+    Columns: status, cause, steps_to_solved, final_sequence_accuracy, diverged_at, traceback, finished.
+    """
+    names = ("status", "cause", "steps_to_solved", "final_sequence_accuracy", "diverged_at", "traceback", "finished")
+    with _reading(store):
+        query = f"SELECT key, {', '.join(names)} FROM replica WHERE wrong IS NULL"
+        return pd.read_sql_query(query, store.db, index_col="key")
+
+
 def _order(parameters: list[str]) -> list[str]:
     return [
         "label", "cell", *parameters, "batch_size", "size", "hidden_size", "parameters", "state", "multiply_adds",
@@ -139,6 +150,7 @@ class Frames:
         answers: what cells answered to laws, by the cell's digest.
         unplanned: how many stored outcomes this experiment does not plan.
         doubts: label and sentence of cells that an earlier version of an engine trained wrongly, or may have.
+        history: every experiment of the store, in the order of time, the last one among them.
     """
 
     experiment: dict[str, Any]
@@ -148,6 +160,7 @@ class Frames:
     unplanned: int
     answers: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
     doubts: tuple[tuple[str, str], ...] = ()
+    history: tuple[dict[str, Any], ...] = ()
 
 
 def read(folder: Path, *, curves: bool = True) -> Frames:
@@ -159,6 +172,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     with Store(folder, write=False) as store:
         store.check()
         experiment, others, known = store.experiment(), unplanned(store), tuple(earlier.doubts(store))
+        history = tuple(store.history())
         with store.reading():
             claims.refuse_unplanned(store.db, experiment)
         planned, scores, answers = runs(store), evaluations(store), given(store)
@@ -175,7 +189,7 @@ def read(folder: Path, *, curves: bool = True) -> Frames:
     if numeric.notna().sum() == scores["value"].notna().sum():
         scores["value"] = numeric
     wide = pd.DataFrame(columns=[*point, *CURVE]) if points is None else _beside(who, points)
-    return Frames(experiment, planned, scores, wide, others, answers, known)
+    return Frames(experiment, planned, scores, wide, others, answers, known, history)
 
 
 def _beside(who: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

@@ -355,6 +355,12 @@ class Store:
         with self.reading():
             return claims.parsed(row)
 
+    def history(self) -> list[dict[str, Any]]:
+        """Return every experiment that was run here, as `experiment` does, in the order of time."""
+        query = "SELECT resolved, facts, environment, command, started FROM experiment ORDER BY started, id"
+        with self.reading():
+            return [claims.parsed(row) for row in self.db.execute(query)]
+
     def plan(self) -> dict[tuple[Any, ...], str]:
         """Map label, parameters (JSON), batch size, size, rate and seed of each planned replica to its key."""
         query = "SELECT label, parameters, batch_size, size, learning_rate, seed, key FROM plan ORDER BY position"

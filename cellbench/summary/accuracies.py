@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -14,6 +14,7 @@ import pandas as pd
 from cellbench.statistics.arrays import Flags, Floats
 from cellbench.statistics.comparison import holm, holm_levels
 from cellbench.statistics.intervals import LEAST_SEEDS, UNKNOWN, Estimate, gaffke, interval, wilson
+from cellbench.statistics.looks import Look, corrected_by_share
 from cellbench.summary import words
 from cellbench.summary.comparisons import ALL, POINT, Scope
 from cellbench.summary.design import OPTIONS, Design, Setting, setting
@@ -89,8 +90,13 @@ class ByCell:
                 self._scored[key] = Scored(pick.values(metric), centres.reshape(shape[1:]), psi.reshape(shape))
         return self._scored[key]
 
-    def groups(self, cells: Sequence[int], points: Sequence[int]) -> Groups:
-        """Group the evaluations by the points where all the cells have them and the seeds they share there."""
+    def groups(self, cells: Sequence[int], points: Sequence[int], first: int | None = None) -> Groups:
+        """Group the evaluations by the points where all the cells have them and the seeds they share there.
+
+        Args:
+            cells, points: what is grouped.
+            first: of so many seeds only, the first ones; None: of all.
+        """
         alike: dict[tuple[tuple[Seeds, ...], ...], list[int]] = defaultdict(list)
         for k in range(len(self.replicas.keys)):
             alike[tuple(tuple(self.seeds(c, g)[k] for c in cells) for g in points)].append(k)
@@ -101,6 +107,8 @@ class ByCell:
                 (g, of_each[0] if len(set(of_each)) == 1 else tuple(sorted(set.intersection(*map(set, of_each)))))
                 for g, of_each in zip(points, seeds_at, strict=True)
             ]
+            if first is not None:
+                shared = [(g, tuple(s for s in seeds if s < first)) for g, seeds in shared]
             found[common(shared)] += keys
         return {which: keys for which, keys in found.items() if which.seeds}
 
@@ -169,16 +177,28 @@ def _describe(samples: Sequence[Floats]) -> list[tuple[float, ...]]:
     return rows
 
 
-def comparisons(scores: ByCell, scopes: Sequence[Scope], pairings: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Compare accuracies: rows of comparisons.csv, in percentage points, corrected by Holm within each table."""
-    replicas = scores.replicas
+def comparisons(
+    scores: ByCell,
+    scopes: Sequence[Scope],
+    pairings: Sequence[tuple[str, str]],
+    looks: Mapping[tuple[str, str], Look] | None = None,
+) -> list[dict[str, Any]]:
+    """Compare accuracies: rows of comparisons.csv, in percentage points, corrected by Holm within each table.
+
+    Args:
+        scores: of all replicas.
+        scopes, pairings: what is compared.
+        looks: the look that a comparison was read at: its seeds are used, and p is divided by its share.
+    """
+    replicas, looks = scores.replicas, looks or {}
     rows: list[dict[str, Any]] = []
     estimates: list[Estimate] = []
     families: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for cell, baseline in pairings:
         a, b = replicas.cell(cell), replicas.cell(baseline)
         for scope in scopes:
-            for which, keys in scores.groups([a, b], scope.points).items():
+            look = looks.get((cell, baseline))
+            for which, keys in scores.groups([a, b], scope.points, look.seeds if look else None).items():
                 one = [scores.at(a, g, which.seeds) for g in which.points]
                 two = [scores.at(b, g, which.seeds) for g in which.points]
                 centres = 100 * np.mean([x.centres - y.centres for x, y in zip(one, two, strict=True)], axis=0)
@@ -203,18 +223,19 @@ def comparisons(scores: ByCell, scopes: Sequence[Scope], pairings: Sequence[tupl
                         }
                         head |= {"at": "tuned", "by": by, "value": value, "points": len(which.points)}
                         estimates.append(estimate)
-                        rows.append(head | _difference(scope, which, estimate, int(different[m, k])))
+                        rows.append(head | _difference(scope, which, estimate, int(different[m, k]), look))
     # a cell that could not learn, or breaks a law, belongs to no family
     for row in rows:
         fates = fate(replicas, row["cell"]), fate(replicas, row["baseline"])
         if any(fates):
             row["verdict"], row["p"] = fates[0] or "cannot tell", math.nan
     for places in families.values():
-        family = [rows[i]["p"] for i in places]
-        for i, p, level in zip(places, holm(family), holm_levels(family), strict=True):
+        shares = [1.0 if (look := looks.get(pair_of(rows[i]))) is None else look.share for i in places]
+        family = [corrected_by_share(rows[i]["p"], share) for i, share in zip(places, shares, strict=True)]
+        for i, p, level, share in zip(places, holm(family), holm_levels(family), shares, strict=True):
             rows[i]["p_holm"] = float(p)
             if not math.isnan(level):
-                limits = interval(estimates[i], float(level))
+                limits = interval(estimates[i], 1 - (1 - float(level)) * share)
                 rows[i] |= {"corrected_low": limits.low, "corrected_high": limits.high}
     # models that stop when they have solved are compared at unlike steps, which each row says
     note = AT_SOLVED if replicas.design.stop_when_solved else ""
@@ -226,7 +247,14 @@ def comparisons(scores: ByCell, scopes: Sequence[Scope], pairings: Sequence[tupl
     return rows
 
 
-def _difference(scope: Scope, which: Common, estimate: Estimate, different: int) -> dict[str, Any]:
+def pair_of(row: dict[str, Any]) -> tuple[str, str]:
+    """Return the cell and the baseline of a row."""
+    return row["cell"], row["baseline"]
+
+
+def _difference(
+    scope: Scope, which: Common, estimate: Estimate, different: int, look: Look | None = None
+) -> dict[str, Any]:
     """Lay out a difference; `different` counts the seeds at which it is not 0. Its verdict may wait for Holm: empty."""
     n = estimate.seeds
     limits, verdict, note = UNKNOWN, "", ""
@@ -235,7 +263,7 @@ def _difference(scope: Scope, which: Common, estimate: Estimate, different: int)
     elif different < LEAST_DIFFERENT:
         verdict, note = "no difference shown", f"no difference was shown: only {different} of {n} seeds differ"
     else:
-        limits = interval(estimate)
+        limits = interval(estimate, 1 - 0.05 * (1.0 if look is None else look.share))
         if scope.kind != ALL and len(which.points) < FEWEST_POINTS:
             verdict = "description"
     return {

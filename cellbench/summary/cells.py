@@ -161,8 +161,8 @@ def _unreliable(at_rate: list[dict[str, Any]], tried: Sequence[Setting], picked:
 
 def _missing(replicas: Selection, c: int, g: int, rate: int | None = None) -> list[str]:
     """Note what a row lacks: replicas at one rate, or seeds complete over all rates."""
-    seeds = len(replicas.design.seeds)
-    if (replicas.state[c, g] == NOT_PLANNED).all():
+    seeds = int((replicas.state[c, g] != NOT_PLANNED).any(axis=1).sum())
+    if not seeds:
         return ["nothing was planned here"]
     lacking = seeds - (
         len(replicas.complete(c, g)) if rate is None else int((~np.isnan(replicas.steps[c, g, :, rate])).sum())

@@ -15,6 +15,7 @@ from cellbench.statistics.comparison import (
     HolmBeside,
     Ratio,
     axis,
+    direction,
     holm,
     holm_levels,
     ratio,
@@ -22,6 +23,7 @@ from cellbench.statistics.comparison import (
     without_one,
 )
 from cellbench.statistics.intervals import LEAST_SEEDS, Estimate, Share, interval, p_equivalent, pool
+from cellbench.statistics.looks import Look, corrected_by_share
 from cellbench.statistics.survival import longer_budget
 from cellbench.summary.design import Value, value_order
 from cellbench.summary.fates import fate
@@ -125,6 +127,27 @@ class Row:
     """The log of the ratio of multiply-adds per step, for each of `points`: of the settings that are picked."""
     apart: bool = False
     """Whether the cell or the baseline failed, diverged or broke a law: such a row belongs to no family."""
+    look: Look | None = None
+    """The look at which it was measured; `None`: seeds are fixed, and looked at once."""
+    behind: bool = False
+    """Whether its seeds are not all there at this look: it counts in its family with p = 1."""
+    open: bool = False
+    """Whether it was not decided yet, and the next stage trains more seeds of it."""
+    settles_at: float = math.nan
+    """The seeds at which some verdict follows, whatever the ratio."""
+    found_at_cap: float = math.nan
+    """The ratio that the last look would find 4 times in 5."""
+    earlier: tuple[int, ...] = ()
+    """The numbers of seeds at which the same question was looked at before these, where seeds were added by hand."""
+    counts_as: float = math.nan
+    """p after Holm as one of so many looks."""
+    once: bool = False
+    """Whether its claim holds for one look only."""
+
+    @property
+    def look_share(self) -> float:
+        """The share of the 5 % that its look has."""
+        return 1.0 if self.look is None else self.look.share
 
     @property
     def pooled(self) -> Estimate | None:
@@ -171,19 +194,6 @@ class Row:
         return 4 * max(len(self.ends), len(self.ends_baseline)) > len(self.points)
 
 
-def direction(p_holm: float, p_equivalent_holm: float, ratio: float) -> str:
-    """Choose the verdict's word from corrected p-values.
-
-    >>> direction(0.01, 0.9, 0.7), direction(0.01, 0.02, 1.1), direction(0.2, 0.01, 1.0), direction(0.2, 0.2, 0.8)
-    ('faster', 'slightly slower', 'equivalent', 'no difference shown')
-    """
-    near = p_equivalent_holm <= 0.05
-    if p_holm <= 0.05:
-        word = "faster" if ratio < 1 else "slower"
-        return f"slightly {word}" if near else word
-    return "equivalent" if near else "no difference shown"
-
-
 @dataclass(frozen=True)
 class Shared:
     """The points and seeds at which two cells can be compared; see `Row` for the words."""
@@ -204,11 +214,15 @@ def shared(replicas: Selection, a: int, b: int, points: Sequence[int]) -> Shared
     return Shared(found.points, found.seeds, uninformative, found.dropped)
 
 
-def measure(replicas: Selection, cell: str, baseline: str, at: str, scope: Scope) -> Row:
+def measure(
+    replicas: Selection, cell: str, baseline: str, at: str, scope: Scope, look: Look | None = None, behind: bool = False
+) -> Row:
     """Compare two cells in one scope, before any correction.
 
     Args:
         at: `tuned` or `across`.
+        look: the look that the replicas are at; None: seeds are fixed.
+        behind: whether seeds of it are still missing.
     """
     design = replicas.design
     a, b = replicas.cell(cell), replicas.cell(baseline)
@@ -232,7 +246,7 @@ def measure(replicas: Selection, cell: str, baseline: str, at: str, scope: Scope
 
     row = Row(
         cell, baseline, at, scope, points, uninformative, absent, seeds, found.dropped, each, None,
-        math.nan, Share(math.nan, math.nan, math.nan), math.nan, math.nan, math.nan,
+        math.nan, Share(math.nan, math.nan, math.nan), math.nan, math.nan, math.nan, look=look, behind=behind,
     )  # fmt: skip
     fates = {fate(replicas, cell), fate(replicas, baseline)}
     row = replace(row, apart=fates != {""})
@@ -240,7 +254,7 @@ def measure(replicas: Selection, cell: str, baseline: str, at: str, scope: Scope
     if not known or fates & {"failed", "diverged"}:
         return row
     # the ratio and its uncertainty; then what only describes: work, seeds sooner, restricted means, solved shares
-    numbers = ratio(pool(each), design.ratio_of_interest)
+    numbers = ratio(pool(each), design.ratio_of_interest, row.look_share)
     costs = tuple(replicas.log_cost(a, b, g, seeds, at) for g in points)
     one, two = each_seed(a), each_seed(b)
     won = sooner(one[:, 0].mean(0), two[:, 0].mean(0))
@@ -272,20 +286,32 @@ def in_multiply_adds(row: Row, of_interest: float) -> Row:
     if row.numbers is None:
         return replace(row, metric=MULTIPLY_ADDS)
     each = tuple(Estimate(e.centre + c.centre, e.psi + c.psi) for e, c in zip(row.each, row.costs, strict=True))
-    return replace(row, metric=MULTIPLY_ADDS, each=each, numbers=ratio(pool(each), of_interest))
+    return replace(row, metric=MULTIPLY_ADDS, each=each, numbers=ratio(pool(each), of_interest, row.look_share))
+
+
+def _read(row: Row, p: float | None) -> float:
+    """Read a p-value of a row as its family does: by its look's share; `nan` for a row of no family.
+
+    With looks, a comparison that has no p yet counts with p = 1: it is a hypothesis of the family all the same.
+    """
+    if row.apart:
+        return math.nan
+    if row.look is not None and (row.behind or p is None or math.isnan(p)):
+        return 1.0
+    return math.nan if p is None else corrected_by_share(p, row.look_share)
 
 
 def corrected(rows: Sequence[Row], log_bound: float) -> list[Row]:
     """Correct one family by Holm, and find the points that each row's verdict rests on."""
-    p = np.array([row.numbers.p if row.numbers and not row.apart else math.nan for row in rows])
-    p_near = np.array([row.numbers.p_equivalent if row.numbers and not row.apart else math.nan for row in rows])
+    p = np.array([_read(row, row.numbers.p if row.numbers else None) for row in rows])
+    p_near = np.array([_read(row, row.numbers.p_equivalent if row.numbers else None) for row in rows])
     p_holm, near_holm, levels = holm(p), holm(p_near), holm_levels(p)
     size = int((~np.isnan(p)).sum())
     found = []
     for i, row in enumerate(rows):
         row = replace(row, p_holm=float(p_holm[i]), p_equivalent_holm=float(near_holm[i]), comparisons=size)
         if row.numbers is not None and not row.apart and not math.isnan(levels[i]):
-            limits = interval(pool(row.each), float(levels[i]))
+            limits = interval(pool(row.each), 1 - (1 - float(levels[i])) * row.look_share)
             row = replace(row, corrected_low=math.exp(limits.low), corrected_high=math.exp(limits.high))
         # the ratio with each point left out in turn
         left_out = without_one(row.each) if row.numbers else []
@@ -297,7 +323,8 @@ def corrected(rows: Sequence[Row], log_bound: float) -> list[Row]:
             # the verdict with each point left out: the same family, with this row's p changed
             rest, rest_near = HolmBeside(np.delete(p, i)), HolmBeside(np.delete(p_near, i))
             for g, estimate in zip(row.points, left_out, strict=True):
-                one, near = rest(interval(estimate).p), rest_near(p_equivalent(estimate, log_bound))
+                one = rest(corrected_by_share(interval(estimate).p, row.look_share))
+                near = rest_near(corrected_by_share(p_equivalent(estimate, log_bound), row.look_share))
                 near = near if row.can_show_likeness else 1.0
                 word = direction(one, near, math.exp(estimate.centre))
                 # from faster to slightly faster is no change: it is the same claim
@@ -323,6 +350,8 @@ class AxisRow:
     """How many settings of the other axes those are."""
     test: AxisTest
     differ_holm: float = math.nan
+    share: float = 1.0
+    """The share of the 5 % that its look has."""
 
     @property
     def differs(self) -> bool:
@@ -332,14 +361,16 @@ class AxisRow:
     @property
     def turns(self) -> bool:
         """Whether the order of the cells is reversed between values; asked only where the ratio differs after Holm."""
-        return self.differs and self.test.crossing <= 0.05
+        return self.differs and self.test.crossing / self.share <= 0.05
 
 
 def axis_rows(replicas: Selection, row: Row) -> list[AxisRow]:
     """Test each axis of a comparison over all points; an axis is left out where no setting has all its values."""
     found: list[AxisRow] = []
-    if row.numbers is None or row.apart or len(row.seeds) < LEAST_SEEDS:
+    if row.apart:
         return found
+    if row.behind or row.numbers is None or len(row.seeds) < LEAST_SEEDS:
+        return _unread(replicas, row) if row.look is not None else found
     for a, name in enumerate(replicas.design.axes):
         # by setting of the other axes, the estimate at each value of this one
         at: dict[tuple[Value, ...], dict[Value, Estimate]] = {}
@@ -352,12 +383,24 @@ def axis_rows(replicas: Selection, row: Row) -> list[AxisRow]:
         if len(values) < 2 or not whole:
             continue
         estimates = tuple(pool([by_value[v] for by_value in whole]) for v in values)
-        found.append(AxisRow(row.cell, row.baseline, name, values, estimates, len(whole), axis(estimates)))
+        found.append(
+            AxisRow(row.cell, row.baseline, name, values, estimates, len(whole), axis(estimates), share=row.look_share)
+        )
+    return found
+
+
+def _unread(replicas: Selection, row: Row) -> list[AxisRow]:
+    """Return the axes of a comparison that cannot be read at its look: in their family they count with p = 1."""
+    found = []
+    for a, name in enumerate(replicas.design.axes):
+        values = tuple(sorted({point[a] for point in replicas.points}, key=value_order))
+        if len(values) > 1:
+            found.append(AxisRow(row.cell, row.baseline, name, values, (), 0, AxisTest(1.0, 1.0)))
     return found
 
 
 def corrected_axes(rows: Iterable[AxisRow]) -> list[AxisRow]:
     """Correct `differ` by Holm over the family of all cells and axes."""
     rows = list(rows)
-    p = holm([row.test.differ for row in rows])
+    p = holm([corrected_by_share(row.test.differ, row.share) for row in rows])
     return [replace(row, differ_holm=float(x)) for row, x in zip(rows, p, strict=True)]

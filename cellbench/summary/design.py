@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from cellbench.summary.plans import Past, Stages
 from cellbench.wording import share_right
 
 Value: TypeAlias = int | float | str
@@ -85,6 +86,12 @@ class Design:
     """Whether cells that break a law get the usual verdicts."""
     own: tuple[str, ...] = ()
     """The labels of the cells that come from a file: the user's own."""
+    stages: Stages | None = None
+    """The plan of seeds until decided; `None`: the seeds are fixed."""
+    past: tuple[Past, ...] = ()
+    """Earlier experiments of the same store that asked the same question, in order."""
+    elsewhere: int = 0
+    """How many other questions were asked of the same seeds in the same store; counted where seeds are staged."""
     layers: Mapping[str, int] = field(default_factory=dict)
     """By label: how many of a cell are stacked, where layers are no axis; 1 for the cells that are not here."""
     kind: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ COLUMNS = (
 _ENDS = {"difference_low": "low", "difference_high": "high"}
 
 
-def differences(selection: Selection, compared: pd.DataFrame) -> pd.DataFrame:
+def differences(
+    selection: Selection, compared: pd.DataFrame, at: Mapping[tuple[str, str], int] | None = None
+) -> pd.DataFrame:
     """Return the differences from the baseline, in percentage points: of the mean (kind `mean`) and of each seed.
 
     Single points are left out. Seeds are at the rates picked on other seeds, as the mean is.
@@ -30,6 +33,7 @@ def differences(selection: Selection, compared: pd.DataFrame) -> pd.DataFrame:
     Args:
         selection: all replicas.
         compared: comparisons.csv.
+        at: of a comparison that was decided at a look, its seeds.
     """
     design = selection.design
     frame = compared[compared["metric"].isin(METRICS) & (compared["baseline"] == design.against)]
@@ -40,19 +44,19 @@ def differences(selection: Selection, compared: pd.DataFrame) -> pd.DataFrame:
     wider = [scope for scope in scopes(selection) if scope.kind != POINT]
     for label in cells:
         for scope in wider:
-            rows += _seeds(by_cell, label, scope)
+            rows += _seeds(by_cell, label, scope, (at or {}).get((label, design.against)))
     columns = [*COLUMNS, *design.axes]
     seeds = pd.DataFrame(rows, columns=columns)
     filled = [part for part in (means.reindex(columns=columns), seeds) if len(part)]
     return pd.concat(filled, ignore_index=True) if filled else seeds
 
 
-def _seeds(by_cell: ByCell, label: str, scope: Scope) -> list[dict[str, Any]]:
+def _seeds(by_cell: ByCell, label: str, scope: Scope, first: int | None) -> list[dict[str, Any]]:
     """Return one row per seed, metric and evaluation."""
     selection = by_cell.replicas
     design, rows = selection.design, []
     a, b = selection.cell(label), selection.cell(design.against)
-    for which, keys in by_cell.groups([a, b], scope.points).items():
+    for which, keys in by_cell.groups([a, b], scope.points, first).items():
         each = [by_cell.at(a, g, which.seeds).values - by_cell.at(b, g, which.seeds).values for g in which.points]
         values = 100 * np.mean(each, axis=0)
         for k in keys:

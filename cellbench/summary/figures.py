@@ -24,6 +24,7 @@ from cellbench.summary.design import Design, place_word, plain, point_name, sett
 from cellbench.summary.differences import differences
 from cellbench.summary.inventory import microseconds
 from cellbench.summary.selection import Selection, common
+from cellbench.summary.staging import intervals
 from cellbench.summary.summary import Summary
 
 ALL_POINTS = "all points"
@@ -83,6 +84,12 @@ class Figures:
         frame = self._steps()
         frame = frame[frame["scope"] != "point"]
         return _compared(frame.assign(row=[self._scope(r) for r in frame.to_dict("records")]))
+
+    @cached_property
+    def looks(self) -> pd.DataFrame:
+        """The ratio over all points at each look, where seeds were added until decided; else no rows."""
+        frame = intervals(self.summary.standing)
+        return frame[frame["baseline"] == self.design.against].reset_index(drop=True)
 
     @cached_property
     def heat(self) -> pd.DataFrame:
@@ -218,7 +225,9 @@ class Figures:
 
     @cached_property
     def _differences(self) -> pd.DataFrame:
-        return differences(self.summary.replicas, self.summary.comparisons)
+        standing = self.summary.standing
+        at = {pair: reading.seeds for pair, reading in standing.readings.items()} if standing is not None else None
+        return differences(self.summary.replicas, self.summary.comparisons, at)
 
     @cached_property
     def cost(self) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cellbench.statistics.intervals import LEAST_SEEDS, rarest_failure
-from cellbench.summary import words
+from cellbench.summary import looked, words
 from cellbench.summary.accuracies import AT_SOLVED
 from cellbench.summary.comparisons import ALL, Row
 from cellbench.summary.design import Design, axis_word, point_name, value_word
@@ -91,15 +91,20 @@ def footnotes(replicas: Selection, cells: pd.DataFrame, rows: Sequence[Row]) -> 
     for reason in dict.fromkeys(design.engine_reasons.values()):
         labels = [label for label in design.labels if design.engine_reasons.get(label) == reason]
         found.append(f"{words.listing(labels)} trained by {reason}")
+    if design.stages is not None and design.elsewhere:
+        times = words.count(design.elsewhere, "times")
+        found.append(f"the same seeds were looked at {times} with other settings")
     if design.stop_when_solved and replicas.keys:
         found.append(f"accuracies are {AT_SOLVED}; compare them only with stop_when_solved: false")
     return tuple(found)
 
 
-def how_to_read(replicas: Selection, rows: Sequence[Row]) -> str:
-    """Write a paragraph from what was really done, for a paper's appendix."""
+def how_to_read(replicas: Selection, rows: Sequence[Row], seeds: str) -> str:
+    """Write a paragraph from what was really done, for a paper's appendix; `seeds` says how many cells have."""
     design = replicas.design
-    said = [_trained(replicas), _counted(design), _rates(design), _compared(design, rows)]
+    said = [_trained(replicas, seeds), _counted(design), _rates(design), _compared(design, rows)]
+    if design.stages is not None and len(design.labels) > 1:
+        said.append(looked.how_to_read(design.stages))
     if replicas.keys:
         said.append(
             f"Accuracies are of the trained models on {design.final_examples} new examples each, with Gaffke's 95 % "
@@ -110,7 +115,7 @@ def how_to_read(replicas: Selection, rows: Sequence[Row]) -> str:
     return " ".join(said)
 
 
-def _trained(replicas: Selection) -> str:
+def _trained(replicas: Selection, seeds: str) -> str:
     design = replicas.design
     grid = []
     for a, axis in enumerate(design.axes):
@@ -123,7 +128,7 @@ def _trained(replicas: Selection) -> str:
     return (
         f"{words.count(len(design.labels), 'cells')} learned {design.task} at "
         f"{words.count(len(replicas.points), 'points')} ({'; '.join(grid)}), each from "
-        f"{words.count(len(design.seeds), 'seeds')} at {words.count(len(design.rates), 'learning rates')} ({rates})"
+        f"{seeds} at {words.count(len(design.rates), 'learning rates')} ({rates})"
         f"{tuning}, for at most {design.max_steps} steps ({design.by}{scheduled}{clip})."
     )
 

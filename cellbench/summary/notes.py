@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cellbench.statistics.intervals import LEAST_SEEDS
-from cellbench.summary import words
+from cellbench.summary import by_hand, looked, words
 from cellbench.summary.comparisons import ALL, TOO_SHORT, AxisRow, Row
 from cellbench.summary.design import axis_word, value_word
 from cellbench.summary.verdicts import (
@@ -32,6 +32,8 @@ def notes(row: Row, context: Context) -> tuple[str, ...]:
         # doubts are about a claim, and these make none
         if verdict not in NO_CLAIM:
             found += _doubts(row, context, verdict)
+            found += by_hand.noted(row)
+            found += looked.stopped(row, context.design) if row.scope.kind == ALL and row.at == "tuned" else []
         found += _ends(row, context)
         found += footnotes(row)
     found += _left_out(row, context)
@@ -100,7 +102,7 @@ def _doubts(row: Row, context: Context, verdict: str) -> list[str]:
     assert numbers is not None
     found = []
     claimed = not verdict.startswith("depends on")
-    if numbers.p <= 0.05 < row.p_holm and claimed:
+    if numbers.p / row.look_share <= 0.05 < row.p_holm and claimed:
         found.append(f"its own interval excludes 1, but not after correction for {row.comparisons} comparisons")
     if row.rests_on and claimed:
         if len(row.rests_on) == 1:

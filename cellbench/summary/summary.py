@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from cellbench.summary import accuracies
+from cellbench.summary import accuracies, by_hand, looked, staging
 from cellbench.summary import comparisons as pairs
 from cellbench.summary import footnotes as reading
 from cellbench.summary import profiles as charts
@@ -21,6 +21,7 @@ from cellbench.summary.footnotes import Missing
 from cellbench.summary.notes import notes
 from cellbench.summary.ranking import ranked
 from cellbench.summary.selection import Selection, select
+from cellbench.summary.staging import Seen, Standing
 from cellbench.summary.verdicts import Context, Finding, Verdict, cost, sentence, turning, word
 
 __all__ = ["Design", "Missing", "Summary", "Verdict", "summarise"]
@@ -29,12 +30,12 @@ COMPARED = (
     "by", "value", "cell", "baseline", "at", "seeds", "points", "points_uninformative", "ratio", "ratio_low",
     "ratio_high", "bound", "work_ratio", "difference", "difference_low", "difference_high", "p", "p_holm",
     "p_equivalent_holm", "corrected_low", "corrected_high", "sooner", "sooner_low", "sooner_high",
-    "without_one_point_low", "without_one_point_high", "sd", "detectable", "seeds_needed", "differ_axis",
-    "differ_p_holm", "crossing_p", "ends", "ends_baseline", "verdict", "notes",
+    "without_one_point_low", "without_one_point_high", "sd", "detectable", "seeds_needed", "look", "looks", "share",
+    "settles_at", "differ_axis", "differ_p_holm", "crossing_p", "ends", "ends_baseline", "verdict", "notes",
 )  # fmt: skip
 """The columns of comparisons.csv after `metric`, `scope` and the axes."""
 
-_WHOLE = ("value", "points_uninformative", "ends", "ends_baseline")
+_WHOLE = ("value", "points_uninformative", "ends", "ends_baseline", "look", "looks")
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,27 @@ class Summary:
     wider_rates: tuple[float, ...]
     """The learning rates to try next; empty where no verdict is limited by the rates tried."""
     replicas: Selection = field(repr=False)
+    standing: Standing | None = field(default=None, repr=False)
+    """What the looks said, where seeds are added until decided."""
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds cells have, in words: `10 seeds`, or `10 to 80 seeds` where they have unlike numbers."""
+        return staging.seeds(self.replicas, self.standing)
+
+    @property
+    def heading(self) -> str:
+        """How many comparisons are decided, and at how many seeds; empty where seeds are fixed."""
+        if self.standing is None or not self.standing.readings:
+            return ""
+        one = self.standing
+        closed = sum(one.decided.values())
+        return looked.heading(closed, len(one.readings), one.spread, one.looked, one.stages)
+
+    @property
+    def targets(self) -> dict[str, int] | None:
+        """The seeds that each cell is to have, by label; None where seeds are fixed."""
+        return dict(self.standing.targets) if self.standing is not None else None
 
     @cached_property
     def ranking(self) -> pd.DataFrame:
@@ -104,18 +126,19 @@ def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> 
         ValueError: the frames hold something that the design does not plan, or one replica twice.
     """
     replicas = select(runs, evaluations, design)
-    scopes = pairs.scopes(replicas)
     pairings = design.pairings()
+    standing = None
+    if design.stages is not None:
+        standing = staging.stand(replicas, design.stages, pairings)
+        replicas = staging.within(replicas, standing.targets)
+    scopes = pairs.scopes(replicas)
     table = cells(replicas)
-    rows, in_work = _measured(replicas, scopes, pairings)
-    # whether the ratio depends on an axis is asked once per pair, over all points at the tuned rate
-    axes = pairs.corrected_axes(
-        axis for row in rows if row.scope.kind == ALL and row.at == "tuned" for axis in pairs.axis_rows(replicas, row)
-    )
+    seen = Seen(replicas, standing)
+    rows, in_work, axes = _measured(seen, scopes, pairings)
+    compared, verdicts = _compared(seen, rows, axes)
+    costs, found = _costs(seen, in_work)
     scores = accuracies.ByCell(replicas)
-    compared, verdicts = _compared(replicas, rows, axes)
-    costs, found = _costs(replicas, in_work)
-    of_accuracy = accuracies.comparisons(scores, scopes, pairings) if replicas.keys else []
+    of_accuracy = accuracies.comparisons(scores, scopes, pairings, seen.looks) if replicas.keys else []
     findings = accuracies.findings(of_accuracy, design)
     verdicts = tuple(
         replace(v, findings=(*findings.get((v.cell, v.baseline), ()), found[v.cell, v.baseline])) for v in verdicts
@@ -129,47 +152,66 @@ def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> 
         comparisons=_whole(frame, [*design.axes, *_WHOLE]),
         accuracy=_whole(accuracies.accuracies(scores, scopes), [*design.axes, "value"]),
         verdicts=verdicts,
-        footnotes=reading.footnotes(replicas, table, rows),
-        how_to_read=reading.how_to_read(replicas, rows),
+        footnotes=(*staging.warnings(replicas, standing), *reading.footnotes(replicas, table, rows)),
+        how_to_read=reading.how_to_read(replicas, rows, staging.seeds(replicas, standing)),
         missing=reading.missing(replicas),
         outcomes=reading.outcomes(replicas),
         wider_rates=reading.wider_rates(design, rows),
         replicas=replicas,
+        standing=standing,
     )
 
 
 def _measured(
-    replicas: Selection, scopes: Sequence[pairs.Scope], pairings: Sequence[tuple[str, str]]
-) -> tuple[list[Row], list[Row]]:
-    """Measure every comparison of steps, and over all points of multiply-adds; correct each within its family."""
+    seen: Seen, scopes: Sequence[pairs.Scope], pairings: Sequence[tuple[str, str]]
+) -> tuple[list[Row], list[Row], list[AxisRow]]:
+    """Measure every comparison of steps, and over all points of multiply-adds; correct each within its family.
+
+    Whether the ratio depends on an axis is asked once per pair, over all points at the tuned rate.
+    """
     families: dict[tuple[str, str], list[Row]] = {}
-    for cell, baseline in pairings:
+    for pair in pairings:
+        replicas, look = seen.at(pair), seen.looks.get(pair)
+        behind = seen.behind(pair)
         for scope in scopes:
             # three families per choice of rate: all points; the values of all axes together; single points
             kind = scope.kind if scope.kind in (ALL, POINT) else "axis"
             for at in ("tuned", "across"):
-                families.setdefault((kind, at), []).append(pairs.measure(replicas, cell, baseline, at, scope))
-    log_bound = math.log(replicas.design.ratio_of_interest)
-    of_interest = replicas.design.ratio_of_interest
-    work = [pairs.in_multiply_adds(row, of_interest) for row in families.get((ALL, "tuned"), ())]
-    rows = [row for family in families.values() for row in pairs.corrected(family, log_bound)]
-    return rows, pairs.corrected(work, log_bound)
+                row = seen.main(pair) if (kind, at) == (ALL, "tuned") else None
+                row = row or pairs.measure(replicas, *pair, at, scope, look, behind)
+                families.setdefault((kind, at), []).append(row)
+    of_interest = seen.replicas.design.ratio_of_interest
+    log_bound, main = math.log(of_interest), families.get((ALL, "tuned"), [])
+    work = [pairs.in_multiply_adds(row, of_interest) for row in main]
+    axes = [axis for row in main for axis in seen.axes(row)]
+    if seen.standing is None:
+        families[ALL, "tuned"] = main = pairs.corrected(main, log_bound)
+        axes = pairs.corrected_axes(axes)
+        families[ALL, "tuned"] = by_hand.marked(main, axes, seen.replicas, log_bound)
+    rows = [
+        row
+        for which, family in families.items()
+        for row in (family if which == (ALL, "tuned") else pairs.corrected(family, log_bound))
+    ]
+    return rows, pairs.corrected(work, log_bound), axes
 
 
-def _costs(replicas: Selection, rows: Sequence[Row]) -> tuple[list[dict[str, Any]], dict[tuple[str, str], Finding]]:
+def _costs(seen: Seen, rows: Sequence[Row]) -> tuple[list[dict[str, Any]], dict[tuple[str, str], Finding]]:
     """Lay out the rows of comparisons.csv for the cost to solve, and give each pair its verdict on it."""
-    axes = pairs.corrected_axes(axis for row in rows for axis in pairs.axis_rows(replicas, row))
+    axes = pairs.corrected_axes(
+        axis for row in rows for axis in pairs.axis_rows(seen.at((row.cell, row.baseline)), row)
+    )
     found, records = {}, []
     for row in rows:
         of_pair = tuple(axis for axis in axes if (axis.cell, axis.baseline) == (row.cell, row.baseline))
-        context = Context(replicas, axes=of_pair)
+        context = Context(seen.at((row.cell, row.baseline)), axes=of_pair)
         records.append(_record(row, context, ()))
         found[row.cell, row.baseline] = cost(row, context)
     return records, found
 
 
 def _compared(
-    replicas: Selection, rows: Sequence[Row], axes: Sequence[AxisRow]
+    seen: Seen, rows: Sequence[Row], axes: Sequence[AxisRow]
 ) -> tuple[list[dict[str, Any]], tuple[Verdict, ...]]:
     """Lay out the rows of comparisons.csv for steps, pair by pair, and the verdicts."""
     by_place = {(row.cell, row.baseline, row.at, row.scope.text, row.scope.points): row for row in rows}
@@ -183,7 +225,7 @@ def _compared(
             main = row.scope.kind == ALL and row.at == "tuned"  # the one row per pair that gets a verdict
             across = by_place[(*pairing, "across", row.scope.text, row.scope.points)] if row.at == "tuned" else None
             context = Context(
-                replicas,
+                seen.at(pairing),
                 axes=of_axes if main else (),
                 across=across if row.scope.kind != POINT else None,
                 singles=singles if main and len(singles) > 1 else (),
@@ -225,11 +267,15 @@ def _record(row: Row, context: Context, said: Sequence[str]) -> dict[str, Any]:
             "without_one_point_high": row.without_high,
             "sd": numbers.sd,
             "detectable": numbers.detectable,
-            "seeds_needed": numbers.seeds_needed,
+            "seeds_needed": numbers.seeds_needed if row.look is None else math.nan,
+            "settles_at": row.settles_at,
         }
         if row.at == "tuned":
             record |= {"ends": len(row.ends), "ends_baseline": len(row.ends_baseline)}
-    if context.axes:
+    if row.look is not None and not row.behind and context.design.stages is not None:
+        plan = context.design.stages.looks
+        record |= {"look": row.look.number, "looks": len(plan), "share": row.look.share}
+    if any(axis.estimates for axis in context.axes):
         # the axis along which the order is reversed, else the one along which the ratio differs most surely
         shown = (turning(context) or sorted(context.axes, key=lambda axis: axis.differ_holm))[0]
         record |= {"differ_axis": shown.axis, "differ_p_holm": shown.differ_holm, "crossing_p": shown.test.crossing}

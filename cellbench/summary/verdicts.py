@@ -9,7 +9,7 @@ from typing import Literal
 
 from cellbench.statistics.comparison import LEAST_SOLVED
 from cellbench.statistics.intervals import LEAST_SEEDS, interval
-from cellbench.summary import words
+from cellbench.summary import by_hand, looked, words
 from cellbench.summary.comparisons import ALL, MULTIPLY_ADDS, TOO_SHORT, AxisRow, Row
 from cellbench.summary.design import Design, axis_word, point_name, value_word
 from cellbench.summary.fates import DESPITE, FATED, breaks, fate, partly, why
@@ -20,7 +20,10 @@ FEWEST_POINTS = 3
 
 WITHIN = " within the rates tried"
 
-NO_CLAIM = (*FATED, "cannot tell", TOO_SHORT, "too few seeds", "identical", "description")
+UNDECIDED = ("no difference shown", "too few seeds", TOO_SHORT)
+"""Verdicts that more seeds may change: `open` where the next stage trains them."""
+
+NO_CLAIM = (*FATED, "cannot tell", TOO_SHORT, "too few seeds", "identical", "description", "open")
 """Verdicts that say nothing about speed, so that no doubt about it is added to them."""
 
 
@@ -137,11 +140,17 @@ def word(row: Row, context: Context) -> str:
         return plain
     within = WITHIN if row.ends_matter else ""
     broken = any(breaks(context.replicas, label) for label in (row.cell, row.baseline))
-    return f"{plain}{within}{DESPITE if broken else ''}"
+    return f"{plain}{within}{DESPITE if broken else ''}{by_hand.ONCE if row.once else ''}"
 
 
 def plain_word(row: Row, context: Context) -> str:
-    """Choose the verdict without regard to ends of the range; the first case that applies counts."""
+    """Choose the verdict without regard to ends of the range and to earlier looks."""
+    found = _plain_word(row, context)
+    return "open" if row.open and found in UNDECIDED else found
+
+
+def _plain_word(row: Row, context: Context) -> str:
+    """Choose the verdict as if no seeds were added; the first case that applies counts."""
     # a cell, or its baseline, that could not learn has no speed
     if found := fate(context.replicas, row.cell):
         return found
@@ -172,6 +181,7 @@ def sentence(row: Row, context: Context) -> str:
         parts += [partly(context.replicas, label) for label in (row.cell, row.baseline)]
         parts += [_edge(row, context)] if WITHIN in word(row, context) else []
         parts += [_despite(context.replicas, label) for label in (row.cell, row.baseline)]
+        parts += [by_hand.said(row)] if row.once else []
     return " ".join(filter(None, parts))
 
 
@@ -185,6 +195,8 @@ def _sentence(row: Row, context: Context) -> str:
     if verdict == "cannot tell":
         within = f"within {design.max_steps} steps"
         return f"Neither {cell} nor {base} solved the task {within}; their speeds cannot be compared."
+    if verdict == "open":
+        return looked.open_sentence(row, design)
     if verdict == "too few seeds":
         return f"With {words.count(len(row.seeds), 'seeds')} no uncertainty can be given."
     if verdict == "identical":
@@ -207,8 +219,10 @@ def _sentence(row: Row, context: Context) -> str:
         m = design.ratio_of_interest
         return (
             f"{cell} and {base} need the same steps to within {_span(1 / m, m)} (ratio {words.ratio(numbers.ratio)}, "
-            f"90 % interval {_span(numbers.low_90, numbers.high_90)})."
+            f"90 % {looked.interval_word(row)} {_span(numbers.low_90, numbers.high_90)}{looked.decided(row, design)})."
         )
+    if verdict == "no difference shown" and row.look is not None:
+        return looked.at_cap(row, design)
     if verdict == "no difference shown":
         told = ""
         if numbers.sd > 0:
@@ -225,7 +239,7 @@ def _sentence(row: Row, context: Context) -> str:
     small = ""
     if verdict.startswith("slightly"):
         small = f", a difference smaller than the {words.number(design.ratio_of_interest)} set as of interest"
-    return f"{_needs(row)}{small}."
+    return f"{_needs(row, design)}{small}."
 
 
 FEW_SEEDS = 5
@@ -276,19 +290,21 @@ def _nice_above(steps: float) -> int:
     return next(digit * power for digit in (1, 2, 3, 5, 10) if digit * power >= steps * (1 - 1e-9))
 
 
-def _span(low: float, high: float) -> str:
-    return f"{words.limit(low)} to {words.limit(high)}"
+_span = words.span
 
 
-def _needs(row: Row) -> str:
+def _needs(row: Row, design: Design) -> str:
     numbers = row.numbers
     assert numbers is not None
     bound = f"{row.bound} " if row.bound else ""
-    after = f" after correction for {row.comparisons} comparisons" if row.comparisons > 1 else ""
+    said = [f"{row.comparisons} comparisons"] if row.comparisons > 1 else []
+    said = ["looks", *said] if row.look is not None else said
+    after = f" after correction for {words.listing(said)}" if said else ""
+    seeds = looked.decided(row, design) or f"; {words.count(len(row.seeds), 'seeds')}"
+    points = f"{';' if row.look is not None else ','} {words.count(len(row.points), 'points')}"
     return (
-        f"{row.cell} needs {bound}{words.ratio(numbers.ratio)} times the steps of {row.baseline} (95 % interval "
-        f"{_span(numbers.low, numbers.high)}; {words.count(len(row.seeds), 'seeds')}, "
-        f"{words.count(len(row.points), 'points')}; {words.p(row.p_holm)}{after})"
+        f"{row.cell} needs {bound}{words.ratio(numbers.ratio)} times the steps of {row.baseline} (95 % "
+        f"{looked.interval_word(row)} {_span(numbers.low, numbers.high)}{seeds}{points}; {words.p(row.p_holm)}{after})"
     )
 
 
@@ -298,12 +314,13 @@ def _depends(row: Row, context: Context) -> str:
     assert numbers is not None
     parts = []
     for i, (value, estimate) in enumerate(zip(first.values, first.estimates, strict=True)):
-        limits = interval(estimate)
+        limits = interval(estimate, 1 - 0.05 * first.share)
         span = _span(math.exp(limits.low), math.exp(limits.high))
         ratio = words.ratio(math.exp(estimate.centre))
         at = f"at {value_word(first.axis, value)}"
         if i == 0:
-            parts.append(f"{row.cell} needs {ratio} times the steps of {row.baseline} {at} (95 % interval {span})")
+            known = f"95 % {looked.interval_word(row)} {span}{looked.decided(row, context.design)}"
+            parts.append(f"{row.cell} needs {ratio} times the steps of {row.baseline} {at} ({known})")
         else:
             parts.append(f"{ratio} times {at} ({span})")
     return (

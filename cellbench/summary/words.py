@@ -30,6 +30,15 @@ def limit(x: float) -> str:
     return f"{x:.3f}" if text == "1.00" and abs(x - 1) >= 0.0005 else text
 
 
+def span(low: float, high: float) -> str:
+    """Write an interval of a ratio.
+
+    >>> span(0.8, 1.25)
+    '0.80 to 1.25'
+    """
+    return f"{limit(low)} to {limit(high)}"
+
+
 def p(x: float) -> str:
     """Write a p-value.
 
@@ -39,6 +48,20 @@ def p(x: float) -> str:
     if x < 0.001:
         return "p < 0.001"
     return f"p {x:.3f}" if x < 0.0995 else f"p {x:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration.
+
+    >>> duration(45), duration(200), duration(7500)
+    ('45 s', '3 min 20 s', '2 h 5 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def count(n: int, noun: str) -> str:

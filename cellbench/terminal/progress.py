@@ -22,6 +22,7 @@ from cellbench.executors.dispatch import Finished
 from cellbench.planning import Plan
 from cellbench.records import Outcome
 from cellbench.running import Event, Notice, OnEvent, Stage
+from cellbench.summary import words
 from cellbench.terminal.output import fitted
 from cellbench.terminal.remaining import Pace
 from cellbench.wording import escaped, printable
@@ -75,6 +76,8 @@ class Counts:
     stage: str = "reading the experiment"
     trained: int = 0
     started: float = field(init=False)
+    before: tuple[int, float] = (0, 0.0)
+    """What earlier stages of the run trained, and their seconds."""
     _pace: Pace = field(default_factory=Pace)
     _workers: set[tuple[str, str]] = field(default_factory=set)
     _labels: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -116,6 +119,11 @@ class Counts:
     def _begin(self, plan: Plan) -> None:
         """Count what is planned and what is done already, and start the clock."""
         self.max_steps = plan.experiment.settings.train.max_steps
+        if plan.continued:
+            self.before = self.trained, self.whole
+        for known in self.cells.values():
+            known.total = known.done = 0
+        self._labels.clear()
         for p in plan.selected:
             cell = self.cells.setdefault(p.cell.label, _Cell())
             cell.total += len(p.replicas)
@@ -130,6 +138,11 @@ class Counts:
     def elapsed(self) -> float:
         """Seconds since the plan."""
         return self.clock() - self.started
+
+    @property
+    def whole(self) -> float:
+        """Seconds since the first plan of the run."""
+        return self.before[1] + self.elapsed
 
     @property
     def done(self) -> int:
@@ -170,17 +183,10 @@ class Counts:
 
     def rate(self) -> float:
         """Return the replicas trained per second."""
-        return self.trained / max(self.elapsed, 1e-9)
+        return (self.trained - self.before[0]) / max(self.elapsed, 1e-9)
 
 
-def duration(seconds: float) -> str:
-    """Write a duration: `45 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+duration = words.duration
 
 
 def remaining(seconds: float) -> str:
@@ -234,7 +240,7 @@ def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
 
         yield say
     if not quiet and state.trained:
-        print(f"Trained {state.trained:,} replicas in {duration(state.elapsed)}.", file=sys.stderr)
+        print(f"Trained {state.trained:,} replicas in {duration(state.whole)}.", file=sys.stderr)
 
 
 def _few(labels: list[str], most: int = 6) -> str:
@@ -246,7 +252,10 @@ def said(event: Event) -> list[str]:
     """Write the lines that an event leaves on the screen."""
     if isinstance(event, Notice):
         return [printable(event.text)]
-    return [escaped(line) for line in introduction(event)] if isinstance(event, Plan) else []
+    if not isinstance(event, Plan):
+        return []
+    # a stage after the first was introduced by what was said of the look before it
+    return [] if event.continued else [escaped(line) for line in introduction(event)]
 
 
 def introduction(plan: Plan) -> list[str]:

@@ -9,7 +9,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from cellbench.statistics.looks import looks
 from cellbench.summary import summarise
+from cellbench.summary.accuracies import ByCell, comparisons
+from cellbench.summary.comparisons import scopes
+from cellbench.summary.selection import METRICS, select
 from tests.helpers.frames import design, evaluations, lognormal, runs
 
 STEPS = lognormal({"lstm": 500, "gru": 400})
@@ -163,3 +167,33 @@ def test_an_evaluation_of_some_points_alone():
         "point",
     }
     assert found.comparisons.query(ALL)["points"].item() == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ceiling", [0.0, 0.4])
+def test_staged_accuracies_of_cells_alike_are_seldom_told_apart(ceiling, record_property):
+    """Two cells alike, looked at at 10, 20, 40 and 80 seeds: any claim at any look in at most 5 % of experiments."""
+    labels = tuple(f"{name}{i}" for i in range(60) for name in ("a", "b"))
+    plan = design(labels=labels, seeds=tuple(range(80)))
+    grid = ((8,), (16,), ("hidden 4",))
+    claims, pairs_tried = 0, 0
+    for sample in range(10):
+        rng = np.random.default_rng([sample, int(10 * ceiling)])
+
+        def accuracy(row, by, value, rng=rng):
+            return 1.0 if rng.random() < ceiling else float(rng.beta(6, 2))
+
+        table = runs(plan, lambda *_: 500.0, grid)
+        replicas = select(table, evaluations(plan, table, (("", math.nan),), accuracy), plan)
+        scores, scope = ByCell(replicas), [s for s in scopes(replicas) if s.kind == "all"]
+        for i in range(60):
+            pair = (f"a{i}", f"b{i}")
+            told = False
+            for look in looks(10, [80]):
+                rows = comparisons(scores, scope, [pair], {pair: look})
+                told |= any(row["verdict"] in ("higher", "lower") for row in rows if row["metric"] == METRICS[0])
+            claims, pairs_tried = claims + told, pairs_tried + 1
+    share = claims / pairs_tried
+    record_property("claims", round(share, 4))
+    print(f"\naccuracies alike, {ceiling:.0%} at the ceiling, any claim at any look: {share:.4f}", end="")
+    assert share <= 0.05

@@ -100,7 +100,7 @@ PUBLISHED = {
         metric scope AXES by value cell baseline at seeds points points_uninformative ratio ratio_low ratio_high bound
         work_ratio difference difference_low difference_high p p_holm p_equivalent_holm corrected_low corrected_high
         sooner sooner_low sooner_high without_one_point_low without_one_point_high sd detectable seeds_needed
-        differ_axis differ_p_holm crossing_p
+        look looks share settles_at differ_axis differ_p_holm crossing_p
         ends ends_baseline verdict notes""",
     "accuracy": """
         metric scope AXES cell at learning_rate by value seeds mean low high least share_99 share_99_low
