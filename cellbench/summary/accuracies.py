@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 
 from cellbench.statistics.arrays import Flags, Floats
 from cellbench.statistics.comparison import holm, holm_levels
-from cellbench.statistics.intervals import LEAST_SEEDS, UNKNOWN, Estimate, gaffke, interval, wilson
+from cellbench.statistics.intervals import LEAST_SEEDS, UNKNOWN, Estimate, Interval, gaffke, interval, wilson
 from cellbench.statistics.looks import Look, corrected_by_share
 from cellbench.summary import words
 from cellbench.summary.comparisons import ALL, POINT, Scope
@@ -235,7 +235,7 @@ def comparisons(
         for i, p, level, share in zip(places, holm(family), holm_levels(family), shares, strict=True):
             rows[i]["p_holm"] = float(p)
             if not math.isnan(level):
-                limits = interval(estimates[i], 1 - (1 - float(level)) * share)
+                limits = _possible(interval(estimates[i], 1 - (1 - float(level)) * share))
                 rows[i] |= {"corrected_low": limits.low, "corrected_high": limits.high}
     # models that stop when they have solved are compared at unlike steps, which each row says
     note = AT_SOLVED if replicas.design.stop_when_solved else ""
@@ -252,6 +252,16 @@ def pair_of(row: dict[str, Any]) -> tuple[str, str]:
     return row["cell"], row["baseline"]
 
 
+def _possible(limits: Interval) -> Interval:
+    """Keep what an interval has of the differences that accuracies can have, which loses no coverage.
+
+    >>> _possible(Interval(-117.2, -16.9, 0.02, 30.0)).low
+    -100.0
+    """
+    low, high = np.clip([limits.low, limits.high], -100.0, 100.0)
+    return replace(limits, low=float(low), high=float(high))
+
+
 def _difference(
     scope: Scope, which: Common, estimate: Estimate, different: int, look: Look | None = None
 ) -> dict[str, Any]:
@@ -263,7 +273,7 @@ def _difference(
     elif different < LEAST_DIFFERENT:
         verdict, note = "no difference shown", f"no difference was shown: only {different} of {n} seeds differ"
     else:
-        limits = interval(estimate, 1 - 0.05 * (1.0 if look is None else look.share))
+        limits = _possible(interval(estimate, 1 - 0.05 * (1.0 if look is None else look.share)))
         if scope.kind != ALL and len(which.points) < FEWEST_POINTS:
             verdict = "description"
     return {
