@@ -26,9 +26,9 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from cellbench.environment import usable_cores
-from cellbench.report import Report, csv, screen, tables
-from cellbench.report import publish as write
-from cellbench.report.report import draw, tables_of
+from cellbench.report import csv, screen, tables
+from cellbench.report.report import Report, draw, tables_of
+from cellbench.report.report import publish as write
 from cellbench.results.results import laid_out
 from cellbench.store.frames import read
 from cellbench.summary import Design, Summary, summarise

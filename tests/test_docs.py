@@ -172,6 +172,7 @@ class _Alike(doctest.OutputChecker):
         return super().check_output(alike(want.replace("<BLANKLINE>", "")), alike(got), flags)
 
 
+@pytest.mark.slow
 def test_the_session_in_python_runs() -> None:
     """docs/python.md, line by line in one session: each prints what the page shows, but for the numbers."""
     text = (ROOT / "docs/python.md").read_text()

@@ -58,6 +58,7 @@ def test_a_terminal_of_ascii_shows_progress() -> None:
 
 
 @pytest.mark.parametrize("command", ["--help", "list", "info", "check rnn", "run nothere-×.yaml"])
+@pytest.mark.slow
 def test_commands_in_ascii(command: str) -> None:
     """What else prints."""
     done = cellbench(*command.split(), change={"PYTHONIOENCODING": "ascii"})
@@ -119,6 +120,7 @@ def test_without_what_linux_alone_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.charts
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written() -> None:
     """No cache is kept: the cell is compiled for this run alone, and the page is there."""
     nowhere = {"HOME": "/proc/1/nothere", "XDG_CACHE_HOME": None, "CELLBENCH_CACHE": None}
@@ -129,6 +131,7 @@ def test_a_home_that_cannot_be_written() -> None:
 
 
 @pytest.mark.charts
+@pytest.mark.slow
 def test_no_home_at_all(tmp_path: Path) -> None:
     """HOME is unset and no account is found, as in containers: no folder of the name `~` appears."""
     nowhere = {"HOME": None, "XDG_CACHE_HOME": None, "CELLBENCH_CACHE": None, **without(tmp_path, "pwd")}
@@ -138,6 +141,7 @@ def test_no_home_at_all(tmp_path: Path) -> None:
     assert not Path("~").exists()
 
 
+@pytest.mark.slow
 def test_temporary_files_that_may_not_be_run(tmp_path: Path) -> None:
     """TMPDIR on a file system mounted noexec: compiled and loaded all the same."""
     (tmp_path / "mounted").mkdir()
@@ -190,6 +194,7 @@ def test_too_little_memory_is_said() -> None:
     assert "not enough memory to train one replica of rnn: fewer --workers" in said
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_report_says_why(tmp_path: Path) -> None:
     """`--quiet` or not, now or when the run is repeated: the reason is below the table, and in summary.md."""
     reason = "rnn and gru trained by stack: not lanes: no C++ compiler: install g++ or clang++"
@@ -207,6 +212,7 @@ def test_without_a_compiler_the_report_says_why(tmp_path: Path) -> None:
         Path("results/tiny/summary.md").unlink()  # so that the report is made again
 
 
+@pytest.mark.slow
 def test_info_names_the_compiler_that_the_engine_finds(tmp_path: Path) -> None:
     """Without g++ that is clang++, c++, or ziglang; the name is that of the runs' compiler."""
     for name in ("clang++", "c++"):

@@ -32,6 +32,7 @@ def test_the_settings_are_the_ancestors() -> None:
     assert e.cells[3].readout_hidden == 20, "an extra readout layer"
 
 
+@pytest.mark.slow
 def test_it_runs_and_learns() -> None:
     """Shortened, it trains; the accuracy is the share of bits within 0.5 and the loss the cross-entropy."""
     results = run(PATH, "out", overrides=["train.max_steps=600", "seeds=3"])

@@ -207,7 +207,7 @@ DOORS = {
     "store": {"answers", "earlier", "frames", "merge", "neighbours", "replica", "tally", "weights"},
     "cells": {"lstm"},
     "tasks": {"binary_addition"},
-    "report": {"csv", "files", "inline", "screen", "tables"},
+    "report": {"csv", "files", "inline", "report", "screen", "tables"},
     "statistics": {"arrays", "comparison", "intervals", "learning_rate", "survival"},
     "summary": {"design", "figures", "inventory", "words"},
     "terminal": {"output", "progress", "session"},

@@ -52,6 +52,7 @@ def test_verify_finds_the_same_numbers(folder: Path) -> None:
     assert "The environment is the same as that of the results." in cellbench(folder, "verify", ".", "--sample", "2")
 
 
+@pytest.mark.slow
 def test_a_report_is_written_again(folder: Path) -> None:
     """The report of a finished run, with charts as SVG."""
     cellbench(folder, "report", ".", "--format", "svg")
@@ -70,6 +71,7 @@ def test_info_knows_every_requirement(folder: Path) -> None:
     assert {"torch", "pandas", "typer", "scipy"} <= set(facts["packages"])
 
 
+@pytest.mark.slow
 def test_a_new_cell_package_is_sound(folder: Path) -> None:
     """The cell of the package that `new` writes passes `check`."""
     cellbench(folder, "new", "fresh")

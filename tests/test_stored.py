@@ -73,6 +73,7 @@ def test_resumed(command: Command) -> None:
     assert len(after) == 80
 
 
+@pytest.mark.slow
 def test_upgraded_by_a_run_alone(command: Command) -> None:
     """Commands that read leave the file as it was, to the byte; a run brings it to today's schema, and keeps a copy."""
     before = Path("small/runs.sqlite").read_bytes()
@@ -118,6 +119,7 @@ def test_a_newer_schema_is_refused(command: Command) -> None:
         assert Path("small/runs.sqlite").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_verified(command: Command) -> None:
     """Trained again, by the stored text of the cell from a file, its replicas have their numbers up to rounding.
 

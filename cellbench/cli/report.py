@@ -27,7 +27,7 @@ def report(
 
     Several folders make one report. A run that is still going on can be reported too.
     """
-    from cellbench.report import publish
+    from cellbench.report.report import publish
     from cellbench.results import Results, write
 
     if form not in ("png", "svg", "pdf"):

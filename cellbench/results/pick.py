@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cellbench.errors import CellbenchError
-from cellbench.report import Report
+from cellbench.report.report import Report
 from cellbench.wording import did_you_mean, short
 
 ALIASES = {"cell": "label"}

@@ -13,7 +13,8 @@ import pandas as pd
 from cellbench.environment import again, usable_cores
 from cellbench.errors import StoreError
 from cellbench.records import Answer, Train
-from cellbench.report import Report, csv, inline, publish, screen
+from cellbench.report import csv, inline, screen
+from cellbench.report.report import Report, publish
 from cellbench.results.pick import pick
 from cellbench.store import Store
 from cellbench.store.frames import Frames, read

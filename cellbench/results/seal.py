@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from cellbench.records import Planned
-from cellbench.report import FILES
 from cellbench.report.files import write_text
+from cellbench.report.report import FILES
 from cellbench.store import FILE
 from cellbench.wording import width
 

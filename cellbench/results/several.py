@@ -11,7 +11,7 @@ import pandas as pd
 
 from cellbench.errors import CellbenchError
 from cellbench.records import Answer
-from cellbench.report import Report
+from cellbench.report.report import Report
 from cellbench.results.results import laid_out
 from cellbench.store.frames import Frames, read
 

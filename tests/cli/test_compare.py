@@ -67,6 +67,7 @@ def test_version_against_version(command: Command, write: Callable[..., Path]) -
     assert "Mine: faster" in back.out
 
 
+@pytest.mark.slow
 def test_from_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`cellbench.compare` takes classes and mappings too, and finds what the command would."""
     (tmp_path / "versions.py").write_text(SLOW)

@@ -126,6 +126,7 @@ def test_no_output_at_all() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away(write: Callable[..., Path]) -> None:
     """`cellbench run ... | head -1`: ended as by the signal it would be, not as if replicas had failed."""
     commands = {"stdout": ["list"], "stderr": ["run", str(write()), "--workers", "1", "--no-report"]}

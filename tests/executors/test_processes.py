@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from cellbench.running import run as run_experiment
 from tests.helpers.cells import MINE
 
@@ -24,6 +26,7 @@ def test_a_worker_that_dies_takes_only_its_own_chunk(write: Callable[..., Path])
     assert "failed" not in set(run_experiment(path, "out").runs.status)
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     """Workers do not run the user's program: a script without `if __name__ == "__main__"` runs once."""
     script = """if True:

@@ -173,6 +173,7 @@ def test_keys_from_python_are_plain_data(value: Any, said: str) -> None:
         cellbench.run({**TINY, "seeds": value}, "out")
 
 
+@pytest.mark.slow
 def test_a_place_is_not_kept_for_each_value() -> None:
     """The place of an option's values is short: a list of 60,000 took gigabytes, one copy of the option for each."""
     text = "[" + "0," * 60_000 + "]"

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cellbench.report import Report, csv
+from cellbench.report import csv
+from cellbench.report.report import Report
 from cellbench.summary import Design, summarise
 from tests.helpers.frames import Steps, design, evaluations, lognormal, runs
 

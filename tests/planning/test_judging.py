@@ -53,6 +53,7 @@ def rows(folder: str = "out") -> dict[tuple[str, str], dict[str, str]]:
 
 
 @pytest.mark.parametrize("engine", ["lanes", "stack", "reference"])
+@pytest.mark.slow
 def test_who_was_wrong_about_what(engine: str) -> None:
     """Of each engine's version 1, exactly the cells that it was wrong about are trained again, and only once."""
     keys = experiment(*WRONG, seeds=1, final={"examples": 20, "bits": [14]})

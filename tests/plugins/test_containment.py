@@ -14,6 +14,7 @@ from tests.helpers.commands import Command
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("how", ["raise SystemExit(0)", "import asyncio; raise asyncio.CancelledError"])
+@pytest.mark.slow
 def test_a_cell_that_exits_in_forward(how: str, workers: int, command: Command, write: Callable[..., Path]) -> None:
     """sys.exit(0) in the middle of training, or whatever is no Exception: its replicas failed, exit 1, none missing."""
     Path("bad.py").write_text(FAILING.replace(MISTAKE, how))

@@ -61,6 +61,7 @@ def cellbench_with(installed: Path) -> Cellbench:
     return call
 
 
+@pytest.mark.slow
 def test_list(cellbench_with: Cellbench) -> None:
     """Good plugins are listed with distribution and version, broken ones with their cause; none stops another."""
     done = cellbench_with("list", "--json")

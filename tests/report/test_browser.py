@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from cellbench.report import Report
-from cellbench.report.report import draw
+from cellbench.report.report import Report, draw
 from tests.helpers.browser import Browser, chromium, opened
 from tests.helpers.frames import lognormal
 from tests.helpers.reports import report

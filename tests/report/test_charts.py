@@ -159,6 +159,7 @@ def test_axes_are_labelled(figures: Figures, drawn: dict[str, Figure]) -> None:
 
 
 @pytest.mark.charts
+@pytest.mark.slow
 def test_files_are_drawn_at_300_dpi(figures: Figures, drawn: dict[str, Figure], tmp_path: Path) -> None:
     """A PNG for each figure, wide enough for a column of a paper; a figure of an earlier report goes, and no other."""
     (tmp_path / "charts").mkdir()
@@ -247,6 +248,7 @@ def test_files_as_svg(figures: Figures, drawn: dict[str, Figure], tmp_path: Path
 
 @pytest.mark.charts
 @pytest.mark.parametrize("form", ["png", "svg"])
+@pytest.mark.slow
 def test_the_order_of_drawing_leaves_no_trace(
     figures: Figures, drawn: dict[str, Figure], tmp_path: Path, form: str
 ) -> None:

@@ -16,9 +16,10 @@ import pandas as pd
 import pytest
 
 from cellbench.errors import StoreError
-from cellbench.report import Report, charts, page
+from cellbench.report import charts, page
 from cellbench.report import payload as embed
 from cellbench.report.drawing import python
+from cellbench.report.report import Report
 from cellbench.summary.figures import Figures
 from tests.helpers.frames import lognormal
 from tests.helpers.reports import report

@@ -15,6 +15,7 @@ from tests.helpers.commands import Command
 
 
 @pytest.mark.charts
+@pytest.mark.slow
 def test_a_command_for_each(command: Command, write: Callable[..., Path]) -> None:
     """As many as censored replicas; the first and the last show their replica, whatever the label and the folder."""
     cells = ["rnn", {"name": "lstm", "label": "a, 'b' <c>"}]

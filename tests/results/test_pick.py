@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import cellbench
-from cellbench.report import Report
+from cellbench.report.report import Report
 from cellbench.results.pick import parse, pick
 from tests.helpers.commands import TINY
 

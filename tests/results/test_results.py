@@ -15,6 +15,7 @@ from tests.helpers.commands import Command
 
 
 @pytest.mark.charts
+@pytest.mark.slow
 def test_in_the_middle_of_a_run(write: Callable[..., Path]) -> None:
     """While the run holds the store, the report shows what is done and names what is missing."""
     seen = []
@@ -33,6 +34,7 @@ def test_in_the_middle_of_a_run(write: Callable[..., Path]) -> None:
 
 
 @pytest.mark.charts
+@pytest.mark.slow
 def test_open(write: Callable[..., Path], command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--open` hands the browser the page's address, and `--format svg` draws SVG files."""
     asked = []

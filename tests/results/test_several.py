@@ -42,6 +42,7 @@ def test_the_same_cell_is_one(folder: Callable[..., Path]) -> None:
     assert not found.curves.duplicated(["label", "seed", "step"]).any()
 
 
+@pytest.mark.slow
 def test_one_label_for_two_cells_gets_a_suffix(folder: Callable[..., Path]) -> None:
     """The keys differ, so the later one is called after its folder; nothing is mixed."""
     a = folder("a", cells=["lstm", "rnn"])
@@ -76,6 +77,7 @@ def test_other_grids_stand_side_by_side(folder: Callable[..., Path]) -> None:
 
 
 @pytest.mark.charts
+@pytest.mark.slow
 def test_report_of_two_folders(folder: Callable[..., Path], command: Command) -> None:
     """The command writes every file beside the first folder, or where it is told, and leaves the folders alone."""
     a, b = folder("a", cells=["lstm", "rnn"]), folder("b", cells=["gru"])

@@ -151,6 +151,7 @@ def test_a_broken_law_in_a_file_goes_on(
     assert [row[0] for row in stored("results/tiny") if row[2] == "fail"] == ["depends-on-the-state"]
 
 
+@pytest.mark.slow
 def test_asked_once(
     mine: Callable[[str], None], write: Callable[..., Path], command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +181,7 @@ def test_asked_once(
     assert asked(seeds=5) == []
 
 
+@pytest.mark.slow
 def test_a_cell_that_hangs(
     mine: Callable[[str], None], write: Callable[..., Path], command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

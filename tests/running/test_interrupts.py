@@ -38,6 +38,7 @@ LONG = {
 
 
 @pytest.mark.parametrize("number", [2, 15], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.slow
 def test_interrupted(number: int, tmp_path: Path) -> None:
     """Ctrl-C and SIGTERM: exit 130, results kept, and the command printed goes on to the end."""
     path = tmp_path / "long.yaml"

@@ -46,6 +46,7 @@ WHEN: dict[str, tuple[dict[str, Any], set[tuple[str, int]]]] = {
 
 
 @pytest.mark.parametrize("row", list(WHEN))
+@pytest.mark.slow
 def test_what_happens_when(row: str) -> None:
     """After a change, exactly the replicas that the change concerns are trained."""
     assert set(trained(TINY)) == ALL
@@ -66,6 +67,7 @@ def test_what_happens_when_a_label_stands_for_the_same() -> None:
     pd.testing.assert_frame_equal(first, second)
 
 
+@pytest.mark.slow
 def test_layers_are_a_part_of_the_experiment(command: Command) -> None:
     """By the grid, for all cells or for one, two layers are the same replicas; parts are merged, and verified."""
     grid = {**TINY["grid"], "layers": [2, 1]}
@@ -351,6 +353,7 @@ def test_a_finished_run_trains_nothing(command: Command, write: Callable[..., Pa
     assert exports(Path("results/tiny")) == before
 
 
+@pytest.mark.slow
 def test_dry_run(command: Command, write: Callable[..., Path]) -> None:
     """What would be done: points, replicas, engines, a time; and nothing is written."""
     ended = command("run", write(engine="auto"), "--dry-run")

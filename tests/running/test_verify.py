@@ -178,6 +178,7 @@ def listed(module: str) -> str:
 
 
 @pytest.mark.usefixtures("marked")
+@pytest.mark.slow
 def test_whose_code_is_said_before_it_is_run(command: Command) -> None:
     """Without a terminal and without --run-code no text of a folder is run; what would be is listed, with its hash."""
     ended = command("verify", "out")
@@ -200,6 +201,7 @@ def test_whose_code_is_said_before_it_is_run(command: Command) -> None:
 
 @pytest.mark.usefixtures("marked")
 @pytest.mark.parametrize(("typed", "status"), [("yes\n", 0), ("y\n", 0), ("no\n", 2), ("\n", 2), ("\x04", 2)])
+@pytest.mark.slow
 def test_it_asks_on_a_terminal(typed: str, status: int, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """A yes goes on; anything else, the end of input included, stops before the first text is run."""
     master, slave = os.openpty()
@@ -222,6 +224,7 @@ def test_it_does_not_ask_where_all_is_installed(command: Command) -> None:
 
 
 @pytest.mark.usefixtures("marked")
+@pytest.mark.slow
 def test_sources_are_written_out(command: Command) -> None:
     """Each text once, under names that stay in the folder whatever the author called them; nothing is overwritten."""
     ended = command("verify", "out", "--sources", "texts")
@@ -241,6 +244,7 @@ def test_sources_are_written_out(command: Command) -> None:
 
 
 @pytest.mark.usefixtures("marked")
+@pytest.mark.slow
 def test_a_text_that_is_not_stored(command: Command) -> None:
     """A folder without a text that it was trained with, or with another in its place: said, and nothing is run."""
     for statement in ("DELETE FROM source WHERE module = 'beside.py'", "UPDATE source SET text = 'x'"):

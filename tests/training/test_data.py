@@ -69,6 +69,7 @@ def test_final_evaluations_of_few_seeds_at_a_time(engine: str, monkeypatch: pyte
     assert len(evaluated("whole")) == 20 * 6
 
 
+@pytest.mark.slow
 def test_many_seeds_at_a_point_train_in_little_memory() -> None:
     """64 seeds, evaluated on 1,000 examples of 256 bits each, take the memory of a few. Found at 100: 700 MiB."""
     keys = {**TINY, "cells": ["rnn"], "engine": "lanes", "seeds": 64, "train": {"max_steps": 5}}

@@ -59,7 +59,7 @@ def by_hand(model: Any, seed: int, steps: int) -> tuple[list[float], list[float]
 CELLS = (awkward.Buffers, awkward.orthogonal, awkward.Reservoir, *awkward.CHANGING[:4], *awkward.UNCOPIED)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [pytest.param(e, marks=pytest.mark.slow) if e == "lanes" else e for e in ENGINES])
 @pytest.mark.parametrize("factory", CELLS)
 def test_curves_and_final_evaluations_are_a_plain_loops(factory: Any, engine: str) -> None:
     """Buffers, running statistics and what cannot be copied included; the final evaluation has them all."""

@@ -60,6 +60,7 @@ def outside_python(seconds: float) -> None:
     hashlib.pbkdf2_hmac("sha256", b"", b"", int(100_000 * seconds / (time.perf_counter() - begun)))
 
 
+@pytest.mark.slow
 def test_what_cleans_up_is_left_to_it(run: Callable[[Callable[[], object]], object]) -> None:
     """The interrupt is heard late, where C returns; how long it was due does not shorten the time to clean up."""
 
@@ -119,6 +120,9 @@ class Interrupted(Cell):
         return h, h
 
 
+@pytest.mark.slow
+# the time may be over while a library opens a file, which then nobody closes
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_an_interrupt_left_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell that could not be traced since the time was over is traced the next time."""
     monkeypatch.setenv("CELLBENCH_CACHE", str(tmp_path))

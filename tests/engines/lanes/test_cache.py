@@ -81,6 +81,7 @@ def test_batches_that_share_vectors_alike_share_an_object(compiled: list[str]) -
     assert len(compiled) == UNITS + 1
 
 
+@pytest.mark.slow
 def test_another_size_option_or_source_is_another_object(compiled: list[str]) -> None:
     ready()
     engine("lanes", blueprint(rnn, 4))
@@ -291,6 +292,7 @@ def test_tracing_and_compiling_warn_of_nothing(folder: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+@pytest.mark.slow
 def test_a_worker_with_a_warm_cache_does_not_trace(folder: Path) -> None:
     """What takes long to import, torch's tracing and its compiler, stays out."""
     ready()
