@@ -79,7 +79,7 @@ def test_the_command(command: Command) -> None:
     assert "rnn against lstm: " in first.out
     assert Path("results/many/profile.md").read_text().startswith("# many: 1 cell against lstm on 2 tasks\n")
     assert pd.read_csv("results/many/profile.csv")["task"].tolist() == ["binary_addition", "own"]
-    assert Path("results/many.own/report.html").exists()
+    assert Path("results/many.own/summary.md").exists()
     before = Path("results/many.own/runs.sqlite").read_bytes()
     assert command("profile", str(path), "--workers", "1", "--quiet").out == first.out
     assert Path("results/many.own/runs.sqlite").read_bytes() == before

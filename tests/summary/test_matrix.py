@@ -1,4 +1,4 @@
-"""The matrix of cells by tasks: its verdicts are those of each task, corrected over all tasks by a plain loop of Holm's."""
+"""The matrix of cells by tasks: verdicts are those of each task, corrected over all tasks by a plain loop of Holm's."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import pytest
 from cellbench.report import matrix as laid
 from cellbench.summary import Summary
 from cellbench.summary.matrix import matrix
-from tests.helpers.frames import design, lognormal, summary_of
+from tests.helpers.frames import summary_of
 
 LABELS = ("lstm", "gru", "rnn")
 
 
 def part(gru: float, rnn: float) -> Summary:
     """One task, on which gru and rnn need so many times the steps of lstm."""
-    plan = design(labels=LABELS)
-    return summary_of(plan, lognormal({"lstm": 300.0, "gru": 300.0 * gru, "rnn": 300.0 * rnn}))
+    return summary_of(LABELS, {"lstm": 300.0, "gru": 300.0 * gru, "rnn": 300.0 * rnn})
 
 
 PARTS = {"one": part(0.5, 1.0), "two": part(0.9, 1.12), "three": part(1.0, 2.0)}
@@ -52,16 +51,16 @@ def test_corrected_over_all_tasks() -> None:
 
 
 def test_a_verdict_that_the_correction_takes_away() -> None:
-    """A difference that its own task shows is not shown among twelve tasks without one, if it was not sure enough."""
-    near = part(0.9, 1.0)
-    own = near.verdicts[0]
-    many = matrix({"near": near, **{f"null {i}": part(1.0, 1.0) for i in range(12)}})
-    entry = many.at("near", "gru")
+    """A difference that its own task shows is not shown beside eleven tasks without one, if it is not sure enough."""
+    near = next(
+        one for one in (part(x / 100, 1.0) for x in range(99, 80, -1)) if one.verdicts[0].verdict.endswith("faster")
+    )
+    found = matrix({"near": near, **{f"null {i}": part(1.0, 1.0) for i in range(11)}})
+    entry = found.at("near", "gru")
     assert entry is not None
-    table = near.comparisons
-    (p,) = table[(table["metric"] == "steps") & (table["scope"] == "all") & (table["at"] == "tuned")]["p"][:1]
-    assert entry.p >= min(1.0, 26 * p) - 1e-12 or entry.p > near.comparisons["p_holm"].min()
-    assert own.cell == "gru"
+    assert found.comparisons == 24
+    assert entry.p > 0.05
+    assert not entry.steps.endswith("faster")
 
 
 def test_as_text() -> None:
@@ -78,6 +77,6 @@ def test_as_text() -> None:
 
 def test_other_baselines() -> None:
     """Tasks with different baselines have no matrix."""
-    other = summary_of(design(labels=("gru", "rnn")), lognormal({"gru": 300.0, "rnn": 300.0}))
+    other = summary_of(("gru", "rnn"))
     with pytest.raises(ValueError, match="2 baselines: gru, lstm"):
         matrix({"one": PARTS["one"], "two": other})
