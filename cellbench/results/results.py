@@ -41,6 +41,8 @@ def laid_out(stored: Frames) -> Report:
         for label, facts in stored.experiment["facts"]["cells"].items()
         if isinstance(facts.get("changed"), list) and facts["changed"]
     ]
+    breaks = stored.experiment["facts"].get("task_breaks")
+    doubts += [f"{design.task} breaks a law of tasks: {said}" for said in (breaks if isinstance(breaks, list) else ())]
     summary = replace(summary, footnotes=(*doubts, *summary.footnotes))
     return Report(stored.runs, stored.curves, design, summary, stored.experiment, stored.unplanned)
 

@@ -124,7 +124,7 @@ def run(
         for cell in experiment.cells:
             for name, place in find_strays(cell.sources).items():
                 see(Notice(_stray(cell.label, name, place)))
-        admit(experiment, trust)  # faults found here and in the plan leave no folder behind
+        despite = admit(experiment, trust)  # faults found here and in the plan leave no folder behind
         planned = lay_out(experiment, say)
         # one run per folder; from here on there may be results that an interrupt keeps
         stack.enter_context(locked(where))
@@ -133,7 +133,7 @@ def run(
         plan = prepare(experiment, where, planned, only=only, shard=shard, fresh=fresh, ask=admission.ask, say=say)
         facts = {
             "resolved": experiment.resolved(),
-            "facts": _facts(experiment, registry, trust, plan),
+            "facts": {**_facts(experiment, registry, trust, plan), **({"task_breaks": despite} if despite else {})},
             "environment": environment.describe(registry),
         }
         # if nothing is to be trained and nothing has changed, the report that is there is the answer
