@@ -4,6 +4,7 @@
     python benchmarks/engines.py --sweep            # cells, bits, batches and replicas: the engines, nn.*, JAX
     python benchmarks/engines.py --sizes            # hidden sizes 8 to 512: which engine is the fastest at each
     python benchmarks/engines.py --growth           # how the time of lanes grows with each size: slopes, and a picture
+    python benchmarks/engines.py --kinds            # bits, classes and numbers: lanes, stack, JAX, nn.LSTM
     python benchmarks/engines.py --start            # start-up, cold and from the cache, in fresh processes
 
 Peers take turns within each round, so that other work on the machine slows all of them alike; the median of the rounds
@@ -33,6 +34,7 @@ import peers
 from peers import Peer, Setting
 
 from cellbench.engines.lanes import build
+from cellbench.task import Kind
 
 HERE = Path(__file__).parent
 BAR = Setting()
@@ -139,6 +141,21 @@ def sizes(rounds: int, clock: Callable[[], float]) -> None:
         names = ("lanes", "stack", "reference") if setting.batch == 16 else ("lanes", "reference")
         field = [peers.ours(name, setting, steps) for name in names]
         race(str(setting), [*field, peers.torch_module(setting, steps)], rounds, clock)
+
+
+def kinds(rounds: int, clock: Callable[[], float]) -> None:
+    """Time the one configuration with the loss of each kind of answer."""
+    of_kinds: tuple[Kind, ...] = ("bits", "classes", "numbers")
+    for kind in of_kinds:
+        setting = replace(BAR, kind=kind)
+        steps = steps_for(setting)
+        wanted: list[Callable[[], Peer]] = [
+            lambda s=setting, n=steps: peers.ours("lanes", s, n),  # type: ignore[misc]
+            lambda s=setting, n=steps: peers.jax_peer(s, n),  # type: ignore[misc]
+            lambda s=setting, n=steps: peers.ours("stack", s, n),  # type: ignore[misc]
+            lambda s=setting, n=steps: peers.torch_module(s, n),  # type: ignore[misc]
+        ]
+        race(str(setting), installed(wanted), rounds, clock)
 
 
 def growth(rounds: int, clock: Callable[[], float]) -> None:
@@ -263,7 +280,7 @@ def start(rounds: int, clock: Callable[[], float]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("sweep", "sizes", "growth", "start"):
+    for name in ("sweep", "sizes", "kinds", "growth", "start"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--cpu", action="store_true", help="the processor's time instead of the clock's")
@@ -271,7 +288,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"{time.strftime('%Y-%m-%d')}: {machine()}{', processor time' if arguments.cpu else ''}")
     clock = time.process_time if arguments.cpu else time.perf_counter
-    chosen = [f for f in (sweep, sizes, growth, start) if getattr(arguments, f.__name__)]
+    chosen = [f for f in (sweep, sizes, kinds, growth, start) if getattr(arguments, f.__name__)]
     for function in chosen or [one]:
         function(arguments.rounds, clock)
 

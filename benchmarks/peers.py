@@ -2,7 +2,7 @@
 
 Every peer is made for (cell, hidden size, time, batch, replicas), trains on two binary inputs per time step with a
 readout to one logit, cross-entropy, clipping to norm 1 and Adam with rate 0.01, and has `run()`, which trains all its
-replicas through `steps` steps. Each uses one thread.
+replicas through `steps` steps. Each uses one thread. Our engines, nn.* and JAX also train ten classes or a number.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from cellbench.cells.rnn import rnn
 from cellbench.engines import OPTIMIZERS, lanes, reference, stack
 from cellbench.engines.lanes import build
 from cellbench.engines.lanes.program import aligned
-from cellbench.model import Blueprint
+from cellbench.model import Blueprint, Objective
+from cellbench.task import Kind
 
 CELLS = {"rnn": rnn, "lstm": lstm, "gru": gru}
 SEEDS = 8
@@ -42,9 +43,16 @@ class Setting:
     time: int = 10
     batch: int = 16
     replicas: int = 32
+    kind: Kind = "bits"
+
+    @property
+    def outputs(self) -> int:
+        """Raw outputs of the readout: a bit, ten classes, or a number."""
+        return 10 if self.kind == "classes" else 1
 
     def __str__(self) -> str:
-        return f"{self.cell} hidden {self.hidden}, bits {self.time}, batch {self.batch}, replicas {self.replicas}"
+        what = "" if self.kind == "bits" else f", {self.kind} ({self.outputs} outputs)"
+        return f"{self.cell} hidden {self.hidden}, bits {self.time}, batch {self.batch}, replicas {self.replicas}{what}"
 
 
 @dataclass
@@ -65,9 +73,19 @@ class Peer:
 
 
 def data(setting: Setting, steps: int, seeds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw binary addition, (seeds, steps, time, batch, 2) and (..., 1)."""
+    """Draw two bits a step, (seeds, steps, time, batch, 2), and what is asked of them.
+
+    Bits: their sum as binary numbers, (..., 1). Classes: how many were 1 so far, modulo 10, of shape (seeds, steps,
+    time, batch). Numbers: the mean so far, (..., 1).
+    """
     generator = np.random.default_rng(0)
     bits = generator.integers(0, 2, (seeds, steps, setting.time, setting.batch, 2))
+    so_far = bits.sum(-1).cumsum(axis=2)
+    if setting.kind == "classes":
+        return bits.astype(np.float32), so_far % setting.outputs
+    if setting.kind == "numbers":
+        mean = so_far / (2 * np.arange(1, setting.time + 1)[:, None])
+        return bits.astype(np.float32), mean[..., None].astype(np.float32)
     bits[:, :, -1] = 0
     total, carry = np.zeros(bits.shape[:-1], np.int64), np.zeros(bits.shape[:2] + bits.shape[3:4], np.int64)
     for t in range(setting.time):
@@ -77,7 +95,8 @@ def data(setting: Setting, steps: int, seeds: int) -> tuple[np.ndarray, np.ndarr
 
 
 def blueprint(setting: Setting) -> Blueprint:
-    return Blueprint(CELLS[setting.cell], setting.cell, (), 2, setting.hidden, 1)
+    objective = Objective(setting.kind)
+    return Blueprint(CELLS[setting.cell], setting.cell, (), 2, setting.hidden, setting.outputs, objective=objective)
 
 
 def ours(name: str, setting: Setting, steps: int) -> Peer:
@@ -97,7 +116,7 @@ def ours(name: str, setting: Setting, steps: int) -> Peer:
 def torch_module(setting: Setting, steps: int) -> Peer:
     """Make a peer of torch's fused module for whole sequences: the usual loop, one replica at a time."""
     kind = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[setting.cell]
-    module, readout = kind(2, setting.hidden), nn.Linear(setting.hidden, 1)
+    module, readout = kind(2, setting.hidden), nn.Linear(setting.hidden, setting.outputs)
     parameters = [*module.parameters(), *readout.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=0.01)
     x, y = (torch.from_numpy(a[0]) for a in data(setting, steps, 1))
@@ -105,7 +124,13 @@ def torch_module(setting: Setting, steps: int) -> Peer:
     def run() -> None:
         for step in range(steps):
             optimizer.zero_grad()
-            loss = nn.functional.binary_cross_entropy_with_logits(readout(module(x[step])[0]), y[step])
+            logits = readout(module(x[step])[0])
+            if setting.kind == "classes":
+                loss = nn.functional.cross_entropy(logits.flatten(0, 1), y[step].flatten())
+            elif setting.kind == "numbers":
+                loss = nn.functional.mse_loss(logits, y[step])
+            else:
+                loss = nn.functional.binary_cross_entropy_with_logits(logits, y[step])
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
@@ -170,7 +195,7 @@ def jax_peer(setting: Setting, steps: int) -> Peer:
             "bi": (gates * width,),
             "bh": (gates * width,),
         }
-        shapes |= {"wo": (width, 1), "bo": (1,)}
+        shapes |= {"wo": (width, setting.outputs), "bo": (setting.outputs,)}
         keys = jax.random.split(key, len(shapes))
         limit = width**-0.5
         return {
@@ -194,15 +219,25 @@ def jax_peer(setting: Setting, steps: int) -> Peer:
     def loss(p: Any, x: Any, y: Any) -> Any:
         def step(state: Any, x: Any) -> Any:
             state = cell(p, state, x)
-            return state, (state[0] @ p["wo"] + p["bo"])[:, 0]
+            return state, state[0] @ p["wo"] + p["bo"]
 
         start = (jnp.zeros((setting.batch, width)),) * (2 if setting.cell == "lstm" else 1)
-        return optax.sigmoid_binary_cross_entropy(jax.lax.scan(step, start, x)[1], y).mean()
+        logits = jax.lax.scan(step, start, x)[1]
+        if setting.kind == "classes":
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+        if setting.kind == "numbers":
+            return optax.squared_error(logits[..., 0], y).mean()
+        return optax.sigmoid_binary_cross_entropy(logits[..., 0], y).mean()
 
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.01))
 
     def draw(key: Any) -> Any:
         bits = jax.random.bernoulli(key, 0.5, (setting.time, setting.batch, 2)).astype(jnp.int32)
+        so_far = bits.sum(-1).cumsum(axis=0)
+        if setting.kind == "classes":
+            return bits.astype(jnp.float32), so_far % setting.outputs
+        if setting.kind == "numbers":
+            return bits.astype(jnp.float32), so_far / (2.0 * jnp.arange(1, setting.time + 1)[:, None])
         bits = bits.at[-1].set(0)
 
         def add(carry: Any, pair: Any) -> Any:
