@@ -21,6 +21,7 @@ from cellbench.conformance.subject import Broken, Check
 from cellbench.conformance.task_subject import Point, TaskSubject, likely_line, line_that_draws, made
 from cellbench.errors import TaskError
 from cellbench.model import generator_states, set_generators
+from cellbench.plugins import place_of
 from cellbench.records import TaskSpec
 from cellbench.streams import Stream
 from cellbench.training.drawn import Drawn, draw
@@ -75,9 +76,10 @@ def draws_what_it_declares(subject: TaskSubject) -> Found:
             drawn = draw(task, subject.name, _stream(count=count), count, point)
             one = draw(task, subject.name, _stream(count=1), 1, point)
         except TaskError as error:
-            # the message begins with the task's name and file, which the report says by itself
-            said = str(error)
-            raise Broken(said[said.index("batch at") :] if "batch at" in said else said, subject.begins()) from None
+            # the message begins with the task's name and file, and ends with the line, which the report says by itself
+            said = str(error).partition("\n")[0]
+            place = place_of(error) or subject.begins()
+            raise Broken(said[said.index("batch at") :] if "batch at" in said else said, place) from None
         if len(one.inputs) != len(drawn.inputs):
             raise Broken(
                 f"at {_at(point)} one example has {len(one.inputs)} steps, and {count} drawn together have "
@@ -173,7 +175,8 @@ def difficulty_is_exact(subject: TaskSubject) -> Found:
             try:
                 draw(task, subject.name, _stream(), EXAMPLES, point, difficulty)
             except TaskError as error:
-                raise Broken(str(error), subject.begins("batch_of_difficulty")) from None
+                said = str(error).partition("\n")[0]
+                raise Broken(said, place_of(error) or subject.begins("batch_of_difficulty")) from None
             batch = task.batch_of_difficulty(_stream(), EXAMPLES, point, difficulty)
             whole = _arrays(batch)
             part = task.batch_of_difficulty(_stream(start=5, count=3), 3, point, difficulty)

@@ -70,6 +70,8 @@ def make(spec: TaskSpec) -> Task:
     Raises:
         CellbenchError: its code raises, it is no `cellbench.Task`, or the arrays are gone or were changed.
     """
+    if not spec.sources:
+        raise TaskError(f"{spec.name}: its text is not there")
     if spec.arrays:
         return arrays.Arrays(Path(spec.path), spec.sources[0])
     return checked(made(sources.load(spec.sources, spec.attribute), spec), spec.name)

@@ -227,7 +227,7 @@ class TaskSpec:
     @property
     def arrays(self) -> bool:
         """Whether it is a task of arrays."""
-        return self.sources[0].module.endswith(".npz")
+        return len(self.sources) == 1 and self.sources[0].module.endswith(".npz")
 
 
 def is_own(task: str) -> bool:

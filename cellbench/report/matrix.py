@@ -70,9 +70,10 @@ def markdown(found: Matrix, name: str) -> str:
         for entry in found.entries
     ]  # fmt: skip
     heads = ["task", "cell", "steps", "ratio", "p", "solved", "exact", "accuracy", "accuracy at the longest"]
+    cells, tasks = words.count(len(found.cells), "cells"), words.count(len(found.tasks), "tasks")
     parts = [
-        f"# {escape(name)}: {len(found.cells)} cells against {escape(found.baseline)} on {len(found.tasks)} tasks",
-        *(f"- {escape(cell)}: {_counted(found, cell)}" for cell in found.cells),
+        f"# {escape(name)}: {cells} against {escape(found.baseline)} on {tasks}",
+        "\n".join(f"- {escape(cell)}: {_counted(found, cell)}" for cell in found.cells),
         "## Steps to solve",
         grid(lambda entry: f"{entry.steps}, {_ratio(entry)}" if entry.ratio == entry.ratio else entry.steps),
         "## Sequence accuracy at the longest length",
@@ -81,9 +82,7 @@ def markdown(found: Matrix, name: str) -> str:
         tabulate(numbers, heads, tablefmt="github", disable_numparse=True),
         reading(found),
     ]
-    lists = "\n".join(part for part in parts if part.startswith("- "))
-    whole = [parts[0], lists, *(part for part in parts[1:] if not part.startswith("- "))]
-    return "\n\n".join(whole) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def reading(found: Matrix) -> str:

@@ -15,7 +15,7 @@ from cellbench.errors import CellbenchError, StoreError
 from cellbench.model import Model
 from cellbench.model.weights import fill, pack, tensors_of, unpack
 from cellbench.plugins import discover
-from cellbench.records import is_own
+from cellbench.records import TaskSpec, is_own
 from cellbench.store import Store, weights
 from cellbench.store.replica import StoredReplica
 from cellbench.store.replica import outcome as stored_outcome
@@ -110,11 +110,12 @@ def find(folder: Path, key: str, *, run_code: bool) -> Found:
     with store.reading():  # the store is closed; this explains a key that cannot be read
         replica_key = stored.key()
         run = [*replica_key.cell_sources] if is_from_file(stored.label, experiment["resolved"]) else []
-        if is_own(replica_key.task):
-            run += replica_key.task_sources
-        for sha in (*replica_key.cell_sources, *run):
+        task = replica_key.task_sources if is_own(replica_key.task) else ()
+        for sha in (*replica_key.cell_sources, *task):
             if sha not in texts or texts[sha].sha256 != sha:
                 raise StoreError(f"{folder} does not hold the text that {stored.label} was trained with")
+        if task and not TaskSpec(replica_key.task, tuple(texts[sha] for sha in task)).arrays:
+            run += task
         if run and not run_code:
             names = ", ".join(printable(texts[sha].module)[:80] for sha in run)
             raise CellbenchError(

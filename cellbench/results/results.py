@@ -44,6 +44,8 @@ def laid_out(stored: Frames) -> Report:
         for label, facts in stored.experiment["facts"]["cells"].items()
         if isinstance(facts.get("changed"), list) and facts["changed"]
     ]
+    breaks = stored.experiment["facts"].get("task_breaks")
+    doubts += [f"{design.task} breaks a law of tasks: {said}" for said in (breaks if isinstance(breaks, list) else ())]
     summary = replace(summary, footnotes=(*doubts, *summary.footnotes))
     runs = stored.runs
     if summary.targets is not None:

@@ -128,10 +128,12 @@ def run(
             stack.callback(executor.close)
             if warning := getattr(executor, "warning", ""):
                 see(Notice(warning))
-        for cell in experiment.cells:
-            for name, place in find_strays(cell.sources).items():
-                see(Notice(_stray(cell.label, name, place)))
-        admit(experiment, trust)  # faults found here and in the plan leave no folder behind
+        texts = [(cell.label, cell.sources) for cell in experiment.cells]
+        texts += [(experiment.settings.task, experiment.task_sources)]
+        for label, sources in texts:
+            for name, place in find_strays(sources).items():
+                see(Notice(_stray(label, name, place)))
+        despite = admit(experiment, trust)  # faults found here and in the plan leave no folder behind
         planned = lay_out(experiment, say)
         # one run per folder; from here on there may be results that an interrupt keeps
         stack.enter_context(locked(where))
@@ -139,7 +141,7 @@ def run(
         admission = Admission(experiment, where, planned, trust, fresh, say)
         facts = {
             "resolved": experiment.resolved(),
-            "facts": _facts(experiment, registry, trust),
+            "facts": {**_facts(experiment, registry, trust), **({"task_breaks": despite} if despite else {})},
             "environment": environment.describe(registry),
         }
         begin = partial(prepare, experiment, where, planned, only=only, shard=shard, ask=admission.ask, say=say)
@@ -248,7 +250,7 @@ def _remember_reasons(cells: dict[str, dict[str, Any]], plan: Plan) -> None:
 def _stray(label: str, name: str, place: Path) -> str:
     return (
         f"{label} imports {name} from {place}, which belongs to no installed distribution: no key holds its text, so "
-        "an edit of it trains nothing again. Install it, or put it beside the cell's own file."
+        "an edit of it trains nothing again. Install it, or put it beside the file that imports it."
     )
 
 

@@ -22,12 +22,15 @@ MOST_POINTS = 64
 """The most grid parameters at which a task is asked; of more, the first."""
 
 
-def admit(experiment: Experiment, trust: bool) -> None:
+def admit(experiment: Experiment, trust: bool) -> list[str]:
     """Ask the task for its quick laws, at the grid parameters that are planned.
 
     Args:
         experiment: whose task is asked.
         trust: whether a task that breaks a law may be trained on all the same, if it can be.
+
+    Returns:
+        How a task that is trusted breaks laws, for the report; empty if it keeps them.
 
     Raises:
         TaskError: the task breaks a law; the message says where and what to do.
@@ -36,7 +39,7 @@ def admit(experiment: Experiment, trust: bool) -> None:
     broken = [(law, result) for law, result in _asked(experiment) if not result.ok]
     hopeless = any(law is task_laws.draws_what_it_declares for law, _ in broken)
     if not broken or (trust and not hopeless):
-        return
+        return [f"{law.name}: {result.message}" for law, result in broken]
     lines = [f"{name} breaks {'a law' if len(broken) == 1 else f'{len(broken)} laws'} of tasks:"]
     for law, result in broken:
         lines += [f"  {law.name}: {law.shows}", f"    but {result.message}"]

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cellbench.errors import TaskError
+from cellbench.errors import CellbenchError, TaskError
+from cellbench.plugins import place_of
 from cellbench.streams import Stream
 from cellbench.task import Floats, Parameters, Task, answers_per_step, one_hot
+from cellbench.wording import described
 
 Mask = NDArray[np.bool_]
 
@@ -46,18 +48,26 @@ def draw(
         difficulty: of all examples, or None for the task's own mixture.
 
     Raises:
-        TaskError: what was drawn is not what the task declares.
+        TaskError: what was drawn is not what the task declares, or its code raised.
     """
-    if difficulty is None:
-        found: Any = task.batch(stream, examples, parameters)
-    else:
-        found = task.batch_of_difficulty(stream, examples, parameters, difficulty)
+    method = "batch" if difficulty is None else "batch_of_difficulty"
+    at = ", ".join(f"{key}={value!r}" for key, value in parameters.items())
+    where = f"task {name} ({_where(task)}): {method} at {at or 'no parameters'}"
+    try:
+        if difficulty is None:
+            found: Any = task.batch(stream, examples, parameters)
+        else:
+            found = task.batch_of_difficulty(stream, examples, parameters, difficulty)
+    except (CellbenchError, MemoryError):
+        raise
+    except Exception as error:  # the task's own code: no cell is to blame
+        place = place_of(error)
+        line = f"\n{place.text()}" if place is not None else ""
+        raise TaskError(f"{where} raised {described(error, 400)}{line}") from error
     try:
         return taken(task, found, examples)
     except TaskError as error:
-        method = "batch" if difficulty is None else "batch_of_difficulty"
-        at = ", ".join(f"{key}={value!r}" for key, value in parameters.items())
-        raise TaskError(f"task {name} ({_where(task)}): {method} at {at or 'no parameters'}: {error}") from None
+        raise TaskError(f"{where}: {error}") from None
 
 
 def taken(task: Task, found: Any, examples: int) -> Drawn:

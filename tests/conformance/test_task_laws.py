@@ -121,7 +121,9 @@ def test_a_run_refuses(command: Command) -> None:
         assert "`cellbench check ./mytask.py:Parity` asks it alone." in ended.err
         assert "Traceback" not in ended.err
     assert not Path("results").exists()
-    assert command("run", "own.yaml", "--trust", "--no-report").status == 0
+    assert command("run", "own.yaml", "--trust").status == 0
+    report = Path("results/own/summary.md").read_text()
+    assert "mytask.py:Parity breaks a law of tasks: rows-do-not-depend-on-the-number: at length 4 1 of 12" in report
 
 
 def test_what_cannot_be_trained_is_not_trusted(command: Command) -> None:

@@ -94,6 +94,7 @@ def test_a_run(command: Command) -> None:
     np.savez_compressed("data.npz", targets=TOKENS, inputs=TOKENS)
     assert trained(ARRAYS, report=False) == []
     assert "No difference." in command("verify", "out", "--sample", "1").out
+    assert cellbench.load("out").examples(label="rnn", seed=0).inputs.shape == (6, 10)  # no code of the folder runs
     made(inputs=TOKENS, targets=TOKENS[::-1])
     task_of.cache_clear()  # as in a process of its own
     changed = command("verify", "out", "--sample", "1")

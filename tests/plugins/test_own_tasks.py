@@ -123,6 +123,25 @@ def test_verify_asks_before_it_runs_the_task(command: Command) -> None:
     assert model.logits(np.zeros((7, 2, 1), np.float32)).shape == (7, 2, 1)
 
 
+def test_a_task_that_raises_in_training(command: Command) -> None:
+    """No cell is blamed for it: its replicas are missing, not failed, and the task's line is told."""
+    write(
+        PARITY.replace(
+            "        return self.answer(stream",
+            "        1 // (stream.purpose != 'final')\n        return self.answer(stream",
+        )
+    )
+    Path("own.yaml").write_text(yaml.safe_dump(TINY))
+    ended = command("run", "own.yaml", "--workers", "1")
+    assert ended.status == 1
+    failures = Path("results/own/failures.txt").read_text()
+    assert "task mytask.py:Parity" in failures
+    assert "raised ZeroDivisionError" in failures
+    assert "1 // (stream.purpose != 'final')" in failures
+    runs = cellbench.load("results/own").runs
+    assert set(runs["cause"]) == {"machine"}
+
+
 FAULTS = {
     "no such file": ("./none.py:Parity", "no such file: "),
     "no class": ("./mytask.py", "must be FILE:CLASS, such as ./mytask.py:Parity, a file of arrays"),

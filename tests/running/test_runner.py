@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,6 +18,7 @@ from cellbench.records import ReplicaKey
 from cellbench.running import run as run_experiment
 from cellbench.store import VOLATILE
 from cellbench.store.schema import OLDEST, VERSION
+from tests.helpers import tasks
 from tests.helpers.cells import FAILING, MINE, MISTAKE
 from tests.helpers.commands import TINY, Command
 from tests.helpers.runs import exports, reseal, trained
@@ -115,6 +117,27 @@ def test_what_happens_when_a_cell_file_is_edited() -> None:
     assert set(trained(tiny)) == {("mine", 0), ("mine", 1)}
     Path("unrelated.py").write_text("X = 2\n")
     assert trained(tiny) == []
+
+
+def test_what_happens_when_a_task_file_is_edited() -> None:
+    """An edited file trains every cell; even a comment counts."""
+    tasks.write()
+    assert set(trained(tasks.TINY, report=False)) == ALL
+    assert trained(tasks.TINY, report=False) == []
+    tasks.write(tasks.PARITY + "# a comment\n")
+    assert set(trained(tasks.TINY, report=False)) == ALL
+
+
+def test_what_happens_when_arrays_are_changed() -> None:
+    """Another number trains every cell; the same numbers, packed otherwise, train none."""
+    inputs = np.random.default_rng(0).integers(0, 3, (30, 4))
+    tiny = {**tasks.TINY, "task": "./data.npz", "grid": {"batch_size": 4, "hidden_size": 3}}
+    np.savez("data.npz", inputs=inputs, targets=inputs)
+    assert set(trained(tiny, report=False)) == ALL
+    np.savez_compressed("data.npz", targets=inputs, inputs=inputs)
+    assert trained(tiny, report=False) == []
+    np.savez("data.npz", inputs=inputs, targets=2 - inputs)
+    assert set(trained(tiny, report=False)) == ALL
 
 
 def test_what_happens_on_an_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,14 @@ from typing import Any
 import cellbench_tasks
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from cellbench.conformance import TaskSubject, task_checks
+from cellbench.model import Objective
 from cellbench.streams import Stream
 from cellbench.task import Task
+from cellbench.training.drawn import draw
 
 Answers = list[Any]
 """One answer per step; None where nothing is asked."""
@@ -79,7 +83,7 @@ def copied(symbols: list[Any]) -> Answers:
 def marked_sum(symbols: list[Any]) -> Answers:
     marked = [number for number, mark in symbols if mark]
     assert len(marked) == 2
-    assert {mark for _, mark in symbols} == {0, 1}
+    assert {mark for _, mark in symbols} <= {0, 1}
     return [None] * (len(symbols) - 1) + [0.5 + sum(marked) / 4]
 
 
@@ -162,6 +166,48 @@ def test_answers(name: str, parameters: dict[str, Any]) -> None:
         assert [a is not None for a in answers] == mask[:, i].tolist()
         asked = [i for i, a in enumerate(answers) if a is not None]
         assert targets[asked, i].tolist() == pytest.approx([answers[a] for a in asked], abs=1e-6)
+
+
+def outputs(answers: Answers, task: Task) -> NDArray[Any]:
+    """Write answers as the raw outputs that a perfect model would give; where nothing is asked, as nonsense."""
+    asked = [a if a is not None else 0 for a in answers]
+    if task.kind == "classes":
+        return np.where(np.eye(task.output_size)[asked] > 0, 5.0, -5.0)
+    return np.array(asked, float)[:, None] if task.kind == "numbers" else 10.0 * np.array(asked, float)[:, None] - 5
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_exact_solver_scores_everything(name: str) -> None:
+    """Plain Python's answers, through the harness's own drawing and scoring, are all right; one wrong one is not."""
+    task, solve = made(name), CASES[name][0]
+    parameters = CASES[name][1][-1]
+    examples = 50
+    drawn = draw(task, name, Stream("final", count=examples), examples, parameters)
+    inputs = task.batch(Stream("final", count=examples), examples, parameters)[0]
+    answers = [solve(inputs[:, i].tolist()) for i in range(examples)]
+    logits = np.stack([outputs(each, task) for each in answers], axis=1)
+    objective = Objective(task.kind, task.tolerance)
+
+    def scores() -> tuple[float, float]:
+        mask = None if drawn.mask is None else torch.from_numpy(drawn.mask)[None]
+        targets = torch.from_numpy(np.asarray(drawn.targets, float if task.kind != "classes" else np.int64))
+        _, right, whole = objective.scores(torch.from_numpy(logits)[None], targets[None], mask)
+        return float(right[0]), float(whole[0])
+
+    assert scores() == (1.0, 1.0)
+    first = next(t for t, a in enumerate(answers[0]) if a is not None)
+    logits[first, 0] = -logits[first, 0] if task.kind != "numbers" else 9.0
+    asked = sum(a is not None for each in answers for a in each)
+    assert scores() == (pytest.approx(1 - 1 / asked), pytest.approx(1 - 1 / examples))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_laws(name: str) -> None:
+    """Every law that a run asks before it trains holds, at the parameters of the cases."""
+    subject = TaskSubject(name, tuple(CASES[name][1]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TaskSubject, "task", lambda self: made(self.name))  # installed or not
+        assert [law.name for law in task_checks if law.quick and not law(subject).ok] == []
 
 
 @pytest.mark.parametrize(("name", "parameters"), POINTS)

@@ -1,0 +1,98 @@
+"""A profile: one file, one experiment for each task, and the matrix of all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from cellbench.errors import ExperimentError
+from cellbench.experiment.profile import load_profile
+from cellbench.plugins import discover
+from tests.helpers.commands import Command
+from tests.helpers.tasks import TINY, write
+
+ROOT = Path(__file__).parents[2]
+COMMON = {key: value for key, value in TINY.items() if key not in ("task", "grid")}
+PROFILE: dict[str, Any] = {
+    **COMMON,
+    "name": "many",
+    "grid": {"batch_size": 4, "hidden_size": 3},
+    "tasks": {
+        "binary_addition": {"grid": {"bits": [3, 4]}, "final": {"bits": [6], "difficulty": False}},
+        "own": {"task": "./mytask.py:Parity", "grid": {"length": [3]}, "seeds": 3},
+    },
+}
+
+
+def file(**changes: Any) -> Path:
+    write()
+    path = Path("many.yaml")
+    path.write_text(yaml.safe_dump(PROFILE | changes, sort_keys=False))
+    return path
+
+
+def test_one_experiment_for_each_task() -> None:
+    """Each has the file's keys and its own; what the command line gives is for all."""
+    found = load_profile(file(), discover(), overrides=["train.max_steps=7"], extra_cells=["gru"])
+    assert found.name == "many+gru"
+    one, two = found.experiments.values()
+    assert [one.name, two.name] == ["many.binary_addition+gru", "many.own+gru"]
+    assert [one.settings.task, two.settings.task] == ["binary_addition", "mytask.py:Parity"]
+    assert one.axes == (("bits", (3, 4)),)
+    assert one.settings.final.values == (("bits", (6,)),)
+    assert (len(one.seeds), len(two.seeds)) == (2, 3)
+    assert one.settings.train.max_steps == two.settings.train.max_steps == 7
+    assert [cell.label for cell in two.cells] == ["rnn", "lstm", "gru"]
+
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "no tasks": ({"tasks": {}}, "a profile is an experiment with `tasks`"),
+    "a task too": ({"task": "binary_addition"}, "a profile has `tasks`, and no `task`"),
+    "cells of its own": ({"tasks": {"binary_addition": {"cells": ["rnn"]}}}, "is the same for all tasks"),
+    "a list": ({"tasks": {"binary_addition": [1]}}, "expected keys of an experiment"),
+    "no name of a folder": ({"tasks": {"./mytask.py:Parity": {}}}, "cannot name a results folder"),
+    "no such task": ({"tasks": {"pariti": {}}}, "no task named 'pariti'"),
+    "a wrong key": ({"tasks": {"binary_addition": {"grid": {"bit": 3}}}}, "the task binary_addition has no such key"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults(name: str) -> None:
+    """Each is at its line of the file."""
+    changes, said = FAULTS[name]
+    with pytest.raises(ExperimentError) as caught:
+        load_profile(file(**changes), discover())
+    assert said in str(caught.value)
+    assert "many.yaml:" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_the_command(command: Command) -> None:
+    """It trains each task in a folder of its own, prints the matrix, writes it, and does nothing the second time."""
+    path = file()
+    first = command("profile", str(path), "--workers", "1", "--quiet")
+    assert first.status == 0, first.err
+    assert "rnn against lstm: " in first.out
+    assert Path("results/many/profile.md").read_text().startswith("# many: 1 cell against lstm on 2 tasks\n")
+    assert pd.read_csv("results/many/profile.csv")["task"].tolist() == ["binary_addition", "own"]
+    assert Path("results/many.own/summary.md").exists()
+    before = Path("results/many.own/runs.sqlite").read_bytes()
+    assert command("profile", str(path), "--workers", "1", "--quiet").out == first.out
+    assert Path("results/many.own/runs.sqlite").read_bytes() == before
+
+
+def test_the_shipped_profile() -> None:
+    """It is well formed: eight tasks, each with three points and a length four times the longest that is trained."""
+    shipped = yaml.safe_load((ROOT / "experiments/profile.yaml").read_text())
+    assert len(shipped["tasks"]) == 8
+    for keys in shipped["tasks"].values():
+        points = [values for values in keys["grid"].values() if len(values) > 1]
+        assert [len(values) for values in points] == [3]
+        assert any(
+            max(keys["final"].get(name, [0])) >= 4 * max(values) or name == "bits"
+            for name, values in keys["grid"].items()
+        )
