@@ -20,9 +20,9 @@ def rank(
         str, typer.Option("--format", metavar="text|md|csv", help="A table to read, in Markdown, or numbers as CSV.")
     ] = "text",
 ) -> None:
-    """Rank all cells of results folders by their steps, each rank with its uncertainty.
+    """Rank the cells of results folders by their steps.
 
-    The table has each cell's rank, ratio of steps and verdict, accuracy at the longest length, parameters,
+    The table has each cell's rank with its uncertainty, ratio of steps and verdict, accuracy at the longest length, parameters,
     microseconds per step and seeds. Nothing is written.
     """
     from cellbench.report import ranking, tables

@@ -116,7 +116,9 @@ def _check_options(experiment: Experiment, cell: CellSpec, factory: Callable[...
     tuned = experiment.tuned.get(cell.label)
     for name, _ in tuned.options if tuned else ():
         if refused := refused_option(factory, [name]):
-            raise experiment.fault(experiment.tuned_at(cell, name), f"{tuned.cell if tuned else ''} {refused}")
+            place = experiment.tuned_at(cell, name)
+            hint = " Give the cells that have it a `tune` of their own." if place[0] == "tune" else ""
+            raise experiment.fault(place, f"{tuned.cell if tuned else cell.label} {refused}{hint}")
     refused = refused_option(factory, [name for name, _ in cell.options])
     if refused:
         raise experiment.fault((*experiment.place_of(cell), "options"), f"{cell.label} {refused}")

@@ -369,7 +369,7 @@ def _profile(figures: Figures, e: Encodings) -> Figure:
 
 def _tuning(figures: Figures, e: Encodings) -> Figure:
     frame = figures.tuning if figures.design.several else figures.tuning.iloc[:0]
-    rates, of_them = ("settings", "settings") if figures.design.settings else ("learning rates", "rates")
+    rates, of_them = ("settings", "settings") if figures.design.tunes_options else ("learning rates", "rates")
     x = alt.X("tried:O", title=f"{rates} tried").axis(labelAngle=0)
     y = alt.Y("typical_steps:Q", scale=alt.Scale(type="log", nice=False, padding=8), title="typical steps (log scale)")
     y = y.axis(format="~s", values=STEPS, labelOverlap=True)

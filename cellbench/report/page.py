@@ -111,7 +111,7 @@ def answer(summary: Summary) -> str:
     for verdict in summary.verdicts:
         others = "".join(f" {clause.capitalize()}." for clause in verdict.others)
         lines.append(f"{verdict.cell}: {verdict.headline}. {verdict.sentence}{others}")
-    what = "options and learning rate" if design.settings else "learning rate"
+    what = "options and learning rate" if design.tunes_options else "learning rate"
     picked = f"{what} picked on other seeds, " if design.several else ""
     seeds = summary.seeds.removesuffix("s").removesuffix(" seed")
     method = (

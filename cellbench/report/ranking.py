@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -86,15 +86,33 @@ def table(summary: Summary, design: Design, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def terminal(grid: Grid, below: str, columns: int) -> str:
-    """Lay the table out for a terminal: whole if it fits, else rank, cell, ratio and verdict."""
+    """Lay the table out for a terminal: rank, cell, ratio and verdict, and as many of the other columns as fit."""
+    heads = [re.sub(r" \[95 %\]$", "", head) for head in grid.heads]
     rows = [[printable(text) for text in row] for row in grid.rows]
-    text = tabulate(rows, grid.heads, tablefmt="simple", disable_numparse=True)
-    if max(map(len, text.splitlines())) > columns:
-        cut = [row[: len(_NARROW)] for row in rows]
-        heads = [re.sub(r" \[95 %\]$", "", head) for head in grid.heads[: len(_NARROW)]]
-        text = tabulate(cut, heads, tablefmt="simple", disable_numparse=True, maxcolwidths=list(_NARROW))
-    lines = [line.rstrip() for line in text.splitlines()]
-    return "\n".join([*lines, *wrapped(f"({below})", columns)])
+    first = len(_NARROW)
+    shown = list(range(first))
+    # accuracy and seeds before what a cell is and takes, which other tables have too
+    for more in sorted(range(first, len(heads)), key=lambda i: (heads[i] != "seeds", i)):
+        wider = sorted([*shown, more])
+        if max(map(len, _lines(heads, rows, wider))) <= columns:
+            shown = wider
+    lines = _lines(heads, rows, shown)
+    if max(map(len, lines)) > columns:
+        lines = _lines(heads, rows, shown, _NARROW)
+    left = [heads[i] for i in range(len(heads)) if i not in shown]
+    hidden = f"; a wider terminal, and --format csv, have more: {', '.join(left)}" if left else ""
+    return "\n".join([*lines, *wrapped(f"({below}{hidden})", columns)])
+
+
+def _lines(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], shown: Sequence[int], widths: Sequence[int] | None = None
+) -> list[str]:
+    """Lay out some of the columns as lines."""
+    table = tabulate(
+        [[row[i] for i in shown] for row in rows], [heads[i] for i in shown], tablefmt="simple", disable_numparse=True,
+        maxcolwidths=list(widths) if widths else None,
+    )  # fmt: skip
+    return [line.rstrip() for line in table.splitlines()]
 
 
 def _rank(row: Mapping[Any, Any]) -> str:

@@ -251,7 +251,7 @@ def across(summary: Summary) -> Grid:
         for row in frame[frame["scope"] == "all"].to_dict("records")
     )
     titles = ("cell", "baseline", "seeds", "points", "ratio of steps", "p (Holm)", "verdict")
-    return Grid(f"Across the {'settings' if design.settings else 'learning rates'}, nothing picked", titles, rows)
+    return Grid(f"Across the {'settings' if design.tunes_options else 'learning rates'}, nothing picked", titles, rows)
 
 
 def points(summary: Summary, design: Design) -> Grid:

@@ -113,6 +113,26 @@ def interval(estimate: Estimate, level: float = 0.95) -> Interval:
     return Interval(c - half, c + half, 2 * float(special.stdtr(n - 1, -abs(c) / se)), sd)
 
 
+def p_values(estimates: Sequence[Estimate]) -> Floats:
+    """Return the p of `interval` of many estimates at once, shape (estimates,).
+
+    >>> one, two = mean(np.array([0.1, 0.3, 0.2])), mean(np.array([0.1, -0.3, 0.2, 0.1]))
+    >>> bool(np.allclose(p_values([one, two]), [interval(one).p, interval(two).p], rtol=1e-12))
+    True
+    """
+    found = np.full(len(estimates), math.nan)
+    for n in {estimate.seeds for estimate in estimates}:
+        if n < LEAST_SEEDS:
+            continue
+        places = [i for i, estimate in enumerate(estimates) if estimate.seeds == n]
+        c = np.abs([estimates[i].centre for i in places])
+        sd = np.stack([estimates[i].psi for i in places]).std(axis=1, ddof=1)
+        spread = sd >= ZERO
+        t = np.divide(c, sd / math.sqrt(n), out=np.zeros_like(c), where=spread)
+        found[places] = np.where(spread, 2 * special.stdtr(n - 1, -t), np.where(c < ZERO, 1.0, 2.0 ** (1 - n)))
+    return found
+
+
 def p_equivalent(estimate: Estimate, log_bound: float) -> float:
     """Return the p that |centre| is at least `log_bound`, by two one-sided t tests (Schuirmann 1987).
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cellbench.statistics.arrays import Counts
 from cellbench.statistics.comparison import holm
-from cellbench.statistics.intervals import Estimate, interval
+from cellbench.statistics.intervals import Estimate, p_values
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def rank_intervals(cells: int, differences: Mapping[tuple[int, int], Estimate], 
     ([1, 1, 3], [2, 2, 3])
     """
     looks = len({estimate.seeds for estimate in differences.values()})
-    corrected = holm([min(1.0, looks * interval(estimate).p) for estimate in differences.values()])
+    corrected = holm(np.minimum(1.0, looks * p_values(list(differences.values()))))
     low, high = np.ones(cells, dtype=np.int64), np.full(cells, cells, dtype=np.int64)
     for (one, two), estimate, p in zip(differences, differences.values(), corrected, strict=True):
         if p <= alpha:

@@ -169,21 +169,29 @@ class Design:
     @property
     def setup(self) -> str:
         """What verdicts hold for, in words: optimizer, rates, schedule, clipping, and layers if there are several."""
-        rates, several = [f"{rate:.10g}" for rate in self.rates], len(self.rates) > 1
-        listed = ", ".join(rates) if len(rates) <= 6 else f"{rates[0]} to {rates[-1]} ({len(rates)} of them)"
+        listed, several = self._listed(self.rates), len(self.rates) > 1
         parts = [f"{self.by} at learning rate{'s' if several else ''} {listed}", self.tuning, self.scheduled]
         parts += [self.clipped]
         parts += self._stacked()
         return ", ".join(part for part in parts if part)
 
+    @staticmethod
+    def _listed(rates: Sequence[float]) -> str:
+        """List learning rates, or how many there are, if they are many."""
+        texts = [f"{rate:.10g}" for rate in rates]
+        return ", ".join(texts) if len(texts) <= 6 else f"{texts[0]} to {texts[-1]} ({len(texts)} of them)"
+
     @property
     def tuning(self) -> str:
-        """How many settings each cell with a `tune` was tried at, in words; empty if none has one."""
-        if not self.settings:
+        """How many settings each cell with a `tune` was tried at, in words; empty if all have the same rates."""
+        if len({self.tried(label) for label in self.labels}) == 1 and not self.tunes_options:
             return ""
         counts = {label: len(self.tried(label)) for label in self.labels}
+        if not self.tunes_options:
+            return ", ".join(f"{label} at {self._listed(self.rates_of(label))}" for label in self.settings)
         if len(set(counts.values())) == 1:
-            return f"each cell tried at {next(iter(counts.values()))} settings of options and learning rate"
+            n = next(iter(counts.values()))
+            return f"each cell tried at {n} setting{'s' if n > 1 else ''} of options and learning rate"
         return "settings tried: " + ", ".join(f"{label} {n}" for label, n in counts.items())
 
     @property

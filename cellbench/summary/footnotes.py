@@ -66,8 +66,8 @@ def footnotes(replicas: Selection, cells: pd.DataFrame, rows: Sequence[Row]) -> 
     design = replicas.design
     found = []
     if design.several:
-        what, tried = ("setting", "settings") if design.settings else ("learning rate", "rates")
-        best = "setting" if design.settings else "rate"
+        what, tried = ("setting", "settings") if design.tunes_options else ("learning rate", "rates")
+        best = "setting" if design.tunes_options else "rate"
         found.append(
             f"tuned: the speed at a {what} picked on half of the seeds and reported on the others, all ways "
             f"round: what a user who tunes gets, not the speed at the truly best {best}; across: the average over the "
@@ -146,7 +146,7 @@ def _counted(design: Design) -> str:
 def _rates(design: Design) -> str:
     if not design.several:
         return "One learning rate was tried, so nothing was picked."
-    what, tried = ("The setting (options and learning rate)", "settings") if design.settings else (
+    what, tried = ("The setting (options and learning rate)", "settings") if design.tunes_options else (
         "The learning rate", "rates"
     )  # fmt: skip
     return (

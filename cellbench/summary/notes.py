@@ -123,7 +123,7 @@ def _doubts(row: Row, context: Context, verdict: str) -> list[str]:
     if context.across is not None and claimed and context.across.numbers is not None:
         other = context.across
         if _sign(row) != _sign(other):
-            at, tried = ("setting", "settings") if context.design.settings else ("rate", "rates")
+            at, tried = ("setting", "settings") if context.design.tunes_options else ("rate", "rates")
             counts = {len(context.design.tried(label)) for label in (row.cell, row.baseline)}
             all_of = f"all {words.spelled(counts.pop())}" if len(counts) == 1 else "all its"
             found.append(f"this holds at the tuned {at}; averaged over {all_of} {tried}, {_said(other)}")

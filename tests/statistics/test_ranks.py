@@ -20,10 +20,16 @@ DOCS = Path(__file__).parents[2] / "docs" / "statistics.md"
 
 def differences(y: Floats, seeds: Counts) -> dict[tuple[int, int], Estimate]:
     """The differences of every two cells over the seeds that both have: the first ones of y (cells, seeds)."""
+    a, b = np.triu_indices(len(y), 1)
+    shared = np.minimum(seeds[a], seeds[b])
     found = {}
-    for a, b in combinations(range(len(y)), 2):
-        d = (y[a] - y[b])[: min(seeds[a], seeds[b])]
-        found[a, b] = Estimate(float(d.mean()), d)
+    for n in np.unique(shared).tolist():
+        one, two = a[shared == n], b[shared == n]
+        d = y[one, :n] - y[two, :n]
+        found |= {
+            (i, j): Estimate(c, psi)
+            for i, j, c, psi in zip(one.tolist(), two.tolist(), d.mean(1).tolist(), d, strict=True)
+        }
     return found
 
 
