@@ -198,7 +198,7 @@ DOORS = {
     # beside what its face offers, the modules of a room that other rooms import
     "engines": {"lanes", "history", "lanes.build", "on_torch", "reference", "optimizers"},
     "executors": {"dispatch", "dask", "private"},
-    "experiment": {"argument"},
+    "experiment": {"argument", "until_decided"},
     "model": {"sizes", "weights"},
     "plugins": {"captured", "sources"},
     "conformance": {"quick", "report"},

@@ -21,7 +21,7 @@ from cellbench.summary.footnotes import Missing
 from cellbench.summary.notes import notes
 from cellbench.summary.selection import Selection, select
 from cellbench.summary.staging import Seen, Standing
-from cellbench.summary.verdicts import Context, Finding, Verdict, cost, sentence, turning, word
+from cellbench.summary.verdicts import UNDECIDED, Context, Finding, Verdict, cost, sentence, turning, word
 
 __all__ = ["Design", "Missing", "Summary", "Verdict", "summarise"]
 
@@ -67,6 +67,11 @@ class Summary:
     def seeds(self) -> str:
         """How many seeds cells have, in words: `10 seeds`, or `10 to 80 seeds` where they have unlike numbers."""
         return staging.seeds(self.replicas, self.standing)
+
+    @property
+    def undecided(self) -> list[str]:
+        """The labels of the cells whose comparison more seeds may decide."""
+        return [verdict.cell for verdict in self.verdicts if verdict.verdict.startswith(UNDECIDED)]
 
     @property
     def heading(self) -> str:
