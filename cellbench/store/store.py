@@ -355,6 +355,11 @@ class Store:
         with self.reading():
             return claims.parsed(row)
 
+    def shown(self) -> str:
+        """Return the resolved experiment that reports show, as it is stored."""
+        with self.reading():
+            return str(self.db.execute("SELECT resolved FROM experiment ORDER BY id DESC LIMIT 1").fetchone()[0])
+
     def history(self) -> list[dict[str, Any]]:
         """Return every experiment that was run here, as `experiment` does, in the order of time."""
         query = "SELECT resolved, facts, environment, command, started FROM experiment ORDER BY started, id"

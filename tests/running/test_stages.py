@@ -325,15 +325,28 @@ def test_seeds_added_by_hand_are_counted() -> None:
     pd.testing.assert_frame_equal(rows[columns], alone[columns])
 
 
-def test_plans_of_merged_folders_are_united(whole: Path, command: Command) -> None:
-    """The first plan by time holds: its cap is in the looks of the merged store."""
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")], ids="".join)
+def test_plans_of_merged_folders_are_united(command: Command, order: tuple[str, str]) -> None:
+    """The first plan by time holds, whatever the order of the folders, and the widest is shown."""
+    run_experiment(changed(seeds={"from": 5, "to": 10}), "a", report=False)
+    time.sleep(1.1)  # experiments have their time to a second
+    run_experiment(STAGED, "b", report=False)
+    assert command("merge", "c", *order).status == 0
     run_experiment(STAGED, "a", report=False)
-    run_experiment(changed(seeds={"from": 5, "to": 40}), "a", report=False)
-    run_experiment(changed(seeds={"from": 5, "to": 40}), "b", report=False)
-    assert command("merge", "c", "a", "b").status == 0
-    merged = main("c")
-    go(changed(seeds={"from": 5, "to": 40}), "a")
-    pd.testing.assert_frame_equal(merged, main("a"))
+    go(STAGED, "a")
+    merged, raised = main("c"), main("a")
+    assert set(merged["looks"]) == {3}
+    assert set(merged["share"].round(6)) <= {0.333333, 0.166667}
+    pd.testing.assert_frame_equal(merged, raised)
+
+
+def test_folders_with_another_first_look_are_not_merged(command: Command) -> None:
+    """They are no parts of one experiment."""
+    run_experiment(changed(seeds={"from": 5, "to": 10}), "a", report=False)
+    run_experiment(changed(seeds={"from": 6, "to": 20}), "b", report=False)
+    refused = command("merge", "c", "a", "b")
+    assert refused.status == 2
+    assert "seeds is" in refused.err
 
 
 def test_dry_run_says_the_stage_and_the_worst_case(command: Command, write: Callable[..., Path]) -> None:
