@@ -380,6 +380,16 @@ def test_until_decided_on_the_command_line(command: Command, write: Callable[...
     assert "--until-decided  seeds: is '3-9'" in refused.err
 
 
+def test_fixed_seeds_end_with_how_to_add_more(command: Command, write: Callable[..., Path]) -> None:
+    """Where a comparison is left undecided, and only there; a staged run says nothing of it."""
+    path = write("fixed.yaml", **changed(name="fixed", seeds=5))
+    said = command("run", path, "--workers", 1).err
+    assert f"To add seeds until decided: cellbench run {path}" in said
+    assert " --until-decided (up to 160 seeds; about " in said
+    staged = command("run", write("staged.yaml", **changed(seeds={"from": 5, "to": 8})), "--workers", 1)
+    assert "To add seeds" not in staged.err
+
+
 def test_folders_with_unlike_plans_have_no_common_report(whole: Path, command: Command) -> None:
     """Looks with unlike shares cannot be read as one; the same plan can."""
     run_experiment(changed(name="fixed", seeds=5), "fixed", report=False)
