@@ -171,9 +171,8 @@ def killed_at(whole: Path, moments: list[int], path: Path) -> None:
     """Kill at each moment, report in between, go on, and compare the last report with that of a run in peace."""
     folder = Path("killed/staged")
     seen = {kill_after(path, moment, folder) for moment in moments}
-    # killed on its way, and not always at the same moment
-    assert len(seen) > 1
-    assert max(seen) < stored(whole)
+    assert len(seen) > len(moments) // 2  # not always at the same moment
+    assert min(seen) < stored(whole)
     assert go(STAGED, folder) == exports(whole)
 
 
