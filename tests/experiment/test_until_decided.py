@@ -12,7 +12,8 @@ from cellbench.errors import ExperimentError
 from cellbench.experiment import default_file, load, schema
 from cellbench.plugins import discover
 
-KEYS: dict[str, Any] = {"name": "a", "cells": ["lstm", "gru"], "grid": {"bits": 8, "batch_size": 16, "hidden_size": 4}}
+GRID = {"bits": [8], "batch_size": [16], "hidden_size": [4]}
+KEYS: dict[str, Any] = {"name": "a", "cells": ["lstm", "gru"], "grid": GRID}
 
 
 def asked(seeds: Any, **more: Any) -> Any:
@@ -53,9 +54,8 @@ def test_faults_of_a_plan(seeds: Any, said: str) -> None:
 def test_a_plan_in_a_file_has_lines(tmp_path: Path) -> None:
     """The fault names the line of `to`'s mapping; --set changes one key of it."""
     path = tmp_path / "x.yaml"
-    path.write_text(
-        "name: x\ncells: [lstm]\ngrid: {bits: 8, batch_size: 4, hidden_size: 4}\nseeds:\n  from: 3\n  to: 9\n"
-    )
+    head = "name: x\ncells: [lstm]\ngrid: {bits: 8, batch_size: 4, hidden_size: 4}\n"
+    path.write_text(f"{head}seeds:\n  from: 3\n  to: 9\n")
     with pytest.raises(ExperimentError, match=r"x\.yaml:5  seeds\.from: is 3"):
         load(path, discover())
     assert load(path, discover(), overrides=["seeds.from=6"]).stages == (6, 9)
@@ -82,7 +82,7 @@ def test_until_decided_takes_the_default_number() -> None:
 @pytest.mark.parametrize("seeds", ["3-9", [0, 2], [5]], ids=str)
 def test_until_decided_refuses_other_seeds(seeds: Any) -> None:
     """A look at n seeds uses seeds 0 to n - 1."""
-    with pytest.raises(ExperimentError, match="--until-decided  seeds: is .*give their number"):
+    with pytest.raises(ExperimentError, match=r"--until-decided  seeds: is .*give their number"):
         asked(seeds, until_decided=True)
 
 
