@@ -135,11 +135,7 @@ def run(
         stack.enter_context(locked(where))
         interrupts.said = "what was trained is kept"
         admission = Admission(experiment, where, planned, trust, fresh, say)
-        facts = {
-            "resolved": experiment.resolved(),
-            "facts": _facts(experiment, registry, trust),
-            "environment": environment.describe(registry),
-        }
+        facts = _described(experiment, registry, trust)
         begin = partial(prepare, experiment, where, planned, only=only, shard=shard, ask=admission.ask, say=say)
         if experiment.stages is not None:
             stages = Stages(experiment, where, planned, facts, admission.answers)
@@ -192,14 +188,18 @@ def plan(
     ask = Admission(experiment, folder, planned, trust, fresh, say).ask
     stage = None
     if experiment.stages is not None:
-        registry = discover()
-        facts = {
-            "resolved": experiment.resolved(),
-            "facts": _facts(experiment, registry, trust),
-            "environment": environment.describe(registry),
-        }
+        facts = _described(experiment, discover(), trust)
         stage = Stages(experiment, folder, planned, facts, {}).stand(fresh)
     return prepare(experiment, folder, planned, only=only, shard=shard, fresh=fresh, ask=ask, say=say, stage=stage)
+
+
+def _described(experiment: Experiment, registry: Registry, trust: bool) -> dict[str, Any]:
+    """Describe an experiment as the store takes it: resolved, facts and environment."""
+    return {
+        "resolved": experiment.resolved(),
+        "facts": _facts(experiment, registry, trust),
+        "environment": environment.describe(registry),
+    }
 
 
 def _facts(experiment: Experiment, registry: Registry, trust: bool) -> dict[str, Any]:
