@@ -198,7 +198,7 @@ DOORS = {
     # beside what its face offers, the modules of a room that other rooms import
     "engines": {"lanes", "history", "lanes.build", "on_torch", "reference", "optimizers"},
     "executors": {"dispatch", "dask", "private"},
-    "experiment": {"argument", "profile"},
+    "experiment": {"argument", "profile", "until_decided"},
     "model": {"sizes", "weights"},
     "plugins": {"captured", "own_tasks", "sources"},
     "conformance": {"quick", "report", "subject", "task_laws", "task_subject"},

@@ -18,10 +18,9 @@ def _more_seeds(experiment: Experiment, found: Results, workers: int) -> str:
     """Say how to add seeds until decided, where fixed seeds leave a comparison undecided; empty if they leave none."""
     from cellbench.experiment.until_decided import plan_of
     from cellbench.summary import words
-    from cellbench.summary.verdicts import UNDECIDED
 
     report = found.report
-    undecided = {v.cell for v in report.summary.verdicts if v.verdict.startswith(UNDECIDED)}
+    undecided = report.summary.undecided
     plan = plan_of(experiment)
     if not undecided or plan is None:
         return ""

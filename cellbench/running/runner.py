@@ -139,11 +139,7 @@ def run(
         stack.enter_context(locked(where))
         interrupts.said = "what was trained is kept"
         admission = Admission(experiment, where, planned, trust, fresh, say)
-        facts = {
-            "resolved": experiment.resolved(),
-            "facts": {**_facts(experiment, registry, trust), **({"task_breaks": despite} if despite else {})},
-            "environment": environment.describe(registry),
-        }
+        facts = _described(experiment, registry, trust, despite)
         begin = partial(prepare, experiment, where, planned, only=only, shard=shard, ask=admission.ask, say=say)
         if experiment.stages is not None:
             stages = Stages(experiment, where, planned, facts, admission.answers)
@@ -192,27 +188,30 @@ def plan(
     def say(text: str) -> None:
         on_event(Stage(text))
 
-    admit(experiment, trust)
+    despite = admit(experiment, trust)
     planned = lay_out(experiment, say)
     ask = Admission(experiment, folder, planned, trust, fresh, say).ask
     stage = None
     if experiment.stages is not None:
-        registry = discover()
-        facts = {
-            "resolved": experiment.resolved(),
-            "facts": _facts(experiment, registry, trust),
-            "environment": environment.describe(registry),
-        }
+        facts = _described(experiment, discover(), trust, despite)
         stage = Stages(experiment, folder, planned, facts, {}).stand(fresh)
     return prepare(experiment, folder, planned, only=only, shard=shard, fresh=fresh, ask=ask, say=say, stage=stage)
 
 
-def _facts(experiment: Experiment, registry: Registry, trust: bool) -> dict[str, Any]:
-    """Gather what reports need besides the keys: each cell's digest finds its answers in the store."""
+def _described(experiment: Experiment, registry: Registry, trust: bool, despite: list[str]) -> dict[str, Any]:
+    """Describe an experiment as the store takes it: resolved, facts and environment.
+
+    The facts are what reports need besides the keys: each cell's digest finds its answers in the store, and `despite`
+    has the laws that the task breaks.
+    """
     facts = experiment.facts(registry)
     for cell in experiment.cells:
         facts["cells"][cell.label]["digest"] = cell.digest
-    return {**facts, "trusted": True} if trust else facts
+    if trust:
+        facts["trusted"] = True
+    if despite:
+        facts["task_breaks"] = despite
+    return {"resolved": experiment.resolved(), "facts": facts, "environment": environment.describe(registry)}
 
 
 def _experiment(

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cellbench.errors import StoreError
+from cellbench.records import stages_of
 from cellbench.store import weights
 from cellbench.store.folder import FILE, beside, fold, locked
 from cellbench.store.guard import is_there
@@ -67,9 +68,9 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
         # the merged store is made apart, and takes its place in one step: a failure changes nothing
         with _cannot_be_written(out), TemporaryDirectory(prefix=_WORKSHOP, dir=out, ignore_cleanup_errors=True) as made:
             workshop = Path(made)
-            _same_experiment(list(inputs.values()))
+            ordered, shown = _same_experiment(list(inputs.values()))
             with Store(workshop, write=True) as store:
-                for folder in inputs.values():
+                for folder in ordered:
                     part = workshop / "part.sqlite"
                     with Store(folder, write=False) as one:
                         one.check()
@@ -80,7 +81,7 @@ def merge(out: Path, folders: Sequence[Path]) -> Merged:
                         _refuse_other_numbers(db, folder)
                         _absorb(db)
                 with store.transaction() as db:
-                    _order_experiments(db)
+                    _order_experiments(db, shown)
                 store.check()
                 found, unlike = tally(store), _unlike(store)
             # the old store's log goes into it now: were this process to end before the loop below, sqlite would apply
@@ -119,23 +120,36 @@ def _attached(store: Store, path: Path) -> Iterator[None]:
         store.db.execute("DETACH other")
 
 
-def _same_experiment(folders: Sequence[Path]) -> None:
-    """Refuse folders whose experiments or plans differ, saying where."""
+def _same_experiment(folders: Sequence[Path]) -> tuple[list[Path], str]:
+    """Refuse folders whose experiments or plans differ, saying where.
+
+    Of seeds until decided the most may differ, for it may be raised in one folder.
+
+    Returns:
+        The folders, that with the widest plan first, and the experiment that it shows, as it is stored.
+    """
     first: tuple[Path, dict[str, Any], dict[tuple[Any, ...], str]] | None = None
+    most: dict[Path, int] = {}
+    texts: dict[Path, str] = {}
     for folder in folders:
         with Store(folder, write=False) as store:
-            resolved, plan = store.experiment()["resolved"], store.plan()
+            resolved, plan, texts[folder] = store.experiment()["resolved"], store.plan(), store.shown()
+        most[folder] = (stages_of(resolved["seeds"]) or (0, 0))[1]
         if first is None:
             first = folder, resolved, plan
             continue
         here, other, other_plan = first
+        raised = most[folder] != most[here] and _first_look(resolved) == _first_look(other)
         for name in sorted({*resolved, *other}):
-            if resolved.get(name) != other.get(name):
+            if resolved.get(name) != other.get(name) and not (raised and name == "seeds"):
                 raise StoreError(
                     f"{here} and {folder} are not parts of one experiment: {name} is {short(other.get(name))} in the "
                     f"first, {short(resolved.get(name))} in the second. Parts are made by one experiment with --shard "
                     "or --only. Nothing was merged."
                 )
+        if raised:  # what both plan must be the same
+            both = plan.keys() & other_plan.keys()
+            plan, other_plan = ({at: one[at] for at in both} for one in (plan, other_plan))
         if plan != other_plan:
             where = next(x for x in {**plan, **other_plan} if plan.get(x) != other_plan.get(x))
             raise StoreError(
@@ -143,6 +157,14 @@ def _same_experiment(folders: Sequence[Path]) -> None:
                 "text of a cell or task, its version, or cellbench differed between them (`cellbench status` shows "
                 "versions). Train both with the same versions. Nothing was merged."
             )
+
+    ordered = sorted(folders, key=lambda folder: -most[folder])
+    return ordered, texts[ordered[0]]
+
+
+def _first_look(resolved: dict[str, Any]) -> int | None:
+    plan = stages_of(resolved["seeds"])
+    return None if plan is None else plan[0]
 
 
 def _refuse_other_numbers(db: sqlite3.Connection, folder: Path) -> None:
@@ -261,7 +283,7 @@ def _absorb(db: sqlite3.Connection) -> None:
         "INSERT INTO main.experiment (resolved, facts, environment, command, started) "
         "SELECT resolved, facts, environment, command, started FROM other.experiment ORDER BY id"
     )
-    # the plans are equal, which was checked before
+    # the plans are equal, or the first one is the widest, which was checked before
     if not db.execute("SELECT 1 FROM main.plan LIMIT 1").fetchone():
         db.execute(_copied("plan"))
 
@@ -272,12 +294,16 @@ def _copied(table: str) -> str:
     return f"INSERT OR IGNORE INTO main.{table} ({named}) SELECT {named} FROM other.{table}"
 
 
-def _order_experiments(db: sqlite3.Connection) -> None:
-    """Keep each experiment once, sorted by time, with the one that the folders share last, where reports look."""
+def _order_experiments(db: sqlite3.Connection, shown: str) -> None:
+    """Keep each experiment once, sorted by time, with the one that the folders share last, where reports look.
+
+    Args:
+        db: the merged store.
+        shown: the text of that experiment, resolved.
+    """
     names = "resolved, facts, environment, command, started"
     rows = sorted(set(db.execute(f"SELECT {names} FROM main.experiment").fetchall()), key=lambda r: (r[4], r))
-    shown = db.execute("SELECT resolved FROM main.experiment ORDER BY id DESC LIMIT 1").fetchone()
-    rows.sort(key=lambda r: r[0] == shown[0])
+    rows.sort(key=lambda r: r[0] == shown)
     db.execute("DELETE FROM main.experiment")
     db.executemany(f"INSERT INTO main.experiment ({names}) VALUES (?, ?, ?, ?, ?)", rows)
 

@@ -355,11 +355,24 @@ class Store:
         with self.reading():
             return claims.parsed(row)
 
+    def shown(self) -> str:
+        """Return the resolved experiment that reports show, as it is stored."""
+        with self.reading():
+            return str(self.db.execute("SELECT resolved FROM experiment ORDER BY id DESC LIMIT 1").fetchone()[0])
+
     def history(self) -> list[dict[str, Any]]:
-        """Return every experiment that was run here, as `experiment` does, in the order of time."""
+        """Return every experiment that was run here, as `experiment` does, in the order of time.
+
+        One that cannot be read is left out: no number comes from it.
+        """
         query = "SELECT resolved, facts, environment, command, started FROM experiment ORDER BY started, id"
         with self.reading():
-            return [claims.parsed(row) for row in self.db.execute(query)]
+            rows = self.db.execute(query).fetchall()
+        found = []
+        for row in rows:
+            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                found.append(claims.parsed(row))
+        return found
 
     def plan(self) -> dict[tuple[Any, ...], str]:
         """Map label, parameters (JSON), batch size, size, rate and seed of each planned replica to its key."""

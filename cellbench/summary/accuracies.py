@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -211,8 +211,7 @@ def comparisons(
                     for m, metric in enumerate(METRICS):
                         if math.isnan(centres[m, k]):
                             continue
-                        kind = scope.kind if scope.kind in (ALL, POINT) else "axis"
-                        families[metric, by, kind].append(len(rows))
+                        families[metric, by, _kind(scope)].append(len(rows))
                         estimate = Estimate(float(centres[m, k]), psi[:, m, k])
                         head = {
                             "metric": metric,
@@ -229,10 +228,14 @@ def comparisons(
         fates = fate(replicas, row["cell"]), fate(replicas, row["baseline"])
         if any(fates):
             row["verdict"], row["p"] = fates[0] or "cannot tell", math.nan
-    for places in families.values():
+    # a comparison without a complete look has no row yet, and counts with p = 1
+    behind = sum(look.seeds == 0 for pair in pairings if (look := looks.get(pair)) is not None)
+    kinds = Counter(_kind(scope) for scope in scopes)
+    for (_, _, kind), places in families.items():
         shares = [1.0 if (look := looks.get(pair_of(rows[i]))) is None else look.share for i in places]
         family = [corrected_by_share(rows[i]["p"], share) for i, share in zip(places, shares, strict=True)]
-        for i, p, level, share in zip(places, holm(family), holm_levels(family), shares, strict=True):
+        family += [1.0] * (behind * kinds[kind])
+        for i, p, level, share in zip(places, holm(family), holm_levels(family), shares, strict=False):
             rows[i]["p_holm"] = float(p)
             if not math.isnan(level):
                 limits = _possible(interval(estimates[i], 1 - (1 - float(level)) * share))
@@ -245,6 +248,11 @@ def comparisons(
             row["verdict"] = ("higher" if row["difference"] > 0 else "lower") if surely else "no difference shown"
         row["notes"] = "; ".join(text for text in (row["notes"], note) if text)
     return rows
+
+
+def _kind(scope: Scope) -> str:
+    """Name the family that a scope is in: all points, single points, or the values of all axes together."""
+    return scope.kind if scope.kind in (ALL, POINT) else "axis"
 
 
 def pair_of(row: dict[str, Any]) -> tuple[str, str]:

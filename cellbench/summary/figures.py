@@ -23,8 +23,8 @@ from cellbench.summary.curves import lay, learning_curves, seed_curves
 from cellbench.summary.design import Design, place_word, plain, point_name, setting
 from cellbench.summary.differences import differences
 from cellbench.summary.inventory import microseconds
+from cellbench.summary.seen import intervals
 from cellbench.summary.selection import Selection, common
-from cellbench.summary.staging import intervals
 from cellbench.summary.summary import Summary
 
 ALL_POINTS = "all points"

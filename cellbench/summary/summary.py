@@ -14,15 +14,17 @@ from cellbench.summary import accuracies, by_hand, looked, staging
 from cellbench.summary import comparisons as pairs
 from cellbench.summary import footnotes as reading
 from cellbench.summary import profiles as charts
+from cellbench.summary import seen as seen_at
 from cellbench.summary.cells import cells, overview
 from cellbench.summary.comparisons import ALL, POINT, AxisRow, Row
 from cellbench.summary.design import Design
 from cellbench.summary.footnotes import Missing
 from cellbench.summary.notes import notes
 from cellbench.summary.ranking import ranked
+from cellbench.summary.seen import Seen
 from cellbench.summary.selection import Selection, select
-from cellbench.summary.staging import Seen, Standing
-from cellbench.summary.verdicts import Context, Finding, Verdict, cost, sentence, turning, word
+from cellbench.summary.staging import Standing
+from cellbench.summary.verdicts import UNDECIDED, Context, Finding, Verdict, cost, sentence, turning, word
 
 __all__ = ["Design", "Missing", "Summary", "Verdict", "summarise"]
 
@@ -67,7 +69,12 @@ class Summary:
     @property
     def seeds(self) -> str:
         """How many seeds cells have, in words: `10 seeds`, or `10 to 80 seeds` where they have unlike numbers."""
-        return staging.seeds(self.replicas, self.standing)
+        return seen_at.seeds(self.replicas, self.standing)
+
+    @property
+    def undecided(self) -> list[str]:
+        """The labels of the cells whose comparison more seeds may decide."""
+        return [verdict.cell for verdict in self.verdicts if verdict.verdict.startswith(UNDECIDED)]
 
     @property
     def heading(self) -> str:
@@ -130,7 +137,7 @@ def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> 
     standing = None
     if design.stages is not None:
         standing = staging.stand(replicas, design.stages, pairings)
-        replicas = staging.within(replicas, standing.targets)
+        replicas = seen_at.within(replicas, standing.targets)
     scopes = pairs.scopes(replicas)
     table = cells(replicas)
     seen = Seen(replicas, standing)
@@ -152,8 +159,8 @@ def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> 
         comparisons=_whole(frame, [*design.axes, *_WHOLE]),
         accuracy=_whole(accuracies.accuracies(scores, scopes), [*design.axes, "value"]),
         verdicts=verdicts,
-        footnotes=(*staging.warnings(replicas, standing), *reading.footnotes(replicas, table, rows)),
-        how_to_read=reading.how_to_read(replicas, rows, staging.seeds(replicas, standing)),
+        footnotes=(*seen_at.warnings(replicas, standing), *reading.footnotes(replicas, table, rows)),
+        how_to_read=reading.how_to_read(replicas, rows, seen_at.seeds(replicas, standing)),
         missing=reading.missing(replicas),
         outcomes=reading.outcomes(replicas),
         wider_rates=reading.wider_rates(design, rows),

@@ -163,7 +163,7 @@ def _ring() -> list[Any]:
     [
         (10**5_000, "seeds: is a value that is too long to be shown: the number of seeds must be"),
         (_ring(), "is nested more than 50 deep"),
-        ({(1, 2): 3}, "expected a list"),
+        ({(1, 2): 3}, r"seeds\.\(1, 2\): no such key\. Known: from, to\."),
     ],
     ids=["digits", "ring", "key"],
 )

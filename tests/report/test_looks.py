@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cellbench.report import charts
+from cellbench.report import charts, page
 from cellbench.summary.figures import Figures
 from cellbench.summary.plans import Stages
 from tests.helpers.frames import lognormal
@@ -44,3 +44,16 @@ def test_the_chart_is_drawn_from_them(figures: Figures) -> None:
     fixed = report(("lstm", "gru"))
     plain = Figures(fixed.summary, fixed.runs, fixed.curves, REFERENCES)
     assert "looks" not in [figure.name for figure in charts.all_figures(plain)]
+
+
+def test_the_page_says_how_many_are_decided(figures: Figures) -> None:
+    """Above the verdicts, and in the text to copy; where seeds are fixed there is no such line."""
+    found = report(("lstm", "gru", "rnn"), lognormal({"lstm": 500, "gru": 250, "rnn": 520}, sd=0.9),
+                   learning_rates=(0.01,), seeds=tuple(range(40)), stages=Stages(10, 40, (40,)))  # fmt: skip
+    text = page.html(figures, [], found.experiment, "")
+    heading = figures.summary.heading
+    assert heading.startswith(("1 of 2 comparisons decided, at 10 to 40 of at most 40 seeds", "2 of 2 comparisons"))
+    assert f"<p>{heading}</p>" in text
+    assert heading in page.answer(figures.summary)
+    fixed = report(("lstm", "gru"))
+    assert fixed.summary.heading == ""

@@ -183,7 +183,6 @@ def test_a_word_without_suffix_is_seldom_false_by_hand(record_property):
     assert share(hits, record_property, "by hand, a word without suffix is false") <= 0.075
 
 
-@pytest.mark.rare
 def test_tuned_speeds_keep_the_promise(record_property):
     """Five rates picked by halving, flat v sharp profiles, 3 points: the rate that is picked moves with the seeds."""
     rng = np.random.default_rng(28)

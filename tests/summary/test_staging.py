@@ -425,3 +425,22 @@ def test_an_earlier_look_whose_replicas_are_not_all_stored_was_none():
     plan = design(seeds=tuple(range(40)), past=past)
     of = steps({"gru": 0.5}, 0.3, there={"gru": 15})
     assert "look" not in verdict(summary_of(plan, of)).sentence + " ".join(verdict(summary_of(plan, of)).notes)
+
+
+def test_accuracies_of_a_cell_that_is_behind_count_too():
+    """Its comparison has no row yet: the other's p after Holm is as if it had p = 1."""
+
+    def accuracy(row, by, value):
+        rng = np.random.default_rng([row["seed"], *row["label"].encode(), 7])
+        return float(np.clip((0.68 if row["label"] == "gru" else 0.8) + 0.05 * rng.standard_normal(), 0, 1))
+
+    def p_holm(labels):
+        of = steps({"gru": 0.6}, 0.3, there={"new": 3})
+        found = summary_of(staged(labels=labels), of, keys=(("", NAN),), accuracy=accuracy).comparisons
+        found = found[(found["metric"] == "sequence_accuracy") & (found["scope"] == "all")]
+        assert list(found["cell"]) == ["gru"]
+        return found["p_holm"].iloc[0], found["p"].iloc[0]
+
+    alone, p = p_holm(("lstm", "gru"))
+    assert alone == pytest.approx(p / 0.2)
+    assert p_holm(("lstm", "gru", "new")) == pytest.approx((min(1, 2 * p / 0.2), p))

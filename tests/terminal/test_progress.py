@@ -32,7 +32,7 @@ from cellbench.planning.plan import chunks as cut
 from cellbench.plugins import discover
 from cellbench.records import CellSpec, Chunk, Fit, Outcome, Planned
 from cellbench.running import Stage
-from cellbench.terminal.progress import Counts, Display, duration, introduction, remaining
+from cellbench.terminal.progress import Counts, Display, duration, introduction, remaining, said
 from tests.helpers.tools import missing
 
 # Of the default experiment on two cores beside other work: (cell, hidden size, bits, batch size, multiply-adds a step,
@@ -407,3 +407,25 @@ def test_no_color_and_no_terminal(write: Callable[..., Path]) -> None:
         )  # fmt: skip
         assert all(line.isprintable() for line in done.stderr.splitlines())
         assert bool(done.stderr) == (not extra)
+
+
+def test_a_stage_after_the_first_goes_on_counting() -> None:
+    """Seeds until decided: the next stage's plan counts what is done once, and the clock of the run goes on."""
+    now = [0.0]
+    (one, two, *_) = [chunk for chunk, _ in chunks()]
+    state = Counts(clock=lambda: now[0])
+    state.see(plan([one]))
+    now[0] = 10.0
+    state.see(finished(one))
+    assert (state.done, state.total) == (len(one.replicas), len(one.replicas))
+    done = frozenset(r.key for r in one.replicas)
+    second = replace(plan([one, two]), todo=[two], done=done, continued=True)
+    assert said(second) == []  # the line about the look has introduced it
+    assert said(plan([one]))
+    state.see(second)
+    assert (state.done, state.total) == (len(one.replicas), len(one.replicas) + len(two.replicas))
+    now[0] = 14.0
+    state.see(finished(two))
+    assert state.done == state.total
+    assert state.whole == 14.0
+    assert state.rate() == len(two.replicas) / 4.0
