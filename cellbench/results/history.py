@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cellbench.records import seeds_of, stages_of
+from cellbench.records import TUNED, seeds_of, stages_of
 from cellbench.statistics.looks import looks
+from cellbench.summary.design import OPTIONS
 from cellbench.summary.plans import Past, Stages
 
 _APART = ("name", "cells", "seeds", "engine", "keep", "baseline")
@@ -21,7 +23,9 @@ Experiment = Mapping[str, Any]
 def against(experiment: Experiment) -> str:
     """Return the baseline's label."""
     resolved = experiment["resolved"]
-    labels = [str(cell.get("label") or cell["name"]) for cell in resolved["cells"]]
+    owners = _owners(experiment)
+    planned = [str(cell.get("label") or cell["name"]) for cell in resolved["cells"]]
+    labels = [owners.get(label, (label, ""))[0] for label in planned]
     return str(resolved["baseline"] or ("lstm" if "lstm" in labels else labels[0]))
 
 
@@ -33,14 +37,30 @@ def question(experiment: Experiment) -> str:
     return json.dumps([asked, against(experiment)], sort_keys=True)
 
 
-def _cells(experiment: Experiment) -> dict[str, str]:
-    """Return what defines each cell, by label: its keys, and the digest of its text."""
-    facts = experiment["facts"]["cells"]
-    found = {}
-    for cell in experiment["resolved"]["cells"]:
-        label = str(cell.get("label") or cell["name"])
-        found[label] = json.dumps([cell, facts.get(label, {}).get("digest", "")], sort_keys=True)
+def _owners(experiment: Experiment) -> dict[str, tuple[str, str]]:
+    """Return the label of its cell and the digest of each planned cell: choices of a tuned cell are planned apart.
+
+    The facts may be as they are stored, or put together by `results.tuned`.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for label, facts in experiment["facts"]["cells"].items():
+        tuned = facts.get(TUNED, {})
+        if isinstance(tuned, list):
+            choices = ((f"{label} {choice[OPTIONS]}".rstrip(), choice) for choice in tuned)
+            found |= {planned: (label, str(choice.get("digest", ""))) for planned, choice in choices}
+        else:
+            found[label] = str(tuned.get("cell", label)), str(facts.get("digest", ""))
     return found
+
+
+def _cells(experiment: Experiment) -> dict[str, str]:
+    """Return what defines each cell, by label: its keys, and the digest of its text; of all its choices, if tuned."""
+    owners, found = _owners(experiment), defaultdict[str, list[Any]](list)
+    for cell in experiment["resolved"]["cells"]:
+        planned = str(cell.get("label") or cell["name"])
+        label, digest = owners.get(planned, (planned, ""))
+        found[label].append([cell, digest])
+    return {label: json.dumps(choices, sort_keys=True) for label, choices in found.items()}
 
 
 def alike(experiment: Experiment, other: Experiment) -> frozenset[str]:

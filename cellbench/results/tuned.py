@@ -22,24 +22,52 @@ def together(part: Frames) -> Frames:
     in words, learning rates, and what was known of each as a planned cell.
     """
     cells = part.experiment["facts"]["cells"]
-    if not any(TUNED in facts for facts in cells.values()):
+    if not _any(cells):
         return part
-    labels = {label: facts.get(TUNED, {}).get("cell", label) for label, facts in cells.items()}
-    words = {label: facts.get(TUNED, {}).get("setting", "") for label, facts in cells.items()}
-
-    def named(frame: pd.DataFrame) -> pd.DataFrame:
-        planned = frame["label"]
-        return frame.assign(label=planned.map(labels), **{OPTIONS: planned.map(words).astype(str)})
-
-    facts = {**part.experiment["facts"], "cells": _described(cells)}
     return replace(
         part,
-        experiment={**part.experiment, "facts": facts},
-        runs=named(part.runs),
-        evaluations=named(part.evaluations),
-        curves=named(part.curves),
-        doubts=tuple((labels.get(label, label), said) for label, said in part.doubts),
+        experiment=described(part.experiment),
+        runs=named(part.runs, cells),
+        evaluations=named(part.evaluations, cells),
+        curves=named(part.curves, cells),
+        doubts=tuple((owner(cells, label), said) for label, said in part.doubts),
     )
+
+
+def _any(cells: Mapping[str, Mapping[str, Any]]) -> bool:
+    return any(TUNED in facts for facts in cells.values())
+
+
+def owner(cells: Mapping[str, Mapping[str, Any]], label: str) -> str:
+    """Return the label of the cell that a planned one is a choice of; its own, if nothing of it is tuned.
+
+    Args:
+        cells: the facts of the planned cells, by label.
+        label: a planned one's.
+    """
+    return str(cells.get(label, {}).get(TUNED, {}).get("cell", label))
+
+
+def named(frame: pd.DataFrame, cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Give rows the label of their cell, and their options as a column; as they are, if no cell is tuned.
+
+    Args:
+        frame: with the planned labels.
+        cells: the facts of the planned cells, by label.
+    """
+    if not _any(cells):
+        return frame
+    planned = frame["label"]
+    words = {label: facts.get(TUNED, {}).get("setting", "") for label, facts in cells.items()}
+    return frame.assign(
+        label=planned.map({label: owner(cells, label) for label in cells}), **{OPTIONS: planned.map(words).astype(str)}
+    )
+
+
+def described(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe each tuned cell of an experiment once, in its facts, by what its choices share."""
+    facts = experiment["facts"]
+    return {**experiment, "facts": {**facts, "cells": _described(facts["cells"])}}
 
 
 def _described(cells: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -92,7 +92,13 @@ class Stages:
             )
         self.standing = one = stood.standing
         number = one.stage.number if one.stage is not None else max(1, one.looked)
-        return Stage(number, one.targets, one.most)
+        return Stage(number, self._planned(one.targets), self._planned(one.most))
+
+    def _planned(self, seeds: Mapping[str, int]) -> dict[str, int]:
+        """Give the seeds of each cell to all that are planned of it: the choices of a tuned cell."""
+        tuned = self.experiment.tuned
+        labels = (cell.label for cell in self.experiment.cells)
+        return {label: seeds[tuned[label].cell if label in tuned else label] for label in labels}
 
     def see(self, event: object) -> None:
         """Learn from a chunk how long training takes."""

@@ -414,3 +414,23 @@ def test_a_notebooks_keys_take_a_plan() -> None:
     found = cellbench.run(keys, "out", seeds={"from": 5, "to": 20}, quiet=True)
     assert set(found.comparisons["looks"].dropna()) == {3}
     assert yaml.safe_dump(found.report.experiment["resolved"]["seeds"]) == "from: 5\nto: 20\n"
+
+
+def test_tuned_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All choices of a tuned cell have the seeds of its look; another cap goes on, another first look is refused."""
+    monkeypatch.chdir(tmp_path)
+    tuned = {"name": "lstm", "tune": {"options.forget_bias": [0.0, 1.0], "learning_rate": [0.05]}}
+    two = changed(cells=[tuned, "gru"], learning_rate=[0.02, 0.05], grid={**STAGED["grid"], "hidden_size": 6})
+    found = run_experiment(two, "out", workers=1, report=False)
+    seeds = found.runs.groupby(["label", "options"], dropna=False)["seed"].nunique()
+    assert set(found.runs["label"]) == {"lstm", "gru"}
+    assert seeds["lstm"].nunique() == 1, "one choice has more seeds than the other"
+    look = int(found.comparisons.query("metric == 'steps' and scope == 'all' and at == 'tuned'")["look"].iloc[0])
+    assert look >= 1
+    again = run_experiment(two, "out", workers=1, report=False)
+    pd.testing.assert_frame_equal(again.comparisons, found.comparisons)
+    assert again.runs["started"].tolist() == found.runs["started"].tolist(), "something was trained again"
+    further = changed(**{**two, "seeds": {"from": 5, "to": 40}})
+    assert run_experiment(further, "out", workers=1, report=False).runs["seed"].max() in (4, 9, 19, 39)
+    with pytest.raises(cellbench.errors.CellbenchError, match="was 5 when the first look was made"):
+        run_experiment(changed(**{**two, "seeds": {"from": 6, "to": 40}}), "out", workers=1)
