@@ -25,8 +25,9 @@ def profile(
 ) -> int:
     """Compare cells on several tasks.
 
-    Runs an experiment on each, then prints a matrix of verdicts that are corrected over all. Each task has a results folder of its own, NAME.TASK; the matrix is in the folder NAME. After an interruption, the
-    same command goes on where it stopped.
+    Runs an experiment on each, then prints a matrix of verdicts that are corrected over all. Each task has a results
+    folder of its own, NAME.TASK; the matrix is in the folder NAME. After an interruption, the same command goes on
+    where it stopped.
     """
     from cellbench.experiment.profile import load_profile
     from cellbench.plugins import discover
