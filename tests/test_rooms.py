@@ -285,6 +285,7 @@ CROSSING = {
     "faults": "what goes wrong with machines, done on purpose",
     "fuzz": "texts, stores and plugins that nobody would write",
     "fuzz_folders": "folders that no friend would send",
+    "kinds": "tasks of classes and of numbers, through whole runs",
     "oracles": "an adder whose weights are known, through a whole run",
     "original": "the experiment that this project began with",
     "readme_table": "a script of this repository, in plugins/",
