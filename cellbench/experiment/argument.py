@@ -118,7 +118,8 @@ def _instead(file: str) -> str:
     if not Path(file).is_file():
         return f", and there is no file {file}, seen from the current folder"
     try:
-        found = [*cells_in(Path(file)), *tasks_in(Path(file))]
+        tasks = tasks_in(Path(file))
+        found = [*(name for name in cells_in(Path(file)) if name not in tasks), *tasks]
     except (CellError, OSError) as error:
         return f"; {error}"
     if not found:
