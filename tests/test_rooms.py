@@ -304,6 +304,8 @@ NAMED_OTHERWISE = {
     "engines/lanes/test_functions.py": "runtime/lanes.h, compiled alone",
     "engines/lanes/test_random_cells.py": "the compiler as a whole, on random cells",
     "engines/lanes/test_traits.py": "lanes as a whole, on cells that each have one trait",
+    "engines/lanes/test_losses.py": "a header of the runtime: the losses of each kind",
+    "engines/test_kinds.py": "tasks of every kind, by each engine",
     "engines/test_packages.py": "cells of other packages, stepped by each engine and by themselves",
     "report/test_browser.py": "the page, in a browser",
     "statistics/test_doctests.py": "the worked numbers of every module's docstrings",
