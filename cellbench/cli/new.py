@@ -27,7 +27,7 @@ def new(
         Path | None, typer.Option(metavar="FILE", help="Write a commented experiment file instead.")
     ] = None,
 ) -> None:
-    """Write a plugin package for a new cell, a task of one's own, or an experiment file."""
+    """Write a plugin package, a task, or an experiment file."""
     from cellbench.experiment.argument import read
     from cellbench.scaffold import class_of, new_experiment, new_package, new_task
 

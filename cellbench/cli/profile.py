@@ -23,10 +23,11 @@ def profile(
     trust: Annotated[bool, typer.Option("--trust", help="The same as for `run`.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="The same as for `run`.")] = False,
 ) -> int:
-    """Compare cells on several tasks: an experiment on each, then a matrix of verdicts, corrected over all.
+    """Compare cells on several tasks.
 
-    Each task has a results folder of its own, NAME.TASK; the matrix is in the folder NAME. After an interruption, the
-    same command goes on where it stopped.
+    Runs an experiment on each, then prints a matrix of verdicts that are corrected over all. Each task has a results
+    folder of its own, NAME.TASK; the matrix is in the folder NAME. After an interruption, the same command goes on
+    where it stopped.
     """
     from cellbench.experiment.profile import load_profile
     from cellbench.plugins import discover

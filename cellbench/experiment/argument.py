@@ -10,6 +10,7 @@ from typing import Any
 
 from cellbench.errors import CellError, ExperimentError, Fault
 from cellbench.experiment.document import parse
+from cellbench.plugins.own_tasks import tasks_in
 from cellbench.plugins.sources import cells_in
 from cellbench.records import LAYERS, sha256_of
 from cellbench.wording import short
@@ -117,7 +118,8 @@ def _instead(file: str) -> str:
     if not Path(file).is_file():
         return f", and there is no file {file}, seen from the current folder"
     try:
-        found = cells_in(Path(file))
+        tasks = tasks_in(Path(file))
+        found = [*(name for name in cells_in(Path(file)) if name not in tasks), *tasks]
     except (CellError, OSError) as error:
         return f"; {error}"
     if not found:

@@ -15,6 +15,7 @@ _LOSS = "the loss follows from the kind of the task's answers: cross-entropy of 
 _AVERAGING = "the weights that are evaluated are those of the last step"
 _DROPOUT = "it is a part of the cell: write it into the cell's step, and draw from torch's global generator there"
 _REGULARISER = "the loss has no further terms; train.weight_decay adds the L2 penalty to the gradients"
+_PROFILE = "an experiment has one task; a file with several is a profile: cellbench profile FILE"
 _GROUPS = "all parameters have the same learning rate and weight decay"
 
 NOT_OFFERED = {
@@ -33,6 +34,7 @@ NOT_OFFERED = {
     "ema": _AVERAGING, "ema_decay": _AVERAGING, "swa": _AVERAGING,
     "l1": _REGULARISER, "l2": _REGULARISER,
     "param_groups": _GROUPS, "parameter_groups": _GROUPS,
+    "tasks": _PROFILE,
 }  # fmt: skip
 """By the name of a key, or of an optimizer, in small letters: why there is none, and what there is instead."""
 

@@ -185,6 +185,14 @@ def test_names() -> None:
         check("none.py:Parity")
 
 
+def test_a_file_without_a_class(command: Command) -> None:
+    """The classes of the file are listed, tasks among them."""
+    write()
+    ended = command("check", "mytask.py")
+    assert ended.status == 2
+    assert "It defines:\n  mytask.py:Base\n  mytask.py:Parity" in ended.err
+
+
 def test_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
     """`cellbench.check` takes a class from a module of the user's own."""
     write()
