@@ -22,7 +22,7 @@ def rank(
 ) -> None:
     """Rank the cells of results folders by their steps.
 
-    The table has each cell's rank with its uncertainty, ratio of steps and verdict, accuracy at the longest length, parameters,
+    The table has rank with its uncertainty, ratio of steps and verdict, accuracy at the longest length, parameters,
     microseconds per step and seeds. Nothing is written.
     """
     from cellbench.report import ranking, tables
