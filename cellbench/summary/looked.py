@@ -137,7 +137,7 @@ def how_to_read(stages: Stages) -> str:
     fraction = {"two": "a half", "three": "a third", "four": "a quarter"}.get(parts, f"one part in {parts}")
     fraction = "a fifth" if parts == "five" else fraction
     later = sorted({look.share for look in stages.looks if look.share != share}, reverse=True)
-    less = f" (those after the first plan {words.listing([f'{s:.3g}' for s in later])})" if later else ""
+    less = f" (those that a raised `to` added {words.listing([f'{s:.3g}' for s in later])} of it)" if later else ""
     return (
         f"Seeds were added in stages ({seeds}) until a comparison was decided; each look used {fraction} of the 5 %"
         f"{less}. A ratio that decided early is drawn away from 1; its interval allows for it."
