@@ -99,8 +99,6 @@ def test_what_a_mask_leaves_out_is_not_shown(cellbench: Cellbench) -> None:
     done = cellbench("run", written("last", cells=["gru"], seeds=1), "--results", "out")
     assert done.returncode == 0, done.stderr
     shown = cellbench("show", "out/last", "label=gru,seed=0", "--examples", "1").stdout.splitlines()
-    (targets,) = (line.split() for line in shown if line.strip().startswith("targets"))
-    assert targets[1:4] == [".", ".", "."]
-    assert targets[4] in "01234"
-    (inputs,) = (line.split() for line in shown if line.strip().startswith("inputs"))
-    assert inputs[1] == targets[4], "the first token is what it must answer"
+    (targets,) = (line.split()[1] for line in shown if line.strip().startswith("targets"))
+    (inputs,) = (line.split()[1] for line in shown if line.strip().startswith("inputs"))
+    assert targets == f"...{inputs[0]}", "the first token is what it must answer"
