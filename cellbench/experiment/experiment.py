@@ -81,10 +81,13 @@ class Experiment:
         """Return the learning rates that a cell is trained at."""
         return self.tuned[cell.label].rates if cell.label in self.tuned else self.learning_rates
 
+    def owner(self, label: str) -> str:
+        """Return the label that reports give a planned cell: a choice of options belongs to the cell that is tuned."""
+        return self.tuned[label].cell if label in self.tuned else label
+
     def place_of(self, cell: CellSpec) -> Path_:
         """Return the place of a cell among the keys."""
-        label = self.tuned[cell.label].cell if cell.label in self.tuned else cell.label
-        return ("cells", [one.label or one.name for one in self.keys.cells].index(label))
+        return ("cells", [one.label or one.name for one in self.keys.cells].index(self.owner(cell.label)))
 
     def typed(self, path: Path_) -> bool:
         """Tell whether the command line gave this key of a cell."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cellbench.records import TUNED, seeds_of, stages_of
+from cellbench.records import seeds_of, stages_of
+from cellbench.results.tuned import owners
 from cellbench.statistics.looks import looks
-from cellbench.summary.design import OPTIONS
 from cellbench.summary.plans import Past, Stages
 
 _APART = ("name", "cells", "seeds", "engine", "keep", "baseline")
@@ -23,9 +22,9 @@ Experiment = Mapping[str, Any]
 def against(experiment: Experiment) -> str:
     """Return the baseline's label."""
     resolved = experiment["resolved"]
-    owners = _owners(experiment)
+    of = owners(experiment)
     planned = [str(cell.get("label") or cell["name"]) for cell in resolved["cells"]]
-    labels = [owners.get(label, (label, ""))[0] for label in planned]
+    labels = [of[label][0] if label in of else label for label in planned]
     return str(resolved["baseline"] or ("lstm" if "lstm" in labels else labels[0]))
 
 
@@ -37,29 +36,14 @@ def question(experiment: Experiment) -> str:
     return json.dumps([asked, against(experiment)], sort_keys=True)
 
 
-def _owners(experiment: Experiment) -> dict[str, tuple[str, str]]:
-    """Return the label of its cell and the digest of each planned cell: choices of a tuned cell are planned apart.
-
-    The facts may be as they are stored, or put together by `results.tuned`.
-    """
-    found: dict[str, tuple[str, str]] = {}
-    for label, facts in experiment["facts"]["cells"].items():
-        tuned = facts.get(TUNED, {})
-        if isinstance(tuned, list):
-            choices = ((f"{label} {choice[OPTIONS]}".rstrip(), choice) for choice in tuned)
-            found |= {planned: (label, str(choice.get("digest", ""))) for planned, choice in choices}
-        else:
-            found[label] = str(tuned.get("cell", label)), str(facts.get("digest", ""))
-    return found
-
-
 def _cells(experiment: Experiment) -> dict[str, str]:
-    """Return what defines each cell, by label: its keys, and the digest of its text; of all its choices, if tuned."""
-    owners, found = _owners(experiment), defaultdict[str, list[Any]](list)
+    """Return what defines each cell, by label: the keys of its choices, and the digests of their texts."""
+    of = owners(experiment)
+    found: dict[str, list[Any]] = {}
     for cell in experiment["resolved"]["cells"]:
-        planned = str(cell.get("label") or cell["name"])
-        label, digest = owners.get(planned, (planned, ""))
-        found[label].append([cell, digest])
+        label = str(cell.get("label") or cell["name"])
+        owner, digest = of.get(label, (label, ""))
+        found.setdefault(owner, []).append([cell, digest])
     return {label: json.dumps(choices, sort_keys=True) for label, choices in found.items()}
 
 

@@ -17,7 +17,6 @@ from cellbench.results.tuned import described, named
 from cellbench.store import FILE, Store
 from cellbench.store.answers import given
 from cellbench.store.frames import ended
-from cellbench.summary.design import OPTIONS
 from cellbench.summary.selection import select
 from cellbench.summary.staging import Standing, stand
 
@@ -63,11 +62,9 @@ def standing(
             stored, earlier = ended(store), store.history()
             known = {**given(store), **known}
     runs = named(_frame(planned, stored), experiment["facts"]["cells"])
-    experiment = described(experiment)
-    design = design_of(experiment, runs, known, earlier)
+    design = design_of(described(experiment), runs, known, earlier)
     assert design.stages is not None
     columns = ["label", *design.axes, "learning_rate", "seed", "by", "value", "bit_accuracy", "sequence_accuracy"]
-    columns += [OPTIONS] if OPTIONS in runs.columns else []
     replicas = select(runs, pd.DataFrame(columns=columns), design)
     before = history(experiment, earlier)
     was = [first for one, until in before.other_plans if (first := _looked(one, until, experiment, runs)) is not None]

@@ -22,52 +22,55 @@ def together(part: Frames) -> Frames:
     in words, learning rates, and what was known of each as a planned cell.
     """
     cells = part.experiment["facts"]["cells"]
-    if not _any(cells):
+    if not any(TUNED in facts for facts in cells.values()):
         return part
+    labels = {label: facts.get(TUNED, {}).get("cell", label) for label, facts in cells.items()}
     return replace(
         part,
         experiment=described(part.experiment),
         runs=named(part.runs, cells),
         evaluations=named(part.evaluations, cells),
         curves=named(part.curves, cells),
-        doubts=tuple((owner(cells, label), said) for label, said in part.doubts),
+        doubts=tuple((labels.get(label, label), said) for label, said in part.doubts),
     )
-
-
-def _any(cells: Mapping[str, Mapping[str, Any]]) -> bool:
-    return any(TUNED in facts for facts in cells.values())
-
-
-def owner(cells: Mapping[str, Mapping[str, Any]], label: str) -> str:
-    """Return the label of the cell that a planned one is a choice of; its own, if nothing of it is tuned.
-
-    Args:
-        cells: the facts of the planned cells, by label.
-        label: a planned one's.
-    """
-    return str(cells.get(label, {}).get(TUNED, {}).get("cell", label))
 
 
 def named(frame: pd.DataFrame, cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Give rows the label of their cell, and their options as a column; as they are, if no cell is tuned.
+    """Give rows of planned cells the label of the cell that they are a choice of, and their options.
 
     Args:
-        frame: with the planned labels.
-        cells: the facts of the planned cells, by label.
+        frame: with a column `label`.
+        cells: the facts of the planned cells.
     """
-    if not _any(cells):
+    if not any(TUNED in facts for facts in cells.values()):
         return frame
-    planned = frame["label"]
+    labels = {label: facts.get(TUNED, {}).get("cell", label) for label, facts in cells.items()}
     words = {label: facts.get(TUNED, {}).get("setting", "") for label, facts in cells.items()}
-    return frame.assign(
-        label=planned.map({label: owner(cells, label) for label in cells}), **{OPTIONS: planned.map(words).astype(str)}
-    )
+    planned = frame["label"]
+    return frame.assign(label=planned.map(labels), **{OPTIONS: planned.map(words).astype(str)})
 
 
 def described(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe each tuned cell of an experiment once, in its facts, by what its choices share."""
+    """Describe an experiment with each tuned cell once: in its facts, `tuned` lists the choices."""
     facts = experiment["facts"]
     return {**experiment, "facts": {**facts, "cells": _described(facts["cells"])}}
+
+
+def owners(experiment: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the cell that each planned label belongs to, and what defines the choice: its digest.
+
+    Args:
+        experiment: as the store has it, or as `together` describes it.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for label, facts in experiment["facts"]["cells"].items():
+        tuned = facts.get(TUNED)
+        if isinstance(tuned, list):
+            for choice in tuned:
+                found[" ".join(filter(None, (label, choice[OPTIONS])))] = label, choice["digest"]
+        else:
+            found[label] = (label if tuned is None else tuned["cell"]), facts.get("digest", "")
+    return found
 
 
 def _described(cells: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -92,13 +92,9 @@ class Stages:
             )
         self.standing = one = stood.standing
         number = one.stage.number if one.stage is not None else max(1, one.looked)
-        return Stage(number, self._planned(one.targets), self._planned(one.most))
-
-    def _planned(self, seeds: Mapping[str, int]) -> dict[str, int]:
-        """Give the seeds of each cell to all that are planned of it: the choices of a tuned cell."""
-        tuned = self.experiment.tuned
-        labels = (cell.label for cell in self.experiment.cells)
-        return {label: seeds[tuned[label].cell if label in tuned else label] for label in labels}
+        planned = {cell.label: self.experiment.owner(cell.label) for cell in self.experiment.cells}
+        targets, most = ({label: seeds[of] for label, of in planned.items()} for seeds in (one.targets, one.most))
+        return Stage(number, targets, most)
 
     def see(self, event: object) -> None:
         """Learn from a chunk how long training takes."""
@@ -130,9 +126,10 @@ class Stages:
 
     def _next(self, plan: Plan, workers: int) -> str:
         """Say what the next stage trains."""
-        one, cells = self.standing, [cell.label for cell in self.experiment.cells]
+        one, owner = self.standing, self.experiment.owner
+        cells = list(dict.fromkeys(owner(cell.label) for cell in self.experiment.cells))
         seeds = sorted({r.seed for chunk in plan.todo for r in chunk.replicas})
-        labels = [label for label in cells if any(chunk.cell.label == label for chunk in plan.todo)]
+        labels = [label for label in cells if any(owner(chunk.cell.label) == label for chunk in plan.todo)]
         base = next(iter(one.readings))[1]
         others = [label for label in labels if label != base]
         who = [base] if base in labels else []
@@ -157,7 +154,7 @@ class Stages:
         one = self.standing
         if one.stage is None:
             return []
-        planned = [(p.cell.label, r) for p in self.planned for r in p.replicas]
+        planned = [(self.experiment.owner(p.cell.label), r) for p in self.planned for r in p.replicas]
         in_stage = set(one.in_stage)
         before = max((look.seeds for look in one.stages.looks if look.number < one.stage.number), default=0)
         total = sum(label in in_stage and before <= r.seed < one.stage.seeds for label, r in planned)

@@ -204,3 +204,28 @@ def test_the_cost_is_that_of_the_setting_that_is_picked() -> None:
     row = found.comparisons[(found.comparisons["metric"] == "multiply_adds") & (found.comparisons["scope"] == "all")]
     assert row["ratio"].item() == pytest.approx(1.0)
     assert found.overview.set_index("cell").loc["gru", "multiply_adds"] == pytest.approx(1000)
+
+
+def test_seeds_until_decided_go_with_it(write: Write, command: Command) -> None:
+    """A tuned cell is trained, at all of its choices, as long as its comparison is open; the report has it once."""
+    keys = {**EASY, "seeds": {"from": 5, "to": 8}}
+    ended = command("run", write("s.yaml", name="s", cells=CELLS, learning_rate=RATES, **keys), "--workers", 1)
+    assert ended.status == 0, ended.err
+    assert "of 1 decided" in ended.err
+    found = load(Path("results/s"))
+    seeds = found.runs[found.runs["status"] != "missing"].groupby(["label", "options"])["seed"].nunique()
+    assert seeds.loc["lstm"].nunique() == 1
+    assert seeds.loc["lstm"].iloc[0] in (5, 8)
+    assert [verdict.cell for verdict in found.report.summary.verdicts] == ["gru"]
+    again = command("run", "s.yaml", "--workers", 1)
+    assert "0 of them done" not in again.out
+    assert again.status == 0
+
+
+def test_seeds_added_by_hand_are_looks_of_tuned_cells_too(write: Write, command: Command) -> None:
+    """The second look at more seeds is counted, as for cells without `tune`."""
+    for seeds in (4, 5):
+        path = write("h.yaml", name="h", cells=CELLS, learning_rate=RATES, **{**EASY, "seeds": seeds})
+        assert command("run", path, "--quiet", "--workers", 1).status == 0
+    (past,) = [past for past in load(Path("results/h")).report.design.past if len(past.seeds[0]) == 4]
+    assert past.labels == {"lstm", "gru"}
