@@ -59,11 +59,12 @@ def _same(a: Iterable[NDArray[Any]], b: Iterable[NDArray[Any]]) -> bool:
 
 
 def _each(points: Sequence[Point]) -> str:
-    return " and at ".join(map(_at, points))
+    return " and ".join(map(_at, points))
 
 
 def _at(point: Point) -> str:
-    return ", ".join(f"{name} {value}" for name, value in point.items()) or "no parameters"
+    said = ", ".join(f"{name} {value}" for name, value in point.items())
+    return f"at {said}" if said else "without parameters"
 
 
 @task_law("inputs, targets and mask have the types, ranges and shapes that the task declares, at every point")
@@ -82,13 +83,13 @@ def draws_what_it_declares(subject: TaskSubject) -> Found:
             raise Broken(said[said.index("batch at") :] if "batch at" in said else said, place) from None
         if len(one.inputs) != len(drawn.inputs):
             raise Broken(
-                f"at {_at(point)} one example has {len(one.inputs)} steps, and {count} drawn together have "
+                f"{_at(point)} one example has {len(one.inputs)} steps, and {count} drawn together have "
                 f"{len(drawn.inputs)}: the length depends on how many are drawn",
                 subject.begins(),
             )
         steps = task.length(point)
         if steps != len(drawn.inputs):
-            raise Broken(f"length() is {steps} at {_at(point)}, and examples have {len(drawn.inputs)} steps")
+            raise Broken(f"length() is {steps} {_at(point)}, and examples have {len(drawn.inputs)} steps")
         kept.append(f"{_at(point)}: inputs {drawn.inputs.shape}, targets {drawn.targets.shape}{_masked(drawn)}")
     return "; ".join(kept[:3]) + (f"; and {len(kept) - 3} points more" if len(kept) > 3 else "")
 
@@ -128,11 +129,11 @@ def draws_from_the_stream_alone(subject: TaskSubject) -> Found:
             for other, who in ((task, _SAME), (task, _SAME), (subject.task(), "the task made anew")):
                 if not _same(first, _arrays(other.batch(_stream(), EXAMPLES, point))):
                     raise Broken(
-                        f"two batches of one stream differ at {_at(point)} ({who}), so cells would be compared on "
+                        f"two batches of one stream differ {_at(point)} ({who}), so cells would be compared on "
                         "different data: take all randomness from the stream",
                         likely_line(subject) or subject.begins(),
                     )
-    return f"four batches of {EXAMPLES} are equal at {_each(subject.few)}"
+    return f"four batches of {EXAMPLES} are equal {_each(subject.few)}"
 
 
 @task_law("another stream gives other examples")
@@ -142,7 +143,7 @@ def depends_on_the_stream(subject: TaskSubject) -> Found:
     drawn = [_arrays(task.batch(_stream(count=count, seed=seed), count, point)) for seed in range(3)]
     if _same(drawn[0], drawn[1]) and _same(drawn[0], drawn[2]):
         raise Broken(
-            f"three streams give the same {count} examples at {_at(point)}, so every seed would train on the same data",
+            f"three streams give the same {count} examples {_at(point)}, so every seed would train on the same data",
             likely_line(subject) or subject.begins(),
         )
     return f"{count} examples of three streams differ"
@@ -157,8 +158,8 @@ def rows_do_not_depend_on_the_number(subject: TaskSubject) -> Found:
             part = _arrays(task.batch(_stream(start=start, count=count), count, point))
             if not _same(part, (array[:, start : start + count] for array in whole)):
                 raise Broken(
-                    f"at {_at(point)} {count} of {EXAMPLES} examples, from example {start} on, are others when "
-                    "they are drawn alone: use row i of what the stream gives for example i alone",
+                    f"{_at(point)}, {count} of {EXAMPLES} examples (from example {start} on) change when they are "
+                    "drawn without the others: use row i of what the stream gives for example i alone",
                     likely_line(subject) or subject.begins(),
                 )
     return f"parts of {EXAMPLES} examples are what they are in the whole"
@@ -182,7 +183,7 @@ def difficulty_is_exact(subject: TaskSubject) -> Found:
             part = task.batch_of_difficulty(_stream(start=5, count=3), 3, point, difficulty)
             if not _same(_arrays(part), (array[:, 5:8] for array in whole)):
                 raise Broken(
-                    f"{task.difficulty} {difficulty} at {_at(point)}: an example depends on how many are drawn",
+                    f"{task.difficulty} {difficulty} {_at(point)}: an example depends on how many are drawn",
                     subject.begins("batch_of_difficulty"),
                 )
             asked += 1
@@ -193,7 +194,7 @@ def difficulty_is_exact(subject: TaskSubject) -> Found:
             wrong = np.asarray(found)[np.asarray(found) != difficulty]
             if len(wrong):
                 raise Broken(
-                    f"{task.difficulty} {difficulty} at {_at(point)}: an example has {wrong[0]}",
+                    f"{task.difficulty} {difficulty} {_at(point)}: an example has {wrong[0]}",
                     subject.begins("batch_of_difficulty"),
                 )
     if asked and not measured:
@@ -221,7 +222,10 @@ def works_in_a_worker(subject: TaskSubject) -> Found:
         except Exception as error:
             raise Broken(f"a worker raised {described(error, 300)}") from None
     if here != there:
-        raise Broken("a worker draws another batch", likely_line(subject) or subject.begins())
+        raise Broken(
+            "a worker draws another batch: take all randomness from the stream, and nothing from the process",
+            likely_line(subject) or subject.begins(),
+        )
     return f"a new process draws the same {EXAMPLES} examples"
 
 
@@ -230,7 +234,7 @@ def example(subject: TaskSubject) -> Found:
     task, point = subject.task(), subject.points[0]
     inputs, targets, *mask = (array[:, 0] for array in _arrays(task.batch(_stream(count=1), 1, point)))
     shown = [f"inputs {_row(inputs)}", f"targets {_row(targets)}", *(f"mask {_row(m.astype(int))}" for m in mask)]
-    return f"at {_at(point)}: {'; '.join(shown)}"
+    return f"{_at(point)}: {'; '.join(shown)}"
 
 
 def _row(array: NDArray[Any], most: int = 16) -> str:
@@ -247,7 +251,7 @@ def references(subject: TaskSubject) -> Found:
     found = dict(subject.task().reference_accuracies(subject.points[0]))
     said = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in found.items())
     return (
-        f"at {_at(subject.points[0])}: {said or 'none is given; reference_accuracies() would say what chance is'}",
+        f"{_at(subject.points[0])}: {said or 'none is given; reference_accuracies() would say what chance is'}",
         found,
     )
 
