@@ -29,8 +29,8 @@ def _more_seeds(experiment: Experiment, found: Results, workers: int) -> str:
     there, to = len(experiment.seeds), plan[1]
     seconds = float(trained) / there * (to - there) / workers
     return (
-        f"To add seeds until decided: {report.design.command} --until-decided (up to {to} seeds; about "
-        f"{words.duration(seconds)})"
+        f"To add seeds until decided (up to {to}, about {words.duration(seconds)}):\n"
+        f"  {report.design.command} --until-decided"
     )
 
 

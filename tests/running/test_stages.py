@@ -383,8 +383,9 @@ def test_fixed_seeds_end_with_how_to_add_more(command: Command, write: Callable[
     """Where a comparison is left undecided, and only there; a staged run says nothing of it."""
     path = write("fixed.yaml", **changed(name="fixed", seeds=5))
     said = command("run", path, "--workers", 1).err
-    assert f"To add seeds until decided: cellbench run {path}" in said
-    assert " --until-decided (up to 160 seeds; about " in said
+    first, _, rest = said.partition("To add seeds until decided (up to 160, about ")[2].partition("\n")
+    assert first.endswith("):")
+    assert rest.splitlines()[0] == f"  cellbench run {path} --until-decided", said
     staged = command("run", write("staged.yaml", **changed(seeds={"from": 5, "to": 8})), "--workers", 1)
     assert "To add seeds" not in staged.err
 
