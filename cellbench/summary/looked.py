@@ -65,7 +65,7 @@ def _settles(row: Row, stages: Stages) -> str:
     if math.isnan(row.settles_at):
         return ""
     if math.isinf(row.settles_at):
-        return "Over 1000 seeds would be needed to settle it whatever the ratio. "
+        return "Over 1,000 seeds would be needed to settle it whatever the ratio. "
     to = stages.raised
     while to < row.settles_at:
         to *= 2
@@ -89,8 +89,8 @@ def outlook(row: Row, design: Design) -> str:
         return said
     if row.settles_at > 3 * most:
         return (
-            f"{said}; {most} seeds will hardly show that they are equal; a ratio beyond "
-            f"{words.ratio(row.found_at_cap)} they would find 4 times in 5"
+            f"{said}; {most} seeds would find a ratio of {words.ratio(row.found_at_cap)} 4 times in 5, and will hardly "
+            "show that the cells are equal"
         )
     return (
         f"{said}; {most} seeds would find a ratio of {words.ratio(row.found_at_cap)} 4 times in 5, and "
