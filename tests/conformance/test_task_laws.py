@@ -63,7 +63,7 @@ WRONG = {
     ),
     "a mixed axis": (
         f"{BATCH}        return self.answer(stream.bits(n).reshape(n, examples))\n",
-        {ROWS}, "1 of 12 examples, from example 0 on, are others", "def batch(self, stream, examples, parameters):",
+        {ROWS}, "1 of 12 examples (from example 0 on) change", "def batch(self, stream, examples, parameters):",
     ),
     "a file of the folder": (
         f"{BATCH}        open('mytask.py').close()\n        return self.answer(stream.bits(n).T)\n",
@@ -123,7 +123,7 @@ def test_a_run_refuses(command: Command) -> None:
     assert not Path("results").exists()
     assert command("run", "own.yaml", "--trust").status == 0
     report = Path("results/own/summary.md").read_text()
-    assert "mytask.py:Parity breaks a law of tasks: rows-do-not-depend-on-the-number: at length 4 1 of 12" in report
+    assert "mytask.py:Parity breaks a law of tasks: rows-do-not-depend-on-the-number: at length 4, 1 of 12" in report
 
 
 def test_what_cannot_be_trained_is_not_trusted(command: Command) -> None:

@@ -385,7 +385,7 @@ def test_fixed_seeds_end_with_how_to_add_more(command: Command, write: Callable[
     said = command("run", path, "--workers", 1).err
     first, _, rest = said.partition("To add seeds until decided (up to 160, about ")[2].partition("\n")
     assert first.endswith("):")
-    assert rest.splitlines()[0] == f"  cellbench run {path} --until-decided", said
+    assert rest.splitlines()[0] == f"  cellbench run {path} --workers 1 --until-decided"
     staged = command("run", write("staged.yaml", **changed(seeds={"from": 5, "to": 8})), "--workers", 1)
     assert "To add seeds" not in staged.err
 
