@@ -116,6 +116,9 @@ def test_wants_a_folder_to_write_into(tmp_path: Path) -> None:
         new_package("mine", tmp_path / "nowhere")
 
 
+IN_COMMENTS = ("factory", "options", "learn_initial_state", "label", "readout", "layers", "tune")
+
+
 def test_the_experiment_states_every_key_with_its_default(tmp_path: Path) -> None:
     path = new_experiment(tmp_path / "first-look.yaml")
     written = experiment.load(path, plugins.discover())
@@ -127,14 +130,14 @@ def test_the_experiment_states_every_key_with_its_default(tmp_path: Path) -> Non
     assert written.keys.model_dump() == same
 
     def names(model: dict[str, Any]) -> set[str]:
-        return set(model["properties"]) - {"factory", "options", "learn_initial_state", "label", "readout", "layers"}
+        return set(model["properties"]) - {*IN_COMMENTS}
 
     data, whole = yaml.safe_load(path.read_text()), keys.schema()
     assert set(data) == names(whole)
     for section, definition in (("train", "TrainKeys"), ("evaluate", "EvaluateKeys"), ("solved", "SolvedKeys"),
                                 ("report", "ReportKeys")):  # fmt: skip
         assert set(data[section]) == names(whole["$defs"][definition])
-    for key in ("factory", "options", "learn_initial_state", "label", "readout", "layers"):
+    for key in IN_COMMENTS:
         assert f"{key}: " in path.read_text(), f"{key} is shown in a comment"
 
 
