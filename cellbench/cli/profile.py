@@ -45,5 +45,5 @@ def profile(
     compared = matrix.of_folders(folders)
     matrix.write(compared, found.name, where)
     show(matrix.text(compared))
-    show(f"Matrix: {where / matrix.MARKDOWN}. A page for each task: {where}.TASK/report.html")
+    show(f"Matrix: {where / matrix.MARKDOWN}\nA page for each task: {where}.TASK/report.html")
     return worst

@@ -12,10 +12,13 @@ from cellbench.report.rows import number, p_value, span
 from cellbench.report.tables import escape
 from cellbench.summary import words
 from cellbench.summary.matrix import Entry, Matrix
-from cellbench.wording import printable
+from cellbench.wording import printable, width, wrapped
 
 COLUMNS = ("task", "cell", "baseline", "steps", "ratio", "low", "high", "p", "solved", "exact")
 """Of the frame, before the verdicts on accuracy."""
+
+_LONGEST_TASK, _RATIO, _EXACT, _WORD = 20, 18, 5, 10
+"""Widths of columns on a narrow terminal: the most of a task's name, the others, and the least of a verdict."""
 
 
 def frame(found: Matrix) -> pd.DataFrame:
@@ -36,8 +39,14 @@ def frame(found: Matrix) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def text(found: Matrix) -> str:
-    """Write the matrix for a terminal: per cell, one line per task."""
+def text(found: Matrix, columns: int | None = None) -> str:
+    """Write the matrix for a terminal: per cell, one line per task, or several where it is narrow.
+
+    Args:
+        found: the matrix.
+        columns: the width; default: the terminal's.
+    """
+    columns = width() if columns is None else columns
     parts = []
     for cell in found.cells:
         rows = [
@@ -45,11 +54,26 @@ def text(found: Matrix) -> str:
             for task in found.tasks
             if (entry := found.at(task, cell)) is not None
         ]
-        heads = ["task", "steps", "ratio", "exact", "accuracy at the longest"]
         head = f"{printable(cell)} against {printable(found.baseline)}: {_counted(found, cell)}"
-        table = tabulate(rows, heads, tablefmt="simple", disable_numparse=True)
-        parts.append(f"{head}\n{table}")
-    return "\n\n".join([*parts, reading(found)])
+        parts.append("\n".join([*wrapped(head, columns), *_fitted(rows, columns)]))
+    return "\n\n".join([*parts, "\n".join(wrapped(reading(found), columns))])
+
+
+def _fitted(rows: list[list[str]], columns: int) -> list[str]:
+    """Lay out one cell's table; where it is too wide, the verdicts go on below."""
+    heads = ["task", "steps", "ratio", "exact", "longest"]
+    widths: list[int | None] | None = None
+    for most in (None, _LONGEST_TASK):
+        if most:
+            task = min(most, max(4, *(len(row[0]) for row in rows)))
+            rest = columns - task - _RATIO - _EXACT - 2 * (len(heads) - 1)
+            word = max(_WORD, rest // 2)
+            widths = [task, max(word, rest - word), _RATIO, _EXACT, word]
+        table = tabulate(rows, heads, tablefmt="simple", disable_numparse=True, maxcolwidths=widths)
+        lines = [line.rstrip() for line in table.splitlines()]
+        if max(map(len, lines)) <= columns:
+            break
+    return lines
 
 
 def markdown(found: Matrix, name: str) -> str:
@@ -69,7 +93,7 @@ def markdown(found: Matrix, name: str) -> str:
         ]
         for entry in found.entries
     ]  # fmt: skip
-    heads = ["task", "cell", "steps", "ratio", "p", "solved", "exact", "accuracy", "accuracy at the longest"]
+    heads = ["task", "cell", "steps", "ratio", "p", "solved", "exact", "accuracy", "longest"]
     cells, tasks = words.count(len(found.cells), "cells"), words.count(len(found.tasks), "tasks")
     parts = [
         f"# {escape(name)}: {cells} against {escape(found.baseline)} on {tasks}",
@@ -86,11 +110,12 @@ def markdown(found: Matrix, name: str) -> str:
 
 
 def reading(found: Matrix) -> str:
-    """Say what the verdicts are corrected over, and why there is no average."""
+    """Say what the numbers are, what the verdicts are corrected over, and why there is no average."""
     return (
         f"Verdicts are corrected over {words.count(found.comparisons, 'comparisons')} (Holm), all cells and tasks "
-        "together. A ratio below 1: the cell needs fewer steps than the baseline. Nothing is averaged over tasks: "
-        "their steps have no common measure."
+        "together; an interval is that of one comparison alone (95 %). A ratio below 1: the cell needs fewer steps "
+        "than the baseline; exact: mean sequence accuracy at the trained length; longest: the difference in it at the "
+        "longest length. Nothing is averaged over tasks: their steps have no common measure."
     )
 
 

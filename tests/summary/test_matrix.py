@@ -75,6 +75,16 @@ def test_as_text() -> None:
     assert frame["p"].tolist() == [entry.p for entry in found.entries]
 
 
+@pytest.mark.parametrize("columns", [80, 100, 200])
+def test_fits_the_terminal(columns: int) -> None:
+    """No line is wider than the terminal, whatever the task is called; a wide one has one line per task."""
+    found = matrix({"binary_addition_sequential": PARTS["one"], "two": PARTS["two"]})
+    lines = laid.text(found, columns).splitlines()
+    assert max(map(len, lines)) <= columns
+    if columns == 200:
+        assert sum(line.startswith("binary_addition_sequential ") for line in lines) == len(found.cells)
+
+
 def test_other_baselines() -> None:
     """Tasks with different baselines have no matrix."""
     other = summary_of(("gru", "rnn"))
