@@ -16,6 +16,7 @@ from cellbench.report import palette as look
 from cellbench.report.drawing import Pictures
 from cellbench.report.figure import (
     CHOICE,
+    CLOSE_STEPS,
     IN_FILE,
     RATIOS,
     STEPS,
@@ -372,7 +373,7 @@ def _tuning(figures: Figures, e: Encodings) -> Figure:
     rates, of_them = ("settings", "settings") if figures.design.tunes_options else ("learning rates", "rates")
     x = alt.X("tried:O", title=f"{rates} tried").axis(labelAngle=0)
     y = alt.Y("typical_steps:Q", scale=alt.Scale(type="log", nice=False, padding=8), title="typical steps (log scale)")
-    y = y.axis(format="~s", values=STEPS, labelOverlap=True)
+    y = y.axis(format="~s", values=CLOSE_STEPS, labelOverlap=True)
     shown = tips(("cell", "cell", ""), ("tried", f"{of_them} tried", "d"), ("typical_steps", "typical steps", ".0f"))
     chart = layers(
         e,

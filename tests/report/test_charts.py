@@ -18,7 +18,7 @@ from cellbench.errors import StoreError
 from cellbench.report import charts
 from cellbench.report import palette as look
 from cellbench.report.drawing import Pictures
-from cellbench.report.figure import IN_FILE, MOST_DRAWN, Encodings, Figure, first_shown, pruned
+from cellbench.report.figure import CLOSE_STEPS, IN_FILE, MOST_DRAWN, Encodings, Figure, first_shown, pruned
 from cellbench.summary.figures import Figures
 from tests.helpers.frames import lognormal
 from tests.helpers.reports import REFERENCES, report
@@ -51,6 +51,12 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 def contrast(a: str, b: str) -> float:
     light, dark = sorted((float(linear(c) @ [0.2126, 0.7152, 0.0722]) for c in (a, b)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
+
+
+def test_steps_that_are_alike_have_a_tick_between_them() -> None:
+    """An axis from 150 to 360 had one number."""
+    assert max(b / a for a, b in itertools.pairwise(CLOSE_STEPS)) <= 1.5
+    assert CLOSE_STEPS[0] == 1
 
 
 @pytest.mark.parametrize("eyes", EYES)
