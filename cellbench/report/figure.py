@@ -27,7 +27,7 @@ IN_FILE = "file"
 STEPS = [digit * 10**power for power in range(13) for digit in (1, 2, 5)]
 """Where axes of steps, sizes and costs have their ticks."""
 
-CLOSE_STEPS = [digit * 10**power / 10 for power in range(1, 13) for digit in (10, 12, 15, 20, 25, 30, 40, 50, 70)]
+CLOSE_STEPS = [digit * 10**power / 10 for power in range(13) for digit in (10, 12, 15, 20, 25, 30, 40, 50, 70)]
 """The same where all steps may be alike: between any two numbers a factor of 1.5 apart there is one at least."""
 
 RATIOS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100]
