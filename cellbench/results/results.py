@@ -232,11 +232,11 @@ class Results:
         """Return the trained model of one replica, in `eval()` mode.
 
         It has the weights that the run kept (`keep: weights`); if it kept none, it is trained again, to the same
-        numbers. `model.predict(inputs)` answers with zeros and ones, `model(inputs)` returns logits.
+        numbers. `model.predict(inputs)` answers as the task's targets are, `model(inputs)` returns logits.
 
         Args:
-            run_code: whether the code of a cell from a file may be run, as the folder holds it. Results of a `run` in
-                this process need no such leave.
+            run_code: whether the code of a cell or a task from a file may be run, as the folder holds it. Results of a
+                `run` in this process need no such leave.
             **which: `label` and `seed`, and the task's parameters, batch_size or hidden_size where there are several.
                 `learning_rate` is by default the one that was picked most often for the cell at its point.
 

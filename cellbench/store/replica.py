@@ -57,8 +57,8 @@ def place(
     label: str, parameters: Mapping[str, Any], batch_size: int, size: str, learning_rate: float, seed: int
 ) -> str:
     """Describe in words which replica it is."""
-    point = ", ".join(f"{k} {v}" for k, v in parameters.items())
-    return f"{label} at {point}, batch {batch_size}, {size}, rate {learning_rate:g}, seed {seed}"
+    point = [f"{k} {v}" for k, v in parameters.items()]  # a task may have no parameters
+    return f"{label} at {', '.join([*point, f'batch {batch_size}', size, f'rate {learning_rate:g}', f'seed {seed}'])}"
 
 
 def finished(store: Store) -> list[str]:

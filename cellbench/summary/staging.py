@@ -201,7 +201,8 @@ def stand(replicas: Selection, stages: Stages, pairings: Sequence[Pair]) -> Stan
 
 def _there(replicas: Selection, cell: int) -> int:
     """Count the first seeds of which every replica of a cell is stored; what a machine lost counts as stored."""
-    gone = np.flatnonzero(np.isin(replicas.state[cell], (MISSING, NOT_PLANNED)).any(axis=(0, 2)))
+    state = replicas.state[cell][:, :, : len(replicas.tried(cell))]  # other cells may be tried at more settings
+    gone = np.flatnonzero(np.isin(state, (MISSING, NOT_PLANNED)).any(axis=(0, 2)))
     return int(gone[0]) if len(gone) else len(replicas.design.seeds)
 
 

@@ -175,3 +175,12 @@ def test_python(command: Command) -> None:
     assert cellbench.train("rnn", task="data.npz", steps=5, hidden_size=3).curve[-1].step == 5
     with pytest.raises(cellbench.CellbenchError, match=r"task: no such file: .*none\.npz"):
         cellbench.run({**ARRAYS, "task": "none.npz"}, quiet=True)
+
+
+def test_a_replica_without_parameters_is_named(command: Command) -> None:
+    """Where a task has no parameters, a replica's name begins with its batch size."""
+    np.savez("data.npz", inputs=TOKENS, targets=TOKENS)
+    cellbench.run({**ARRAYS, "train": {"max_steps": 5}}, report=False)
+    ended = command("show", "results/arrays", "label=lstm,seed=1")
+    assert ended.status == 0, ended.err
+    assert ended.out.splitlines()[0] == "lstm at batch 4, hidden 3, rate 0.05, seed 1"

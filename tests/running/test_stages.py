@@ -435,3 +435,12 @@ def test_tuned_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_experiment(further, "out", workers=1, report=False).runs["seed"].max() in (4, 9, 19, 39)
     with pytest.raises(cellbench.errors.CellbenchError, match="was 5 when the first look was made"):
         run_experiment(changed(**{**two, "seeds": {"from": 6, "to": 40}}), "out", workers=1)
+
+
+def test_a_cell_tried_at_fewer_settings_is_looked_at(tmp_path: Path) -> None:
+    """Nothing is missing of a cell that has fewer settings than another: its stages end as any others do."""
+    told = {"name": "lstm", "tune": {"options.forget_bias": [0, 1]}}
+    keys = changed(cells=["rnn", told], baseline="rnn", tuning_budget="any", seeds={"from": 5, "to": 10})
+    keys |= {"grid": {"bits": 2, "batch_size": 8, "hidden_size": 6}, "train": {"max_steps": 20}}
+    said = notices(keys, str(tmp_path / "unequal"), report=False)
+    assert said == ["look 1 of 2, 5 seeds: 1 of 1 decided (cannot tell 1)."]
