@@ -204,6 +204,7 @@ class Sums(nn.Module):
         return torch.cumsum(torch.tanh(self.linear(x)), 0)
 
 
+@pytest.mark.slow
 def test_what_takes_whole_sequences_alone_breaks_no_law() -> None:
     """What asks for single steps is one line beside the first, and the verdict says how much cannot be told."""
 

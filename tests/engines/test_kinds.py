@@ -60,7 +60,7 @@ def train(engine: str, task: Task, name: str, steps: int, rates: list[float], se
 
 
 @pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("engine", ["reference", "lanes"])
+@pytest.mark.parametrize("engine", ["reference", pytest.param("lanes", marks=pytest.mark.slow)])
 def test_losses_are_those_of_a_plain_loop_of_torch(engine: str, name: str) -> None:
     """Over 200 steps the losses are those of nn.LSTM, torch.optim and torch's own loss at the steps picked out."""
     task = TASKS[name]

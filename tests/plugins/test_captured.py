@@ -237,6 +237,7 @@ def test_edited_it_alone_is_trained_again(cell: Run) -> None:
     assert go() == []
 
 
+@pytest.mark.slow
 def test_labels_and_options_beside_a_class(cell: Run) -> None:
     """As in a file: `factory` is the class. Two classes of one name are two cells."""
     cell(BASE), cell(ACT)

@@ -140,6 +140,16 @@ def test_what_happens_when_arrays_are_changed() -> None:
     assert set(trained(tiny, report=False)) == ALL
 
 
+def test_what_happens_when_a_value_is_added_to_tune() -> None:
+    """The settings with that value are trained; a cell that had these options before is not trained again."""
+    plain = {**TINY, "cells": [{"name": "lstm", "options": {"forget_bias": 1.0}}]}
+    assert len(trained(plain, report=False)) == 2
+    tuned = {**TINY, "cells": [{"name": "lstm", "tune": {"options.forget_bias": [0.0, 1.0]}}]}
+    assert len(trained(tuned, report=False)) == 2, "those with a forget bias of 1 were there"
+    more = {**TINY, "cells": [{"name": "lstm", "tune": {"options.forget_bias": [0.0, 1.0, 2.0]}}]}
+    assert {label for label, _ in trained(more, report=False)} == {"lstm forget_bias=2.0"}
+
+
 def test_what_happens_on_an_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another version trains nothing; another numbers_version trains everything."""
     trained(TINY)

@@ -127,6 +127,7 @@ def test_a_dask_cluster_gives_the_same_report(whole: Path) -> None:
         assert go(STAGED, "out", executor="dask", scheduler=address) == exports(whole)
 
 
+@pytest.mark.slow
 def test_shards_stop_at_the_look_and_are_merged(whole: Path, command: Command, write: Callable[..., Path]) -> None:
     """Two shards train their part of each stage; merged and run again they give the report of one run."""
     path = write("staged.yaml", **STAGED)
@@ -190,6 +191,7 @@ def test_killed_at_twenty_moments(whole: Path, write: Callable[..., Path]) -> No
     killed_at(whole, [1 + i * (total - 1) // 20 for i in range(20)], write("staged.yaml", **STAGED))
 
 
+@pytest.mark.slow
 def test_a_report_in_the_middle_of_a_stage(whole: Path) -> None:
     """Part of the second stage is in: the numbers are those of the first look, and the report says how far it is."""
     run_experiment(STAGED, "first", report=False, only={"seed": ["0", "1", "2", "3", "4"]})
@@ -237,6 +239,7 @@ def test_a_lowered_cap_makes_no_looks_above_it(whole: Path) -> None:
     assert pd.read_csv("out/runs.csv")["seed"].max() < 10
 
 
+@pytest.mark.slow
 def test_the_first_look_may_not_change_once_it_is_made(
     whole: Path, command: Command, write: Callable[..., Path]
 ) -> None:
@@ -286,6 +289,7 @@ def test_a_cell_added_has_its_own_looks_from_the_first(whole: Path) -> None:
     ],
     ids=lambda keys: next(iter(keys)),
 )
+@pytest.mark.slow
 def test_another_question_starts_anew(keys: dict[str, Any]) -> None:
     """Looks start from the first, with all shares, and a footnote counts the other settings."""
     run_experiment(STAGED, "out", report=False, only={"seed": ["0", "1", "2", "3", "4"]})
@@ -297,6 +301,7 @@ def test_another_question_starts_anew(keys: dict[str, Any]) -> None:
     assert "the same seeds were looked at 1 time with other settings" in Path("out/summary.md").read_text()
 
 
+@pytest.mark.slow
 def test_fixed_seeds_then_a_plan_say_what_that_costs() -> None:
     """The fixed look counts 1: 0.05 (1 + 3 / 4) when it is one of the plan's numbers of seeds, as here twice."""
     run_experiment(changed(seeds=5), "out", report=False)
@@ -307,6 +312,7 @@ def test_fixed_seeds_then_a_plan_say_what_that_costs() -> None:
     ) in said
 
 
+@pytest.mark.slow
 def test_seeds_added_by_hand_are_counted() -> None:
     """5 seeds, then 10, then 20: claims of the third say whether they hold as a third look."""
     for seeds in (5, 10, 20):
@@ -325,6 +331,7 @@ def test_seeds_added_by_hand_are_counted() -> None:
 
 
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")], ids="".join)
+@pytest.mark.slow
 def test_plans_of_merged_folders_are_united(command: Command, order: tuple[str, str]) -> None:
     """The first plan by time holds, whatever the order of the folders, and the widest is shown."""
     run_experiment(changed(seeds={"from": 5, "to": 10}), "a", report=False)
@@ -365,6 +372,7 @@ def test_status_counts_what_the_stages_asked_for(whole: Path, command: Command) 
     assert f"{stored(whole):,} of at most 120 replicas" in repr(cellbench.load(whole))
 
 
+@pytest.mark.slow
 def test_until_decided_on_the_command_line(command: Command, write: Callable[..., Path]) -> None:
     """The file's number of seeds becomes the first look, eight times it the cap; other seeds are refused."""
     grid = {"bits": [2, 3], "batch_size": 8, "hidden_size": [8, 12]}

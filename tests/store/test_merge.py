@@ -43,6 +43,7 @@ def change(folder: Path, *statements: str) -> None:
     reseal(folder)
 
 
+@pytest.mark.slow
 def test_merged_shards_are_the_undivided_run(parts: list[Path], command: Command, tmp_path: Path) -> None:
     """Every export equals that of one run, in all six orders, at once, one after another, twice, and onto itself."""
     whole = numbers(Path("whole"))

@@ -215,6 +215,7 @@ def test_an_unknown_instruction_set_is_a_refusal(monkeypatch: pytest.MonkeyPatch
         ready()
 
 
+@pytest.mark.slow
 def test_a_command_that_cannot_be_read_is_a_refusal(
     monkeypatch: pytest.MonkeyPatch, command: Command, write: Callable[..., Path]
 ) -> None:

@@ -66,6 +66,7 @@ def check(kind: Kind, batch: int, masked: bool, isa: str | None = None) -> None:
 
 @pytest.mark.parametrize("masked", [False, True], ids=["all steps", "mask"])
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_bits_do_not_depend_on_who_shares_a_vector(kind: Kind, masked: bool) -> None:
     """Five replicas, four to a vector, have the bits that each has in a vector of its own."""
     check(kind, 4, masked)
