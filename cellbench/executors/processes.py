@@ -75,11 +75,16 @@ class Processes:
 
     def _kill(self) -> None:
         processes = list((getattr(self._pool, "_processes", None) or {}).values())
+        results = getattr(self._pool, "_result_queue", None)
         self._pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.kill()
         for process in processes:
             process.join(5)
+        # A worker that was killed while it sent a result has left a part of it. The pool's thread would wait for the
+        # rest, and the interpreter for the thread, as long as this process could still send it.
+        if (sender := getattr(results, "_writer", None)) is not None:
+            sender.close()
 
 
 _LONGEST = 104 - len("/pymp-12345678/listener-12345678") - 1

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,3 +47,34 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
         said = "<Results of notebook in results/notebook: 2 replicas, none missing>"
         assert done.stdout.splitlines() == ["once", said], f"{name}: {done.stderr}"
         shutil.rmtree(tmp_path / "results")
+
+
+STOPPED = """
+import os, signal, subprocess, time
+from cellbench.executors.processes import Processes
+
+pool = Processes(1)
+print(pool.submit(os.getpid).result(), flush=True)
+result = pool.submit(subprocess.check_output, ["sh", "-c", "sleep 2; head -c 50000000 /dev/zero"])
+time.sleep(1)
+os.kill(os.getpid(), signal.SIGSTOP)  # as a laptop that sleeps, or Ctrl-Z
+pool.close()
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_while_it_sends_does_not_keep_the_program(tmp_path: Path) -> None:
+    """Half a result is in the pipe when the worker is killed: closing the pool ends all that waits for the rest."""
+    script = tmp_path / "stopped.py"
+    script.write_text(STOPPED)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        worker = int(program.stdout.readline())
+        os.waitid(os.P_PID, program.pid, os.WSTOPPED | os.WEXITED)
+        time.sleep(4)  # the worker fills the pipe, and waits for a reader
+        os.kill(worker, signal.SIGKILL)
+        os.kill(program.pid, signal.SIGCONT)
+        try:
+            assert program.wait(30) == 0
+        finally:
+            program.kill()
