@@ -85,7 +85,7 @@ def test_the_command(command: Command) -> None:
     assert Path("results/many.own/runs.sqlite").read_bytes() == before
     added = command("profile", str(path), "--workers", "1", "--quiet", "--cell", "gru")
     page = added.out.splitlines()[-1].removeprefix("A page for each task: ")
-    assert Path(page.replace("TASK", "own")).exists(), page
+    assert (Path(page.replace("TASK", "own")).parent / "summary.md").exists(), added.err
 
 
 def test_the_shipped_profile() -> None:
