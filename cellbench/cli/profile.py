@@ -45,5 +45,8 @@ def profile(
     compared = matrix.of_folders(folders)
     matrix.write(compared, found.name, where)
     show(matrix.text(compared))
-    show(f"Matrix: {where / matrix.MARKDOWN}\nA page for each task: {where}.TASK/report.html")
+    first = next(iter(folders))
+    before, _, after = folders[first].name.partition(f".{first}")
+    pages = results / f"{before}.TASK{after}" / "report.html"
+    show(f"Matrix: {where / matrix.MARKDOWN}\nA page for each task: {pages}")
     return worst

@@ -83,6 +83,9 @@ def test_the_command(command: Command) -> None:
     before = Path("results/many.own/runs.sqlite").read_bytes()
     assert command("profile", str(path), "--workers", "1", "--quiet").out == first.out
     assert Path("results/many.own/runs.sqlite").read_bytes() == before
+    added = command("profile", str(path), "--workers", "1", "--quiet", "--cell", "gru")
+    page = added.out.splitlines()[-1].removeprefix("A page for each task: ")
+    assert (Path(page.replace("TASK", "own")).parent / "summary.md").exists(), added.err
 
 
 def test_the_shipped_profile() -> None:
