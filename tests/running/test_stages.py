@@ -385,6 +385,9 @@ def test_fixed_seeds_end_with_how_to_add_more(command: Command, write: Callable[
     said = command("run", path, "--workers", 1).err
     assert f"To add seeds until decided: cellbench run {path}" in said
     assert " --until-decided (up to 160 seeds; about " in said
+    part = command("run", path, "--workers", 1, "--only", "cell=rnn", "--results", "part")
+    assert part.status == 0
+    assert "To add seeds" not in part.err, "a part is completed first"
     staged = command("run", write("staged.yaml", **changed(seeds={"from": 5, "to": 8})), "--workers", 1)
     assert "To add seeds" not in staged.err
 
