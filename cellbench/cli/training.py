@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 
 def _more_seeds(experiment: Experiment, found: Results, workers: int) -> str:
-    """Say how to add seeds until decided, where fixed seeds leave a comparison undecided; empty if they leave none."""
+    """Say how to add seeds until decided, where fixed seeds leave a comparison undecided; empty if they leave none.
+
+    What lacks replicas, such as a part of an experiment, is completed first.
+    """
     from cellbench.experiment.until_decided import plan_of
     from cellbench.summary import words
 
     report = found.report
     undecided = report.summary.undecided
     plan = plan_of(experiment)
-    if not undecided or plan is None:
+    if not undecided or plan is None or (report.runs["status"] == "missing").any():
         return ""
     runs = report.runs
     trained = runs[runs["label"].isin([*undecided, report.design.against])]["seconds"].sum()

@@ -9,6 +9,7 @@ from cellbench.errors import CellbenchError
 from cellbench.report import csv
 from cellbench.report import matrix as laid
 from cellbench.results.results import laid_out
+from cellbench.results.tuned import together
 from cellbench.store.frames import read
 from cellbench.summary.matrix import Matrix, matrix
 
@@ -26,7 +27,7 @@ def of_folders(folders: Mapping[str, Path]) -> Matrix:
         CellbenchError: there is no cell beside the baseline.
     """
     try:
-        return matrix({task: laid_out(read(folder)).summary for task, folder in folders.items()})
+        return matrix({task: laid_out(together(read(folder))).summary for task, folder in folders.items()})
     except ValueError as error:
         raise CellbenchError(str(error)) from None
 

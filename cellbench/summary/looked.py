@@ -87,6 +87,9 @@ def outlook(row: Row, design: Design) -> str:
     said = f"{words.span(numbers.low, numbers.high)} at {_at(row, stages)}"
     if math.isnan(row.found_at_cap):
         return said
+    if row.settles_at <= row.look.seeds:
+        # it would be settled, but for a share solved so small that nothing can be called equivalent
+        return f"{said}; {most} seeds would find a ratio of {words.ratio(row.found_at_cap)} 4 times in 5"
     if row.settles_at > 3 * most:
         return (
             f"{said}; {most} seeds would find a ratio of {words.ratio(row.found_at_cap)} 4 times in 5, and will hardly "

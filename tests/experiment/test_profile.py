@@ -99,3 +99,15 @@ def test_the_shipped_profile() -> None:
             max(keys["final"].get(name, [0])) >= 4 * max(values) or name == "bits"
             for name, values in keys["grid"].items()
         )
+
+
+@pytest.mark.slow
+def test_a_profile_of_tuned_cells(command: Command) -> None:
+    """Where options are tuned, the matrix has the cell, and not its choices."""
+    tuned = {"name": "lstm", "tune": {"options.forget_bias": [0, 1]}}
+    path = file(cells=["rnn", tuned], baseline="rnn", tuning_budget="any", train={"max_steps": 5})
+    ended = command("profile", path, "--workers", 1)
+    assert ended.status == 0, ended.err
+    frame = pd.read_csv("results/many/profile.csv")
+    assert set(frame["cell"]) == {"lstm"}
+    assert set(frame["task"]) == {"binary_addition", "own"}

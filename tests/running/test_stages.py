@@ -394,6 +394,9 @@ def test_fixed_seeds_end_with_how_to_add_more(command: Command, write: Callable[
     first, _, rest = said.partition("To add seeds until decided (up to 160, about ")[2].partition("\n")
     assert first.endswith("):")
     assert rest.splitlines()[0] == f"  cellbench run {path} --workers 1 --until-decided"
+    part = command("run", path, "--workers", 1, "--only", "cell=rnn", "--results", "part")
+    assert part.status == 0
+    assert "To add seeds" not in part.err, "a part is completed first"
     staged = command("run", write("staged.yaml", **changed(seeds={"from": 5, "to": 8})), "--workers", 1)
     assert "To add seeds" not in staged.err
 
