@@ -137,4 +137,4 @@ def _accuracy(entry: Entry, about: str) -> str:
         return "–"
     if found.estimate is None:
         return found.verdict
-    return f"{found.verdict} ({found.estimate:+.1f} points)"
+    return f"{found.verdict} ({words.points(found.estimate)} points)"

@@ -193,7 +193,7 @@ def answers(summary: Summary) -> Grid:
                 question, text = "multiply-adds to solve", _cost(finding).split("; ")[0]
             else:
                 question = f"sequence accuracy {finding.question}"
-                text = "–" if finding.estimate is None else f"{finding.estimate:+.1f} points"
+                text = "–" if finding.estimate is None else f"{words.points(finding.estimate)} points"
                 text += span(finding.low, finding.high, lambda x: f"{x:+.1f}")
             rows.append((*pair, question, text, p_value(finding.p), finding.verdict))
     titles = ("cell", "baseline", "question", "difference [95 %]", "p (Holm)", "verdict")

@@ -328,7 +328,8 @@ def _finding(question: str, row: dict[str, Any]) -> Finding:
     elif math.isnan(low) or word not in ("no difference shown", "description"):
         clause = f"{question}: {word}"
     else:
-        side = "higher" if points > 0 else "lower"
-        clause = f"{question}: {word}, {abs(points):.1f} points {side} (95 % {low:+.1f} to {high:+.1f})"
+        side = "" if words.points(points) == "0.0" else " higher" if points > 0 else " lower"
+        limits = f"95 % {words.points(low)} to {words.points(high)}"
+        clause = f"{question}: {word}, {abs(points):.1f} points{side} ({limits})"
     about: Literal["trained", "longest"] = "trained" if row["by"] == "" else "longest"
     return Finding(about, question, word, clause, points, low, high, row.get("p_holm", math.nan))

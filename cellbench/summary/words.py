@@ -127,3 +127,13 @@ def quantity(by: str) -> str:
     'depth at length 256'
     """
     return by.replace("_", " ")
+
+
+def points(difference: float) -> str:
+    """Write a difference of accuracies in percentage points with its sign, which 0.0 does not have.
+
+    >>> points(8.94), points(-0.04)
+    ('+8.9', '0.0')
+    """
+    text = f"{difference:+.1f}"
+    return "0.0" if float(text) == 0 else text
