@@ -51,7 +51,7 @@ def compiler() -> build.Compiler:
 def compiled(plan: Blueprint) -> Program:
     """Trace, lower and compile a cell without the cache, which would only grow."""
     isa = build.chosen_isa()
-    unit = training(BATCH, isa.name)
+    unit = training("bits", BATCH, isa.name)
     lowered = lower(trace(plan.build("fuzz"), 2))
     with tempfile.TemporaryDirectory() as folder:
         content = build.compile_program(unit.texts(lowered.source), compiler(), isa, Path(folder))
