@@ -8,9 +8,7 @@ from pathlib import Path
 from cellbench.errors import CellbenchError
 from cellbench.report import csv
 from cellbench.report import matrix as laid
-from cellbench.results.results import laid_out
-from cellbench.results.tuned import together
-from cellbench.store.frames import read
+from cellbench.results.results import gather
 from cellbench.summary.matrix import Matrix, matrix
 
 MARKDOWN, CSV = "profile.md", "profile.csv"
@@ -27,7 +25,7 @@ def of_folders(folders: Mapping[str, Path]) -> Matrix:
         CellbenchError: there is no cell beside the baseline.
     """
     try:
-        return matrix({task: laid_out(together(read(folder))).summary for task, folder in folders.items()})
+        return matrix({task: gather(folder, curves=False).summary for task, folder in folders.items()})
     except ValueError as error:
         raise CellbenchError(str(error)) from None
 
