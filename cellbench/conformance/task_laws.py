@@ -131,7 +131,7 @@ def draws_from_the_stream_alone(subject: TaskSubject) -> Found:
                     raise Broken(
                         f"two batches of one stream differ {_at(point)} ({who}), so cells would be compared on "
                         "different data: take all randomness from the stream",
-                        likely_line(subject) or subject.begins(),
+                        likely_line(subject),
                     )
     return f"four batches of {EXAMPLES} are equal {_each(subject.few)}"
 
@@ -144,7 +144,7 @@ def depends_on_the_stream(subject: TaskSubject) -> Found:
     if _same(drawn[0], drawn[1]) and _same(drawn[0], drawn[2]):
         raise Broken(
             f"three streams give the same {count} examples {_at(point)}, so every seed would train on the same data",
-            likely_line(subject) or subject.begins(),
+            likely_line(subject),
         )
     return f"{count} examples of three streams differ"
 
@@ -160,7 +160,7 @@ def rows_do_not_depend_on_the_number(subject: TaskSubject) -> Found:
                 raise Broken(
                     f"{_at(point)}, {count} of {EXAMPLES} examples (from example {start} on) change when they are "
                     "drawn without the others: use row i of what the stream gives for example i alone",
-                    likely_line(subject) or subject.begins(),
+                    likely_line(subject),
                 )
     return f"parts of {EXAMPLES} examples are what they are in the whole"
 
@@ -224,7 +224,7 @@ def works_in_a_worker(subject: TaskSubject) -> Found:
     if here != there:
         raise Broken(
             "a worker draws another batch: take all randomness from the stream, and nothing from the process",
-            likely_line(subject) or subject.begins(),
+            likely_line(subject),
         )
     return f"a new process draws the same {EXAMPLES} examples"
 

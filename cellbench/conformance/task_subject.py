@@ -196,11 +196,16 @@ def line_that_draws(call: Callable[[], object]) -> Place | None:
 
 
 def likely_line(subject: TaskSubject) -> Place | None:
-    """Find the first line that runs in a batch and seems to draw from elsewhere than the stream; None if none does."""
+    """Find the first line that runs in a batch and seems to draw from elsewhere than the stream.
+
+    Returns:
+        The line, or where `batch` begins if none seems to.
+    """
     task, stream = subject.task(), Stream("data", "conformance", count=1)
     ran: dict[Place, None] = {}
     _traced(lambda: task.batch(stream, 1, subject.points[0]), lambda place: ran.setdefault(place))
-    return next((place for place in ran if _UNNAMED.search(place.code.partition("#")[0])), None)
+    found = next((place for place in ran if _UNNAMED.search(place.code.partition("#")[0])), None)
+    return found or subject.begins()
 
 
 def _traced(call: Callable[[], object], see: Callable[[Place], object]) -> None:
