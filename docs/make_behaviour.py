@@ -226,7 +226,7 @@ def ranking() -> str:
     return table(["rankings", "Spearman", "80 % of draws"], rows)
 
 
-def exact(name: str, what: str, sizes: bool = True) -> list[list[object]]:
+def exact(name: str, what: str) -> list[list[object]]:
     """List, per cell and size, how many of the solved replicas are exact at 256 bits at each of two rates."""
     runs, rows = query(name), []
     for label in runs["label"].unique():
