@@ -36,6 +36,11 @@ class Look:
     share: float
 
 
+def share_of(look: Look | None) -> float:
+    """Return a look's share of the 5 %; of fixed seeds, which are looked at once, all of it."""
+    return 1.0 if look is None else look.share
+
+
 def looks(first: int, caps: Sequence[int]) -> tuple[Look, ...]:
     """List the looks of a plan, with their shares of the 5 %.
 

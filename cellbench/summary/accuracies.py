@@ -14,7 +14,7 @@ import pandas as pd
 from cellbench.statistics.arrays import Flags, Floats
 from cellbench.statistics.comparison import holm, holm_levels
 from cellbench.statistics.intervals import LEAST_SEEDS, UNKNOWN, Estimate, Interval, gaffke, interval, wilson
-from cellbench.statistics.looks import Look, corrected_by_share
+from cellbench.statistics.looks import Look, corrected_by_share, share_of
 from cellbench.summary import words
 from cellbench.summary.comparisons import ALL, POINT, Scope
 from cellbench.summary.design import OPTIONS, Design, Setting, setting
@@ -232,7 +232,7 @@ def comparisons(
     behind = sum(look.seeds == 0 for pair in pairings if (look := looks.get(pair)) is not None)
     kinds = Counter(_kind(scope) for scope in scopes)
     for (_, _, kind), places in families.items():
-        shares = [1.0 if (look := looks.get(pair_of(rows[i]))) is None else look.share for i in places]
+        shares = [share_of(looks.get(pair_of(rows[i]))) for i in places]
         family = [corrected_by_share(rows[i]["p"], share) for i, share in zip(places, shares, strict=True)]
         family += [1.0] * (behind * kinds[kind])
         for i, p, level, share in zip(places, holm(family), holm_levels(family), shares, strict=False):
@@ -281,7 +281,7 @@ def _difference(
     elif different < LEAST_DIFFERENT:
         verdict, note = "no difference shown", f"no difference was shown: only {different} of {n} seeds differ"
     else:
-        limits = _possible(interval(estimate, 1 - 0.05 * (1.0 if look is None else look.share)))
+        limits = _possible(interval(estimate, 1 - 0.05 * share_of(look)))
         if scope.kind != ALL and len(which.points) < FEWEST_POINTS:
             verdict = "description"
     return {

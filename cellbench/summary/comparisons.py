@@ -23,7 +23,7 @@ from cellbench.statistics.comparison import (
     without_one,
 )
 from cellbench.statistics.intervals import LEAST_SEEDS, Estimate, Share, interval, p_equivalent, pool
-from cellbench.statistics.looks import Look, corrected_by_share
+from cellbench.statistics.looks import Look, corrected_by_share, share_of
 from cellbench.statistics.survival import longer_budget
 from cellbench.summary.design import Value, value_order
 from cellbench.summary.fates import fate
@@ -147,7 +147,7 @@ class Row:
     @property
     def look_share(self) -> float:
         """The share of the 5 % that its look has."""
-        return 1.0 if self.look is None else self.look.share
+        return share_of(self.look)
 
     @property
     def pooled(self) -> Estimate | None:
