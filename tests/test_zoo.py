@@ -32,7 +32,7 @@ def test_the_zoo_has_every_cell_once(registered: list[dict[str, Any]]) -> None:
     zoo = yaml.safe_load((ROOT / "experiments" / "zoo.yaml").read_text(encoding="utf-8"))
     assert zoo["cells"] == [cell["name"] for cell in registered]
     assert len(set(zoo["cells"])) == len(zoo["cells"]) >= 45
-    assert (zoo["grid"]["bits"], zoo["seeds"], len(zoo["learning_rate"])) == ([8, 32], 10, 5)
+    assert (zoo["grid"]["bits"], zoo["seeds"], len(zoo["learning_rate"])) == ([8, 32], {"from": 20, "to": 80}, 5)
     assert "parameter_budget" in zoo["grid"]
 
 

@@ -37,7 +37,13 @@ class Look:
 
 
 def share_of(look: Look | None) -> float:
-    """Return a look's share of the 5 %; of fixed seeds, which are looked at once, all of it."""
+    """Return a look's share of the 5 %; of fixed seeds, which are looked at once, all of it.
+
+    >>> share_of(None)
+    1.0
+    >>> share_of(looks(10, [80])[0])
+    0.2
+    """
     return 1.0 if look is None else look.share
 
 

@@ -51,6 +51,7 @@ def test_looks_double_and_have_fixed_shares(first, caps, seeds, shares):
         assert [look.share for look in found] == pytest.approx(shares)
 
 
+@settings(deadline=None)
 @given(st.integers(5, 200), st.lists(st.integers(5, 5000), min_size=1, max_size=6))
 def test_shares_never_pass_one(first, caps):
     """Whatever caps are set one after the other, and what is kept is what the next look gets."""
