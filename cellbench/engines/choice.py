@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Engine, Refused
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
-from cellbench.model import Blueprint, generators_kept
+from cellbench.model import Blueprint, generators_kept, one_thread
 from cellbench.plugins import contained, kept
 from cellbench.wording import described
 
@@ -60,7 +60,7 @@ def prepare(
         Refused: the engine cannot carry the cell.
     """
     module = importlib.import_module(f"cellbench.engines.{name}")
-    with kept(blueprint.origin), generators_kept():
+    with kept(blueprint.origin), generators_kept(), one_thread():
         engine: Engine = module.prepare(
             blueprint, optimizer=optimizer, clip_norm=clip_norm, batch_sizes=batch_sizes, longest=longest
         )
