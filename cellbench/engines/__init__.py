@@ -6,7 +6,7 @@ place, `projection` calls what a cell does after each update. `optimizers` has t
 `schedules` the factors of learning rates, `foreign` torch's own classes.
 """
 
-from cellbench.engines.choice import TRAINED, Choice, choose, fastest_first, prepare, together
+from cellbench.engines.choice import TRAINED, Begun, Choice, begin, choose, fastest_first, prepare, together
 from cellbench.engines.engine import Advanced, Engine, Refused, RefusedOnce, Replicas, Scores, Trained
 from cellbench.engines.foreign import OptimizerError
 from cellbench.engines.optimizers import OPTIMIZERS, Optimizer, optimizer_of
@@ -15,6 +15,7 @@ __all__ = [
     "OPTIMIZERS",
     "TRAINED",
     "Advanced",
+    "Begun",
     "Choice",
     "Engine",
     "Optimizer",
@@ -24,6 +25,7 @@ __all__ = [
     "Replicas",
     "Scores",
     "Trained",
+    "begin",
     "choose",
     "fastest_first",
     "optimizer_of",

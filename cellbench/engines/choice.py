@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Engine, Refused
 from cellbench.engines.optimizers import Optimizer
@@ -12,6 +15,9 @@ from cellbench.errors import CellError
 from cellbench.model import Blueprint, generators_kept, one_thread
 from cellbench.plugins import contained, kept
 from cellbench.wording import described
+
+if TYPE_CHECKING:  # what compiles is imported where it is asked for, as every engine
+    from cellbench.engines.lanes.compiled import Programs
 
 
 def fastest_first(hidden_size: int) -> tuple[str, ...]:
@@ -53,18 +59,88 @@ def prepare(
     clip_norm: float | None,
     batch_sizes: Sequence[int] = USUAL_BATCHES,
     longest: int = LONGEST,
+    begun: Programs | None = None,
 ) -> Engine:
     """Make the named engine ready for one model, at these batch sizes and on sequences of up to `longest` steps.
+
+    Args:
+        name: of the engine.
+        blueprint: the model's structure.
+        optimizer, clip_norm, batch_sizes, longest: of the experiment.
+        begun: what was begun for this model, of `Begun.programs`.
 
     Raises:
         Refused: the engine cannot carry the cell.
     """
     module = importlib.import_module(f"cellbench.engines.{name}")
-    with kept(blueprint.origin), generators_kept(), one_thread():
+    more: dict[str, Any] = {} if begun is None else {"begun": begun}
+    with _undisturbed(blueprint):
         engine: Engine = module.prepare(
-            blueprint, optimizer=optimizer, clip_norm=clip_norm, batch_sizes=batch_sizes, longest=longest
+            blueprint, optimizer=optimizer, clip_norm=clip_norm, batch_sizes=batch_sizes, longest=longest, **more
         )
     return engine
+
+
+@contextmanager
+def _undisturbed(blueprint: Blueprint) -> Iterator[None]:
+    """Leave torch, and the cell's modules, as they were before the block."""
+    with kept(blueprint.origin), generators_kept(), one_thread():
+        yield
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A cell that compilers work on, at all its hidden sizes.
+
+    Attributes:
+        programs: one per hidden size.
+    """
+
+    programs: tuple[Programs, ...]
+
+    @property
+    def awaited(self) -> list[Future[Any]]:
+        """The compilers that still run."""
+        return [f for programs in self.programs for f in programs.compiling if not f.done()]
+
+
+def begin(
+    wanted: str,
+    blueprints: Sequence[Blueprint],
+    optimizer: Optimizer,
+    batch_sizes: Sequence[int],
+    longest: int,
+    pool: Executor,
+) -> Begun | None:
+    """Trace a cell, and begin to compile what the cache lacks of it on the threads of `pool`.
+
+    Args:
+        wanted, blueprints, optimizer, batch_sizes, longest: as for `choose`.
+        pool: threads that wait for compilers.
+
+    Returns:
+        None if no engine compiles the cell, or tracing it fails: `choose` says why.
+    """
+    if wanted not in ("auto", "lanes") or optimizer.rule is None:
+        return None
+    from cellbench.engines import lanes
+
+    found: list[Programs] = []
+    try:
+        with contained():
+            for blueprint in blueprints:
+                with _undisturbed(blueprint):
+                    found.append(lanes.begin(blueprint, pool, batch_sizes=batch_sizes, longest=longest))
+    except Exception:
+        stuck = True
+    else:
+        stuck = any(programs.stuck for programs in found)
+    begun = Begun(tuple(found))
+    if stuck:
+        for future in begun.awaited:
+            future.cancel()
+        return None
+    return begun
 
 
 def choose(
@@ -74,6 +150,7 @@ def choose(
     clip_norm: float | None,
     batch_sizes: Sequence[int] = USUAL_BATCHES,
     longest: int = LONGEST,
+    begun: Begun | None = None,
 ) -> Choice:
     """Choose one engine for a cell at all its hidden sizes, so that two engines never train one cell.
 
@@ -82,6 +159,7 @@ def choose(
         blueprints: one per hidden size.
         optimizer, clip_norm, batch_sizes: of the experiment.
         longest: time steps of the longest sequence that is trained or evaluated.
+        begun: what `begin` returned for the same cell; its compilers are waited for.
 
     Raises:
         CellError: the engine asked for refuses, or none can carry the cell.
@@ -92,8 +170,9 @@ def choose(
     for name in fastest_first(largest) if wanted == "auto" else (wanted,):
         try:
             with contained():
-                for blueprint in blueprints:
-                    prepare(name, blueprint, optimizer, clip_norm, batch_sizes, longest)
+                for number, blueprint in enumerate(blueprints):
+                    programs = begun.programs[number] if begun is not None and name == "lanes" else None
+                    prepare(name, blueprint, optimizer, clip_norm, batch_sizes, longest, programs)
         except Refused as refusal:
             reasons.append(f"not {name}: {refusal}")
             continue
