@@ -123,8 +123,7 @@ def begin(
     """
     if wanted not in ("auto", "lanes") or optimizer.rule is None:
         return None
-    from cellbench.engines import lanes
-
+    lanes = importlib.import_module("cellbench.engines.lanes")
     found: list[Programs] = []
     try:
         with contained():

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from cellbench.engines import TRAINED, Begun, Choice, begin, choose, optimizer_of
+from cellbench.engines import TRAINED, Begun, Choice, Refused, begin, choose, optimizer_of, prepare
 from cellbench.errors import CellError, StoreError
 from cellbench.experiment import Experiment
-from cellbench.plugins import Timeout
+from cellbench.plugins import Timeout, contained
 from cellbench.records import CellSpec, Planned, models
 from cellbench.training.data import longest
 from cellbench.training.timeout import limit
@@ -55,6 +55,10 @@ class Choosing:
 
         begun(cell.label)
 
+    def is_begun(self, cell: CellSpec) -> bool:
+        """Tell whether `begin` was called for a cell."""
+        return cell.label in self._begun
+
     def awaited(self, cell: CellSpec) -> list[Future[Any]]:
         """List the compilers that still work on a cell."""
         begun = self._begun.get(cell.label)
@@ -63,11 +67,27 @@ class Choosing:
     def can_wait(self, cell: CellSpec) -> bool:
         """Tell whether training may begin before this cell's engine is certain.
 
-        What a compiler finds out may not end a run in which something was trained. It cannot where an engine that
-        carries any cell would take the place of one that refuses.
+        What an engine refuses may not end a run in which something was trained. It cannot where nothing is stored of
+        the cell, and the slowest engine, which takes the place of one that refuses, carries it.
         """
-        free = self.stored.get(cell.digest) is None or not any(key in self.done for key in self._keys(cell))
-        return self.experiment.engine == "auto" and free and bool(self.awaited(cell))
+        if self.experiment.engine != "auto" or self._known(cell) is not None:
+            return False
+        if self.stored.get(cell.digest) is not None and any(key in self.done for key in self._keys(cell)):
+            return False
+        blueprints, train = self._needs(cell)[0], self.experiment.settings.train
+
+        def carried() -> bool:
+            try:
+                with limit(train.timeout, carried.__code__), contained():
+                    for blueprint in blueprints:
+                        prepare("reference", blueprint, optimizer_of(train), train.clip_norm)
+            except (Refused, Timeout):
+                return False
+            except Exception:  # the cell's own: its replicas will fail with it
+                return True
+            return True
+
+        return carried()
 
     def choose(self, cell: CellSpec) -> Choice:
         """Choose a cell's engine; a stored one must stay as long as planned results come from it.

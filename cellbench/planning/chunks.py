@@ -104,7 +104,7 @@ class Supply:
 
     Attributes:
         todo: all chunks, cut as if `lanes` carried the cells that wait.
-        waiting: the cells that compilers work on, in the order in which they are compiled.
+        waiting: the cells that compilers work on or are going to, in this order.
         choosing: chooses their engines.
         engines: each label's engine; corrected here where it is another one than was planned.
         selected: the part of the experiment that is trained.
@@ -134,15 +134,12 @@ class Supply:
     @property
     def awaited(self) -> list[Future[Any]]:
         """What the other chunks wait for; a future that has ended if the next call of `settle` has something to do."""
-        running: list[Future[Any]] = []
-        for cell in self.waiting:
-            mine = self.choosing.awaited(cell)
-            if not mine:
-                ended: Future[Any] = Future()
-                ended.set_result(None)
-                return [ended]
-            running += mine
-        return running
+        running = [self.choosing.awaited(cell) for cell in self.waiting]
+        if all(running):
+            return [future for mine in running for future in mine]
+        at_once: Future[Any] = Future()
+        at_once.set_result(None)
+        return [at_once]
 
     @property
     def compiling(self) -> str:
@@ -154,14 +151,16 @@ class Supply:
         return f"compiling {labels.index(label) + 1} of {len(labels)}: {label}"
 
     def settle(self) -> None:
-        """Choose the engine of one cell whose compilers have ended, if there is one, and free its chunks.
+        """Choose the engine of one cell whose compilers have ended, and free its chunks; or begin to compile one."""
+        idle = [cell for cell in self.waiting if not self.choosing.awaited(cell)]
+        ended = [cell for cell in idle if self.choosing.is_begun(cell)]
+        if ended:
+            self._free(ended[0])
+        elif idle:
+            self.choosing.begin(idle[0])
 
-        Raises:
-            CellError: no engine can carry it.
-        """
-        cell = next((cell for cell in self.waiting if not self.choosing.awaited(cell)), None)
-        if cell is None:
-            return
+    def _free(self, cell: CellSpec) -> None:
+        """Choose the engine of a cell, and make its chunks ready."""
         planned, choice = self.engines[cell.label], self.choosing.choose(cell)
         freed, anew = self._held.pop(cell.label), choice.engine != planned.engine
         if anew:

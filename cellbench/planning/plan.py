@@ -163,11 +163,16 @@ def prepare(
     judged.right |= {key: neighbours.right[key] for found in reused for key in found.keys & neighbours.right.keys()}
     open_cells = {p.cell.label for p in selected if any(r.key not in done for r in p.replicas)}
     ask([cell for cell in experiment.cells if cell.label in open_cells])
-    missing_engines = [cell for cell in experiment.cells if cell.label not in chosen]
-    for cell in missing_engines:
-        begin(cell)
-    waiting = [cell for cell in missing_engines if overlap and choosing.can_wait(cell)]
-    for cell in missing_engines:
+    without = [cell for cell in experiment.cells if cell.label not in chosen]
+    waiting: list[CellSpec] = []
+    for cell in without:
+        # behind the first one that is compiled, the others can wait, too: they are traced while it is trained
+        if not (waiting and choosing.can_wait(cell)):
+            begin(cell)
+            if not (overlap and choosing.awaited(cell) and choosing.can_wait(cell)):
+                continue
+        waiting.append(cell)
+    for cell in without:
         chosen[cell.label] = Choice("lanes", "") if cell in waiting else choosing.choose(cell)
     chosen = {label: chosen[label] for label in labels}
     todo = chunks(experiment, selected, chosen, done)
