@@ -115,7 +115,8 @@ def run(
 def _dry_run(plan: Plan) -> str:
     """Write what would be trained, by which engines, and how long it may take."""
     from cellbench.planning import estimate, kept_bytes
-    from cellbench.terminal.progress import duration, introduction
+    from cellbench.terminal.progress import introduction
+    from cellbench.wording import duration
 
     lines = introduction(plan)
     cells, planned = len(plan.experiment.keys.cells), len(plan.experiment.cells)

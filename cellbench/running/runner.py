@@ -21,8 +21,7 @@ from cellbench.experiment import Experiment, schema
 from cellbench.experiment import load as load_experiment
 from cellbench.planning import Handed, Plan, Settled, lay_out, prepare
 from cellbench.plugins import Registry, discover, find_strays
-from cellbench.records import Answer, CellSpec, Chunk
-from cellbench.results import seal
+from cellbench.records import Answer, CellSpec, Chunk, Planned
 from cellbench.running.admission import Admission, todays_laws
 from cellbench.running.interrupts import interruptible
 from cellbench.running.stages import Stages
@@ -35,7 +34,10 @@ from cellbench.wording import did_you_mean
 if TYPE_CHECKING:
     from cellbench.results import Results
 
-PRELOAD = ("cellbench.training.worker", "cellbench.engines.stack", "cellbench.engines.reference")
+PRELOAD = (
+    "cellbench.training.worker", "cellbench.engines.stack", "cellbench.engines.reference", "cellbench.engines.lanes",
+    "numpy.random",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -151,9 +153,8 @@ def run(
         plan = begin(fresh=fresh, stage=stages.stand(fresh) if stages is not None else None)
         _remember_reasons(facts["facts"]["cells"], plan)
         # if nothing is to be trained and nothing has changed, the report that is there is the answer
-        asked = seal.request(facts, planned) if report else ""
         nothing = not plan.todo and not plan.reused
-        if report and not fresh and nothing and (answer := seal.answer(where, asked)) is not None:
+        if report and not fresh and nothing and (answer := _answer(where, facts, planned)) is not None:
             see(plan)
             return _results(where, answer=answer)
         # a cluster whose workers would compute other numbers is refused here, before anything is written
@@ -166,8 +167,7 @@ def run(
         else:
             stages.run(plan, executor.slots, begin, fit, notice)
             stages = None
-        if report and plan.supply is not None:  # an engine may be another one than was expected
-            asked = seal.request(facts, planned)
+        asked = _request(facts, planned) if report else ""
         # a large plan takes as much memory as its report: free it, and end the workers, before the report is made
         stack.close()
         del plan, planned, job, admission, begin, fit
@@ -278,9 +278,23 @@ def _results(folder: Path, **known: Any) -> Results:
     return Results(folder, own=True, **known)
 
 
+def _request(facts: Mapping[str, Any], planned: Sequence[Planned]) -> str:
+    """Hash what a report would be made of, beside the store."""
+    from cellbench.results import seal  # what reports are made with takes long to import, and training needs none of it
+
+    return seal.request(facts, planned)
+
+
+def _answer(folder: Path, facts: Mapping[str, Any], planned: Sequence[Planned]) -> str | None:
+    """Return the text of the report in the folder, if it would be made the same again."""
+    from cellbench.results import seal
+
+    return seal.answer(folder, seal.request(facts, planned))
+
+
 def _reported(folder: Path, asked: str) -> Results:
     """Write the report, and seal it."""
-    from cellbench.results import write
+    from cellbench.results import seal, write
 
     of = seal.store(folder)
     found = _results(folder, report=write(folder))

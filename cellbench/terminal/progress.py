@@ -23,10 +23,9 @@ from cellbench.executors.dispatch import Finished
 from cellbench.planning import Handed, Plan, Settled
 from cellbench.records import Outcome
 from cellbench.running import Event, Notice, OnEvent, Stage
-from cellbench.summary import words
 from cellbench.terminal.output import fitted
 from cellbench.terminal.remaining import Pace
-from cellbench.wording import escaped, printable
+from cellbench.wording import duration, escaped, printable
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
@@ -193,9 +192,6 @@ class Counts:
     def rate(self) -> float:
         """Return the replicas trained per second."""
         return (self.trained - self.before[0]) / max(self.elapsed, 1e-9)
-
-
-duration = words.duration
 
 
 def remaining(seconds: float) -> str:

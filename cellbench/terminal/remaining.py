@@ -8,7 +8,6 @@ from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from cellbench.records import Chunk
 
@@ -116,6 +115,8 @@ class Pace:
         """Return the seconds left; None before anything is done that others can be judged by."""
         if not self._rows or at <= 0:
             return None
+        from scipy.optimize import nnls  # takes as long to import as a cell to compile
+
         rows, seconds = np.array(self._rows), np.array(self._seconds)
         # scale each feature to length 1, so that the cost is fitted first while few chunks are done
         scales = np.linalg.norm(rows, axis=0)

@@ -32,7 +32,8 @@ from cellbench.planning.plan import chunks as cut
 from cellbench.plugins import discover
 from cellbench.records import CellSpec, Chunk, Fit, Outcome, Planned
 from cellbench.running import Stage
-from cellbench.terminal.progress import Counts, Display, duration, introduction, remaining, said
+from cellbench.terminal.progress import Counts, Display, introduction, remaining, said
+from cellbench.wording import duration
 from tests.helpers.tools import missing
 
 # Of the default experiment on two cores beside other work: (cell, hidden size, bits, batch size, multiply-adds a step,
