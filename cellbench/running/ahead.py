@@ -15,7 +15,7 @@ from cellbench.records import models
 from cellbench.training.data import longest
 
 if TYPE_CHECKING:
-    from cellbench.engines.lanes.compiled import Programs
+    from cellbench.engines.lanes import Programs
 
 
 @dataclass(frozen=True)
