@@ -261,7 +261,7 @@ def test_while_cells_are_compiled() -> None:
         """A supply of which the first cell is ready."""
 
         compiling = "compiling 2 of 3: lstm"
-        waiting = [CellSpec(label, label, "") for label in labels if label != "rnn"]
+        waiting = tuple(CellSpec(label, label, "") for label in labels if label != "rnn")
 
     counts = Counts(least_workers=2)
     one = replace(plan(work), supply=cast("Any", Waiting()))
