@@ -26,7 +26,7 @@ import yaml
 HERE = Path(__file__).resolve().parents[1]
 TOOLS = ("debootstrap", "qemu-aarch64-static", "aarch64-linux-gnu-g++", "dpkg-deb")
 TORCH = "torch==2.9.1"
-"""The last whose ARM64 wheel on PyPI is one for processors alone; those of 2.10 and later want CUDA's libraries."""
+"""Its ARM64 wheel on PyPI is one for processors alone; that of 2.13.0 wants CUDA's libraries."""
 TORCHS_OWN = ("sympy", "networkx", "fsspec", "typing-extensions", "setuptools")
 CELLS = ("rnn", "lstm", "gru")
 EXPERIMENT = {
@@ -34,9 +34,8 @@ EXPERIMENT = {
     "grid": {"bits": [8], "batch_size": [5, 16], "hidden_size": [20]}, "train": {"max_steps": 200},
     "final": {"examples": 200, "bits": [8, 16], "difficulty": False},
 }  # fmt: skip
-
-"""At these rates rounding stays rounding over 200 steps; at 0.1 an rnn makes another run of it."""
 TOLERANCE = 1e-6
+"""Of the final losses. At these rates rounding stays rounding over 200 steps; at 0.1 an rnn makes another run of it."""
 
 
 def system(folder: Path) -> Path:
