@@ -5,7 +5,8 @@
     python benchmarks/decided.py --alike COPY DIR/NAME [--draws 200]
 
 `--train` runs an experiment until it is decided (from 10 to 80 seeds), then adds the seeds that were left out, so that
-all cells have 80: with KEY=VALUE as `--set` takes them. DIR/times.json gets the processor and wall time of both runs.
+all cells have 80: with KEY=VALUE as `--set` takes them. DIR/times.json gets the processor and wall time of both runs
+(needs psutil, which `pip install 'cellbench[bench]'` brings).
 
 Then a results folder that has 80 seeds of all cells is read twice, as seeds until decided and as 80 fixed seeds: the
 looks are replayed from the stored replicas, as every report does it. The first table has what was trained, the second
@@ -25,18 +26,18 @@ import argparse
 import json
 import math
 import os
-import resource
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from cellbench.results.results import design_of
 from cellbench.results.tuned import together
@@ -60,18 +61,31 @@ def train(experiment: Path, changes: Sequence[str], results: Path) -> None:
     took = {}
     for part, seeds in (("decided", f"seeds={{from: {FROM}, to: {TO}}}"), ("rest", f"seeds={TO}")):
         sets = [word for change in (seeds, *changes) for word in ("--set", change)]
-        before, clock, load = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic(), os.getloadavg()[0]
-        words = ["run", str(experiment), *sets, "--results", str(results), "--no-report"]
-        subprocess.run([sys.executable, "-m", "cellbench", *words], check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        took[part] = {
-            "processor": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-            "wall": time.monotonic() - clock,
-            "load": [load, os.getloadavg()[0]],
-        }
+        took[part] = clocked(["run", str(experiment), *sets, "--results", str(results), "--no-report"])
     file = results / TIMES
     known = json.loads(file.read_text()) if file.exists() else {}
     file.write_text(json.dumps({**known, experiment.stem: took}, indent=1))
+
+
+def clocked(words: Sequence[str]) -> dict[str, Any]:
+    """Run a command of cellbench; return its processor and wall time in seconds, and the machine's load."""
+    clock, load = time.monotonic(), os.getloadavg()[0]
+    process = psutil.Popen([sys.executable, "-m", "cellbench", *words])
+    seconds: dict[int, float] = {}
+    while process.poll() is None:
+        # workers are no children that are waited for, so their time is read while they live
+        with suppress(psutil.Error):
+            for one in (process, *process.children(recursive=True)):
+                times = one.cpu_times()
+                seconds[one.pid] = times.user + times.system
+        time.sleep(0.2)
+    if process.returncode:
+        sys.exit(process.returncode)
+    return {
+        "processor": sum(seconds.values()),
+        "wall": time.monotonic() - clock,
+        "load": [round(load, 1), round(os.getloadavg()[0], 1)],
+    }
 
 
 def stored(folder: Path) -> tuple[Frames, Design]:
