@@ -7,6 +7,7 @@ import importlib.util
 import math
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
@@ -243,3 +244,26 @@ def test_cells_of_other_kinds_break_no_law(name: str) -> None:
     if name in said:
         law, words = said[name]
         assert words in found[law].message
+
+
+def test_the_table_of_weights_and_data_has_an_experiment_on_its_diagonal(
+    monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]
+) -> None:
+    """Of docs/behaviour.md. One seed for both is the experiment's replica; two seeds are those of `cellbench.train`."""
+    monkeypatch.syspath_prepend(ROOT / "experiments" / "behaviour")
+    script = importlib.import_module("weights_or_data")
+    solved = {"metric": "bit_accuracy", "threshold": 0.8, "hold": 1}
+    small = {
+        "name": "mixed", "cells": ["rnn"], "grid": {"bits": 3, "batch_size": 8, "hidden_size": 6}, "seeds": "5-7",
+        "train": {"max_steps": 150, "stop_when_solved": True}, "evaluate": {"every": 5, "growth": 0.05, "examples": 64},
+        "solved": solved, "final": {"examples": 5, "bits": [], "difficulty": False},
+    }  # fmt: skip
+    script.main(write(**small), Path("tables"))
+    table = pd.read_csv("tables/mixed/steps.csv").set_index(["weights", "data"])["steps_to_solved"]
+    runs = cellbench.run(small | {"learning_rate": 0.05, "engine": "reference"}, "out").runs
+    assert [table[seed, seed] for seed in (5, 6, 7)] == runs["steps_to_solved"].fillna(-1).tolist()
+    curve = cellbench.train(
+        "rnn", bits=3, batch_size=8, hidden_size=6, seed=5, data_seed=7, steps=150, learning_rate=0.05, examples=64
+    ).curve
+    assert table[5, 7] == next((point.step for point in curve if point.bit_accuracy >= 0.8), -1)
+    assert len(set(table)) > 3
