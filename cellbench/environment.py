@@ -134,11 +134,11 @@ def again(command: str, commands: Iterable[str] = ()) -> str:
     Args:
         command: as stored.
         commands: all that are stored in its folder. Those of several shards say that it was merged from them: then the
-            command is that of the whole, without --shard.
+            command is that of the whole, without --shard, and without --results, where that shard's results lie.
     """
     words = [word for word in _words(command) if word != "--fresh"]
     if merged(commands):
-        words = _without(words, "--shard")
+        words = _without(_without(words, "--shard"), "--results")
     starts = (["cellbench"], ["python", "-m", "cellbench"])
     ours = any(words[: len(start) + 1] == [*start, name] for start in starts for name in ("run", "compare"))
     return shlex.join(words) if ours else _UNKNOWN
@@ -166,8 +166,8 @@ def to_go_on(command: str, commands: Iterable[str], folder: Path, name: str) -> 
     one = again(command, commands)
     if not merged(commands) or one == _UNKNOWN:
         return [one]
-    # the shards' results lie elsewhere, and `run` looks for a folder that bears the experiment's name
-    words = [*_without(_words(one), "--results"), "--results", str(folder.parent)]
+    # `run` looks for a folder that bears the experiment's name
+    words = [*_words(one), "--results", str(folder.parent)]
     home = folder.parent / name
     first = [shlex.join(["cellbench", "merge", str(home), str(folder)])] if home != folder else []
     return [*first, shlex.join(words)]
