@@ -1,7 +1,8 @@
 """Engines: each trains many replicas of one model at once.
 
 `engine` is the contract; `reference`, `stack` and `lanes` keep it; `choice` takes the fastest that can carry a cell.
-`stacked` is a model as a function of one replica's tensors, `alignment` keeps its products from depending on their
+`device` is what torch computes on, `captured` a function that a card replays, `footprint` how many replicas fit there.
+`stack_step` is a step of a stack, `stacked` a model as a function of one replica's tensors, `alignment` keeps its products from depending on their
 place, `projection` calls what a cell does after each update. `optimizers` has the update rules of all three engines,
 `schedules` the factors of learning rates, `foreign` torch's own classes.
 """

@@ -1,12 +1,13 @@
 """The stack engine: many replicas as one model, by torch.func. It carries any cell that vmap carries.
 
-Stacks are always 32 wide, padded with copies. Batched products of another width may take another path through the
-library, so a replica's last bits would depend on how many share its stack.
+On the CPU, stacks are always 32 wide, padded with copies. Batched products of another width may take another path
+through the library, so a replica's last bits would depend on how many share its stack. On a card, all replicas that are
+begun together are one stack, and last bits may depend on their number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
+from cellbench.engines import device as devices
+from cellbench.engines.captured import Captured
 from cellbench.engines.engine import (
     LONGEST,
     USUAL_BATCHES,
@@ -29,8 +32,9 @@ from cellbench.engines.engine import (
     first_line,
 )
 from cellbench.engines.on_torch import compiler, instruction_set
-from cellbench.engines.optimizers import Optimizer, Slots, clip
+from cellbench.engines.optimizers import Optimizer, Slots
 from cellbench.engines.projection import Projection
+from cellbench.engines.stack_step import Step
 from cellbench.engines.stacked import WIDTH, Stacked
 from cellbench.errors import CellError
 from cellbench.model import (
@@ -43,6 +47,7 @@ from cellbench.model import (
     traits_of,
     try_update,
 )
+from cellbench.records import CPU
 from cellbench.task import Floats
 
 TOLERANCE = 1e-4
@@ -65,6 +70,7 @@ def prepare(
     clip_norm: float | None,
     batch_sizes: Sequence[int] = USUAL_BATCHES,
     longest: int = LONGEST,
+    device: str = CPU,
 ) -> Engine:
     """Make the stack engine ready for one model; see `cellbench.engines.engine`.
 
@@ -83,6 +89,8 @@ def prepare(
             stacked.projection = Projection(blueprint.build("probe"), stacked.names, stacked.own)
         if optimizer.decays:
             stacked.leave_out(reached(blueprint))
+        if device != CPU:
+            _go_to(device, blueprint, stacked)
         engine = StackEngine(stacked, optimizer, clip_norm)
         _try(engine, blueprint, models)
     except (CellError, Refused):
@@ -91,6 +99,18 @@ def prepare(
         # the cell's own faults end here too; the reference engine will show them with their traceback
         raise Refused(f"vmap: {first_line(error)}") from error
     return engine
+
+
+def _go_to(device: str, blueprint: Blueprint, stacked: Stacked) -> None:
+    """Move what all replicas share to a card.
+
+    Raises:
+        Refused: the cell does something between two steps, or computes on the CPU.
+    """
+    if stacked.projection is not None:
+        raise Refused("its after_update() is Python between two steps, for one replica after the other")
+    devices.refuse_strays(blueprint)
+    stacked.to(device)
 
 
 def _refuse_traits(found: Traits) -> None:
@@ -169,15 +189,16 @@ class StackEngine:
     owns_models = False
 
     def __init__(self, stacked: Stacked, optimizer: Optimizer, clip_norm: float | None) -> None:
-        self.isa = instruction_set()
-        self.compiler = compiler()
+        self.isa = instruction_set(stacked.device)
+        self.compiler = compiler(stacked.device)
+        self.device = devices.name_of(stacked.device)
         self._stacked = stacked
         self._optimizer = optimizer
         self._clip_norm = clip_norm
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> StackReplicas:
         """Start replicas at the weights of `models`, each with its learning rate."""
-        rows = torch.stack([self._stacked.row(m) for m in models])
+        rows = torch.stack([self._stacked.row(m) for m in models]).to(self._stacked.device)
         own = [self._stacked.constants(m) for m in models]
         return self._replicas(rows, own, torch.tensor(learning_rates, dtype=torch.float64)[:, None])
 
@@ -189,8 +210,9 @@ class StackEngine:
         return self._replicas(rows, [r.own for r in replicas], torch.zeros(len(rows), 1, dtype=torch.float64))
 
     def _replicas(self, rows: Tensor, own: Sequence[Mapping[str, Tensor]], rates: Tensor) -> StackReplicas:
-        joined = {path: torch.stack([tensors[path] for tensors in own]) for path in self._stacked.own}
-        return StackReplicas(self._stacked, rows, joined, rates, self._optimizer, self._clip_norm)
+        device = self._stacked.device
+        joined = {path: torch.stack([tensors[path] for tensors in own]).to(device) for path in self._stacked.own}
+        return StackReplicas(self._stacked, rows, joined, rates.to(device), self._optimizer, self._clip_norm)
 
 
 @dataclass(frozen=True)
@@ -223,7 +245,9 @@ class StackReplicas:
     ) -> None:
         self._stacked = stacked
         self._optimizer = optimizer
-        self._clip_norm = clip_norm
+        self._device = stacked.device
+        # the width of stacks never changes, so that a recorded step serves until the last replica leaves
+        self._width = WIDTH if stacked.device == CPU else max(len(rows), 1)
         self._step = 0
         self._rows, self._own, self._rates = rows, own, rates
         self._slots = optimizer.init(self._rows)
@@ -235,14 +259,16 @@ class StackReplicas:
             return self._objective.loss(stacked.logits(row, own, inputs), targets, *mask)
 
         self._gradient: Any = stacked.aligned(vmap(grad_and_value(objective)))
+        step = Step(self._gradient, stacked.own, optimizer, clip_norm, stacked.moves)
+        self._make_step: Callable[..., tuple[Tensor, ...]] = step if self._device == CPU else Captured(step)
         self._logits: Any = stacked.aligned(vmap(stacked.logits))
 
     def _stacks(self) -> list[Tensor]:
         """List the indices of each stack's members, padded with copies of its first to the fixed width."""
         stacks = []
-        for start in range(0, len(self._rows), WIDTH):
-            members = torch.arange(start, min(start + WIDTH, len(self._rows)))
-            stacks.append(torch.cat([members, members[:1].expand(WIDTH - len(members))]))
+        for start in range(0, len(self._rows), self._width):
+            members = torch.arange(start, min(start + self._width, len(self._rows)))
+            stacks.append(torch.cat([members, members[:1].expand(self._width - len(members))]))
         return stacks
 
     def advance(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Advanced:
@@ -250,31 +276,25 @@ class StackReplicas:
         steps, count = inputs.shape[1], len(self._rows)
         losses = np.full((count, steps), np.nan)
         broke = np.full(count, -1, np.int64)
-        seed_of, data = torch.from_numpy(which), _tensors(inputs, targets, mask)
+        seed_of, data = torch.from_numpy(which), self._tensors(inputs, targets, mask)
         for stack in self._stacks():
             # the stack's own copies of weights, slots and rates; the first `real` rows are replicas, the rest padding
-            real = min(WIDTH, count - int(stack[0]))
+            real = min(self._width, count - int(stack[0]))
             rows, rates = self._rows[stack], self._rates[stack]
             own = self._own_of(stack)
             slots: Slots = tuple(s[stack] for s in self._slots)
-            ok = torch.ones(WIDTH, 1, dtype=torch.bool)
+            ok = torch.ones(self._width, 1, dtype=torch.bool, device=self._device)
             at = slice(int(stack[0]), int(stack[0]) + real)
             factors = self._optimizer.schedule.factors(self._step, steps).tolist()
-            stack_losses, stack_ok = torch.empty(steps, WIDTH), torch.empty(steps, WIDTH, dtype=torch.bool)
+            seeds = seed_of[stack].to(self._device)
+            stack_losses = torch.empty(steps, self._width, device=self._device)
+            stack_ok = torch.empty(steps, self._width, dtype=torch.bool, device=self._device)
             for step in range(steps):
-                batch = [tensor[seed_of[stack], step] for tensor in data]
-                gradients, values = self._gradient(rows, own, *batch)
-                norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-                ok = ok & torch.isfinite(values)[:, None] & torch.isfinite(norms)
+                batch = [tensor[seeds, step] for tensor in data]
+                scaled, number = (rates * factors[step]).float(), self._number(self._step + step + 1)
+                rows, ok, values, *after = self._make_step(rows, ok, scaled, number, *slots, *own.values(), *batch)
+                slots = tuple(after)
                 stack_losses[step], stack_ok[step] = values, ok[:, 0]
-                if self._clip_norm is not None:
-                    gradients = clip(gradients, norms, self._clip_norm)
-                scaled = (rates * factors[step]).float()
-                after, after_slots = self._optimizer.update(rows, gradients, slots, scaled, self._step + step + 1)
-                # a replica whose loss or gradient was not finite keeps its weights from now on
-                moves = ok if self._stacked.moves is None else ok & self._stacked.moves
-                rows = torch.where(moves, after, rows)
-                slots = tuple(torch.where(ok, a, b) for a, b in zip(after_slots, slots, strict=True))
                 if self._stacked.projection is not None:
                     self._project(rows, own, ok[:real, 0])
             # write back what was trained, without the padding
@@ -284,13 +304,21 @@ class StackReplicas:
             for mine, theirs in zip(self._slots, slots, strict=True):
                 mine[at] = theirs[:real]
             # a replica's losses up to the step at which it broke, and that step (or -1)
-            went, alive = stack_losses[:, :real].double().numpy().T, stack_ok[:, :real].numpy().T
+            went, alive = stack_losses[:, :real].double().cpu().numpy().T, stack_ok[:, :real].cpu().numpy().T
             first = np.where(alive.all(axis=1), -1, (~alive).argmax(axis=1))
             broke[at] = first
             seen = np.where(first < 0, steps, first + 1)
             losses[at] = np.where(np.arange(steps) < seen[:, None], went, np.nan)
         self._step += steps
         return Advanced(losses, broke)
+
+    def _number(self, step: int) -> int | Tensor:
+        """Write the number of a step as the step's function takes it: on a card as a tensor, which may change."""
+        return step if self._device == CPU else torch.full((), step, dtype=torch.float64, device=self._device)
+
+    def _tensors(self, inputs: Floats, targets: Targets, mask: Mask | None) -> list[Tensor]:
+        """List the data that there are, as tensors on the device."""
+        return [torch.from_numpy(array).to(self._device) for array in (inputs, targets, mask) if array is not None]
 
     def _project(self, rows: Tensor, own: Mapping[str, Tensor], ok: Tensor) -> None:
         """Do to each replica of a stack that was updated what its cell does after an update; rows change in place."""
@@ -302,14 +330,20 @@ class StackReplicas:
 
     def evaluate(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Scores:
         """Score every replica."""
-        seed_of, (x, *answers) = torch.from_numpy(which), _tensors(inputs, targets, mask)
+        seed_of, (x, *answers) = torch.from_numpy(which), self._tensors(inputs, targets, mask)
+
+        def score(stack: Tensor) -> tuple[NDArray[np.float64], ...]:
+            seeds = seed_of[stack].to(self._device)
+            logits = self._logits(self._rows[stack], self._own_of(stack), x[seeds])
+            return self._objective.scores(logits, *(tensor[seeds] for tensor in answers))
+
         parts = []
         with torch.no_grad(), evaluating(self._stacked.model):
             for stack in self._stacks():
-                real = min(WIDTH, len(self._rows) - int(stack[0]))
-                logits = self._logits(self._rows[stack], self._own_of(stack), x[seed_of[stack]])
-                found = self._objective.scores(logits, *(tensor[seed_of[stack]] for tensor in answers))
-                parts.append([values[:real] for values in found])
+                real = min(self._width, len(self._rows) - int(stack[0]))
+                # on a card all in one, or in as few parts as fit; elsewhere each stack at its full width
+                of_stack = [score(stack)] if self._device == CPU else devices.in_parts(score, stack[:real])
+                parts += [[values[:real] for values in found] for found in of_stack]
         return Scores(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
     def gradients(self, data: Sequence[Tensor], which: Tensor) -> tuple[Tensor, Tensor]:
@@ -324,11 +358,11 @@ class StackReplicas:
         """
         losses, gradients = [], []
         for stack in self._stacks():
-            real = min(WIDTH, len(self._rows) - int(stack[0]))
-            batch = [tensor[which[stack]] for tensor in data]
+            real = min(self._width, len(self._rows) - int(stack[0]))
+            batch = [tensor[which[stack]].to(self._device) for tensor in data]
             found, values = self._gradient(self._rows[stack], self._own_of(stack), *batch)
-            losses.append(values[:real].detach())
-            gradients.append(found[:real].detach())
+            losses.append(values[:real].detach().cpu())
+            gradients.append(found[:real].detach().cpu())
         return torch.cat(losses), torch.cat(gradients)
 
     def _own_of(self, stack: Tensor) -> dict[str, Tensor]:
@@ -351,14 +385,10 @@ class StackReplicas:
 
     def _parameters_of(self, row: int) -> dict[str, Floats]:
         own = {path: tensors[row] for path, tensors in self._own.items()}
-        return {n: p.detach().numpy().copy() for n, p in self._stacked.parameters(self._rows[row], own).items()}
+        found = self._stacked.parameters(self._rows[row], own)
+        return {n: p.detach().cpu().numpy().copy() for n, p in found.items()}
 
     def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
         """Copy the tensors of some replicas by path."""
-        own = [{path: t[row].detach().numpy().copy() for path, t in self._own.items()} for row in rows]
+        own = [{path: t[row].detach().cpu().numpy().copy() for path, t in self._own.items()} for row in rows]
         return [{**others, **self._parameters_of(row)} for row, others in zip(rows, own, strict=True)]
-
-
-def _tensors(inputs: Floats, targets: Targets, mask: Mask | None) -> list[Tensor]:
-    """List the data that there are, as tensors."""
-    return [torch.from_numpy(array) for array in (inputs, targets, mask) if array is not None]

@@ -325,6 +325,10 @@ class Keys(_Section):
     engine: Literal["auto", "lanes", "stack", "reference"] = Field(
         "auto", description="the engine that trains; auto takes the fastest that can run a cell"
     )
+    device: Literal["cpu", "cuda", "mps"] = Field(
+        "cpu",
+        description="cuda: on a card, where that is faster; written, not yet run on one. mps: trains on the CPU",
+    )
     grid: dict[str, Annotated[list[Any], BeforeValidator(_one_or_list)]] = Field(
         description="lists for the task's parameters, batch_size, hidden_size or parameter_budget, and perhaps layers"
     )
