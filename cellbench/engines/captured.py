@@ -32,7 +32,7 @@ class Captured:
         self._function = function
         self._calls: dict[Any, int] = {}
         self._recorded: dict[Any, _Graph | None] = {}
-        self._side = torch.cuda.Stream()
+        self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def __call__(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Compute the function: call by call at first, as a graph afterwards."""

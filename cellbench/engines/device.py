@@ -17,13 +17,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cellbench.engines.engine import Refused, first_line
 from cellbench.model import Blueprint, Contents
-from cellbench.plugins.places import place_of
+from cellbench.plugins import place_of
 from cellbench.records import CPU
 
 Found = TypeVar("Found")
 
+MPS = (
+    "device: mps trains on the CPU: learning rates and scores are computed in float64, which MPS does not have, and "
+    "lanes is written for processors"
+)
+"""What the user hears who asks for it."""
+
 _TIME, _BATCH = 3, 2
 """Time steps and examples of the trial."""
+
+
+def used(device: str) -> str:
+    """Name the device that trains where this one is asked for."""
+    return CPU if device == "mps" else device
 
 
 def cards() -> list[str]:
@@ -114,7 +125,7 @@ def refuse_strays(blueprint: Blueprint) -> None:
     try:
         model = blueprint.build("device")
         moved(model, "meta")
-        with _OnOne(), making_on("meta"):
+        with _OnOne(), making_on("meta"):  # type: ignore[no-untyped-call]
             inputs = torch.zeros(_TIME, _BATCH, blueprint.input_size)
             targets = torch.zeros(_TIME, _BATCH, blueprint.output_size)
             if blueprint.objective.kind == "classes":

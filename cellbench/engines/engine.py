@@ -13,8 +13,8 @@ Three modules keep it: `lanes`, `stack` and `reference`. Each has two functions.
     ) -> Engine
 
 which raises `Refused` with a reason of one line if the engine cannot carry the cell on sequences of `longest` steps.
-It gets ready for these batch sizes; replicas may be trained at others, which then takes longer to begin. `lanes` computes on the CPU alone, and takes no
-device. The second is
+It gets ready for these batch sizes; replicas may be trained at others, which then takes longer to begin. `lanes`
+computes on the CPU alone, and takes no device. The second is
 
     together(batch_size: int) -> int
 

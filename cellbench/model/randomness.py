@@ -17,7 +17,7 @@ def set_generators(*axes: streams.Axis) -> None:
     number = streams.seed(*axes)
     # not by torch.manual_seed: it asks for every kind of device, which takes longer than a small cell's step
     torch.default_generator.manual_seed(number)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed(number)
     np.random.seed(number % 2**32)
     random.seed(number)
@@ -27,7 +27,8 @@ def set_generators(*axes: streams.Axis) -> None:
 def generators_kept() -> Iterator[None]:
     """Put the global generators back, after this block, as they were before it."""
     torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    card_state = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+    on_card = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    card_state = torch.cuda.get_rng_state() if on_card else None
     try:
         yield
     finally:

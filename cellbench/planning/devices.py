@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cellbench.engines import Choice, footprint, optimizer_of
-from cellbench.engines.device import free_bytes, missing
+from cellbench.engines.device import free_bytes, missing, used
 from cellbench.environment import usable_cores
 from cellbench.experiment import Experiment
 from cellbench.model import blueprint_of
@@ -14,19 +14,8 @@ from cellbench.planning.cost import STEPS, step_seconds
 from cellbench.plugins import contained
 from cellbench.records import CPU, Chunk, Planned
 
-MPS = (
-    "device: mps trains on the CPU: learning rates and scores are computed in float64, which MPS does not have, and "
-    "lanes is written for processors"
-)
-"""What the user hears who asks for it."""
-
 _CARD_STEPS = (5, 45)
 """Steps of the two timings on a card: in both the step was recorded, so that their difference is plain steps."""
-
-
-def used(device: str) -> str:
-    """Name the device that trains where this one is asked for."""
-    return CPU if device == "mps" else device
 
 
 def check(experiment: Experiment) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cellbench.engines import TRAINED, Choice, choose, optimizer_of, together
+from cellbench.engines.device import used
 from cellbench.errors import CellbenchError, CellError, StoreError
 from cellbench.experiment import Experiment
 from cellbench.planning import devices
@@ -201,7 +202,7 @@ def _choose(
     batch_sizes = sorted({p.point.batch_size for p in mine})
     steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in mine))
 
-    device = devices.used(experiment.keys.device)
+    device = used(experiment.keys.device)
 
     def choose_on(wanted: str, where: str) -> Choice:
         return choose(wanted, blueprints, optimizer_of(train), train.clip_norm, batch_sizes, steps, where)

@@ -19,7 +19,7 @@ from cellbench.executors import Agreement, Executor, Here, Processes
 from cellbench.executors.dispatch import Finished, Job, dispatch
 from cellbench.experiment import Experiment, schema
 from cellbench.experiment import load as load_experiment
-from cellbench.planning import Plan, devices, lay_out, prepare
+from cellbench.planning import Plan, lay_out, prepare
 from cellbench.plugins import Registry, discover, find_strays
 from cellbench.records import CPU, Answer, CellSpec, Chunk, models
 from cellbench.results import seal
@@ -135,7 +135,9 @@ def run(
             for name, place in find_strays(sources).items():
                 see(Notice(_stray(label, name, place)))
         if experiment.keys.device == "mps":
-            notice(devices.MPS)
+            from cellbench.engines.device import MPS
+
+            notice(MPS)
         despite = admit(experiment, trust)  # faults found here and in the plan leave no folder behind
         planned = lay_out(experiment, say)
         # one run per folder; from here on there may be results that an interrupt keeps

@@ -108,9 +108,8 @@ def take(store: Store, folder: Path, wanted: Sequence[Planned]) -> None:
 
 
 def _arithmetic(row: _Row) -> Arithmetic:
-    known = zip(TRAINED_BY, (row[at] for at in _ARITHMETIC), strict=True)
-    engine, version, isa, compiler, device = (LATER.get(name) if value is None else value for name, value in known)
-    return engine, version, isa, compiler, device
+    engine, version, isa, compiler, device = (row[at] for at in _ARITHMETIC)
+    return engine, version or LATER["engine_version"], isa, compiler, device or LATER["device"]
 
 
 def _sound(store: Store, planned: Planned) -> Iterator[tuple[_Row, list[_Row], list[_Row]]]:

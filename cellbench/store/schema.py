@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from functools import lru_cache
 from importlib import resources
+from typing import Any
 
 from cellbench.records import CPU
 
@@ -24,7 +25,7 @@ OUTCOME = (
 WHO = ("key", "family", "seed", "learning_rate")
 """The columns that identify a replica."""
 
-LATER = {"engine_version": 1, "device": CPU}
+LATER: dict[str, Any] = {"engine_version": 1, "device": CPU}
 """Columns that older stores do not have, last in `NUMBERS`, with the value that NULL means.
 
 A checksum is made without those that are NULL, so that the checksum of an older store's replica stays right.

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import torch
 
-from cellbench.engines import Engine, Refused, optimizer_of, prepare
+from cellbench.engines import LONGEST, USUAL_BATCHES, Engine, Refused, optimizer_of, prepare
 from cellbench.errors import CellError, TaskError
 from cellbench.model import Blueprint, blueprint_of, task_of
 from cellbench.plugins import Timeout, contained, kept
@@ -49,8 +49,9 @@ def _made(
 ) -> tuple[Blueprint, Engine]:
     """Make the blueprint and the engine that many chunks share; the arguments are the key of the cache."""
     blueprint = blueprint_of(cell, hidden_size, task_of(*task))
-    sizes = () if at is None else ((at[0],), at[1])
-    return blueprint, prepare(engine, blueprint, optimizer_of(how), how.clip_norm, *sizes, device=device)
+    batch_sizes, longest_one = (USUAL_BATCHES, LONGEST) if at is None else ((at[0],), at[1])
+    made = prepare(engine, blueprint, optimizer_of(how), how.clip_norm, batch_sizes, longest_one, device)
+    return blueprint, made
 
 
 def work(chunk: Chunk) -> list[Outcome]:
