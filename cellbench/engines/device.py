@@ -1,7 +1,8 @@
 """The device that torch computes on: the cards that it finds, and models that are moved to one.
 
 Models are made on the CPU, from their own streams, and then moved: initial weights are the same bits on every device.
-Written without a card at hand; what can be tried without one is tested on torch's `meta` device.
+Written without a card at hand. `cpu:0`, which is the CPU by another name, goes the way of a card as far as that is
+possible: tests and benchmarks/gpu.py take it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def cards() -> list[str]:
 
 def missing(device: str) -> str:
     """Say why torch cannot compute on a device, and what to do; empty if it can."""
-    if device == CPU or torch.cuda.is_available():
+    if not is_card(device) or torch.cuda.is_available():
         return ""
     if torch.version.cuda is None and torch.version.hip is None:
         return (
@@ -62,15 +63,19 @@ def missing(device: str) -> str:
     )
 
 
+def is_card(device: str) -> bool:
+    """Tell whether a device is a card."""
+    return torch.device(device).type == "cuda"
+
+
 def name_of(device: str) -> str:
     """Name what computes, as it is stored with each replica: `cpu`, or the card."""
-    return CPU if device == CPU else torch.cuda.get_device_name()
+    return torch.cuda.get_device_name(device) if is_card(device) else device
 
 
-def free_bytes() -> int:
-    """Ask how much memory of the card is free."""
-    free, _ = torch.cuda.mem_get_info()
-    return int(free)
+def free_bytes(device: str) -> int:
+    """Ask how much memory of a card is free; where the CPU takes the place of one, it is 1 GiB."""
+    return int(torch.cuda.mem_get_info(device)[0]) if is_card(device) else 2**30
 
 
 def making_on(device: str) -> AbstractContextManager[Any]:
@@ -86,7 +91,7 @@ def moved(model: nn.Module, device: str) -> None:
     """
     model.to(device)
     for path, place in Contents(model).tensors.items():
-        if place.tensor.device.type != device:
+        if place.tensor.device.type != torch.device(device).type:
             if not place.put:
                 raise Refused(f"{path} is kept where it cannot be moved to the card")
             for put in place.put:
@@ -133,7 +138,9 @@ def refuse_strays(blueprint: Blueprint) -> None:
             blueprint.objective.loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
     except _Stray as stray:
         place = place_of(stray)
-        where = "" if place is None else f", at {place.file}:{place.line}: {place.code}"
+        # a cell from a file is called `<mycell.py 0123456789ab>`
+        file = "" if place is None else place.file.strip("<>").partition(" ")[0] if place.file[0] == "<" else place.file
+        where = "" if place is None else f", at {file}:{place.line}: {place.code}"
         raise Refused(
             f"a tensor on the CPU meets one on the card{where}. Make it where the input is (device=x.device), or keep "
             "it as a buffer"

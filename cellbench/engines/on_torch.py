@@ -6,6 +6,7 @@ import platform
 
 import torch
 
+from cellbench.engines.device import is_card
 from cellbench.model import Model
 from cellbench.records import CPU
 from cellbench.task import Floats
@@ -18,12 +19,13 @@ def parameters_of(model: Model) -> dict[str, Floats]:
 
 def instruction_set(device: str = CPU) -> str:
     """Name the instruction set that torch's own kernels use here: `x86_64 AVX2`, on a card its generation, `sm_90`."""
-    if device != CPU:
+    if is_card(device):
         return "sm_{}{}".format(*torch.cuda.get_device_capability())
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def compiler(device: str = CPU) -> str:
     """Name the library that does the arithmetic, with its version."""
-    on_card = f", {'CUDA' if torch.version.hip is None else 'ROCm'} {torch.version.cuda or torch.version.hip}"
-    return f"torch {torch.__version__}{'' if device == CPU else on_card}"
+    kind = "CUDA" if torch.version.hip is None else "ROCm"
+    on_card = f", {kind} {torch.version.cuda or torch.version.hip}" if is_card(device) else ""
+    return f"torch {torch.__version__}{on_card}"

@@ -260,7 +260,7 @@ class StackReplicas:
 
         self._gradient: Any = stacked.aligned(vmap(grad_and_value(objective)))
         step = Step(self._gradient, stacked.own, optimizer, clip_norm, stacked.moves)
-        self._make_step: Callable[..., tuple[Tensor, ...]] = step if self._device == CPU else Captured(step)
+        self._make_step: Callable[..., tuple[Tensor, ...]] = Captured(step) if devices.is_card(self._device) else step
         self._logits: Any = stacked.aligned(vmap(stacked.logits))
 
     def _stacks(self) -> list[Tensor]:

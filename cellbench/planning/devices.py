@@ -65,13 +65,13 @@ def _faster(on_card: Choice, on_cpu: Choice, chunk_of: Callable[[Choice], Chunk]
     return replace(on_card if rates[0] >= rates[1] else on_cpu, reason="; ".join(said))
 
 
-def stack_width(experiment: Experiment, planned: Planned, free: Callable[[], int] = free_bytes) -> int:
+def stack_width(experiment: Experiment, planned: Planned, device: str) -> int:
     """Compute how many replicas of a cell at a point to stack on the card, by its free memory; at least one.
 
     Args:
         experiment: whose task and optimizer are meant.
         planned: the cell at the point.
-        free: asks for the bytes of the card that are free.
+        device: the card.
     """
     time = experiment.task.length(dict(planned.point.parameters))
     try:
@@ -81,4 +81,4 @@ def stack_width(experiment: Experiment, planned: Planned, free: Callable[[], int
             of_one = footprint.step_bytes(blueprint, time, planned.point.batch_size, optimizer)
     except Exception:
         return 1  # its code raises, as its replicas will say
-    return footprint.width(of_one, free())
+    return footprint.width(of_one, free_bytes(device))

@@ -280,7 +280,7 @@ def chunks(
         engine, device = engines[p.cell.label].engine, engines[p.cell.label].device
         seconds = guess.seconds(p, engine)
         if engine == "stack" and device != CPU:
-            width = devices.stack_width(experiment, p)
+            width = devices.stack_width(experiment, p, device)
         else:
             group = together(engine, p.point.batch_size)
             width = _width(seconds, len(experiment.rates(p.cell)), group, _MOST[engine])

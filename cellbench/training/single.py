@@ -90,7 +90,8 @@ def train(
         options: passed to the factory.
         readout_hidden, learn_initial_state, layers: as in an experiment.
         train: other keys of an experiment's section `train`, for example `{"schedule": "cosine", "weight_decay": 0.1}`.
-        device: `cuda` trains on a card (written, not yet run on one), `mps` on the CPU. The model comes back on the CPU.
+        device: `cuda` trains on a card (written, not yet run on one), `mps` on the CPU. The model comes back on the
+            CPU.
         **parameters: the task's, for example `bits=8`.
 
     Raises:
