@@ -71,6 +71,8 @@ def prepare(
     """
     module = importlib.import_module(f"cellbench.engines.{name}")
     elsewhere = {} if device == CPU else {"device": device}
+    if elsewhere and name == "lanes":
+        raise Refused("it computes on the CPU alone")
     with kept(blueprint.origin), generators_kept():
         engine: Engine = module.prepare(
             blueprint,

@@ -77,7 +77,7 @@ def test_lanes_and_a_card(write: Callable[..., Path], command: Command) -> None:
     assert "engine: lanes computes on the CPU alone" in ended.err
     ended = command("run", write(device="gpu"))
     assert ended.status == 2
-    assert "'cpu', 'cuda' or 'mps'" in ended.err
+    assert "device: is 'gpu': expected cpu, cuda or mps" in ended.err
 
 
 def test_mps_trains_on_the_cpu(write: Callable[..., Path], command: Command) -> None:
@@ -140,12 +140,15 @@ def test_a_way_that_fails_is_not_taken() -> None:
 
     def chunk(choice: Choice) -> Chunk:
         found = chunk_of(experiment, choice)
-        # an engine that refuses, as one would on a card that another process fills
+        # a worker on which the engine refuses
         return replace(found, engine="lanes") if choice.device == CARD else found
 
     choice = devices.choose_on(CARD, "auto", choosing(experiment, []), chunk)
     assert choice.device == "cpu"
-    assert "stack on the card failed (the engine lanes refuses the cell on this worker" in choice.reason
+    assert (
+        "stack on the card failed (the engine lanes refuses the cell on this worker: it computes on the CPU alone)"
+        in choice.reason
+    )
 
 
 def test_no_engine_at_all() -> None:
@@ -160,7 +163,7 @@ def test_no_engine_at_all() -> None:
 
 def test_chunks_on_a_card_are_as_wide_as_its_memory() -> None:
     """Hundreds of small replicas in one stack; fewer where each takes more; every replica in one chunk."""
-    experiment = loaded({**WIDE, "seeds": 600, "grid": {"bits": [4, 400], "batch_size": [4, 256], "hidden_size": 3}})
+    experiment = loaded({**WIDE, "seeds": 600, "grid": {"bits": [4, 200], "batch_size": [4, 64], "hidden_size": 32}})
     found = chunks(experiment, lay_out(experiment), {"rnn": Choice("stack", "", CARD)}, frozenset())
     widest: dict[tuple[Any, int], int] = {}
     for chunk in found:
@@ -168,7 +171,7 @@ def test_chunks_on_a_card_are_as_wide_as_its_memory() -> None:
         widest[at] = max(widest.get(at, 0), len(chunk.replicas))
         assert chunk.device == CARD
     assert widest[4, 4] == footprint.MOST
-    assert 1 <= widest[400, 256] < widest[400, 4] < widest[4, 4]
+    assert 1 <= widest[200, 64] < widest[200, 4] < widest[4, 4]
     assert sum(len(chunk.replicas) for chunk in found) == 4 * 1200
 
 
