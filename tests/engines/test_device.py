@@ -6,6 +6,9 @@ shows a tensor that was left behind.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -266,3 +269,19 @@ def test_what_torch_says_of_a_card() -> None:
     said = device.missing("cuda")
     assert torch.__version__ in said
     assert ("built for the CPU alone" if torch.version.cuda is None else "finds no card") in said
+
+
+@pytest.mark.slow
+def test_the_benchmark_goes_its_whole_way_on_the_cpu() -> None:
+    """Its one command prints the table; without a card it ends with the status of what was skipped, and says why."""
+    script = [sys.executable, str(Path(__file__).parents[2] / "benchmarks/gpu.py")]
+    ended = subprocess.run([*script, "--cpu", "--small"], capture_output=True, text=True, check=True)
+    assert "differ from those of reference on the CPU by at most " in ended.stdout
+    cells = [cell.strip() for cell in ended.stdout.splitlines()[-1].split("|")[1:-1]]
+    assert cells[:2] == ["4", "32"]
+    assert float(cells[2]) > 0
+    assert cells[3].startswith("left out: ") or float(cells[3]) > 0
+    if not torch.cuda.is_available():
+        ended = subprocess.run(script, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout) == (77, "")
+        assert ended.stderr.startswith("skipped: torch ")
