@@ -39,6 +39,11 @@ class Choice:
     device: str = CPU
 
     @property
+    def named(self) -> str:
+        """The engine, with its device if that is a card."""
+        return self.engine if self.device == CPU else f"{self.engine} on {self.device}"
+
+    @property
     def surprising(self) -> bool:
         """Whether the user should hear the reason: a faster engine refused the cell, or the cell cannot start."""
         return self.reason not in ("", "asked for", TRAINED)

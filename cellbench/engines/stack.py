@@ -253,10 +253,11 @@ class StackReplicas:
         self._slots = optimizer.init(self._rows)
 
         # one replica's loss as a function of its row; vmap makes it one of all rows of a stack
-        self._objective = stacked.model.objective
+        self._objective = of_task = stacked.model.objective
 
         def objective(row: Tensor, own: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, *mask: Tensor) -> Tensor:
-            return self._objective.loss(stacked.logits(row, own, inputs), targets, *mask)
+            # not `self`: a cycle of references would keep a card's memory until Python looks for cycles
+            return of_task.loss(stacked.logits(row, own, inputs), targets, *mask)
 
         self._gradient: Any = stacked.aligned(vmap(grad_and_value(objective)))
         step = Step(self._gradient, stacked.own, optimizer, clip_norm, stacked.moves)

@@ -337,8 +337,9 @@ def _fit(
 
     job = job or _job(plan, executor)
     # one process owns this machine's card: this one; workers of a cluster have cards of their own
-    here = [chunk for chunk in plan.todo if chunk.device != CPU and not isinstance(executor, Dask)]
-    rest = [chunk for chunk in plan.todo if chunk not in here] if here else plan.todo
+    own = not isinstance(executor, Dask)
+    here = [chunk for chunk in plan.todo if own and chunk.device != CPU]
+    rest = [chunk for chunk in plan.todo if not own or chunk.device == CPU]
     _train(plan, facts, answers, chain(dispatch(here, Here(), job), dispatch(rest, executor, job)), see)
 
 

@@ -20,6 +20,7 @@ from cellbench.records import VERSIONS, CellSpec, Chunk, Outcome, TaskSpec, Trai
 from cellbench.training.data import longest
 from cellbench.training.loop import train
 from cellbench.training.timeout import limit
+from cellbench.wording import one_line
 
 
 def ready(chunk: Chunk) -> tuple[Blueprint, Engine]:
@@ -96,6 +97,8 @@ def _attempt(chunk: Chunk) -> list[Outcome]:
         return _failed(chunk, "machine", str(error))
     except Refused as refusal:
         return _failed(chunk, "machine", f"the engine {chunk.engine} refuses the cell on this worker: {refusal}")
+    except torch.AcceleratorError as error:  # it may be another replica's, and this process can use the card no more
+        return _failed(chunk, "machine", f"the card failed, and the next run tries again: {one_line(error)}")
     except Exception as error:
         # as torch's allocators say, of the CPU and of a card
         out = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -17,10 +17,11 @@ from cellbench.engines import OPTIMIZERS, Choice, choose, footprint
 from cellbench.errors import CellError
 from cellbench.experiment import Experiment, load
 from cellbench.model import blueprint_of
-from cellbench.planning import devices, lay_out
+from cellbench.planning import devices, lay_out, prepare
 from cellbench.planning.plan import chunks
 from cellbench.plugins import registry
 from cellbench.records import Chunk
+from cellbench.terminal.progress import introduction
 from cellbench.training.worker import work
 from tests.helpers.commands import TINY, Command
 
@@ -187,6 +188,16 @@ def test_a_chunk_on_a_card_has_the_outcomes_of_the_cpu() -> None:
         assert [p.loss for p in one.curve] == pytest.approx([p.loss for p in other.curve], abs=1e-5)
 
 
+def test_what_is_about_to_be_trained_names_the_card() -> None:
+    """Beside the engine, before training; without a card nothing is said of the device."""
+    experiment = loaded({**WIDE, "engine": "stack"})
+    planned = prepare(experiment, Path("out"))
+    assert "Engines: rnn by stack" in introduction(planned)
+    on_card = replace(planned, engines={"rnn": Choice("stack", "stack on the card trains 1 step per second", "cuda")})
+    assert "Engines: rnn by stack on cuda" in introduction(on_card)
+    assert "  rnn by stack on cuda: stack on the card trains 1 step per second" in introduction(on_card)
+
+
 SHORT_OF_MEMORY = """import torch
 from cellbench import Cell
 
@@ -204,14 +215,23 @@ class Mine(Cell):
 """
 
 
-def test_a_replica_that_does_not_fit_is_the_machines_fault(write: Callable[..., Path], command: Command) -> None:
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("OutOfMemoryError", "not enough memory to train one replica of mine"),
+        ("AcceleratorError", "the card failed, and the next run tries again: "),
+    ],
+)
+def test_what_a_card_cannot_do_is_the_machines_fault(
+    raised: str, said: str, write: Callable[..., Path], command: Command
+) -> None:
     """A plain word, and the next run tries it again; no cell is blamed."""
-    Path("mine.py").write_text(SHORT_OF_MEMORY)
+    Path("mine.py").write_text(SHORT_OF_MEMORY.replace("OutOfMemoryError", raised))
     file = write(
         cells=[{"name": "mine", "factory": "./mine.py:Mine"}], grid={"bits": 4, "batch_size": 7, "hidden_size": 3}
     )
     ended = command("run", file, "--workers", 1, "--trust")
     assert ended.status == 1
     failures = Path("results/tiny/failures.txt").read_text()
-    assert "not enough memory to train one replica of mine" in failures
+    assert said in failures
     assert "CUDA out of memory" in failures
