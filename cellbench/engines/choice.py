@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cellbench.engines.device import FAILURES
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Engine, Refused
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
@@ -121,6 +122,9 @@ def choose(
                     prepare(name, blueprint, optimizer, clip_norm, batch_sizes, longest, device)
         except Refused as refusal:
             reasons.append(f"not {name}: {refusal}")
+            continue
+        except FAILURES as error:
+            reasons.append(f"not {name}: {described(error)}")
             continue
         except Exception as error:
             # the cell's own code raised; its replicas will fail with the traceback, whichever engine trains them

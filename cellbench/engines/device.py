@@ -23,6 +23,9 @@ from cellbench.records import CPU
 
 Found = TypeVar("Found")
 
+FAILURES = (torch.OutOfMemoryError, torch.AcceleratorError)
+"""What torch raises where a card fails, whatever the cell does."""
+
 MPS = (
     "device: mps trains on the CPU: learning rates and scores are computed in float64, which MPS does not have, and "
     "lanes is written for processors"

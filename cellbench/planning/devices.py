@@ -8,6 +8,7 @@ from dataclasses import replace
 from cellbench.engines import Choice, footprint, optimizer_of
 from cellbench.engines.device import free_bytes, missing, used
 from cellbench.environment import usable_cores
+from cellbench.errors import CellError
 from cellbench.experiment import Experiment
 from cellbench.model import blueprint_of
 from cellbench.planning.cost import STEPS, step_seconds
@@ -45,7 +46,11 @@ def choose_on(
     """
     if device == CPU or wanted != "auto":
         return choose(wanted, CPU if wanted == "lanes" else device)
-    on_card = choose("auto", device)
+    try:
+        on_card = choose("auto", device)
+    except CellError as error:
+        on_cpu = choose("auto", CPU)
+        return replace(on_cpu, reason="; ".join(filter(None, (f"not on the card: {error}", on_cpu.reason))))
     if on_card.device == CPU:  # the cell's own code raised
         return on_card
     return _faster(on_card, choose("auto", CPU), chunk_of)

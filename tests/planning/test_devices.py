@@ -152,13 +152,24 @@ def test_a_way_that_fails_is_not_taken() -> None:
     )
 
 
+def test_a_cell_that_computes_on_the_cpu_is_trained_there() -> None:
+    """With a true reason, which has the cell's own line."""
+    Path("mine.py").write_text(ON_THE_CPU)
+    experiment = loaded({**WIDE, "cells": [{"name": "mine", "factory": "./mine.py:Mine"}]})
+    choice = devices.choose_on(CARD, "auto", choosing(experiment, []), lambda choice: chunk_of(experiment, choice))
+    assert choice.device == "cpu"
+    assert choice.reason.startswith("not on the card: mine.py:Mine: no engine can carry it: not stack: a tensor on the")
+    line = next(n for n, text in enumerate(ON_THE_CPU.splitlines(), 1) if "tanh" in text)
+    assert f"meets one on the card, at mine.py:{line}: h = torch.tanh(" in choice.reason
+
+
 def test_no_engine_at_all() -> None:
     """Then a run ends with the reasons, as on the CPU."""
 
     def none(wanted: str, where: str) -> Choice:
         raise CellError(f"no engine can carry it on {where}")
 
-    with pytest.raises(CellError, match="on cpu:0"):
+    with pytest.raises(CellError, match=r"on cpu$"):
         devices.choose_on(CARD, "auto", none, lambda choice: chunk_of(loaded(WIDE), choice))
 
 
@@ -196,6 +207,23 @@ def test_what_is_about_to_be_trained_names_the_card() -> None:
     on_card = replace(planned, engines={"rnn": Choice("stack", "stack on the card trains 1 step per second", "cuda")})
     assert "Engines: rnn by stack on cuda" in introduction(on_card)
     assert "  rnn by stack on cuda: stack on the card trains 1 step per second" in introduction(on_card)
+
+
+ON_THE_CPU = """import numpy as np
+import torch
+from cellbench import Cell
+
+
+class Mine(Cell):
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.linear = torch.nn.Linear(input_size + hidden_size, hidden_size)
+
+    def forward(self, x, state):
+        shift = torch.from_numpy(np.ones(self.hidden_size, np.float32))
+        h = torch.tanh(self.linear(torch.cat([x, state], dim=1)) + shift)
+        return h, h
+"""
 
 
 SHORT_OF_MEMORY = """import torch
