@@ -17,8 +17,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cellbench.engines.engine import Refused, first_line
+from cellbench.engines.lines import at, of_traceback
 from cellbench.model import Blueprint, Contents
-from cellbench.plugins import place_of
 from cellbench.records import CPU
 
 Found = TypeVar("Found")
@@ -140,13 +140,10 @@ def refuse_strays(blueprint: Blueprint) -> None:
                 targets = targets[..., 0].long()
             blueprint.objective.loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
     except _Stray as stray:
-        place = place_of(stray)
-        # a cell from a file is called `<mycell.py 0123456789ab>`
-        file = "" if place is None else place.file.strip("<>").partition(" ")[0] if place.file[0] == "<" else place.file
-        where = "" if place is None else f", at {file}:{place.line}: {place.code}"
+        where = at(of_traceback(stray.__traceback__))
         raise Refused(
-            f"a tensor on the CPU meets one on the card{where}. Make it where the input is (device=x.device), or keep "
-            "it as a buffer"
+            f"a tensor on the CPU meets one on the card{where}. Make it where the input is (device=x.device), or keep it "
+            "as a buffer"
         ) from stray
     except Refused:
         raise

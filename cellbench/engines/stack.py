@@ -29,13 +29,13 @@ from cellbench.engines.engine import (
     Scores,
     Targets,
     Trained,
-    first_line,
 )
+from cellbench.engines.lines import at, of_traceback
 from cellbench.engines.on_torch import compiler, instruction_set
 from cellbench.engines.optimizers import Optimizer, Slots
 from cellbench.engines.projection import Projection
 from cellbench.engines.stack_step import Step
-from cellbench.engines.stack_trial import changed_by_updates, compare, refuse_traits
+from cellbench.engines.stack_trial import changed_by_updates, compare, refuse_traits, why
 from cellbench.engines.stacked import WIDTH, Stacked
 from cellbench.errors import CellError
 from cellbench.model import (
@@ -77,6 +77,9 @@ def prepare(
     models = [blueprint.build("probe", seed) for seed in range(SEEDS)]
     if not any(p.requires_grad for p in models[0].parameters()):
         raise Refused("the model has nothing to train")
+    for name, parameter in models[0].named_parameters():
+        if parameter.requires_grad and parameter.is_complex():
+            raise Refused(f"the parameter {name} is complex; the rows of a stack hold real numbers")
     try:
         refuse_traits(traits_of(blueprint))
         stacked = Stacked(blueprint.build("probe"), models, changed_by_updates(blueprint, models[0]))
@@ -92,7 +95,7 @@ def prepare(
         raise
     except Exception as error:
         # the cell's own faults end here too; the reference engine will show them with their traceback
-        raise Refused(f"vmap: {first_line(error)}") from error
+        raise Refused(f"vmap: {why(error)}{at(of_traceback(error.__traceback__))}") from error
     return engine
 
 

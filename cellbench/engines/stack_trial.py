@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from cellbench.engines.engine import Refused
+from cellbench.engines.engine import Refused, first_line
 from cellbench.model import Blueprint, Model, Traits, evaluating, follows_updates, try_update
 
 if TYPE_CHECKING:
@@ -18,6 +18,17 @@ TOLERANCE = 1e-4
 """The largest difference of a loss or a gradient under vmap from the same model alone, relative to the largest."""
 _TIME, _BATCH = 6, 5
 """Time steps and examples of the trial."""
+
+_KNOWN_FAILURES = {
+    "data-dependent control flow": "control flow that depends on the data",
+    ".item() on a Tensor": "a number is read from a tensor, as .item() does",
+}
+"""A part of torch's message, and the reason in our words."""
+
+
+def why(error: Exception) -> str:
+    """Say why vmap does not carry a cell: in our words where they are known, else in torch's first line."""
+    return next((said for part, said in _KNOWN_FAILURES.items() if part in str(error)), first_line(error))
 
 
 def refuse_traits(found: Traits) -> None:

@@ -168,8 +168,7 @@ def test_a_tensor_made_on_the_cpu_is_told_with_its_line(engine: str) -> None:
     refused = started(engine, blueprint(FromNumpy), device=CARD)
     assert isinstance(refused, Refused)
     text = str(refused)
-    assert text.startswith("a tensor on the CPU meets one on the card, at ")
-    assert "test_device.py:" in text
+    assert text.startswith("a tensor on the CPU meets one on the card (test_device.py:")
     assert "h = torch.tanh(self.sum(x, h) + shift)  # here they meet" in text
     assert not isinstance(started(engine, blueprint(FromNumpy)), Refused)
 
