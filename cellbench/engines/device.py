@@ -142,8 +142,8 @@ def refuse_strays(blueprint: Blueprint) -> None:
     except _Stray as stray:
         where = at(of_traceback(stray.__traceback__))
         raise Refused(
-            f"a tensor on the CPU meets one on the card{where}. Make it where the input is (device=x.device), or keep it "
-            "as a buffer"
+            f"a tensor on the CPU meets one on the card{where}. Make it where the input is (device=x.device), or keep "
+            "it as a buffer"
         ) from stray
     except Refused:
         raise
