@@ -87,7 +87,7 @@ def making_on(device: str) -> AbstractContextManager[Any]:
 
 
 def moved(model: nn.Module, device: str) -> None:
-    """Move all tensors of a model to a device, wherever it keeps them; parameters stay the same objects.
+    """Move all tensors of a model to a device, wherever it keeps them; a card's parameters are the same objects.
 
     Raises:
         Refused: a tensor is kept where no other can take its place.
@@ -97,8 +97,9 @@ def moved(model: nn.Module, device: str) -> None:
         if place.tensor.device.type != torch.device(device).type:
             if not place.put:
                 raise Refused(f"{path} is kept where it cannot be moved to the card")
+            there = place.tensor.to(device)
             for put in place.put:
-                put(place.tensor.to(device))
+                put(there)
 
 
 class _Stray(Exception):

@@ -16,7 +16,7 @@ from cellbench.plugins import contained
 from cellbench.records import CPU, Chunk, Planned
 
 _CARD_STEPS = (5, 45)
-"""Steps of the two timings on a card: in both the step was recorded, so that their difference is plain steps."""
+"""Steps of the two timings on a card: in both the step was recorded, so that the difference has none of that."""
 
 
 def check(experiment: Experiment) -> None:
