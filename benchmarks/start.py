@@ -24,7 +24,6 @@ from contextlib import closing
 from pathlib import Path
 
 HERE = Path(__file__).parents[1]
-DEFAULT = HERE / "experiments" / "default.yaml"
 
 
 def environment(tree: Path, cache: Path) -> dict[str, str]:
@@ -74,14 +73,16 @@ def main() -> None:
     """Time both trees in turns, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path, help="the other tree")
-    parser.add_argument("experiment", type=Path, nargs="?", default=DEFAULT)
+    parser.add_argument("experiment", type=Path, nargs="?", help="default: each tree's own default.yaml")
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
-    experiment = asked.experiment.resolve()
+    given = asked.experiment and asked.experiment.resolve()
     found: dict[Path, list[tuple[float, float, float]]] = {asked.old.resolve(): [], HERE: []}
-    print(f"{experiment.name}, {os.cpu_count()} processors, rounds {asked.rounds}, load {os.getloadavg()[0]:.1f}")
+    name = given.name if given else "default.yaml"
+    print(f"{name}, {os.cpu_count()} processors, rounds {asked.rounds}, load {os.getloadavg()[0]:.1f}", flush=True)
     for _ in range(asked.rounds):
         for tree, rows in found.items():
+            experiment = given or tree / "experiments" / "default.yaml"
             rows.append((first_replica(tree, experiment), *build(tree, experiment)))
     medians = [[statistics.median(column) for column in zip(*rows, strict=True)] for rows in found.values()]
     for number, what in enumerate(("first replica, wall s", "build, wall s", "build, processor s")):

@@ -122,7 +122,7 @@ def _dry_run(plan: Plan) -> str:
     cells, planned = len(plan.experiment.keys.cells), len(plan.experiment.cells)
     choices = f" ({planned} with each choice of the options that are tuned)" if planned > cells else ""
     lines.append(f"Points: {len({p.point for p in plan.selected})}. Cells: {cells}{choices}.")
-    lines += [f"  {label}: {e.engine}{f' ({e.reason})' if e.reason else ''}" for label, e in plan.engines.items()]
+    lines += [f"  {label}: {e.named}{f' ({e.reason})' if e.reason else ''}" for label, e in plan.engines.items()]
     if plan.todo:
         seconds = estimate(plan.todo)
         whole = f"About {duration(seconds)} on one core, by a short calibration."

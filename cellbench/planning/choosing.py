@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cellbench.engines import TRAINED, Begun, Choice, Refused, begin, choose, optimizer_of, prepare
+from cellbench.engines.device import used
 from cellbench.errors import CellError, StoreError
 from cellbench.experiment import Experiment
+from cellbench.planning import devices
+from cellbench.planning.chunks import chunks
 from cellbench.plugins import Timeout, contained
-from cellbench.records import CellSpec, Planned, models
+from cellbench.records import CPU, CellSpec, Chunk, Planned, models
 from cellbench.training.data import longest
 from cellbench.training.timeout import limit
 
@@ -41,7 +44,7 @@ class Choosing:
 
     def begin(self, cell: CellSpec) -> None:
         """Trace a cell, and begin to compile it; what goes wrong is found again, and said, by `choose`."""
-        if self.pool is None or cell.label in self._begun or self._known(cell) is not None:
+        if self.pool is None or not self._on_cpu or cell.label in self._begun or self._known(cell) is not None:
             return
         blueprints, batch_sizes, steps = self._needs(cell)
         train, pool, wanted = self.experiment.settings.train, self.pool, self.experiment.engine
@@ -70,7 +73,7 @@ class Choosing:
         What an engine refuses may not end a run in which something was trained. It cannot where nothing is stored of
         the cell, and the slowest engine, which takes the place of one that refuses, carries it.
         """
-        if self.experiment.engine != "auto" or self._known(cell) is not None:
+        if self.experiment.engine != "auto" or not self._on_cpu or self._known(cell) is not None:
             return False
         if self.stored.get(cell.digest) is not None and any(key in self.done for key in self._keys(cell)):
             return False
@@ -105,16 +108,20 @@ class Choosing:
         if self.experiment.engine == "auto":
             # nobody asked for another engine: results stay comparable, and the user hears of the faster one
             with suppress(CellError):
-                self._chosen(cell, before)
+                stays = self._chosen(cell, before)
                 faster = f"; {choice.engine} could train it now, and faster, in a run with --fresh"
                 why = "" if choice.engine == "reference" else faster
-                return Choice(before, f"its stored results come from it{why}")
+                return replace(stays, reason=f"its stored results come from it{why}")
         why = f" ({choice.reason})" if choice.reason else ""
         raise StoreError(
             f"{cell.label}: its stored results come from the engine {before}, but this run would train the rest with "
             f"{choice.engine}{why}. A cell's results must come from one engine. Go on with --set engine={before}, or "
             "start anew with --fresh (the old results stay in the folder, under another name)."
         )
+
+    @property
+    def _on_cpu(self) -> bool:
+        return used(self.experiment.keys.device) == CPU
 
     def _known(self, cell: CellSpec) -> Choice | None:
         """Choose without asking an engine, where all is trained already, or nothing can be."""
@@ -133,10 +140,18 @@ class Choosing:
         blueprints, batch_sizes, steps = self._needs(cell)
         train = self.experiment.settings.train
 
+        def choose_on(engine: str, where: str) -> Choice:
+            ours = begun if where == CPU else None
+            return choose(engine, blueprints, optimizer_of(train), train.clip_norm, batch_sizes, steps, where, ours)
+
+        def timed(choice: Choice) -> Chunk:
+            """Make the chunk that a choice is timed by: one of the largest model's."""
+            return chunks(self.experiment, self._planned(cell)[-1:], {cell.label: choice}, frozenset())[0]
+
         def chosen() -> Choice:
             try:
                 with limit(train.timeout + COMPILE_SECONDS, chosen.__code__):
-                    return choose(wanted, blueprints, optimizer_of(train), train.clip_norm, batch_sizes, steps, begun)
+                    return devices.choose_on(used(self.experiment.keys.device), wanted, choose_on, timed)
             except Timeout:
                 return self._slowest(wanted)
 

@@ -12,11 +12,12 @@ from cellbench.engines import Choice
 from cellbench.errors import CellbenchError
 from cellbench.experiment import Experiment
 from cellbench.planning.choosing import Choosing
-from cellbench.planning.chunks import Supply, chunks
+from cellbench.planning.chunks import chunks
 from cellbench.planning.grid import lay_out
 from cellbench.planning.judging import Judged, judge
 from cellbench.planning.part import Stage, deal, select, upto
 from cellbench.planning.reuse import Alike, Neighbours, Reused
+from cellbench.planning.supply import Supply
 from cellbench.records import CellSpec, Chunk, Planned
 from cellbench.store import FILE, Store, earlier
 

@@ -279,7 +279,7 @@ def introduction(plan: Plan) -> list[str]:
     compiling = plan.compiling
     by_engine: dict[str, list[str]] = {}
     for label, choice in plan.engines.items():
-        by_engine.setdefault(choice.engine if label not in compiling else "", []).append(label)
+        by_engine.setdefault(choice.named if label not in compiling else "", []).append(label)
     # of what is still compiled it is not certain yet
     said = [
         f"{_few(labels)} by {name}" if name else f"{_few(labels)}: being compiled" for name, labels in by_engine.items()
@@ -290,7 +290,7 @@ def introduction(plan: Plan) -> list[str]:
 
 
 def _by(label: str, choice: Choice) -> str:
-    return f"  {label} by {choice.engine}: {choice.reason}"
+    return f"  {label} by {choice.named}: {choice.reason}"
 
 
 @dataclass

@@ -28,7 +28,7 @@ from cellbench.engines import Choice
 from cellbench.executors.dispatch import Finished
 from cellbench.experiment import load
 from cellbench.planning import Handed, Plan, Settled, lay_out
-from cellbench.planning.plan import chunks as cut
+from cellbench.planning.chunks import chunks as cut
 from cellbench.plugins import discover
 from cellbench.records import CellSpec, Chunk, Fit, Outcome, Planned
 from cellbench.running import Stage
