@@ -6,7 +6,7 @@ for, `cost` estimates how long training takes, `judging` tells which stored repl
 
 from cellbench.planning.cost import estimate, kept_bytes
 from cellbench.planning.grid import lay_out
-from cellbench.planning.part import Stage, only, shard
+from cellbench.planning.part import Stage, only, only_tasks, shard
 from cellbench.planning.plan import Plan, prepare
 
-__all__ = ["Plan", "Stage", "estimate", "kept_bytes", "lay_out", "only", "prepare", "shard"]
+__all__ = ["Plan", "Stage", "estimate", "kept_bytes", "lay_out", "only", "only_tasks", "prepare", "shard"]

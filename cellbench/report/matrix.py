@@ -111,11 +111,24 @@ def markdown(found: Matrix, name: str) -> str:
 
 def reading(found: Matrix) -> str:
     """Say what the numbers are, what the verdicts are corrected over, and why there is no average."""
+    if found.comparisons:
+        over = words.count(found.comparisons, "comparisons")
+        corrected = (
+            f"Verdicts are corrected over {over} (Holm), all cells and tasks together; an interval is that of one "
+            "comparison alone (95 %)."
+        )
+    else:
+        corrected = "No ratio of steps could be tested, so no verdict on steps is corrected."
+    later = (
+        f" No results yet: {', '.join(map(printable, found.missing))}; with them, verdicts are corrected over more "
+        "comparisons."
+        if found.missing
+        else ""
+    )
     return (
-        f"Verdicts are corrected over {words.count(found.comparisons, 'comparisons')} (Holm), all cells and tasks "
-        "together; an interval is that of one comparison alone (95 %). A ratio below 1: the cell needs fewer steps "
+        f"{corrected} A ratio below 1: the cell needs fewer steps "
         "than the baseline; exact: mean sequence accuracy at the trained length; longest: the difference in it at the "
-        "longest length. Nothing is averaged over tasks: their steps have no common measure."
+        f"longest length. Nothing is averaged over tasks: their steps have no common measure.{later}"
     )
 
 

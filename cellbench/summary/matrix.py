@@ -62,6 +62,7 @@ class Matrix:
         tasks, cells: in order; the baseline is none of the cells.
         baseline: the cell that the others are compared with.
         comparisons: how many ratios the correction is over.
+        missing: the tasks that have no results yet.
     """
 
     entries: tuple[Entry, ...]
@@ -69,6 +70,7 @@ class Matrix:
     cells: tuple[str, ...]
     baseline: str
     comparisons: int
+    missing: tuple[str, ...] = ()
 
     def at(self, task: str, cell: str) -> Entry | None:
         """Return one entry; None if the cell was not compared on the task."""
@@ -154,8 +156,4 @@ def _rows(part: Summary) -> list[dict[str, Any]]:
     table = part.comparisons
     whole = table[(table["metric"] == "sequence_accuracy") & (table["scope"] == ALL)]
     rows = [{str(name): plain(value) for name, value in row.items()} for row in whole.to_dict("records")]
-    longest: dict[Any, float] = {}
-    for row in rows:
-        if isinstance(row["value"], int | float) and row["by"] in part.design.axes:
-            longest[row["by"]] = max(row["value"], longest.get(row["by"], row["value"]))
-    return [row for row in rows if row["by"] == "" or longest.get(row["by"]) == row["value"]]
+    return accuracies.main_rows(rows, part.design.axes)
