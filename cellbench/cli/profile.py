@@ -66,7 +66,7 @@ def profile(
     first = next(iter(folders))
     before, _, after = folders[first].name.partition(f".{first}")
     pages = results / f"{before}.TASK{after}" / "report.html"
-    show(f"Matrix: {where / matrix.MARKDOWN}\nA page for each task: {pages}\nRanks: cellbench rank {where}")
+    show(f"Matrix: {where / matrix.MARKDOWN}\nRanks: cellbench rank {where}\nA page for each task: {pages}")
     return worst
 
 
