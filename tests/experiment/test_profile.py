@@ -133,7 +133,7 @@ def test_a_part_that_is_not_there(given: str, said: str, command: Command) -> No
 
 @pytest.mark.slow
 def test_ranks(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`rank` on the profile's folder has each task's ranks, and counts the tasks at which a cell is among the fastest."""
+    """On a profile's folder it has each task's ranks, and counts the tasks at which a cell is among the fastest."""
     path = file(cells=["rnn", "lstm", "gru"], engine="auto", train={"max_steps": 40})
     assert command("profile", path, "--workers", 1, "--quiet").status == 0
     monkeypatch.setenv("COLUMNS", "80")
