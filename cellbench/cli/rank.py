@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cellbench.errors import CellbenchError
 from cellbench.terminal.output import show
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FORMATS = ("text", "md", "csv")
 
@@ -32,7 +28,7 @@ def rank(
     microseconds per step and seeds. The folder of a profile (results/profile) gives the cells that are among the
     fastest at each task, and on how many tasks each cell is. Nothing is written.
     """
-    from cellbench.report import ranking, tables
+    from cellbench.report import csv, ranking, tables
     from cellbench.results import gather, matrix, several
     from cellbench.wording import width
 
@@ -47,7 +43,7 @@ def rank(
     found = gather(folders[0], curves=False) if len(folders) == 1 else several.report(folders)
     summary, design, runs = found.summary, found.design, found.runs
     if form == "csv":
-        show(_csv(ranking.table(summary, design, runs)))
+        show(csv.text(ranking.table(summary, design, runs)))
         return
     grid = ranking.ranking(summary, design, runs, measured=True)
     if form == "md":
@@ -58,17 +54,11 @@ def rank(
 
 def _of_profile(folders: Mapping[str, Path], form: str) -> str:
     """Write the ranks on each task of a profile."""
-    from cellbench.report import by_task
+    from cellbench.report import by_task, csv
     from cellbench.results import matrix
     from cellbench.wording import width
 
     frame = matrix.ranks_of(folders)
     if form == "csv":
-        return _csv(frame)
+        return csv.text(frame)
     return by_task.markdown(frame) if form == "md" else by_task.terminal(frame, width())
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    text = io.StringIO()
-    frame.to_csv(text, index=False, lineterminator="\n")
-    return text.getvalue().rstrip("\n")
