@@ -16,8 +16,8 @@ _LEAST = 20
 """The least width of a list of cells on a narrow terminal."""
 
 LEGEND = (
-    "Solved: by some replica at the tuned rate. Among the fastest: it solved the task, and no cell is shown to need fewer "
-    "steps, for all cells and tasks at once with 95 % confidence; with more seeds a list may get shorter. Nothing is "
+    "Solved: by some replica at the tuned rate. Among the fastest: it solved the task, and no cell is shown to need "
+    "fewer steps, for all cells and tasks at once with 95 % confidence; with more seeds a list may shrink. Nothing is "
     "averaged over tasks: a task counts once, however large its differences are"
 )
 

@@ -21,8 +21,8 @@ def ranked_by_task(parts: Mapping[str, Summary], alpha: float = 0.05) -> pd.Data
 
     Estimator: the limits of the ranks on one task (`statistics.ranks`) at the level `alpha` divided by the number of
     tasks (Bonferroni). A cell is among the fastest of a task if some replica at the tuned rate solved it and no cell
-    is shown to be faster: the fastest cells are all among these with the confidence 1 - `alpha`. Where no cell solved a task, none
-    is.
+    is shown to be faster: the fastest cells are all among these with the confidence 1 - `alpha`. Where no cell solved
+    a task, none is.
 
     Args:
         parts: the summary of each task's experiment, by the name of the task.
@@ -42,7 +42,7 @@ def ranked_by_task(parts: Mapping[str, Summary], alpha: float = 0.05) -> pd.Data
 
 
 def counted(frame: pd.DataFrame) -> pd.DataFrame:
-    """Count the tasks on which each cell is among the fastest, and those that it solved in some replica at the tuned rate.
+    """Count the tasks on which each cell is among the fastest, and those that it solved.
 
     Args:
         frame: of `ranked_by_task`.
