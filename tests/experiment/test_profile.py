@@ -162,6 +162,8 @@ def test_ranks(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_one_task(command: Command) -> None:
     """The matrix has its row and names the tasks without results; with the others it has them all."""
     path = file()
+    part = command("profile", path, "--workers", 1, "--quiet", "--only", "own,cell=rnn")
+    assert part.status == 0, part.err
     first = command("profile", path, "--workers", 1, "--quiet", "--only", "own")
     assert first.status == 0, first.err
     assert not Path("results/many.binary_addition").exists()
