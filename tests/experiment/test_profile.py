@@ -182,6 +182,8 @@ def test_the_shipped_profile() -> None:
     for keys in shipped["tasks"].values():
         points = [values for values in keys["grid"].values() if len(values) > 1]
         assert [len(values) for values in points] == [3]
+        # two of them, and the matrix would have two longest lengths
+        assert len([values for values in keys["final"].values() if values]) == 1
         assert any(
             max(keys["final"].get(name, [0])) >= 4 * max(values) or name == "bits"
             for name, values in keys["grid"].items()
