@@ -28,6 +28,7 @@ from cellbench.engines.engine import (
     Trained,
     first_line,
 )
+from cellbench.engines.lines import at, of_traceback
 from cellbench.engines.on_torch import compiler, instruction_set
 from cellbench.engines.optimizers import Optimizer, Slots, clip
 from cellbench.engines.projection import Projection
@@ -76,6 +77,9 @@ def prepare(
     models = [blueprint.build("probe", seed) for seed in range(SEEDS)]
     if not any(p.requires_grad for p in models[0].parameters()):
         raise Refused("the model has nothing to train")
+    for name, parameter in models[0].named_parameters():
+        if parameter.requires_grad and parameter.is_complex():
+            raise Refused(f"the parameter {name} is complex; the rows of a stack hold real numbers")
     try:
         _refuse_traits(traits_of(blueprint))
         stacked = Stacked(blueprint.build("probe"), models, _changed_by_updates(blueprint, models[0]))
@@ -89,8 +93,19 @@ def prepare(
         raise
     except Exception as error:
         # the cell's own faults end here too; the reference engine will show them with their traceback
-        raise Refused(f"vmap: {first_line(error)}") from error
+        raise Refused(f"vmap: {_why(error)}{at(of_traceback(error.__traceback__))}") from error
     return engine
+
+
+_KNOWN_FAILURES = {
+    "data-dependent control flow": "control flow that depends on the data",
+    ".item() on a Tensor": "a number is read from a tensor, as .item() does",
+}
+"""A part of torch's message, and the reason in our words."""
+
+
+def _why(error: Exception) -> str:
+    return next((why for part, why in _KNOWN_FAILURES.items() if part in str(error)), first_line(error))
 
 
 def _refuse_traits(found: Traits) -> None:

@@ -11,13 +11,12 @@ import altair as alt
 import pandas as pd
 from altair.utils.schemapi import debug_mode
 
-from cellbench.report import accuracies, looks
+from cellbench.report import accuracies, looks, rates
 from cellbench.report import palette as look
 from cellbench.report.drawing import Pictures
 from cellbench.report.figure import (
     CHOICE,
     CLOSE_STEPS,
-    IN_FILE,
     RATIOS,
     STEPS,
     Control,
@@ -26,6 +25,7 @@ from cellbench.report.figure import (
     base,
     first_shown,
     layers,
+    points,
     stacked,
     tips,
     title,
@@ -48,7 +48,7 @@ def all_figures(figures: Figures) -> list[Figure]:
     with debug_mode(False):  # else altair spends seconds on validating each part; the tests validate them
         e = Encodings(figures)
         drawn = [_forest(figures, e), looks.figure(figures, e)]
-        drawn += [_curves(figures, e), _solved(figures, e), _rates(figures, e)]
+        drawn += [_curves(figures, e), _solved(figures, e), rates.figure(figures, e)]
         drawn += [
             *accuracies.figures(figures, e),
             _heat(figures),
@@ -70,11 +70,6 @@ def forest(figures: Figures) -> Figure | None:
 def _band(figures: Figures) -> float:
     """Choose how strong a band is: many on top of each other would hide the lines."""
     return 0.14 if len(first_shown(figures)) <= 4 else 0.06
-
-
-def _points(figures: Figures, *, pooled: bool) -> Control:
-    names = ([ALL_POINTS] if pooled and len(figures.points) > 1 else []) + figures.points
-    return Control("point", "point", tuple((name, name) for name in names))
 
 
 def _comparison_controls(frame: pd.DataFrame, row: bool = False) -> tuple[Control, ...]:
@@ -158,7 +153,7 @@ def _curves(figures: Figures, e: Encodings) -> Figure:
         curve.mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.line, tooltip=shown),
     )  # fmt: skip
     picked = ((PICKED, "the rate picked at this point"),) if (frame["rate"] == PICKED).any() else ()
-    rates = (*picked, *((words.number(r), words.number(r)) for r in design.rates))
+    choices = (*picked, *((words.number(r), words.number(r)) for r in design.rates))
     metrics = Control("metric", "shown", (*accuracies.metrics(design), ("loss", design.loss)))
     return Figure(
         "curves",
@@ -169,7 +164,7 @@ def _curves(figures: Figures, e: Encodings) -> Figure:
         "that stopped when it had solved keeps its last values. The rate picked at a point is picked on all seeds. "
         f"Dotted lines on {design.right}: simple predictors that the task names, such as those that see only the last "
         "few inputs. They show how high it can be without solving the task.",
-        chart, frame, (metrics, _points(figures, pooled=False), Control("rate", "learning rate", rates)),
+        chart, frame, (metrics, points(figures, pooled=False), Control("rate", "learning rate", choices)),
         panels="point",
     )  # fmt: skip
 
@@ -195,7 +190,7 @@ def _solved(figures: Figures, e: Encodings) -> Figure:
         curve.mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.line, tooltip=shown),
     )  # fmt: skip
     tuned = ((TUNED, "tuned: picked on other seeds"),) if (frame["rate"] == TUNED).any() else ()
-    rates = (*tuned, *((words.number(r), words.number(r)) for r in design.rates))
+    choices = (*tuned, *((words.number(r), words.number(r)) for r in design.rates))
     return Figure(
         "solved",
         "Share solved over steps",
@@ -203,53 +198,7 @@ def _solved(figures: Figures, e: Encodings) -> Figure:
         f"for {words.count(design.hold, 'evaluations')}), at the tuned rate weighted by how often it was picked; over "
         f"all points, the mean of the points. Bands, at a single point: 95 % intervals by Wilson. A tick at the end "
         f"marks censoring: not all had solved when the budget of {design.max_steps} steps ended.",
-        chart, frame, (_points(figures, pooled=True), Control("rate", "learning rate", rates)),
-    )  # fmt: skip
-
-
-def _rates(figures: Figures, e: Encodings) -> Figure:
-    frame, design = figures.rates, figures.design
-    scale = alt.Scale(type="log", nice=False, padding=16)
-    x = alt.X("learning_rate:Q", title="learning rate (log scale)", scale=scale).axis(
-        format="~g", values=list(design.rates), labelOverlap=True, grid=False
-    )
-    y = alt.Y("steps:Q", scale=alt.Scale(type="log", nice=False, padding=20), title="steps to solved (log scale)")
-    y = y.axis(format="~s", values=STEPS, labelOverlap=True)
-    shown = tips(("cell", "cell", ""), ("learning_rate", "learning rate", "~g"), ("steps", "typical steps", ".0f"),
-                 ("low", "from", ".0f"), ("high", "to", ".0f"), ("share", "solved", ".0%"),
-                 ("seeds", "seeds", "d"))  # fmt: skip
-    seed = tips(("cell", "cell", ""), ("seed", "seed", "d"), ("steps", "steps", "d"), ("kind", "", ""))
-    rate, unsure = base(kind="rate"), base(kind="rate", sure="no")
-    beside: dict[str, Any] = {"dy": -9, "align": "center", "fontSize": 8}
-    share = alt.Text("share:Q", format=".0%")
-    chart = layers(
-        e,
-        base(kind="solved").mark_point(filled=True, size=14).encode(
-            x=x, y=y, color=e.colour, opacity=e.faded(0.35, 0.02), tooltip=seed),
-        base(kind="never").mark_point(shape="M-1,-1L1,1M-1,1L1,-1", size=26, strokeWidth=1.5).encode(
-            x=x, y=y, color=e.colour, opacity=e.faded(0.6, 0.02), tooltip=seed),
-        rate.mark_line(strokeWidth=1.5).encode(x=x, y=y, color=e.colour, opacity=e.faded(0.7)),
-        rate.mark_rule(strokeWidth=2).encode(
-            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", color=e.colour, opacity=e.faded(1), tooltip=shown),
-        base(kind="rate", sure="yes").mark_point(filled=True, size=60, opacity=1).encode(
-            x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
-        unsure.mark_point(size=50, strokeWidth=2, fill=look.GROUND).encode(
-            x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
-        unsure.mark_text(**beside, stroke=look.GROUND, strokeWidth=3).encode(  # a background, for lines below it
-            x=x, y=alt.Y("label:Q", title=title(y)), text=share).properties(name=f"{IN_FILE}_ground"),
-        unsure.mark_text(**beside).encode(
-            x=x, y=alt.Y("label:Q", title=title(y)), text=share, color=e.colour).properties(name=f"{IN_FILE}_share"),
-        main=2,
-    )  # fmt: skip
-    return Figure(
-        "rates",
-        "Learning rates",
-        f"Large marks: typical steps of each learning rate; one that never solves counts as {design.max_steps}; "
-        f"bars: 95 % intervals, Student's t over seeds. A hollow mark with a percentage is a rate at which only that "
-        f"share solved: perhaps fast, but not reliable (on the page, hover over it). At a single point, small dots "
-        f"are seeds, and small "
-        f"crosses seeds that never solved.{' Tuned options: those that are picked.' if design.tunes_options else ''}",
-        chart, frame, (_points(figures, pooled=True),), panels="cell",
+        chart, frame, (points(figures, pooled=True), Control("rate", "learning rate", choices)),
     )  # fmt: skip
 
 
@@ -304,7 +253,7 @@ def _cost(figures: Figures, e: Encodings) -> Figure:
         "Bars: 95 % intervals, Student's t over seeds. Down and to the left is better. Multiply-adds are of the "
         "forward pass of one example at one time step, readout included. Microseconds per step were measured while "
         "replicas trained side by side on the machine named below, and depend on the engine as much as on the cell.",
-        _against_steps(e, x), frame, (Control("measure", "cost", options), _points(figures, pooled=True)),
+        _against_steps(e, x), frame, (Control("measure", "cost", options), points(figures, pooled=True)),
     )  # fmt: skip
 
 
@@ -387,7 +336,7 @@ def _tuning(figures: Figures, e: Encodings) -> Figure:
         f"Lines: typical steps to expect after trying this many of the {rates}, averaged over all choices of "
         f"them; the right end is the tuned number, the left end the average over the {of_them}. Description only: no "
         "interval is drawn.",
-        chart, frame, (_points(figures, pooled=True),),
+        chart, frame, (points(figures, pooled=True),),
     )  # fmt: skip
 
 

@@ -14,12 +14,15 @@ import altair as alt
 import pandas as pd
 
 from cellbench.report import palette as look
-from cellbench.summary.figures import Figures
+from cellbench.summary.figures import ALL_POINTS, Figures
 
 MOST_DRAWN = 8
 """The most cells drawn at first, the baseline and the fastest others; there are as many colours."""
 
 MOST_PANELS = 12
+
+PANEL_WIDTH = 150
+"""Pixels of one panel of a file, without its axis."""
 
 IN_FILE = "file"
 """How the names of layers begin that are for files alone, where nobody can hover over a mark."""
@@ -105,7 +108,7 @@ class Figure:
             frame = frame[frame[self.panels].isin(shown)]
             facet = {"field": self.panels, "type": "nominal", "title": None, "sort": shown}
             spec = {key: value for key, value in spec.items() if key != "layer"}
-            panel = {"layer": self._definition["layer"], "width": 150, "height": 120}
+            panel = {"layer": self._definition["layer"], "width": PANEL_WIDTH, "height": 120}
             spec |= {"facet": facet, "columns": min(4, len(shown)), "spec": copy.deepcopy(panel)}
         else:
             spec |= {"width": 380, "height": self.height if self.rows else 230}
@@ -185,6 +188,12 @@ def _without_legends(node: Any) -> None:
     elif isinstance(node, list):
         for value in node:
             _without_legends(value)
+
+
+def points(figures: Figures, *, pooled: bool) -> Control:
+    """Return the choice of a grid point; pooled, all points together come first."""
+    names = ([ALL_POINTS] if pooled and len(figures.points) > 1 else []) + figures.points
+    return Control("point", "point", tuple((name, name) for name in names))
 
 
 def first_shown(figures: Figures) -> tuple[str, ...]:

@@ -15,7 +15,9 @@ def figure(figures: Figures, e: Encodings) -> Figure:
     design, m = figures.design, figures.design.ratio_of_interest
     x = alt.X("seeds:O", title="seeds at the look", sort="ascending").axis(labelAngle=0)
     y = alt.Y("ratio:Q", scale=alt.Scale(type="log", nice=False, padding=12))
-    y = y.title(f"ratio of steps to {design.against}").axis(format="~r", values=RATIOS, labelOverlap=True)
+    y = y.title(f"ratio of steps to {design.against}").axis(
+        format="~r", values=RATIOS, labelOverlap=True, grid=False, zindex=1
+    )  # above the band
     shown = tips(("cell", "cell", ""), ("look", "look", "d"), ("seeds", "seeds", "d"), ("ratio", "ratio", ".3~r"),
                  ("low", "from", ".3~r"), ("high", "to", ".3~r"), ("standing", "then", ""))  # fmt: skip
     chart = layers(

@@ -201,9 +201,7 @@ class Figures:
         columns = ["kind", "cell", "point", "learning_rate", "seed", "steps", "low", "high", "share", "seeds"]
         result = _stacked(*parts)
         result["sure"] = np.where(result["share"] < 1 - 1e-12, "no", "yes")
-        # a share is written above the mark and its interval
-        result["label"] = result["high"].fillna(result["steps"]).clip(upper=design.max_steps)
-        return result.reindex(columns=[*columns, "sure", "label"])
+        return result.reindex(columns=[*columns, "sure"])
 
     def accuracy(self, by: str) -> pd.DataFrame:
         """Select the accuracies by one quantity, over all points, by axis value and at each point."""

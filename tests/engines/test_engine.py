@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cellbench.cell import Cell
 from cellbench.cells.gru import gru
 from cellbench.cells.lstm import lstm
 from cellbench.cells.rnn import rnn
@@ -162,7 +163,7 @@ def test_an_error_without_a_message_is_a_reason_too() -> None:
                 raise NotImplementedError
             return super().forward(x, h)
 
-    with pytest.raises(Refused, match=r"^vmap: NotImplementedError$"):
+    with pytest.raises(Refused, match=r"^vmap: NotImplementedError \(test_engine.py:\d+: raise NotImplementedError\)$"):
         stack.prepare(blueprint(Unbatched), optimizer=OPTIMIZERS["adam"], clip_norm=1.0)
 
 
@@ -210,6 +211,42 @@ def test_auto_takes_the_fastest_that_carries_the_cell() -> None:
     assert choose("stack", [blueprint(rnn)], adam, 1.0) == Choice("stack", "asked for")
     with pytest.raises(CellError, match="the engine asked for cannot carry it: not stack"):
         choose("stack", [blueprint(odd.Branching)], adam, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "why", "line"),
+    [
+        (odd.Branching, "control flow that depends on the data", "if h.sum() > 1e9:"),
+        (odd.Item, "a number is read from a tensor, as .item() does", "h.max().item()"),
+    ],
+)
+def test_stack_says_why_and_where(cell: Any, why: str, line: str) -> None:
+    """Our words and the author's line, in place of a paragraph of torch's that asks to file an issue."""
+    with pytest.raises(Refused) as refused:
+        stack.prepare(blueprint(cell), optimizer=OPTIMIZERS["adam"], clip_norm=1.0)
+    assert why in str(refused.value)
+    assert line in str(refused.value)
+    assert "cells.py:" in str(refused.value)
+    assert "pytorch" not in str(refused.value)
+
+
+class Complex(Cell):
+    """One complex weight matrix."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.turn = nn.Parameter(torch.randn(hidden_size, hidden_size, dtype=torch.complex64))
+        self.new = nn.Linear(input_size, hidden_size)
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        h = torch.tanh((h.to(torch.complex64) @ self.turn).real + self.new(x))
+        return h, h
+
+
+def test_stack_names_a_complex_parameter() -> None:
+    """It was torch's `expected scalar type Float but found ComplexFloat`."""
+    with pytest.raises(Refused, match=r"the parameter cell\.turn is complex"):
+        stack.prepare(blueprint(Complex), optimizer=OPTIMIZERS["adam"], clip_norm=1.0)
 
 
 def test_golden_trajectory() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import struct
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import altair as alt
 import numpy as np
@@ -250,6 +252,30 @@ def test_files_as_svg(figures: Figures, drawn: dict[str, Figure], tmp_path: Path
     assert text.startswith("<svg")
     for word in ("Learning rates", "steps to solved", "learning rate", "lstm", "gru"):
         assert word in text
+
+
+@pytest.mark.charts
+@pytest.mark.parametrize(
+    ("rates", "written"), [((0.003, 0.01, 0.03, 0.1), 4), ((0.01, 0.011, 0.012, 0.1, 0.3), 3), ((0.01,), 1)]
+)
+def test_shares_beside_rates_touch_nothing(tmp_path: Path, rates: tuple[float, ...], written: int) -> None:
+    """Percentages of neighbouring rates overprinted each other and the marks: each has its place above all marks."""
+    found = report(["lstm", "gru"], lognormal({"lstm": 1700.0, "gru": 1900.0}), learning_rates=rates)
+    figures = Figures(found.summary, found.runs, found.curves, {})
+    figure = next(figure for figure in charts.all_figures(figures) if figure.name == "rates")
+    with Pictures(1) as pictures:
+        (path,) = charts.write(figures, [figure], tmp_path, pictures, "svg")
+    drawing = ElementTree.fromstring(path.read_text())
+    rows: list[list[float]] = []
+    for group in drawing.iter():
+        shares = [text for text in group if (text.text or "").endswith("%")]
+        if shares:
+            places = [[float(v) for v in re.findall(r"[-\d.]+", text.get("transform", ""))] for text in shares]
+            assert len({y for _, y in places}) == 1
+            rows.append(sorted(x for x, _ in places))
+    assert [len(row) for row in rows] == [written, written]
+    # eight pixels high, in a font whose digits are at most 0.6 of that wide and whose percent sign is at most 0.9
+    assert all(b - a > 8 * (2 * 0.6 + 0.9) for row in rows for a, b in itertools.pairwise(row))
 
 
 @pytest.mark.charts

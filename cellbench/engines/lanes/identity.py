@@ -20,10 +20,11 @@ from torch import nn
 
 from cellbench.engines.engine import Refused, first_line
 from cellbench.engines.lanes import build
-from cellbench.engines.lanes.graph.lines import at, first_difference, of_traceback, recorded
+from cellbench.engines.lanes.graph.lines import first_difference, recorded
 from cellbench.engines.lanes.graph.states import flattened
 from cellbench.engines.lanes.graph.tape import tape
 from cellbench.engines.lanes.graph.tensors import NUMBERS, named, tensors_of
+from cellbench.engines.lines import at, of_traceback
 from cellbench.errors import CellbenchError
 from cellbench.model import Blueprint, Model, Traits, seeded, traits_of
 from cellbench.plugins.sources import spec_of

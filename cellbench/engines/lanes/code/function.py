@@ -26,7 +26,8 @@ from cellbench.engines.lanes.code.operations import (
 from cellbench.engines.lanes.code.products import Sum, squeezed
 from cellbench.engines.lanes.code.values import Shape, Value, broadcast, contiguous, expanded, number, reshaped
 from cellbench.engines.lanes.graph.graphs import operation, shape_of
-from cellbench.engines.lanes.graph.lines import at, of_node
+from cellbench.engines.lanes.graph.lines import of_node
+from cellbench.engines.lines import at
 
 _LONG = frozenset(("sigmoid", "tanh", "exp", "expm1"))
 """Operations whose instructions wait for one another, so that several elements are faster in step (several.h)."""

@@ -13,7 +13,8 @@ from cellbench.engines.engine import Refused
 from cellbench.engines.lanes.code.operations import OPERATIONS, View, arguments
 from cellbench.engines.lanes.code.values import TABLE, Value, contiguous, number, reshaped
 from cellbench.engines.lanes.graph.graphs import operation, shape_of
-from cellbench.engines.lanes.graph.lines import at, of_node
+from cellbench.engines.lanes.graph.lines import of_node
+from cellbench.engines.lines import at
 
 _FOLDS = frozenset(("sum", "mean", "amax", "amin"))
 """Reductions; over axes of length 1 they change nothing but the shape."""

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from cellbench.engines.engine import Refused
-from cellbench.engines.lanes.graph.lines import at, of_frame
+from cellbench.engines.lines import at, of_frame
 
 
 class Elsewhere(TorchFunctionMode):

@@ -14,10 +14,11 @@ from torch.func import vjp
 from cellbench.engines.engine import Refused, RefusedOnce, first_line
 from cellbench.engines.lanes.graph.elsewhere import Elsewhere
 from cellbench.engines.lanes.graph.graphs import graph_of, operation, placeholders_of, results_of, shape_of
-from cellbench.engines.lanes.graph.lines import at, of_node
+from cellbench.engines.lanes.graph.lines import of_node
 from cellbench.engines.lanes.graph.reals import without_complex
 from cellbench.engines.lanes.graph.states import flattened
 from cellbench.engines.lanes.graph.tensors import Tensors, as_reals
+from cellbench.engines.lines import at
 from cellbench.model import Model, spelt_out, takes_sequences
 
 

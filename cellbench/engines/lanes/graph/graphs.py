@@ -15,8 +15,8 @@ from torch.utils import _pytree as pytree
 from cellbench.engines.engine import Refused, RefusedOnce, first_line
 from cellbench.engines.lanes.code.values import Shape
 from cellbench.engines.lanes.graph.decompositions import decompositions
-from cellbench.engines.lanes.graph.lines import at, of_traceback
 from cellbench.engines.lanes.graph.own_gradients import replayed
+from cellbench.engines.lines import at, of_traceback
 
 
 def operation(node: fx.Node) -> str:

@@ -16,7 +16,8 @@ from torch.utils import _pytree as pytree
 
 from cellbench.engines.engine import Refused
 from cellbench.engines.lanes.graph.graphs import graph_of, operation, placeholders_of, results_of
-from cellbench.engines.lanes.graph.lines import at, of_node
+from cellbench.engines.lanes.graph.lines import of_node
+from cellbench.engines.lines import at
 
 
 @dataclass(frozen=True)

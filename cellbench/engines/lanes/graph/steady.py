@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from cellbench.engines.engine import Refused
-from cellbench.engines.lanes.graph.lines import at, of_frame
 from cellbench.engines.lanes.graph.tape import Recording
 from cellbench.engines.lanes.graph.tensors import named
+from cellbench.engines.lines import at, of_frame
 from cellbench.model import Contents, Model, changed, evaluating, loss, seeded
 
 _BATCH = 3
