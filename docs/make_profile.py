@@ -24,7 +24,7 @@ from tabulate import tabulate
 from cellbench.report import by_task as ranks
 from cellbench.report import matrix as laid
 from cellbench.report import palette, tables
-from cellbench.report.rows import number, ratio, share, typical
+from cellbench.report.rows import bounded, number, ratio, share, typical
 from cellbench.results import gather, matrix
 from cellbench.summary import Summary, words
 from cellbench.summary.matrix import Matrix
@@ -38,6 +38,7 @@ CONTROLS = ("reverse_string", "dyck2")
 """The tasks that no finite memory answers at every length."""
 TIMES = 4
 """The control is asked at lengths of at least so many times the trained one."""
+OPEN = "no difference shown, or cannot tell"
 _FINAL = """
 SELECT plan.label, plan.parameters, plan.learning_rate, plan.seed, replica.status, replica.steps_to_solved,
        replica.final_step, replica.final_bit_accuracy, replica.final_sequence_accuracy, replica.seconds,
@@ -98,7 +99,11 @@ def steps() -> str:
             entry = found.at(task, cell)
             known = entry is not None and entry.ratio == entry.ratio
             row.append(
-                f"{entry.steps}, {words.ratio(entry.ratio)}" if entry and known else entry.steps if entry else "–"
+                f"{entry.steps}, {bounded(entry.ratio, entry.bound)}"
+                if entry and known
+                else entry.steps
+                if entry
+                else "–"
             )
         rows.append(row)
     return f"{table(rows, ['cell', *found.tasks])}\n\n{laid.reading(found)}"
@@ -239,7 +244,7 @@ def picture() -> str:
     ]
     colour = alt.Color(
         "verdict:N",
-        scale=alt.Scale(domain=["fewer steps", "no difference shown", "more steps"],
+        scale=alt.Scale(domain=["fewer steps", OPEN, "more steps"],
                         range=[palette.FEWER, palette.MUTED, palette.MORE]),
         title=f"against {found.baseline}, corrected",
     )  # fmt: skip
@@ -259,9 +264,8 @@ def picture() -> str:
 
 
 def _side(verdict: str) -> str:
-    return (
-        "fewer steps" if verdict.endswith("faster") else "more steps" if "slower" in verdict else "no difference shown"
-    )
+    """Tell which side a verdict is on; those within the rates tried, and slight ones, count."""
+    return "fewer steps" if "faster" in verdict else "more steps" if "slower" in verdict else OPEN
 
 
 def parts() -> dict[str, Callable[[], str]]:
