@@ -1,7 +1,7 @@
 """Writes the measured parts of docs/profile/README.md from the results of a profile: see the end of that page.
 
 `python docs/make_profile.py [FOLDER]` reads the profile's folder (default: results/profile-12) and, beside it, those
-of `profile-hard`. A part stands between `<!-- measured: NAME -->` and `<!-- end -->`; one whose results are missing is
+of `associative-recall`. A part stands between `<!-- measured: NAME -->` and `<!-- end -->`; one whose results are missing is
 left as it is, and named.
 """
 
@@ -33,7 +33,7 @@ from cellbench.summary.ranking import ranked
 PAGE = Path(__file__).parent / "profile" / "README.md"
 PICTURE = PAGE.parent / "profile.svg"
 WHERE = Path(sys.argv[1] if len(sys.argv) > 1 else "results/profile-12")
-HARD = "profile-hard"
+RECALL = "associative-recall"
 CONTROLS = ("reverse_string", "dyck2")
 """The tasks that no finite memory answers at every length."""
 TIMES = 4
@@ -213,24 +213,19 @@ def _parameter(text: str, name: str | None) -> float:
     return float(json.loads(text).get(name, "nan"))
 
 
-def hard() -> str:
-    """Count what solved of the two tasks that the profile leaves out or asks less of."""
+def recall() -> str:
+    """Count what solved associative recall with more of everything than the profile has."""
+    frame = finals(WHERE.parent / RECALL).drop_duplicates(["label", "learning_rate", "seed"])
     rows = []
-    for task in ("associative_recall", "copying_memory"):
-        frame = finals(WHERE.parent / f"{HARD}.{task}").drop_duplicates(
-            ["label", "parameters", "learning_rate", "seed"]
-        )
-        for cell, of_cell in frame.groupby("label", sort=False):
-            best = of_cell.groupby("learning_rate")["final_bit_accuracy"].mean()
-            solved = of_cell.groupby("learning_rate")["steps_to_solved"].count()
-            first = of_cell["steps_to_solved"].min()
+    for cell, of_cell in frame.groupby("label", sort=False):
+        for rate, at in of_cell.groupby("learning_rate"):
+            first = at["steps_to_solved"].min()
             rows.append([
-                task, str(cell), f"{int(of_cell['steps_to_solved'].count())} of {len(of_cell)}",
-                f"{first:.0f}" if first == first else f"> {of_cell['final_step'].max()}",
-                f"{best.max():.3f} (rate {best.idxmax():g}, {solved[best.idxmax()]} solved)",
-                f"{of_cell['seconds'].mean():.1f}",
+                str(cell), f"{rate:g}", f"{int(at['steps_to_solved'].count())} of {len(at)}",
+                f"{first:.0f}" if first == first else f"> {at['final_step'].max()}",
+                number(at["final_bit_accuracy"].mean()), number(at["final_sequence_accuracy"].mean()),
             ])  # fmt: skip
-    heads = ["task", "cell", "solved", "first after steps", "step accuracy at its best rate", "seconds per replica"]
+    heads = ["cell", "learning rate", "solved", "first after steps", "step accuracy", "sequence accuracy"]
     return table(rows, heads)
 
 
@@ -271,7 +266,7 @@ def _side(verdict: str) -> str:
 def parts() -> dict[str, Callable[[], str]]:
     """List the measured parts of the page by name."""
     named: dict[str, Callable[[], str]] = {
-        "steps": steps, "fastest": fastest, "longest": longest, "picture": picture, "control": control, "hard": hard,
+        "steps": steps, "fastest": fastest, "longest": longest, "picture": picture, "control": control, "recall": recall,
     }  # fmt: skip
     return named
 
