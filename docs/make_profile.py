@@ -1,8 +1,8 @@
 """Writes the measured parts of docs/profile/README.md from the results of a profile: see the end of that page.
 
 `python docs/make_profile.py [FOLDER]` reads the profile's folder (default: results/profile-12) and, beside it, those
-of `associative-recall`. A part stands between `<!-- measured: NAME -->` and `<!-- end -->`; one whose results are missing is
-left as it is, and named.
+of `associative-recall`. A part stands between `<!-- measured: NAME -->` and `<!-- end -->`; one whose results are
+missing is left as it is, and named.
 """
 
 from __future__ import annotations
@@ -266,7 +266,8 @@ def _side(verdict: str) -> str:
 def parts() -> dict[str, Callable[[], str]]:
     """List the measured parts of the page by name."""
     named: dict[str, Callable[[], str]] = {
-        "steps": steps, "fastest": fastest, "longest": longest, "picture": picture, "control": control, "recall": recall,
+        "steps": steps, "fastest": fastest, "longest": longest, "picture": picture, "control": control,
+        "recall": recall,
     }  # fmt: skip
     return named
 
