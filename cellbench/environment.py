@@ -9,12 +9,17 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from cellbench import compiler
 from cellbench.plugins import Registry
+
+_UNKNOWN = "cellbench run EXPERIMENT"
+"""What is suggested where the stored command is not ours."""
 
 _EXTRA = 'extra == "dask"'
 """The only extra that a run may use."""
@@ -123,12 +128,70 @@ def resume() -> str:
     return shlex.join(["cellbench", *(a for a in sys.argv[1:] if a != "--fresh")])
 
 
-def again(command: str) -> str:
-    """Make a stored command safe to type again: without --fresh, which would set the stored results aside."""
-    try:
-        words = [word for word in shlex.split(command) if word != "--fresh"]
-    except ValueError:
-        words = []
+def again(command: str, commands: Iterable[str] = ()) -> str:
+    """Make a stored command safe to type again: without --fresh, which would set the stored results aside.
+
+    Args:
+        command: as stored.
+        commands: all that are stored in its folder. Those of several shards say that it was merged from them: then the
+            command is that of the whole, without --shard, and without --results, where that shard's results lie.
+    """
+    words = [word for word in _words(command) if word != "--fresh"]
+    if merged(commands):
+        words = _without(_without(words, "--shard"), "--results")
     starts = (["cellbench"], ["python", "-m", "cellbench"])
     ours = any(words[: len(start) + 1] == [*start, name] for start in starts for name in ("run", "compare"))
-    return shlex.join(words) if ours else "cellbench run EXPERIMENT"
+    return shlex.join(words) if ours else _UNKNOWN
+
+
+def merged(commands: Iterable[str]) -> bool:
+    """Tell whether a folder was merged from shards, by the commands that are stored in it.
+
+    >>> merged(["cellbench run a.yaml --shard 1/2", "cellbench run a.yaml --shard=2/2"])
+    True
+    """
+    return len({shard for command in commands if (shard := _value(_words(command), "--shard"))}) > 1
+
+
+def to_go_on(command: str, commands: Iterable[str], folder: Path, name: str) -> list[str]:
+    """List the commands that complete a folder: the one that was typed; for one merged from shards, of the whole.
+
+    Args:
+        command: the last one.
+        commands: all that are stored in the folder.
+        folder: the results folder.
+        name: of the experiment, which its results folder bears.
+    """
+    commands = list(commands)
+    one = again(command, commands)
+    if not merged(commands) or one == _UNKNOWN:
+        return [one]
+    # `run` looks for a folder that bears the experiment's name
+    words = [*_words(one), "--results", str(folder.parent)]
+    home = folder.parent / name
+    first = [shlex.join(["cellbench", "merge", str(home), str(folder)])] if home != folder else []
+    return [*first, shlex.join(words)]
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []
+
+
+def _value(words: Sequence[str], option: str) -> str:
+    """Return the last value that an option was given; empty if it was given none."""
+    found = [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
+    found += [value for word, value in pairwise(words) if word == option]
+    return found[-1] if found else ""
+
+
+def _without(words: Sequence[str], option: str) -> list[str]:
+    """Take an option out, with its value."""
+    kept, skip = [], False
+    for word in words:
+        if not skip and word != option and not word.startswith(f"{option}="):
+            kept.append(word)
+        skip = word == option
+    return kept

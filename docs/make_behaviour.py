@@ -25,6 +25,7 @@ LONG = 256
 _RUNS = """
 SELECT plan.label, json_extract(plan.parameters, '$.bits') AS bits, plan.batch_size, plan.hidden_size,
        plan.learning_rate, plan.seed, replica.key, replica.status, replica.steps_to_solved, replica.final_step,
+       replica.final_bit_accuracy,
        (SELECT sequence_accuracy FROM evaluation WHERE replica = replica.id AND by = 'bits' AND value = 8) AS short,
        (SELECT sequence_accuracy FROM evaluation WHERE replica = replica.id AND by = 'bits' AND value = 256) AS long
 FROM plan JOIN replica ON replica.key = plan.key
@@ -306,10 +307,96 @@ def _recurrent_norm(path: Path) -> float:
         return float(np.sqrt(sum((weights[name] ** 2).sum() for name in weights.files if "weight_hh" in name)))
 
 
+def weights_or_data() -> str:
+    """Divide the variance of the log of the steps between initial weights, data, and how the two meet."""
+    path = WHERE / "weights-or-data" / "steps.csv"
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    found, rng, rows = pd.read_csv(path), np.random.default_rng(0), []
+    for cell in ("rnn", "lstm", "gru"):
+        mine = found[found.cell == cell]
+        unsolved = int((mine.steps_to_solved < 0).sum())
+        y = np.log(mine.steps_to_solved.where(mine.steps_to_solved >= 0, mine.budget))
+        square = y.groupby([mine.weights, mine.data]).first().unstack().to_numpy()
+        shares, spread = components(square), jackknife(square)
+        cells = [
+            f"{share:.2f} [{max(0, share - half):.2f}, {min(1, share + half):.2f}]"
+            for share, half in zip(shares, 1.96 * spread, strict=True)
+        ]
+        few = [components(square[np.ix_(*(rng.permutation(n)[:8] for n in square.shape))])[0] for _ in range(1000)]
+        low, high = np.quantile(few, [0.1, 0.9])
+        cells.append(f"{low:.2f} to {high:.2f}")
+        rows.append([cell, f"{len(mine)}, {unsolved}", f"{np.exp(np.median(square)):.0f}",
+                     f"{square.std(ddof=1):.2f}", *cells])  # fmt: skip
+    head = [
+        "cell",
+        "replicas, not solved",
+        "median steps",
+        "sd of log steps",
+        "initial weights",
+        "data",
+        "how they meet",
+        "initial weights, in 8 by 8 seeds",
+    ]
+    return table(head, rows)
+
+
+def components(y: np.ndarray) -> np.ndarray:
+    """Estimate the shares of the variance of a two-way table: of its rows, of its columns, and of the rest.
+
+    The model is y = mean + row + column + rest, all random; components are estimated from mean squares and are 0 where
+    the estimate is negative (Searle, Casella & McCulloch, "Variance components", 1992, chapter 4).
+
+    Args:
+        y: shape (rows, columns), one number each.
+
+    >>> rows, columns = np.meshgrid([0.0, 2.0, 4.0], [1.0, 1.0, 1.0], indexing="ij")
+    >>> components(rows + columns).round(2).tolist()
+    [1.0, 0.0, 0.0]
+    """
+    a, b = y.shape
+    of_row, of_column = y.mean(1, keepdims=True), y.mean(0, keepdims=True)
+    rest = y - of_row - of_column + y.mean()
+    square = (rest**2).sum() / ((a - 1) * (b - 1))
+    by_row, by_column = b * of_row.var(ddof=1), a * of_column.var(ddof=1)
+    parts = np.array([max(0.0, by_row - square) / b, max(0.0, by_column - square) / a, square])
+    return np.asarray(parts / parts.sum())
+
+
+def jackknife(y: np.ndarray) -> np.ndarray:
+    """Estimate the standard errors of `components`: rows are left out one at a time, then columns; variances add up."""
+    total = np.zeros(3)
+    for axis in (0, 1):
+        n = y.shape[axis]
+        left = np.array([components(np.delete(y, i, axis)) for i in range(n)])
+        total += (n - 1) / n * ((left - left.mean(0)) ** 2).sum(0)
+    return np.asarray(np.sqrt(total))
+
+
+def msb() -> str:
+    """Show what can be learnt of sums that are read from the most significant bit on, beside the best that is known."""
+    runs, rows = query("msb"), []
+    best = sum((1 + 2.0**-i) / 2 for i in range(8)) / 8
+    for label in ("rnn", "lstm", "gru"):
+        for size in sorted(runs.hidden_size.unique()):
+            mine = of(runs, label=label, hidden_size=size)
+            bits = mine.final_bit_accuracy
+            rows.append([label, size, share(mine.status == "solved"),
+                         f"{bits.median():.3f} ({bits.min():.3f} to {bits.max():.3f})", f"{best:.3f}"])  # fmt: skip
+    head = [
+        "cell",
+        "hidden size",
+        "solved",
+        "bit accuracy at the end (least to greatest)",
+        "the best that can be known",
+    ]
+    return table(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "one-setting": one_setting, "past-solved": past_solved, "width": width, "batch": batch, "rates": rates,
     "best": best, "inputs-alone": inputs_alone, "luck": luck, "ranking": ranking, "optimizers": optimizers,
-    "followed": followed, "others": others, "norms": norms,
+    "followed": followed, "others": others, "norms": norms, "weights-or-data": weights_or_data, "msb": msb,
 }  # fmt: skip
 _PART = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 

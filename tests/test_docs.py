@@ -7,6 +7,7 @@ import importlib.util
 import math
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
@@ -26,6 +27,7 @@ from cellbench.report import csv
 from cellbench.report.csv import CURVES, RUNS
 from cellbench.report.rows import HEADS
 from cellbench.store import VOLATILE
+from cellbench.streams import Stream
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -120,6 +122,24 @@ def test_the_task_of_the_page() -> None:
     assert [law.name for law in task_checks if law.quick and not law(subject).ok] == []
     trained = cellbench.train("gru", task="./parity.py:Parity", length=3, steps=300, learning_rate=0.1, hidden_size=8)
     assert trained.curve[-1].sequence_accuracy == 1
+
+
+def test_the_task_that_is_read_from_the_other_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of docs/behaviour.md: it keeps every law that a run asks; its bits are those of a sum, the highest first."""
+    monkeypatch.syspath_prepend(ROOT / "experiments" / "behaviour")
+    task = importlib.import_module("msb").MostSignificantFirst()
+    inputs, targets = task.batch(Stream("data", "msb", count=5), 5, {"bits": 8})
+    weights = 2.0 ** np.arange(7, -1, -1)
+    a, b, total = (weights @ bits for bits in (inputs[..., 0], inputs[..., 1], targets[..., 0]))
+    assert (a + b == total).all()
+    assert len(set(total.tolist())) > 1
+    subject = subject_of_task(f"{ROOT}/experiments/behaviour/msb.py:MostSignificantFirst")
+    assert [law.name for law in task_checks if law.quick and not law(subject).ok] == []
+    # what is known of the carry: nothing but how likely it is, counted over every pair of lower bits
+    for bits in (2, 4):
+        carried = [np.mean([x + y >= 2**i for x in range(2**i) for y in range(2**i)]) for i in range(bits)]
+        best = np.mean([max(share, 1 - share) for share in carried])
+        assert task.reference_accuracies({"bits": bits}) == {"knows all that was read": pytest.approx(best)}
 
 
 def test_the_contract_is_on_the_page() -> None:
@@ -243,3 +263,26 @@ def test_cells_of_other_kinds_break_no_law(name: str) -> None:
     if name in said:
         law, words = said[name]
         assert words in found[law].message
+
+
+def test_the_table_of_weights_and_data_has_an_experiment_on_its_diagonal(
+    monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]
+) -> None:
+    """Of docs/behaviour.md. One seed for both is the experiment's replica; two seeds are those of `cellbench.train`."""
+    monkeypatch.syspath_prepend(ROOT / "experiments" / "behaviour")
+    script = importlib.import_module("weights_or_data")
+    solved = {"metric": "bit_accuracy", "threshold": 0.8, "hold": 1}
+    small = {
+        "name": "mixed", "cells": ["rnn"], "grid": {"bits": 3, "batch_size": 8, "hidden_size": 6}, "seeds": "5-7",
+        "train": {"max_steps": 150, "stop_when_solved": True}, "evaluate": {"every": 5, "growth": 0.05, "examples": 64},
+        "solved": solved, "final": {"examples": 5, "bits": [], "difficulty": False},
+    }  # fmt: skip
+    script.main(write(**small), Path("tables"))
+    table = pd.read_csv("tables/mixed/steps.csv").set_index(["weights", "data"])["steps_to_solved"]
+    runs = cellbench.run(small | {"learning_rate": 0.05, "engine": "reference"}, "out").runs
+    assert [table[seed, seed] for seed in (5, 6, 7)] == runs["steps_to_solved"].fillna(-1).tolist()
+    curve = cellbench.train(
+        "rnn", bits=3, batch_size=8, hidden_size=6, seed=5, data_seed=7, steps=150, learning_rate=0.05, examples=64
+    ).curve
+    assert table[5, 7] == next((point.step for point in curve if point.bit_accuracy >= 0.8), -1)
+    assert len(set(table)) > 3

@@ -36,6 +36,7 @@ def compare(
     workers: Annotated[int | None, typer.Option(min=1, help="The same as for `run`.")] = None,
     results: Annotated[Path, typer.Option(metavar="DIR", help="The same as for `run`.")] = Path("results"),
     fresh: Annotated[bool, typer.Option("--fresh", help="The same as for `run`.")] = False,
+    until_decided: Annotated[bool, typer.Option("--until-decided", help="The same as for `run`.")] = False,
     trust: Annotated[bool, typer.Option("--trust", help="The same as for `run`.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="The same as for `run`.")] = False,
 ) -> int:
@@ -46,9 +47,9 @@ def compare(
     """
     if fail_if is not None and fail_if not in FAIL_IF:
         raise CellbenchError(f"--fail-if {fail_if}: must be {' or '.join(FAIL_IF)}")
-    loaded = load(experiment, [], set_ or [], versus=(a, b))
+    loaded = load(experiment, [], set_ or [], versus=(a, b), until_decided=until_decided)
     folder = results / loaded.name
-    found, status = train(loaded, folder, quiet=quiet, workers=workers, fresh=fresh, trust=trust)
+    found, status = train(loaded, folder, quiet=quiet, workers=workers, fresh=fresh, trust=trust, suggest=True)
     if fail_if is not None:
         verdict = found.report.summary.verdicts[0]
         word = verdict.verdict

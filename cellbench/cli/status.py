@@ -10,7 +10,7 @@ def status(folder: Folder) -> None:
     """Show what a results folder holds, and how to go on."""
     from dataclasses import replace
 
-    from cellbench.environment import again
+    from cellbench.environment import to_go_on
     from cellbench.records import stages_of
     from cellbench.store import Store
     from cellbench.store.earlier import doubts
@@ -18,6 +18,7 @@ def status(folder: Folder) -> None:
 
     with Store(folder, write=False) as store:
         experiment, found, others, known = store.experiment(), tally(store), unplanned(store), doubts(store)
+        commands = [one["command"] for one in store.history()]
     environment = experiment["environment"]
     planned, missing, staged = found.planned, found.to_train, ""
     if stages_of(experiment["resolved"]["seeds"]) is not None:
@@ -36,5 +37,9 @@ def status(folder: Folder) -> None:
     with_what = f"cellbench {environment['cellbench']}, torch {environment['packages'].get('torch', '?')}"
     python, processor = environment["python"], environment["processor"]
     lines.append(f"Started {experiment['started']} with {with_what}, Python {python}, on {processor}")
-    lines.append("Complete." if not missing else f"Not complete. To go on:\n  {again(experiment['command'])}")
+    if missing:
+        next_ = to_go_on(experiment["command"], commands, folder, experiment["resolved"]["name"])
+        lines += ["Not complete. To go on:", *(f"  {command}" for command in next_)]
+    else:
+        lines.append("Complete.")
     show("\n".join(lines))

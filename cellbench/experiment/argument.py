@@ -20,6 +20,9 @@ FORM = "NAME or FILE:CLASS, then perhaps ,label=LABEL, ,layers=N and ,OPTION=VAL
 _OPTION = re.compile(r",(?=\s*[A-Za-z_]\w*\s*=)")
 """Where an option begins. A comma elsewhere belongs to a value: sizes=[1, 2]."""
 
+_TUNE = re.compile(r",\s*tune\s*(\.|=\s*\{)")
+"""Where a `tune` is meant as an experiment file has it. An option of that name has no mapping for a value."""
+
 _LONGEST_NAME = 100
 
 
@@ -88,6 +91,12 @@ def read(text: str, option: str = "--cell") -> Given:
     def fault(message: str) -> ExperimentError:
         return ExperimentError([Fault(place, "", message)])
 
+    if _TUNE.search(text):
+        raise fault(
+            "a cell on the command line carries no `tune`: it is tried at the experiment's settings. Write it in the "
+            "file, as in cells: [{name: lstm, tune: {options.forget_bias: [0, 1]}}], or give every cell the same "
+            "with --set tune=..."
+        )
     cell, *given = _OPTION.split(text)
     file, colon, name = cell.rpartition(":")
     if not colon and cell.endswith(".py") and not given:

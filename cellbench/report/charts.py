@@ -114,12 +114,13 @@ def _forest(figures: Figures, e: Encodings) -> Figure:
     ]  # fmt: skip
     chart = layers(e, *parts, main=4) if beside else stacked(*parts)
     per_row = max(1, frame["cell"].nunique()) if beside else 1
+    over = "" if design.stages is None else " over all looks, at the seeds of each comparison's last look"
     height = 16 + (len(rows) * (10 + 14 * per_row) if beside else 18 * frame["cell"].nunique())
     return Figure(
         "forest",
         "Ratio of steps, with 95 % intervals",
         f"Points: the ratio of typical steps (geometric means of steps to solved) to those of {design.against}; left "
-        f"of 1 the cell needs fewer. Thick bars: 95 % intervals, Student's t over seeds, each seed averaged over the "
+        f"of 1 the cell needs fewer. Thick bars: 95 % intervals{over}, Student's t over seeds, each averaged over the "
         f"points first. Thin bars: the interval at the level at which Holm decides on the verdict, corrected for the "
         f"number of comparisons; it excludes 1 exactly where the verdict does. The grey band: ratios of "
         f"{words.ratio(1 / m)} to {words.ratio(m)}, which the experiment calls too near 1 to be of interest. ≥ and ≤ "

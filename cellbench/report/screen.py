@@ -38,7 +38,7 @@ def terminal(summary: Summary, design: Design, columns: int | None = None) -> st
         summary.seeds,
         _tried(design),
     ]
-    lines = wrapped(f"{design.name}: {design.task}, {', '.join(counted)}; {design.setup}", columns)
+    lines = wrapped(f"{design.name}: {design.task}, {', '.join(filter(None, counted))}; {design.setup}", columns)
     if summary.heading:
         lines += wrapped(summary.heading, columns)
     lines += _elsewhere(summary, design, columns)
@@ -49,11 +49,8 @@ def terminal(summary: Summary, design: Design, columns: int | None = None) -> st
 
 
 def _tried(design: Design) -> str:
-    """Count the learning rates, or the settings of each cell where options are tuned."""
-    counts = sorted({len(design.tried(label)) for label in design.labels})
-    if not design.settings:
-        return words.count(len(design.learning_rates), "learning rates")
-    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} settings per cell"
+    """Count the learning rates; empty where cells have settings of their own, which `setup` counts."""
+    return "" if design.tuning else words.count(len(design.rates), "learning rates")
 
 
 def _picked(summary: Summary, design: Design, columns: int) -> list[str]:

@@ -129,7 +129,7 @@ def design_of(
         end_factor=train.end_factor,
         clip_norm=train.clip_norm,
         clip_value=train.clip_value,
-        command=again(experiment["command"]),
+        command=again(experiment["command"], [one["command"] for one in earlier]),
         broken_laws=_broken_laws(experiment, answers),
         trusted=facts.get("trusted") is True,
         own=tuple(label for label, cell in facts["cells"].items() if cell.get("description") == OWN),

@@ -66,6 +66,7 @@ def train(
     steps: int = 1000,
     learning_rate: float = 0.01,
     seed: int = 0,
+    data_seed: int | None = None,
     optimizer: str = "adam",
     clip_norm: float | None = 1.0,
     examples: int = 256,
@@ -82,6 +83,8 @@ def train(
         cell: a registered name, or a factory `(input_size, hidden_size, **options)`.
         task: a registered name, `path.py:Class`, the path of a file of arrays, or a class that derives from `Task`.
         hidden_size, batch_size, steps, learning_rate, seed, optimizer, clip_norm: as in an experiment.
+        data_seed: the seed of the examples, of those that measure the model too; `seed` is then that of the initial
+            weights alone. Default: `seed`, as in an experiment.
         examples: how many each evaluation of the learning curve has.
         options: passed to the factory.
         readout_hidden, learn_initial_state, layers: as in an experiment.
@@ -138,6 +141,8 @@ def train(
     point = Point(tuple(parameters.items()), batch_size, f"hidden {hidden_size}")
     chunk = Chunk(spec, point, hidden_size, settings, "reference", (Replica("", seed, learning_rate),))
     models = initial_models(blueprint, chunk, engine)
+    if data_seed is not None:
+        chunk = replace(chunk, replicas=(Replica("", data_seed, learning_rate),))
     fitted = fit(chunk, made, engine, models)
     if not fitted.trained:
         raise CellbenchError(f"train: diverged at step {fitted.lost_at[0]}; try a smaller learning rate")

@@ -67,6 +67,19 @@ def test_version_against_version(command: Command, write: Callable[..., Path]) -
     assert "Mine: faster" in back.out
 
 
+def test_seeds_until_decided(command: Command, write: Callable[..., Path]) -> None:
+    """`--until-decided` stages the seeds as it does for `run`, and fixed seeds that leave it open point to it."""
+    Path("old.py").write_text(SLOW)
+    words = ["compare", "old.py:Mine", "old.py:Mine,share=0.9", "--experiment", write(**EASY), "--workers", 1]
+    ended = command(*words, "--until-decided", "--fail-if", "slower")
+    assert ended.status == 1, ended.err
+    assert "decided at 20 of at most 160 seeds, look 1 of 4" in " ".join(ended.out.split())
+    # two seeds cannot decide
+    few = command(*words, "--set", "seeds=2", "--set", "name=few")
+    assert "To add seeds until decided (up to 160, about " in few.err
+    assert few.err.rstrip().endswith("--set name=few --until-decided")
+
+
 @pytest.mark.slow
 def test_from_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`cellbench.compare` takes classes and mappings too, and finds what the command would."""

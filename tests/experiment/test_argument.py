@@ -30,6 +30,7 @@ SCALED = MINE.replace('nonlinearity="tanh"', 'nonlinearity="tanh", sizes=(), sca
         ("a.py:C,path=b:C", "a.py:C", None, {"path": "b:C"}),
         ("lstm, forget_bias = 1", "lstm", None, {"forget_bias": 1}),
         ("gru,layers=2", "gru", None, {"layers": 2}),
+        ("a.py:C,tune=0.5", "a.py:C", None, {"tune": 0.5}),
     ],
 )
 def test_read(text: str, cell: str, label: str | None, options: dict[str, Any]) -> None:
@@ -50,6 +51,8 @@ def test_read(text: str, cell: str, label: str | None, options: dict[str, Any]) 
         ("gru,x=1,x=2", "x is given twice"),
         ("gru,x=", "x needs a value"),
         ("gru,x=[1", "the value '[1' of x is not YAML"),
+        ("lstm,tune={options.forget_bias: [0, 1]}", "carries no `tune`: it is tried at the experiment's settings"),
+        ("lstm,label=t,tune.options.forget_bias=[0, 1]", "Write it in the file, as in cells: [{name: lstm, tune: {"),
     ],
 )
 def test_refused(text: str, said: str) -> None:

@@ -41,9 +41,12 @@ def test_the_chart_is_drawn_from_them(figures: Figures) -> None:
     assert list(drawn)[:2] == ["forest", "looks"]
     assert drawn["looks"].chart.to_dict(validate=True)
     assert "95 % intervals over all looks" in drawn["looks"].caption
+    staged = "Thick bars: 95 % intervals over all looks, at the seeds of each comparison's last look"
+    assert staged in drawn["forest"].caption
     fixed = report(("lstm", "gru"))
-    plain = Figures(fixed.summary, fixed.runs, fixed.curves, REFERENCES)
-    assert "looks" not in [figure.name for figure in charts.all_figures(plain)]
+    plain = {one.name: one for one in charts.all_figures(Figures(fixed.summary, fixed.runs, fixed.curves, REFERENCES))}
+    assert "looks" not in plain
+    assert "Thick bars: 95 % intervals, Student's t over seeds" in plain["forest"].caption
 
 
 def test_the_page_says_how_many_are_decided(figures: Figures) -> None:

@@ -71,7 +71,10 @@ def test_every_report_names_the_settings(folder: Path, command: Command) -> None
     picked = cells[cells["at"] == "tuned"].set_index("cell")
     words = f"{picked.loc['lstm', 'picked_options']} at {picked.loc['lstm', 'picked']:g}"
     shown = " ".join(command("report", folder).out.split())
-    assert "2 cells, 1 point, 5 seeds, 4 settings per cell" in shown
+    first = shown.partition(", gradients")[0]
+    assert "2 cells, 1 point, 5 seeds; adam at learning rates" in first
+    assert first.count("settings") == 1
+    assert "each cell tried at 4 settings of options and learning rate" in first
     assert f"lstm 4 ({words}), gru 4 ({picked.loc['gru', 'picked']:g})" in shown
     text = (folder / "summary.md").read_text()
     table = [[cell.strip() for cell in line.split("|")][-3:-1] for line in text.splitlines() if line.startswith("| ")]
@@ -159,7 +162,7 @@ def test_python_takes_it_too() -> None:
     del given["name"]
     found = cellbench.run(tune={"options.forget_bias": [0, 1]}, name="note", **given)
     assert set(found.runs["options"]) == {"forget_bias=0", "forget_bias=1"}
-    assert "2 settings per cell" in " ".join(str(found).split())
+    assert "each cell tried at 2 settings" in " ".join(str(found).split())
 
 
 def invented(settings: dict[str, list[tuple[str, float]]], **changes: Any) -> tuple[Design, pd.DataFrame]:

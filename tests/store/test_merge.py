@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -144,3 +145,20 @@ def test_what_is_no_part_is_refused(command: Command) -> None:
     assert not Path("out/runs.sqlite").exists()
     with pytest.raises(StoreError):
         merge(Path("out"), [Path("nowhere")])
+
+
+def test_a_merged_folder_goes_on_as_the_whole(command: Command, write: Callable[..., Path]) -> None:
+    """Not as the shard whose command was the last: `status` gives the command that trains what no shard has."""
+    path = write(**PARTS)
+    for number in (1, 3):
+        ended = command("run", path, "--shard", f"{number}/3", "--results", f"p{number}", "--no-report", "--workers", 1)
+        assert ended.status == 0, ended.err
+    shard = command("status", "p1/tiny").out
+    assert shard.rstrip().endswith(f"  cellbench run {path} --shard 1/3 --results p1 --no-report --workers 1")
+    for out, first in (("m/tiny", []), ("m/other", ["  cellbench merge m/tiny m/other"])):
+        assert command("merge", out, "p1/tiny", "p3/tiny").status == 0
+        lines = command("status", out).out.splitlines()
+        run = f"  cellbench run {path} --no-report --workers 1 --results m"
+        assert lines[lines.index("Not complete. To go on:") + 1 :] == [*first, run]
+    assert command(*run.split()[1:]).status == 0
+    assert "Complete." in command("status", "m/tiny").out

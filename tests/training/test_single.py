@@ -30,6 +30,27 @@ def test_one_model_is_the_experiments_replica() -> None:
     )
 
 
+def test_weights_and_data_have_seeds_of_their_own() -> None:
+    """`data_seed` changes the examples and nothing else; the same seed for both is what an experiment trains."""
+    small: dict[str, Any] = {"hidden_size": 3, "batch_size": 4, "examples": 20, "bits": 3}
+
+    def curve(**seeds: int) -> list[float]:
+        return [point.loss for point in cellbench.train("rnn", steps=20, learning_rate=0.02, **small, **seeds).curve]
+
+    alone = curve(seed=1)
+    assert curve(seed=1, data_seed=1) == alone
+    mixed = curve(seed=1, data_seed=2)
+    assert mixed not in (alone, curve(seed=2))
+    # at a rate that moves nothing the weights are the initial ones: those of `seed`, whatever the data
+    still: dict[str, Any] = {**small, "steps": 1, "learning_rate": 1e-30}
+    one, same, other = (
+        cellbench.train("rnn", seed=seed, data_seed=data, **still).model.state_dict()
+        for seed, data in ((1, 1), (1, 2), (2, 2))
+    )
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_it_takes_the_section_train() -> None:
     """By the same names, with the same meaning, and with the same complaints."""
     how = {"schedule": "cosine", "warmup_steps": 5, "weight_decay": 0.1, "clip_value": 0.2}
