@@ -50,7 +50,7 @@ def profile(
     parts = planning.only_tasks(found.experiments, only or [])
     folders = {task: results / experiment.name for task, experiment in found.experiments.items()}
     if dry_run:
-        show(_forecast(found, folders, parts, trust))
+        _forecast(found, folders, parts, trust)
         return 0
     worst = 0
     for number, (task, part) in enumerate(parts.items(), 1):
@@ -72,18 +72,17 @@ def profile(
 
 def _forecast(
     found: Profile, folders: Mapping[str, Path], parts: Mapping[str, Mapping[str, Sequence[str]]], trust: bool
-) -> str:
-    """Write what each task would train, and how long all of them may take."""
+) -> None:
+    """Print what each task would train as soon as it is known, then how long all of them may take."""
     from cellbench.running import plan
     from cellbench.terminal.progress import duration
 
-    texts, whole, replicas = [], 0.0, 0
+    whole, replicas = 0.0, 0
     for task, part in parts.items():
         planned = plan(found.experiments[task], folders[task], only=part, trust=trust)
         text, seconds = dry_run_of(planned)
-        texts.append(text)
+        show(f"{text}\n")
         whole += seconds
         replicas += sum(len(chunk.replicas) for chunk in planned.todo)
     if replicas:
-        texts.append(f"All tasks: {replicas:,} replicas to train, about {duration(whole)} on one core.")
-    return "\n\n".join(texts)
+        show(f"All tasks: {replicas:,} replicas to train, about {duration(whole)} on one core.")
