@@ -196,7 +196,7 @@ def resolves(dotted: str) -> bool:
 
 DOORS = {
     # beside what its face offers, the modules of a room that other rooms import
-    "engines": {"lanes", "history", "lanes.build", "on_torch", "reference", "optimizers"},
+    "engines": {"device", "footprint", "lanes", "history", "lanes.build", "on_torch", "reference", "optimizers"},
     "executors": {"dispatch", "dask", "private"},
     "experiment": {"argument", "profile", "until_decided"},
     "model": {"sizes", "weights"},

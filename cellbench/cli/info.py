@@ -12,11 +12,12 @@ from cellbench.terminal.output import show
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show versions, hardware and plugins, for bug reports."""
+    from cellbench.engines.device import cards, missing
     from cellbench.engines.lanes import described
     from cellbench.environment import describe
     from cellbench.plugins import discover
 
-    facts = {**describe(discover()), "cache of compiled cells": described()}
+    facts = {**describe(discover()), "cards": cards() or missing("cuda"), "cache of compiled cells": described()}
     if as_json:
         print(json.dumps(facts, indent=2))
         return

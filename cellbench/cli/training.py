@@ -103,7 +103,7 @@ def dry_run(plan: Plan) -> tuple[str, float]:
     cells, planned = len(plan.experiment.keys.cells), len(plan.experiment.cells)
     choices = f" ({planned} with each choice of the options that are tuned)" if planned > cells else ""
     lines.append(f"Points: {len({p.point for p in plan.selected})}. Cells: {cells}{choices}.")
-    lines += [f"  {label}: {e.engine}{f' ({e.reason})' if e.reason else ''}" for label, e in plan.engines.items()]
+    lines += [f"  {label}: {e.named}{f' ({e.reason})' if e.reason else ''}" for label, e in plan.engines.items()]
     seconds = estimate(plan.todo) if plan.todo else 0.0
     if plan.todo:
         whole = f"About {duration(seconds)} on one core, by a short calibration."

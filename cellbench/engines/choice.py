@@ -6,20 +6,24 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cellbench.engines.device import FAILURES
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Engine, Refused
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
 from cellbench.model import Blueprint, generators_kept
 from cellbench.plugins import contained, kept
+from cellbench.records import CPU
 from cellbench.wording import described
 
 
-def fastest_first(hidden_size: int) -> tuple[str, ...]:
-    """List the engines by their speed on a CPU, fastest first, for a cell whose largest hidden size is this.
+def fastest_first(hidden_size: int, device: str = CPU) -> tuple[str, ...]:
+    """List the engines by their speed on a device, fastest first, for a cell whose largest hidden size is this.
 
     As `benchmarks/engines.py --sizes` measured (numbers in docs/engines.md), lanes leads at every size up to 768 units.
     A stack of 32 replicas is faster than one replica at a time up to 128 units.
     """
+    if device != CPU:
+        return ("stack", "reference")
     return ("lanes", "stack", "reference") if hidden_size <= 128 else ("lanes", "reference", "stack")
 
 
@@ -29,10 +33,16 @@ TRAINED = "trained already"
 
 @dataclass(frozen=True)
 class Choice:
-    """The engine of one cell, and the reason for it: one line, empty if there is nothing to say."""
+    """The engine of one cell, the reason for it (one line, empty if there is nothing to say), and its device."""
 
     engine: str
     reason: str
+    device: str = CPU
+
+    @property
+    def named(self) -> str:
+        """The engine, with its device if that is a card."""
+        return self.engine if self.device == CPU else f"{self.engine} on {self.device}"
 
     @property
     def surprising(self) -> bool:
@@ -53,16 +63,30 @@ def prepare(
     clip_norm: float | None,
     batch_sizes: Sequence[int] = USUAL_BATCHES,
     longest: int = LONGEST,
+    device: str = CPU,
 ) -> Engine:
     """Make the named engine ready for one model, at these batch sizes and on sequences of up to `longest` steps.
+
+    Args:
+        name: of the engine.
+        blueprint, optimizer, clip_norm, batch_sizes, longest: see `cellbench.engines.engine`.
+        device: `cpu` or `cuda`; lanes computes on the CPU alone.
 
     Raises:
         Refused: the engine cannot carry the cell.
     """
     module = importlib.import_module(f"cellbench.engines.{name}")
+    elsewhere = {} if device == CPU else {"device": device}
+    if elsewhere and name == "lanes":
+        raise Refused("it computes on the CPU alone")
     with kept(blueprint.origin), generators_kept():
         engine: Engine = module.prepare(
-            blueprint, optimizer=optimizer, clip_norm=clip_norm, batch_sizes=batch_sizes, longest=longest
+            blueprint,
+            optimizer=optimizer,
+            clip_norm=clip_norm,
+            batch_sizes=batch_sizes,
+            longest=longest,
+            **elsewhere,
         )
     return engine
 
@@ -74,6 +98,7 @@ def choose(
     clip_norm: float | None,
     batch_sizes: Sequence[int] = USUAL_BATCHES,
     longest: int = LONGEST,
+    device: str = CPU,
 ) -> Choice:
     """Choose one engine for a cell at all its hidden sizes, so that two engines never train one cell.
 
@@ -82,6 +107,7 @@ def choose(
         blueprints: one per hidden size.
         optimizer, clip_norm, batch_sizes: of the experiment.
         longest: time steps of the longest sequence that is trained or evaluated.
+        device: that it computes on.
 
     Raises:
         CellError: the engine asked for refuses, or none can carry the cell.
@@ -89,20 +115,21 @@ def choose(
     reasons = []
     # all hidden sizes must be carried by one engine; the largest decides the order
     largest = max(blueprint.hidden_size for blueprint in blueprints)
-    for name in fastest_first(largest) if wanted == "auto" else (wanted,):
+    for name in fastest_first(largest, device) if wanted == "auto" else (wanted,):
         try:
             with contained():
                 for blueprint in blueprints:
-                    prepare(name, blueprint, optimizer, clip_norm, batch_sizes, longest)
+                    prepare(name, blueprint, optimizer, clip_norm, batch_sizes, longest, device)
         except Refused as refusal:
             reasons.append(f"not {name}: {refusal}")
+            continue
+        except FAILURES as error:
+            reasons.append(f"not {name}: {described(error)}")
             continue
         except Exception as error:
             # the cell's own code raised; its replicas will fail with the traceback, whichever engine trains them
             return Choice("reference", f"its code raises {described(error, 400)}")
-        if wanted != "auto":
-            return Choice(name, "asked for")
-        return Choice(name, "; ".join(reasons))
+        return Choice(name, "asked for" if wanted != "auto" else "; ".join(reasons), device)
     what = blueprints[0].origin
     if wanted == "auto":
         raise CellError(f"{what}: no engine can carry it: {'; '.join(reasons)}")

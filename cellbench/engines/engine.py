@@ -9,10 +9,12 @@ Three modules keep it: `lanes`, `stack` and `reference`. Each has two functions.
         clip_norm: float | None,
         batch_sizes: Sequence[int] = USUAL_BATCHES,
         longest: int = LONGEST,
+        device: str = CPU,
     ) -> Engine
 
 which raises `Refused` with a reason of one line if the engine cannot carry the cell on sequences of `longest` steps.
-It gets ready for these batch sizes; replicas may be trained at others, which then takes longer to begin. The second is
+It gets ready for these batch sizes; replicas may be trained at others, which then takes longer to begin. `lanes`
+computes on the CPU alone, and takes no device. The second is
 
     together(batch_size: int) -> int
 
@@ -140,6 +142,7 @@ class Engine(Protocol):
     Attributes:
         name: `lanes`, `stack` or `reference`.
         isa: the instruction set that its numbers depend on.
+        device: what it computes on: `cpu`, or the name of a card.
         compiler: the compiler and its version, or the versions of the library that does the arithmetic.
         width: how many replicas one chunk should hold to keep the engine busy.
         padded: replicas are trained in groups of this size; a smaller group takes as long as a full one.
@@ -149,6 +152,7 @@ class Engine(Protocol):
 
     name: str
     isa: str
+    device: str
     compiler: str
     width: int
     padded: int

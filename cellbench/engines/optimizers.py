@@ -21,7 +21,9 @@ Slots = tuple[Tensor, ...]
 """The tensors that an optimizer remembers, each of shape (replicas, parameters)."""
 Constants = Mapping[str, float]
 """The hyperparameters other than the learning rate, by torch.optim's names; `betas` are `beta1` and `beta2`."""
-Rule = Callable[[Tensor, Tensor, Slots, Tensor, int, Constants], tuple[Tensor, Slots]]
+Number = int | Tensor
+"""The number of a step from 1; as a tensor without dimensions it may change where the step was recorded."""
+Rule = Callable[[Tensor, Tensor, Slots, Tensor, Number, Constants], tuple[Tensor, Slots]]
 """See `Optimizer.update`."""
 
 
@@ -58,7 +60,7 @@ class Optimizer:
         """Make zeros, one tensor per slot."""
         return tuple(torch.zeros_like(parameters) for _ in range(self.slots))
 
-    def update(self, p: Tensor, g: Tensor, slots: Slots, rates: Tensor, step: int) -> tuple[Tensor, Slots]:
+    def update(self, p: Tensor, g: Tensor, slots: Slots, rates: Tensor, step: Number) -> tuple[Tensor, Slots]:
         """Make one step.
 
         Args:
@@ -97,7 +99,7 @@ def _decayed(p: Tensor, g: Tensor, c: Constants) -> Tensor:
     return g + c["weight_decay"] * p if c["weight_decay"] else g
 
 
-def _adam_direction(g: Tensor, slots: Slots, step: int, c: Constants) -> tuple[Tensor, Slots]:
+def _adam_direction(g: Tensor, slots: Slots, step: Number, c: Constants) -> tuple[Tensor, Slots]:
     """Compute Adam's step (Kingma & Ba 2015, algorithm 1), in the order of operations of torch.optim.Adam."""
     beta1, beta2 = c["beta1"], c["beta2"]
     m = torch.lerp(slots[0], g, 1 - beta1)
@@ -106,23 +108,23 @@ def _adam_direction(g: Tensor, slots: Slots, step: int, c: Constants) -> tuple[T
     return (m / denominator) / (1 - beta1**step), (m, v)
 
 
-def _adam(p: Tensor, g: Tensor, slots: Slots, rate: Tensor, step: int, c: Constants) -> tuple[Tensor, Slots]:
+def _adam(p: Tensor, g: Tensor, slots: Slots, rate: Tensor, step: Number, c: Constants) -> tuple[Tensor, Slots]:
     direction, slots = _adam_direction(_decayed(p, g, c), slots, step, c)
     return p - rate * direction, slots
 
 
-def _adamw(p: Tensor, g: Tensor, slots: Slots, rate: Tensor, step: int, c: Constants) -> tuple[Tensor, Slots]:
+def _adamw(p: Tensor, g: Tensor, slots: Slots, rate: Tensor, step: Number, c: Constants) -> tuple[Tensor, Slots]:
     # Loshchilov & Hutter 2019: the decay does not pass through the moments
     direction, slots = _adam_direction(g, slots, step, c)
     return p * (1 - rate * c["weight_decay"]) - rate * direction, slots
 
 
-def _sgd(p: Tensor, g: Tensor, slots: Slots, rate: Tensor, step: int, c: Constants) -> tuple[Tensor, Slots]:
+def _sgd(p: Tensor, g: Tensor, slots: Slots, rate: Tensor, step: Number, c: Constants) -> tuple[Tensor, Slots]:
     velocity = slots[0] * c["momentum"] + _decayed(p, g, c)
     return p - rate * velocity, (velocity,)
 
 
-def _rmsprop(p: Tensor, g: Tensor, slots: Slots, rate: Tensor, step: int, c: Constants) -> tuple[Tensor, Slots]:
+def _rmsprop(p: Tensor, g: Tensor, slots: Slots, rate: Tensor, step: Number, c: Constants) -> tuple[Tensor, Slots]:
     g = _decayed(p, g, c)
     square = slots[0] * c["alpha"] + (1 - c["alpha"]) * g * g
     if not c["momentum"]:

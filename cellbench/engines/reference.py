@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cellbench.engines import device as devices
 from cellbench.engines.engine import (
     LONGEST,
     USUAL_BATCHES,
@@ -41,6 +43,7 @@ from cellbench.model import (
     try_update,
 )
 from cellbench.model.weights import tensors_of
+from cellbench.records import CPU
 from cellbench.task import Floats
 
 
@@ -51,6 +54,7 @@ def prepare(
     clip_norm: float | None,
     batch_sizes: Sequence[int] = USUAL_BATCHES,
     longest: int = LONGEST,
+    device: str = CPU,
 ) -> Engine:
     """Make the reference engine ready for one model; see `cellbench.engines.engine`.
 
@@ -79,7 +83,12 @@ def prepare(
             f"{blueprint.origin}: after_update puts another parameter in the place of {replaced[0]}, which no "
             "optimizer would train. Write to it in place, such as self.weight.clamp_(min=0)"
         )
-    return ReferenceEngine(optimizer, clip_norm)
+    if device != CPU:
+        if views := traits_of(blueprint).views:
+            raise Refused(f"{views[0]} lies in the memory of a trained parameter, and would not on a card")
+        devices.refuse_strays(blueprint)
+        devices.moved(blueprint.build("probe"), device)
+    return ReferenceEngine(optimizer, clip_norm, device)
 
 
 def _refuse_parameters(optimizer: Optimizer, model: Model) -> None:
@@ -114,25 +123,29 @@ class ReferenceEngine:
     padded = 1
     owns_models = True
 
-    def __init__(self, optimizer: Optimizer, clip_norm: float | None) -> None:
-        self.isa = instruction_set()
-        self.compiler = compiler()
+    def __init__(self, optimizer: Optimizer, clip_norm: float | None, device: str = CPU) -> None:
+        self.isa = instruction_set(device)
+        self.compiler = compiler(device)
+        self.device = devices.name_of(device)
+        self._place = device
         self._optimizer = optimizer
         self._clip_norm = clip_norm
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> ReferenceReplicas:
         """Start replicas: the very modules that are given, each with its learning rate."""
+        for model in models if self._place != CPU else ():
+            devices.moved(model, self._place)
         replicas = [
             ReferenceReplica(model, self._optimizer.for_one(model.parameters(), rate), rate)
             for model, rate in zip(models, learning_rates, strict=True)
         ]
-        return ReferenceReplicas(replicas, self._optimizer, self._clip_norm)
+        return ReferenceReplicas(replicas, self._optimizer, self._clip_norm, self._place)
 
     def resume(self, trained: Sequence[Trained]) -> ReferenceReplicas:
         """Take trained replicas back, to evaluate them."""
         replicas = [replica for replica in trained if isinstance(replica, ReferenceReplica)]
         assert len(replicas) == len(trained)
-        return ReferenceReplicas(replicas, self._optimizer, self._clip_norm)
+        return ReferenceReplicas(replicas, self._optimizer, self._clip_norm, self._place)
 
 
 @dataclass
@@ -155,11 +168,14 @@ class ReferenceReplica:
 class ReferenceReplicas:
     """Replicas in training; see `cellbench.engines.engine.Replicas`."""
 
-    def __init__(self, replicas: Sequence[ReferenceReplica], optimizer: Optimizer, clip_norm: float | None) -> None:
+    def __init__(
+        self, replicas: Sequence[ReferenceReplica], optimizer: Optimizer, clip_norm: float | None, device: str
+    ) -> None:
         self._replicas = list(replicas)
         self._schedule = optimizer.schedule
         self._clip_value = optimizer.clip_value
         self._clip_norm = clip_norm
+        self._device = device
 
     def advance(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Advanced:
         """Train every replica through a block of steps.
@@ -173,10 +189,13 @@ class ReferenceReplicas:
         broke = np.full(len(self._replicas), -1, np.int64)
         with generators_kept():
             for row, replica in enumerate(self._replicas):
-                x, y = torch.from_numpy(inputs[which[row]]), torch.from_numpy(targets[which[row]])
-                m = None if mask is None else torch.from_numpy(mask[which[row]])
+                x, y = self._tensor(inputs[which[row]]), self._tensor(targets[which[row]])
+                m = None if mask is None else self._tensor(mask[which[row]])
                 losses[row], broke[row] = self._train(replica, x, y, m)
         return Advanced(losses, broke)
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self._device)
 
     def _train(
         self, replica: ReferenceReplica, inputs: Tensor, targets: Tensor, mask: Tensor | None
@@ -199,7 +218,8 @@ class ReferenceReplicas:
             # what it draws is named by the replica and the step, whatever ran before in this process
             set_generators(*model.stream, replica.steps)
             replica.optimizer.zero_grad()
-            value = model.objective.loss(model(x), y, None if mask is None else mask[step])
+            with devices.making_on(self._device):
+                value = model.objective.loss(model(x), y, None if mask is None else mask[step])
             value.backward()  # type: ignore[no-untyped-call]
             # clipping needs the norm, and the norm is not finite if any gradient is not
             norm = nn.utils.clip_grad_norm_(parameters, self._clip_norm or float("inf"))
@@ -212,20 +232,21 @@ class ReferenceReplicas:
                 group["lr"] = replica.learning_rate * factors[step]
             replica.optimizer.step()
             if follows:
-                after_update(model)
+                with devices.making_on(self._device):
+                    after_update(model)
             replica.steps += 1
         return losses, -1
 
     def evaluate(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Scores:
         """Score every replica."""
         rows = []
-        with generators_kept(), torch.no_grad():
+        with generators_kept(), devices.making_on(self._device), torch.no_grad():
             for replica, seed in zip(self._replicas, which, strict=True):
                 set_generators(*replica.model.stream, replica.steps, "evaluation")
                 with evaluating(replica.model):
-                    logits = replica.model(torch.from_numpy(inputs[seed]))
-                m = None if mask is None else torch.from_numpy(mask[seed]).unsqueeze(0)
-                y = torch.from_numpy(targets[seed]).unsqueeze(0)
+                    logits = replica.model(self._tensor(inputs[seed]))
+                m = None if mask is None else self._tensor(mask[seed]).unsqueeze(0)
+                y = self._tensor(targets[seed]).unsqueeze(0)
                 rows.append(replica.model.objective.scores(logits.unsqueeze(0), y, m))
         return Scores(*(np.concatenate(values) for values in zip(*rows, strict=True)))
 

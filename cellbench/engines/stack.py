@@ -1,12 +1,13 @@
 """The stack engine: many replicas as one model, by torch.func. It carries any cell that vmap carries.
 
-Stacks are always 32 wide, padded with copies. Batched products of another width may take another path through the
-library, so a replica's last bits would depend on how many share its stack.
+On the CPU, stacks are always 32 wide, padded with copies. Batched products of another width may take another path
+through the library, so a replica's last bits would depend on how many share its stack. On a card, all replicas that are
+begun together are one stack, and last bits may depend on their number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
+from cellbench.engines import device as devices
+from cellbench.engines.captured import Captured
 from cellbench.engines.engine import (
     LONGEST,
     USUAL_BATCHES,
@@ -26,32 +29,28 @@ from cellbench.engines.engine import (
     Scores,
     Targets,
     Trained,
-    first_line,
 )
 from cellbench.engines.lines import at, of_traceback
 from cellbench.engines.on_torch import compiler, instruction_set
-from cellbench.engines.optimizers import Optimizer, Slots, clip
+from cellbench.engines.optimizers import Optimizer, Slots
 from cellbench.engines.projection import Projection
+from cellbench.engines.stack_step import Step
+from cellbench.engines.stack_trial import changed_by_updates, compare, refuse_traits, why
 from cellbench.engines.stacked import WIDTH, Stacked
 from cellbench.errors import CellError
 from cellbench.model import (
     Blueprint,
     Model,
-    Traits,
     evaluating,
     follows_updates,
     reached,
     traits_of,
-    try_update,
 )
+from cellbench.records import CPU
 from cellbench.task import Floats
 
-TOLERANCE = 1e-4
-"""The largest difference of a loss or a gradient under vmap from the same model alone, relative to the largest."""
 SEEDS = 4
 """Models that are compared to find out which tensors differ between replicas."""
-_TIME, _BATCH = 6, 5
-"""Time steps and examples of the trial."""
 
 
 def together(batch_size: int) -> int:
@@ -66,6 +65,7 @@ def prepare(
     clip_norm: float | None,
     batch_sizes: Sequence[int] = USUAL_BATCHES,
     longest: int = LONGEST,
+    device: str = CPU,
 ) -> Engine:
     """Make the stack engine ready for one model; see `cellbench.engines.engine`.
 
@@ -81,99 +81,34 @@ def prepare(
         if parameter.requires_grad and parameter.is_complex():
             raise Refused(f"the parameter {name} is complex; the rows of a stack hold real numbers")
     try:
-        _refuse_traits(traits_of(blueprint))
-        stacked = Stacked(blueprint.build("probe"), models, _changed_by_updates(blueprint, models[0]))
+        refuse_traits(traits_of(blueprint))
+        stacked = Stacked(blueprint.build("probe"), models, changed_by_updates(blueprint, models[0]))
         if follows_updates(models[0]):
             stacked.projection = Projection(blueprint.build("probe"), stacked.names, stacked.own)
         if optimizer.decays:
             stacked.leave_out(reached(blueprint))
+        if device != CPU:
+            _go_to(device, blueprint, stacked)
         engine = StackEngine(stacked, optimizer, clip_norm)
-        _try(engine, blueprint, models)
+        compare(engine, blueprint, models)
     except (CellError, Refused):
         raise
     except Exception as error:
         # the cell's own faults end here too; the reference engine will show them with their traceback
-        raise Refused(f"vmap: {_why(error)}{at(of_traceback(error.__traceback__))}") from error
+        raise Refused(f"vmap: {why(error)}{at(of_traceback(error.__traceback__))}") from error
     return engine
 
 
-_KNOWN_FAILURES = {
-    "data-dependent control flow": "control flow that depends on the data",
-    ".item() on a Tensor": "a number is read from a tensor, as .item() does",
-}
-"""A part of torch's message, and the reason in our words."""
-
-
-def _why(error: Exception) -> str:
-    return next((why for part, why in _KNOWN_FAILURES.items() if part in str(error)), first_line(error))
-
-
-def _refuse_traits(found: Traits) -> None:
-    """Refuse what many replicas cannot share one module for.
+def _go_to(device: str, blueprint: Blueprint, stacked: Stacked) -> None:
+    """Move what all replicas share to a card.
 
     Raises:
-        Refused: the cell does one of these things; the message names the tensor, attribute or generator.
+        Refused: the cell does something between two steps, or computes on the CPU.
     """
-    for names, why in (
-        (found.drawn, "differs between replicas, and is no tensor"),
-        (found.views, "lies in the memory of a trained parameter"),
-        ((*found.hooks, *found.module_hooks), "has a hook on its gradient"),
-        (found.late_hooks, "has a hook that runs after its gradient was accumulated"),
-        (found.keeps, "is remembered from one sequence to the next"),
-    ):
-        if names:
-            raise Refused(f"{names[0]} {why}")
-    if found.random:
-        raise Refused(f"it draws from {found.random[0]} generator while it runs")
-
-
-def _changed_by_updates(blueprint: Blueprint, model: Model) -> tuple[str, ...]:
-    """List the tensors, trained parameters apart, that `after_update` changes: each replica must have its own.
-
-    Raises:
-        Refused: it changes something else, or draws.
-    """
-    if not follows_updates(model):
-        return ()
-    found = try_update(blueprint)
-    if found.replaced or found.others:
-        raise Refused(
-            f"its after_update() changes {(*found.replaced, *found.others)[0]}, which is no tensor of a replica"
-        )
-    if found.random:
-        raise Refused(f"its after_update() draws from {found.random[0]} generator")
-    return found.tensors
-
-
-def _try(engine: StackEngine, blueprint: Blueprint, models: Sequence[Model]) -> None:
-    """Compare losses and gradients of a stack of models with those of each model alone, on two batches.
-
-    Raises:
-        Refused: they differ. vmap may change what a cell computes without an error (writes in place, a mean over the
-            wrong axis).
-    """
-    generator = torch.Generator().manual_seed(0)
-    replicas = engine.begin(models, [0.01] * len(models))
-    for _ in range(2):
-        x = torch.randint(0, 2, (_TIME, _BATCH, blueprint.input_size), generator=generator).float()
-        y = blueprint.objective.example(_TIME, _BATCH, blueprint.output_size, generator)
-        which = np.zeros(len(models), np.int64)
-        scores = replicas.evaluate(x[None].numpy(), y[None].numpy(), which)
-        losses, gradients = replicas.gradients([x[None], y[None]], torch.from_numpy(which))
-        for row, model in enumerate(models):
-            with torch.no_grad(), evaluating(model):
-                evaluated = model.objective.loss(model(x), y).item()
-            value = model.objective.loss(model(x), y)
-            parameters = [p for p in model.parameters() if p.requires_grad]
-            grads = torch.autograd.grad(value, parameters, allow_unused=True)
-            own = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, grads, strict=True)]
-            flat = torch.cat([g.reshape(-1) for g in own])
-            for got, want in ((scores.loss[row], evaluated), (float(losses[row]), value.item())):
-                if not np.isclose(got, want, rtol=TOLERANCE, atol=1e-6, equal_nan=True):
-                    raise Refused(f"vmap: the loss under vmap is {got:.6g}, alone it is {want:.6g}")
-            gap = (gradients[row] - flat).abs().max() / flat.abs().max().clamp(min=1e-6)
-            if not (gap <= 10 * TOLERANCE or torch.isnan(flat).any()):
-                raise Refused(f"vmap: the gradient under vmap differs from that alone (by {gap:.1e} of the largest)")
+    if stacked.projection is not None:
+        raise Refused("its after_update() is Python between two steps, for one replica after the other")
+    devices.refuse_strays(blueprint)
+    stacked.to(device)
 
 
 class StackEngine:
@@ -184,15 +119,16 @@ class StackEngine:
     owns_models = False
 
     def __init__(self, stacked: Stacked, optimizer: Optimizer, clip_norm: float | None) -> None:
-        self.isa = instruction_set()
-        self.compiler = compiler()
+        self.isa = instruction_set(stacked.device)
+        self.compiler = compiler(stacked.device)
+        self.device = devices.name_of(stacked.device)
         self._stacked = stacked
         self._optimizer = optimizer
         self._clip_norm = clip_norm
 
     def begin(self, models: Sequence[Model], learning_rates: Sequence[float]) -> StackReplicas:
         """Start replicas at the weights of `models`, each with its learning rate."""
-        rows = torch.stack([self._stacked.row(m) for m in models])
+        rows = torch.stack([self._stacked.row(m) for m in models]).to(self._stacked.device)
         own = [self._stacked.constants(m) for m in models]
         return self._replicas(rows, own, torch.tensor(learning_rates, dtype=torch.float64)[:, None])
 
@@ -204,8 +140,9 @@ class StackEngine:
         return self._replicas(rows, [r.own for r in replicas], torch.zeros(len(rows), 1, dtype=torch.float64))
 
     def _replicas(self, rows: Tensor, own: Sequence[Mapping[str, Tensor]], rates: Tensor) -> StackReplicas:
-        joined = {path: torch.stack([tensors[path] for tensors in own]) for path in self._stacked.own}
-        return StackReplicas(self._stacked, rows, joined, rates, self._optimizer, self._clip_norm)
+        device = self._stacked.device
+        joined = {path: torch.stack([tensors[path] for tensors in own]).to(device) for path in self._stacked.own}
+        return StackReplicas(self._stacked, rows, joined, rates.to(device), self._optimizer, self._clip_norm)
 
 
 @dataclass(frozen=True)
@@ -238,26 +175,31 @@ class StackReplicas:
     ) -> None:
         self._stacked = stacked
         self._optimizer = optimizer
-        self._clip_norm = clip_norm
+        self._device = stacked.device
+        # the width of stacks never changes, so that a recorded step serves until the last replica leaves
+        self._width = WIDTH if stacked.device == CPU else max(len(rows), 1)
         self._step = 0
         self._rows, self._own, self._rates = rows, own, rates
         self._slots = optimizer.init(self._rows)
 
         # one replica's loss as a function of its row; vmap makes it one of all rows of a stack
-        self._objective = stacked.model.objective
+        self._objective = of_task = stacked.model.objective
 
         def objective(row: Tensor, own: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, *mask: Tensor) -> Tensor:
-            return self._objective.loss(stacked.logits(row, own, inputs), targets, *mask)
+            # not `self`: a cycle of references would keep a card's memory until Python looks for cycles
+            return of_task.loss(stacked.logits(row, own, inputs), targets, *mask)
 
         self._gradient: Any = stacked.aligned(vmap(grad_and_value(objective)))
+        step = Step(self._gradient, stacked.own, optimizer, clip_norm, stacked.moves)
+        self._make_step: Callable[..., tuple[Tensor, ...]] = Captured(step) if devices.is_card(self._device) else step
         self._logits: Any = stacked.aligned(vmap(stacked.logits))
 
     def _stacks(self) -> list[Tensor]:
         """List the indices of each stack's members, padded with copies of its first to the fixed width."""
         stacks = []
-        for start in range(0, len(self._rows), WIDTH):
-            members = torch.arange(start, min(start + WIDTH, len(self._rows)))
-            stacks.append(torch.cat([members, members[:1].expand(WIDTH - len(members))]))
+        for start in range(0, len(self._rows), self._width):
+            members = torch.arange(start, min(start + self._width, len(self._rows)))
+            stacks.append(torch.cat([members, members[:1].expand(self._width - len(members))]))
         return stacks
 
     def advance(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Advanced:
@@ -265,31 +207,25 @@ class StackReplicas:
         steps, count = inputs.shape[1], len(self._rows)
         losses = np.full((count, steps), np.nan)
         broke = np.full(count, -1, np.int64)
-        seed_of, data = torch.from_numpy(which), _tensors(inputs, targets, mask)
+        seed_of, data = torch.from_numpy(which), self._tensors(inputs, targets, mask)
         for stack in self._stacks():
             # the stack's own copies of weights, slots and rates; the first `real` rows are replicas, the rest padding
-            real = min(WIDTH, count - int(stack[0]))
+            real = min(self._width, count - int(stack[0]))
             rows, rates = self._rows[stack], self._rates[stack]
             own = self._own_of(stack)
             slots: Slots = tuple(s[stack] for s in self._slots)
-            ok = torch.ones(WIDTH, 1, dtype=torch.bool)
+            ok = torch.ones(self._width, 1, dtype=torch.bool, device=self._device)
             at = slice(int(stack[0]), int(stack[0]) + real)
             factors = self._optimizer.schedule.factors(self._step, steps).tolist()
-            stack_losses, stack_ok = torch.empty(steps, WIDTH), torch.empty(steps, WIDTH, dtype=torch.bool)
+            seeds = seed_of[stack].to(self._device)
+            stack_losses = torch.empty(steps, self._width, device=self._device)
+            stack_ok = torch.empty(steps, self._width, dtype=torch.bool, device=self._device)
             for step in range(steps):
-                batch = [tensor[seed_of[stack], step] for tensor in data]
-                gradients, values = self._gradient(rows, own, *batch)
-                norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-                ok = ok & torch.isfinite(values)[:, None] & torch.isfinite(norms)
+                batch = [tensor[seeds, step] for tensor in data]
+                scaled, number = (rates * factors[step]).float(), self._number(self._step + step + 1)
+                rows, ok, values, *after = self._make_step(rows, ok, scaled, number, *slots, *own.values(), *batch)
+                slots = tuple(after)
                 stack_losses[step], stack_ok[step] = values, ok[:, 0]
-                if self._clip_norm is not None:
-                    gradients = clip(gradients, norms, self._clip_norm)
-                scaled = (rates * factors[step]).float()
-                after, after_slots = self._optimizer.update(rows, gradients, slots, scaled, self._step + step + 1)
-                # a replica whose loss or gradient was not finite keeps its weights from now on
-                moves = ok if self._stacked.moves is None else ok & self._stacked.moves
-                rows = torch.where(moves, after, rows)
-                slots = tuple(torch.where(ok, a, b) for a, b in zip(after_slots, slots, strict=True))
                 if self._stacked.projection is not None:
                     self._project(rows, own, ok[:real, 0])
             # write back what was trained, without the padding
@@ -299,13 +235,21 @@ class StackReplicas:
             for mine, theirs in zip(self._slots, slots, strict=True):
                 mine[at] = theirs[:real]
             # a replica's losses up to the step at which it broke, and that step (or -1)
-            went, alive = stack_losses[:, :real].double().numpy().T, stack_ok[:, :real].numpy().T
+            went, alive = stack_losses[:, :real].double().cpu().numpy().T, stack_ok[:, :real].cpu().numpy().T
             first = np.where(alive.all(axis=1), -1, (~alive).argmax(axis=1))
             broke[at] = first
             seen = np.where(first < 0, steps, first + 1)
             losses[at] = np.where(np.arange(steps) < seen[:, None], went, np.nan)
         self._step += steps
         return Advanced(losses, broke)
+
+    def _number(self, step: int) -> int | Tensor:
+        """Write the number of a step as the step's function takes it: on a card as a tensor, which may change."""
+        return step if self._device == CPU else torch.full((), step, dtype=torch.float64, device=self._device)
+
+    def _tensors(self, inputs: Floats, targets: Targets, mask: Mask | None) -> list[Tensor]:
+        """List the data that there are, as tensors on the device."""
+        return [torch.from_numpy(array).to(self._device) for array in (inputs, targets, mask) if array is not None]
 
     def _project(self, rows: Tensor, own: Mapping[str, Tensor], ok: Tensor) -> None:
         """Do to each replica of a stack that was updated what its cell does after an update; rows change in place."""
@@ -317,14 +261,20 @@ class StackReplicas:
 
     def evaluate(self, inputs: Floats, targets: Targets, which: NDArray[np.int64], mask: Mask | None = None) -> Scores:
         """Score every replica."""
-        seed_of, (x, *answers) = torch.from_numpy(which), _tensors(inputs, targets, mask)
+        seed_of, (x, *answers) = torch.from_numpy(which), self._tensors(inputs, targets, mask)
+
+        def score(stack: Tensor) -> tuple[NDArray[np.float64], ...]:
+            seeds = seed_of[stack].to(self._device)
+            logits = self._logits(self._rows[stack], self._own_of(stack), x[seeds])
+            return self._objective.scores(logits, *(tensor[seeds] for tensor in answers))
+
         parts = []
         with torch.no_grad(), evaluating(self._stacked.model):
             for stack in self._stacks():
-                real = min(WIDTH, len(self._rows) - int(stack[0]))
-                logits = self._logits(self._rows[stack], self._own_of(stack), x[seed_of[stack]])
-                found = self._objective.scores(logits, *(tensor[seed_of[stack]] for tensor in answers))
-                parts.append([values[:real] for values in found])
+                real = min(self._width, len(self._rows) - int(stack[0]))
+                # on a card all in one, or in as few parts as fit; elsewhere each stack at its full width
+                of_stack = [score(stack)] if self._device == CPU else devices.in_parts(score, stack[:real])
+                parts += [[values[:real] for values in found] for found in of_stack]
         return Scores(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
     def gradients(self, data: Sequence[Tensor], which: Tensor) -> tuple[Tensor, Tensor]:
@@ -339,11 +289,11 @@ class StackReplicas:
         """
         losses, gradients = [], []
         for stack in self._stacks():
-            real = min(WIDTH, len(self._rows) - int(stack[0]))
-            batch = [tensor[which[stack]] for tensor in data]
+            real = min(self._width, len(self._rows) - int(stack[0]))
+            batch = [tensor[which[stack]].to(self._device) for tensor in data]
             found, values = self._gradient(self._rows[stack], self._own_of(stack), *batch)
-            losses.append(values[:real].detach())
-            gradients.append(found[:real].detach())
+            losses.append(values[:real].detach().cpu())
+            gradients.append(found[:real].detach().cpu())
         return torch.cat(losses), torch.cat(gradients)
 
     def _own_of(self, stack: Tensor) -> dict[str, Tensor]:
@@ -366,14 +316,10 @@ class StackReplicas:
 
     def _parameters_of(self, row: int) -> dict[str, Floats]:
         own = {path: tensors[row] for path, tensors in self._own.items()}
-        return {n: p.detach().numpy().copy() for n, p in self._stacked.parameters(self._rows[row], own).items()}
+        found = self._stacked.parameters(self._rows[row], own)
+        return {n: p.detach().cpu().numpy().copy() for n, p in found.items()}
 
     def tensors(self, rows: Sequence[int]) -> list[dict[str, NDArray[np.generic]]]:
         """Copy the tensors of some replicas by path."""
-        own = [{path: t[row].detach().numpy().copy() for path, t in self._own.items()} for row in rows]
+        own = [{path: t[row].detach().cpu().numpy().copy() for path, t in self._own.items()} for row in rows]
         return [{**others, **self._parameters_of(row)} for row, others in zip(rows, own, strict=True)]
-
-
-def _tensors(inputs: Floats, targets: Targets, mask: Mask | None) -> list[Tensor]:
-    """List the data that there are, as tensors."""
-    return [torch.from_numpy(array) for array in (inputs, targets, mask) if array is not None]

@@ -11,10 +11,12 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from cellbench.engines.alignment import Aligned
+from cellbench.engines.device import making_on, moved
 from cellbench.engines.engine import Refused
 from cellbench.engines.projection import Projection
 from cellbench.errors import CellError
 from cellbench.model import Contents, Model, replaced, spelt_out
+from cellbench.records import CPU
 
 WIDTH = 32
 """Replicas in a stack."""
@@ -33,6 +35,7 @@ class Stacked:
         own: paths of the other tensors that each replica has for itself.
         projection: what a replica's cell does after each update, if it does something.
         moves: which numbers of a row the optimizer updates, shape (trained numbers,); None for all.
+        device: where it is run; the tensors that `constants` and `row` give are the CPU's.
 
     Raises:
         Refused: such a tensor is kept where no other can take its place.
@@ -40,6 +43,7 @@ class Stacked:
 
     projection: Projection | None = None
     moves: Tensor | None = None
+    device: str = CPU
 
     def __init__(self, model: Model, examples: Sequence[Model], changing: Sequence[str] = ()) -> None:
         self.model = model
@@ -66,11 +70,21 @@ class Stacked:
         """Keep the parameters that have no gradient as they are; one truth value per trained parameter."""
         self.moves = torch.tensor(has_gradient).repeat_interleave(torch.tensor(self.sizes))
 
+    def to(self, device: str) -> None:
+        """Move the module, and with it what all replicas share, to a device."""
+        moved(self.model, device)
+        self.device = device
+        if self.moves is not None:
+            self.moves = self.moves.to(device)
+
     def aligned(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Let a function of stacks multiply at aligned places, where a replica's bits would depend on its place.
 
-        Whether they would is found out once per shape, on copies of one model, and takes as long as one step.
+        Whether they would is found out once per shape, on copies of one model, and takes as long as one step. On a
+        card they may, and the function stays as it is.
         """
+        if self.device != CPU:
+            return function
 
         def run(rows: Tensor, own: Mapping[str, Tensor], *given: Tensor) -> Any:
             shapes = tuple((tensor.shape, tensor.dtype) for tensor in given)
@@ -114,7 +128,7 @@ class Stacked:
 
     def logits(self, row: Tensor, own: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Compute logits (time, batch, output_size) with a replica's tensors."""
-        with spelt_out(), replaced(self.contents, {**self.named(row), **own}):
+        with making_on(self.device), spelt_out(), replaced(self.contents, {**self.named(row), **own}):
             out: Tensor = self.model(inputs)
         return out
 

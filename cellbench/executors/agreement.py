@@ -22,18 +22,18 @@ class Agreement:
     """What workers must have in common with this machine, per cell, and the jobs that check it.
 
     Args:
-        cells: with the engine and hidden sizes of each.
+        cells: with the engine, the device and the hidden sizes of each.
         task: the task's name.
         own: the task, if it is the user's own.
     """
 
     def __init__(
-        self, cells: Iterable[tuple[CellSpec, str, Sequence[int]]], task: str, own: TaskSpec | None = None
+        self, cells: Iterable[tuple[CellSpec, str, str, Sequence[int]]], task: str, own: TaskSpec | None = None
     ) -> None:
         from cellbench.training import fingerprint as surroundings
 
         self._needs: dict[CellSpec, Need] = {
-            cell: (cell, tuple(hidden_sizes), engine, task, own) for cell, engine, hidden_sizes in cells
+            cell: (cell, tuple(hidden_sizes), engine, task, own, device) for cell, engine, device, hidden_sizes in cells
         }
         self._expected: dict[CellSpec, Facts] = {
             cell: surroundings.of_cell(*need) for cell, need in self._needs.items()

@@ -168,6 +168,15 @@ class Checks:
         for name, message in contradictions(section) if isinstance(section, Mapping) else ():
             self.add(("train", name), message)
 
+    def device(self) -> None:
+        """Check that the engine asked for computes on the device asked for."""
+        if self.data.get("device") == "cuda" and self.data.get("engine") == "lanes":
+            self.add(
+                ("engine",),
+                "lanes computes on the CPU alone, and `device: cuda` asks for a card: leave out one of the two. With "
+                "`engine: auto` both are timed, and the faster one trains",
+            )
+
     def grid(self, task: Task | None) -> None:
         """Check the grid's keys and values against the task's parameters."""
         grid = self.data.get("grid")

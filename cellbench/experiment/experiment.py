@@ -103,6 +103,8 @@ class Experiment:
         for section in (keys, *keys["cells"]):
             if section["tune"] is None:
                 del section["tune"]
+        # as the number of workers: parts that were trained on other devices are merged, and each replica says its own
+        del keys["device"]
         if keys["tuning_budget"] == "equal":
             del keys["tuning_budget"]
         for cell in keys["cells"]:
@@ -247,6 +249,7 @@ def resolve(
     task = checks.task()
     cells = checks.cells()
     checks.train()
+    checks.device()
     checks.grid(task)
     final = checks.final(task)
     of_tune = tuning_faults(document)

@@ -309,6 +309,16 @@ Seeds = Annotated[
 ]
 
 
+def _device(value: object) -> object:
+    """Check the name of a device, without a hint: the nearest name to gpu is cpu."""
+    if value not in ("cpu", "cuda", "mps"):
+        raise ValueError("expected cpu, cuda or mps")
+    return value
+
+
+Device = Annotated[Literal["cpu", "cuda", "mps"], BeforeValidator(_device)]
+
+
 class Keys(_Section):
     """The keys of an experiment file. All but name, cells and grid may be left out."""
 
@@ -324,6 +334,10 @@ class Keys(_Section):
     )
     engine: Literal["auto", "lanes", "stack", "reference"] = Field(
         "auto", description="the engine that trains; auto takes the fastest that can run a cell"
+    )
+    device: Device = Field(
+        "cpu",
+        description="cuda: on a card, where that is faster; written, not yet run on one. mps: trains on the CPU",
     )
     grid: dict[str, Annotated[list[Any], BeforeValidator(_one_or_list)]] = Field(
         description="lists for the task's parameters, batch_size, hidden_size or parameter_budget, and perhaps layers"

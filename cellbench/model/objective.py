@@ -74,7 +74,7 @@ class Objective:
             answers = (right & counts).sum(dim=(1, 2, 3)).double() / counted
             right = right | ~counts
         sequences = right.all(dim=3).all(dim=1).double().mean(dim=1)
-        return losses.double().numpy(), answers.numpy(), sequences.numpy()
+        return losses.double().cpu().numpy(), answers.cpu().numpy(), sequences.cpu().numpy()
 
     def right(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Tell which answers are right; one that is not a number is wrong.

@@ -15,8 +15,10 @@ from cellbench import streams
 def set_generators(*axes: streams.Axis) -> None:
     """Set the global generators of torch, numpy and Python from a name."""
     number = streams.seed(*axes)
-    # of the CPU alone: torch.manual_seed asks for every kind of device, which takes longer than a small cell's step
+    # not by torch.manual_seed: it asks for every kind of device, which takes longer than a small cell's step
     torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed(number)
     np.random.seed(number % 2**32)
     random.seed(number)
 
@@ -25,9 +27,13 @@ def set_generators(*axes: streams.Axis) -> None:
 def generators_kept() -> Iterator[None]:
     """Put the global generators back, after this block, as they were before it."""
     torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    on_card = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    card_state = torch.cuda.get_rng_state() if on_card else None
     try:
         yield
     finally:
+        if card_state is not None:
+            torch.cuda.set_rng_state(card_state)
         torch.set_rng_state(torch_state)
         np.random.set_state(numpy_state)
         random.setstate(python_state)

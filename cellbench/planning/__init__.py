@@ -1,7 +1,8 @@
 """From an experiment to the chunks that workers train.
 
 `plan` puts everything together, `grid` lays out points and replicas, `part` selects what `--only` and `--shard` ask
-for, `cost` estimates how long training takes, `judging` tells which stored replicas were trained wrongly.
+for, `devices` chooses between a card and the CPU, `cost` estimates how long training takes, `judging` tells which
+stored replicas were trained wrongly.
 """
 
 from cellbench.planning.cost import estimate, kept_bytes

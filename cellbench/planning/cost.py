@@ -86,42 +86,51 @@ class Guess:
 
 
 STEPS = 20
-"""Steps that `estimate` trains to measure a cell."""
+"""Steps that a cell is trained for to time it."""
+
+
+def step_seconds(chunk: Chunk, fewer: int = 1, more: int = STEPS) -> tuple[float, str]:
+    """Time a step of training of a chunk: by the difference of two numbers of steps, which leaves start-up out.
+
+    Returns:
+        The seconds, and the last line of what failed; empty if nothing did.
+    """
+    from cellbench.training.worker import work
+
+    settings = chunk.settings
+    short = [
+        replace(
+            chunk,
+            settings=replace(
+                settings,
+                # a schedule takes no time, and would make an engine anew for each number of steps
+                train=replace(settings.train, max_steps=steps, stop_when_solved=False, schedule="constant"),
+                final=replace(settings.final, examples=1, values=(), difficulty=False, hardest=False),
+            ),
+        )
+        for steps in (fewer, more)
+    ]
+    took, failure = [], ""
+    for part in (short[0], *short):  # the first time pays for compiling and caches; it is not used
+        started = time.perf_counter()
+        outcomes = work(part)
+        took.append(time.perf_counter() - started)
+        failure = next((" ".join(o.traceback.strip().splitlines()[-1:]) for o in outcomes if o.traceback), failure)
+    return max(took[2] - took[1], 1e-6) / (more - fewer), failure
 
 
 def estimate(chunks: Sequence[Chunk]) -> float:
     """Estimate the seconds of one core that chunks take.
 
-    The most expensive chunk of each cell is trained for a few steps and for one, and the difference leaves start-up
-    out. The guessed costs of the cell's other chunks are scaled accordingly.
+    The most expensive chunk of each cell is trained for a few steps. The guessed costs of the cell's other chunks are
+    scaled accordingly.
     """
-    from cellbench.training.worker import work
-
     longest: dict[str, Chunk] = {}
     for chunk in chunks:  # the most expensive first
         longest.setdefault(chunk.cell.label, chunk)
     seconds = 0.0
     for label, chunk in longest.items():
-        settings = chunk.settings
-        short = [
-            replace(
-                chunk,
-                settings=replace(
-                    settings,
-                    # a schedule takes no time, and would make an engine anew for each number of steps
-                    train=replace(settings.train, max_steps=steps, stop_when_solved=False, schedule="constant"),
-                    final=replace(settings.final, examples=1, values=(), difficulty=False, hardest=False),
-                ),
-            )
-            for steps in (1, STEPS)
-        ]
-        took = []
-        for part in (short[0], *short):  # the first time pays for compiling and caches; it is not used
-            started = time.perf_counter()
-            work(part)
-            took.append(time.perf_counter() - started)
-        a_step = max(took[2] - took[1], 1e-6) / (STEPS - 1)
-        whole = a_step * settings.train.max_steps
+        whole = step_seconds(chunk)[0] * chunk.settings.train.max_steps
         cost = sum(c.cost for c in chunks if c.cell.label == label)
         seconds += whole * cost / chunk.cost
     return seconds

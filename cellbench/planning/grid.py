@@ -11,6 +11,7 @@ from cellbench.engines import OptimizerError, optimizer_of
 from cellbench.errors import CellError, PluginError
 from cellbench.experiment import Experiment
 from cellbench.model import blueprint_of, own_options, refused_option, sizes
+from cellbench.planning import devices
 from cellbench.records import LAYERS, CellSpec, Fit, Planned, Point, Replica, ReplicaKey
 from cellbench.wording import one_line
 
@@ -35,9 +36,10 @@ def lay_out(experiment: Experiment, say: Callable[[str], object] = lambda text: 
         say: called with a line before each cell.
 
     Raises:
-        ExperimentError: no hidden size fits a parameter budget, a cell is given an option that it does not take, or
-            torch refuses an optimizer that is given by its path.
+        ExperimentError: no hidden size fits a parameter budget, a cell is given an option that it does not take, torch
+            refuses an optimizer that is given by its path, or it finds no card where one is asked for.
     """
+    devices.check(experiment)
     _check_optimizer(experiment)
     out = []
     for number, cell in enumerate(experiment.cells, 1):

@@ -10,15 +10,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cellbench.engines import TRAINED, Choice, choose, optimizer_of, together
+from cellbench.engines.device import used
 from cellbench.errors import CellbenchError, CellError, StoreError
 from cellbench.experiment import Experiment
+from cellbench.planning import devices
 from cellbench.planning.cost import Guess
 from cellbench.planning.grid import lay_out
 from cellbench.planning.judging import Judged, judge
 from cellbench.planning.part import Stage, deal, select, upto
 from cellbench.planning.reuse import Alike, Neighbours, Reused
 from cellbench.plugins import Timeout
-from cellbench.records import CellSpec, Chunk, Planned, models
+from cellbench.records import CPU, CellSpec, Chunk, Planned, models
 from cellbench.store import FILE, Store, earlier
 from cellbench.training.data import longest
 from cellbench.training.timeout import limit
@@ -200,10 +202,19 @@ def _choose(
     batch_sizes = sorted({p.point.batch_size for p in mine})
     steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in mine))
 
+    device = used(experiment.keys.device)
+
+    def choose_on(wanted: str, where: str) -> Choice:
+        return choose(wanted, blueprints, optimizer_of(train), train.clip_norm, batch_sizes, steps, where)
+
+    def timed(choice: Choice) -> Chunk:
+        """Make the chunk that a choice is timed by: one of the largest model's."""
+        return chunks(experiment, mine[-1:], {cell.label: choice}, frozenset())[0]
+
     def chosen(wanted: str) -> Choice:
         try:
             with limit(train.timeout + COMPILE_SECONDS, chosen.__code__):
-                return choose(wanted, blueprints, optimizer_of(train), train.clip_norm, batch_sizes, steps)
+                return devices.choose_on(device, wanted, choose_on, timed)
         except Timeout:
             slowest = "reference" if wanted == "auto" else wanted
             return Choice(slowest, f"trying the engines took longer than train.timeout, {train.timeout:g} s")
@@ -213,10 +224,10 @@ def _choose(
         if experiment.engine == "auto":
             # nobody asked for another engine: results stay comparable, and the user hears of the faster one
             with suppress(CellError):
-                chosen(before)
+                stays = chosen(before)
                 faster = f"; {choice.engine} could train it now, and faster, in a run with --fresh"
                 why = "" if choice.engine == "reference" else faster
-                return Choice(before, f"its stored results come from it{why}")
+                return replace(stays, reason=f"its stored results come from it{why}")
         why = f" ({choice.reason})" if choice.reason else ""
         raise StoreError(
             f"{cell.label}: its stored results come from the engine {before}, but this run would train the rest with "
@@ -266,17 +277,20 @@ def chunks(
                 missing.append(r)
         if not missing:
             continue
-        engine = engines[p.cell.label].engine
+        engine, device = engines[p.cell.label].engine, engines[p.cell.label].device
         seconds = guess.seconds(p, engine)
-        group = together(engine, p.point.batch_size)
-        width = _width(seconds, len(experiment.rates(p.cell)), group, _MOST[engine])
+        if engine == "stack" and device != CPU:
+            width = devices.stack_width(experiment, p, device)
+        else:
+            group = together(engine, p.point.batch_size)
+            width = _width(seconds, len(experiment.rates(p.cell)), group, _MOST[engine])
         for start in range(0, len(missing), width):
             replicas = tuple(missing[start : start + width])
             cost = seconds * len(replicas)
             cut.append(
                 Chunk(
                     p.cell, p.point, p.fit.hidden_size, experiment.settings, engine, replicas, cost=cost,
-                    keep_weights=experiment.keys.keep == "weights",
+                    keep_weights=experiment.keys.keep == "weights", device=device,
                 )
             )  # fmt: skip
     return sorted(cut, key=lambda chunk: -chunk.cost)

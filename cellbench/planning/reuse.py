@@ -70,7 +70,7 @@ class Neighbours:
         """Give replicas today's version where an earlier one gave the same bits, as is found out about their cells."""
         before = {
             key: Earlier(engine, version, "")
-            for key, (engine, version, _, _) in found.items()
+            for key, (engine, version, *_) in found.items()
             if version < (now := VERSIONS.get(engine, 0)) and rounds_as(engine, version) == rounds_as(engine, now)
         }
         right = judge(experiment, wanted, before).right if before else {}
@@ -120,14 +120,15 @@ class Alike:
     def _of(self, cell: CellSpec, hidden_size: int) -> Arithmetic | None:
         from cellbench.model import blueprint_of
 
-        name, train = self._engines[cell.label].engine, self._experiment.settings.train
+        choice, train = self._engines[cell.label], self._experiment.settings.train
+        name = choice.engine
         try:
             blueprint = blueprint_of(cell, hidden_size, self._experiment.task)
             with contained():
-                engine = prepare(name, blueprint, optimizer_of(train), train.clip_norm)
+                engine = prepare(name, blueprint, optimizer_of(train), train.clip_norm, device=choice.device)
         except Exception:  # a cell that cannot be made here is not alike; its own replicas will say why
             return None
-        return name, VERSIONS[name], engine.isa, engine.compiler
+        return name, VERSIONS[name], engine.isa, engine.compiler, engine.device
 
 
 def _parts(wanted: dict[str, Planned], keys: set[str]) -> Sequence[Planned]:

@@ -12,6 +12,7 @@ from cellbench.records.outcome import Cause, CurvePoint, Evaluation, Outcome, St
 from cellbench.records.replicas import Chunk, Fit, Planned, Replica, models
 from cellbench.records.seeds import seeds_of, staged, stages_of
 from cellbench.records.settings import (
+    CPU,
     LAYERS,
     MOST_EVALUATIONS,
     MOST_LAYERS,
@@ -34,6 +35,7 @@ from cellbench.records.settings import (
 from cellbench.records.versions import RIGHT_SINCE, TRAINED_BY, VERSIONS, failed_wrongly, rounds_as, wrongs
 
 __all__ = [
+    "CPU",
     "HYPERPARAMETERS",
     "LAYERS",
     "MOST_EVALUATIONS",

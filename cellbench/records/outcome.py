@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cellbench.records.settings import Value
+from cellbench.records.settings import CPU, Value
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Outcome:
         diverged_at: the step whose loss or gradient was not finite, or whose loss exceeded the bound; a solved replica
             may have one too.
         curve, evaluations: in order.
-        engine, isa, compiler: what the numbers depend on besides the key, to the last bit.
+        engine, isa, compiler, device: what the numbers depend on besides the key, to the last bit.
         engine_version: of the engine's numbers; see `cellbench.records.versions`.
         seconds: the time to train and evaluate this replica's chunk, divided by the number of its replicas.
         started, finished: UTC, ISO 8601.
@@ -84,6 +84,7 @@ class Outcome:
     isa: str = ""
     compiler: str = ""
     engine_version: int = 1
+    device: str = CPU
     seconds: float = 0.0
     started: str = ""
     finished: str = ""

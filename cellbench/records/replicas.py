@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cellbench.records.key import ReplicaKey
-from cellbench.records.settings import CellSpec, Point, Settings
+from cellbench.records.settings import CPU, CellSpec, Point, Settings
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Chunk:
     Attributes:
         cell, point, hidden_size, settings: what they share.
         engine: `lanes`, `stack` or `reference`.
+        device: that it computes on: `cpu` or `cuda`.
         replicas: in the order of the plan.
         attempt: 1, or more after a failure of the machine.
         cost: a rough guess of its seconds, for the order of chunks and the time left.
@@ -77,3 +78,4 @@ class Chunk:
     attempt: int = 1
     cost: float = 0.0
     keep_weights: bool = False
+    device: str = CPU

@@ -18,6 +18,9 @@ Pairs = tuple[tuple[str, Any], ...]
 LAYERS = "layers"
 """The axis of a grid that stacks every cell. A parameter of a task may bear this name; then it is the task's."""
 
+CPU = "cpu"
+"""The device that needs no card, and the default."""
+
 TUNED = "tuned"
 """What an experiment's facts call the choice of options that a planned cell stands for."""
 

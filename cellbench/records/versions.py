@@ -11,7 +11,7 @@ VERSIONS = {"lanes": 2, "stack": 2, "reference": 2}
 lanes 2: replicas share vectors too, and sums over examples are rounded in another order."""
 
 
-TRAINED_BY = ("engine", "engine_version", "isa", "compiler")
+TRAINED_BY = ("engine", "engine_version", "isa", "compiler", "device")
 """What the last bits of a replica's numbers depend on, beside its key."""
 
 ROUNDED_ANEW = {"lanes": (2,)}

@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +21,7 @@ from cellbench.experiment import Experiment, schema
 from cellbench.experiment import load as load_experiment
 from cellbench.planning import Plan, lay_out, prepare
 from cellbench.plugins import Registry, discover, find_strays
-from cellbench.records import Answer, CellSpec, Chunk, models
+from cellbench.records import CPU, Answer, CellSpec, Chunk, models
 from cellbench.results import seal
 from cellbench.running.admission import Admission, todays_laws
 from cellbench.running.interrupts import interruptible
@@ -133,6 +134,10 @@ def run(
         for label, sources in texts:
             for name, place in find_strays(sources).items():
                 see(Notice(_stray(label, name, place)))
+        if experiment.keys.device == "mps":
+            from cellbench.engines.device import MPS
+
+            notice(MPS)
         despite = admit(experiment, trust)  # faults found here and in the plan leave no folder behind
         planned = lay_out(experiment, say)
         # one run per folder; from here on there may be results that an interrupt keeps
@@ -306,12 +311,12 @@ def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
     if not isinstance(executor, Dask):
         return lambda chunk: partial(work, chunk)
     sizes: dict[CellSpec, set[int]] = {}
-    engines: dict[CellSpec, str] = {}
+    engines: dict[CellSpec, tuple[str, str]] = {}
     for chunk in plan.todo:
         sizes.setdefault(chunk.cell, set()).add(chunk.hidden_size)
-        engines[chunk.cell] = chunk.engine
+        engines[chunk.cell] = chunk.engine, chunk.device
     settings = plan.experiment.settings
-    needs = ((c, engines[c], sorted(found)) for c, found in sizes.items())
+    needs = ((c, *engines[c], sorted(found)) for c, found in sizes.items())
     agreement = Agreement(needs, settings.task, settings.own)
     if sizes:
         agreement.ask(executor)
@@ -328,7 +333,14 @@ def _fit(
     see: OnEvent,
 ) -> None:
     """Train what a plan lacks on the executor, and store it; `job` is made here if it was not before."""
-    _train(plan, facts, answers, dispatch(plan.todo, executor, job or _job(plan, executor)), see)
+    from cellbench.executors import Dask
+
+    job = job or _job(plan, executor)
+    # one process owns this machine's card: this one; workers of a cluster have cards of their own
+    own = not isinstance(executor, Dask)
+    here = [chunk for chunk in plan.todo if own and chunk.device != CPU]
+    rest = [chunk for chunk in plan.todo if not own or chunk.device == CPU]
+    _train(plan, facts, answers, chain(dispatch(here, Here(), job), dispatch(rest, executor, job)), see)
 
 
 def _train(

@@ -92,8 +92,8 @@ def ended(store: Store) -> pd.DataFrame:
 def _order(parameters: list[str]) -> list[str]:
     return [
         "label", "cell", *parameters, "batch_size", "size", "hidden_size", "parameters", "state", "multiply_adds",
-        "learning_rate", "seed", *OUTCOME[:10], "engine", "isa", "compiler", "engine_version", "key", *VOLATILE,
-        "traceback", "replica",
+        "learning_rate", "seed", *OUTCOME[:10], "engine", "isa", "compiler", "engine_version", "device", "key",
+        *VOLATILE, "traceback", "replica",
     ]  # fmt: skip
 
 

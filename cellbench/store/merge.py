@@ -17,12 +17,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cellbench.errors import StoreError
-from cellbench.records import stages_of
+from cellbench.records import CPU, stages_of
 from cellbench.store import weights
 from cellbench.store.folder import FILE, beside, fold, locked
 from cellbench.store.guard import is_there
 from cellbench.store.replica import place
-from cellbench.store.schema import DONE, NUMBERS, OUTCOME, VERSION, WHO, columns, version_of
+from cellbench.store.schema import DONE, NUMBERS, OUTCOME, VERSION, WHO, columns, device_of, version_of
 from cellbench.store.store import Store
 from cellbench.store.tally import Tally, tally
 from cellbench.wording import short
@@ -309,8 +309,9 @@ def _order_experiments(db: sqlite3.Connection, shown: str) -> None:
 
 
 def _unlike(store: Store) -> tuple[str, ...]:
-    """List the cells whose replicas come from several engine versions, instruction sets or compilers, with those."""
-    kind = f"r.engine || ' ' || {version_of('r')} || ', ' || r.isa || ', ' || r.compiler"
+    """List the cells whose replicas come from several engine versions, processors, compilers or cards, with those."""
+    card = f"CASE {device_of('r')} WHEN '{CPU}' THEN '' ELSE ', ' || r.device END"
+    kind = f"r.engine || ' ' || {version_of('r')} || ', ' || r.isa || ', ' || r.compiler || {card}"
     query = (
         f"SELECT p.label, group_concat(DISTINCT {kind}) FROM plan p JOIN replica r ON r.key = p.key "
         f"WHERE r.cause = '' GROUP BY p.label HAVING count(DISTINCT {kind}) > 1"

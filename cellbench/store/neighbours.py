@@ -20,8 +20,8 @@ from cellbench.store.replica import place
 from cellbench.store.schema import LATER, NUMBERS, OUTCOME, WHO, insert
 from cellbench.store.store import Store
 
-Arithmetic = tuple[str, int, str, str]
-"""What a replica's last bits depend on beside its key: engine, the engine's version, instruction set, compiler."""
+Arithmetic = tuple[str, int, str, str, str]
+"""What a replica's last bits depend on beside its key: engine, its version, instruction set, compiler, device."""
 
 _REPLICA = (*WHO, *OUTCOME, "checksum")
 _NUMBERS = [_REPLICA.index(name) for name in NUMBERS]
@@ -108,8 +108,8 @@ def take(store: Store, folder: Path, wanted: Sequence[Planned]) -> None:
 
 
 def _arithmetic(row: _Row) -> Arithmetic:
-    engine, version, isa, compiler = (row[at] for at in _ARITHMETIC)
-    return engine, LATER["engine_version"] if version is None else version, isa, compiler
+    engine, version, isa, compiler, device = (row[at] for at in _ARITHMETIC)
+    return engine, version or LATER["engine_version"], isa, compiler, device or LATER["device"]
 
 
 def _sound(store: Store, planned: Planned) -> Iterator[tuple[_Row, list[_Row], list[_Row]]]:

@@ -7,6 +7,9 @@ import sqlite3
 from contextlib import closing
 from functools import lru_cache
 from importlib import resources
+from typing import Any
+
+from cellbench.records import CPU
 
 APPLICATION_ID = 0x63656C62
 
@@ -16,13 +19,13 @@ VOLATILE = ("seconds", "started", "finished", "host", "worker", "attempt")
 OUTCOME = (
     "status", "cause", "steps_to_solved", "examples_to_solved", "target_bits_to_solved", "final_step", "final_loss",
     "final_bit_accuracy", "final_sequence_accuracy", "diverged_at", "engine", "isa", "compiler", *VOLATILE, "traceback",
-    "engine_version",
+    "engine_version", "device",
 )  # fmt: skip
 
 WHO = ("key", "family", "seed", "learning_rate")
 """The columns that identify a replica."""
 
-LATER = {"engine_version": 1}
+LATER: dict[str, Any] = {"engine_version": 1, "device": CPU}
 """Columns that older stores do not have, last in `NUMBERS`, with the value that NULL means.
 
 A checksum is made without those that are NULL, so that the checksum of an older store's replica stays right.
@@ -85,3 +88,8 @@ def insert(table: str, otherwise: str = "") -> str:
 def version_of(replica: str) -> str:
     """Write the version of the engine that trained a replica, as a query names it."""
     return f"coalesce({replica}.engine_version, {LATER['engine_version']})"
+
+
+def device_of(replica: str) -> str:
+    """Write the device that trained a replica, as a query names it."""
+    return f"coalesce({replica}.device, '{CPU}')"

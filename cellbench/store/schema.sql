@@ -132,3 +132,6 @@ CREATE TABLE answer (
 -- version 5: what is known today of replicas that earlier versions of the engines trained.
 ALTER TABLE replica ADD COLUMN right_as INTEGER;  -- the version of its engine that would give the same numbers; NULL: its own
 ALTER TABLE replica ADD COLUMN wrong TEXT;  -- why it counts as not done, though it is stored; NULL: it does not
+
+-- version 6: which device computed.
+ALTER TABLE replica ADD COLUMN device TEXT;  -- the name of the card; NULL: the CPU

@@ -29,7 +29,7 @@ METRICS = ("sequence_accuracy", "bit_accuracy")
 STATES = ("solved", "censored", "diverged", "failed", "machine", "missing")
 """What became of a replica. `failed`: in the cell's own code; `machine`: its worker crashed, or it timed out."""
 
-PROGRAM = ("engine", "engine_version", "isa", "compiler")
+PROGRAM = ("engine", "engine_version", "isa", "compiler", "device")
 """Columns of what trained a replica: its numbers depend on them to the last bits."""
 
 SOLVED, CENSORED, DIVERGED, FAILED, ON_MACHINE, MISSING = range(len(STATES))
@@ -350,7 +350,7 @@ def _trained_by(runs: pd.DataFrame) -> tuple[tuple[str, int], ...]:
     if mixed.empty:
         return ()
     said = mixed["engine"] + " " + mixed["engine_version"].astype(str)
-    for word, name in (("on", "isa"), ("built by", "compiler")):  # where they differ
+    for word, name in (("on", "isa"), ("built by", "compiler"), ("computed by", "device")):  # where they differ
         if mixed.groupby("label")[name].nunique().max() > 1:
             said = said + f" {word} " + mixed[name]
     counts = mixed.groupby(said)["replicas"].sum()

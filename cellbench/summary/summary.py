@@ -122,7 +122,7 @@ def summarise(runs: pd.DataFrame, evaluations: pd.DataFrame, design: Design) -> 
     Args:
         runs: one row for each planned replica: label, the axes, parameters, state, multiply_adds, hidden_size,
             learning_rate, seed, status, cause, steps_to_solved, final_sequence_accuracy, diverged_at; and
-            engine, engine_version, isa and compiler, if they are there. Others are not read. Status is solved,
+            engine, engine_version, isa, compiler and device, if they are there. Others are not read. Status is solved,
             censored, diverged, failed or missing. Failed with cause `cell` counts as never solved; failed for any
             other cause counts as missing, and is listed.
         evaluations: one row for each final evaluation: label, the axes, learning_rate, seed, by ("": at the trained

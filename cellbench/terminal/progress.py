@@ -271,9 +271,9 @@ def introduction(plan: Plan) -> list[str]:
         return [*lines, "Nothing to train: every replica is done."]
     by_engine: dict[str, list[str]] = {}
     for label, choice in plan.engines.items():
-        by_engine.setdefault(choice.engine, []).append(label)
+        by_engine.setdefault(choice.named, []).append(label)
     lines.append("Engines: " + "; ".join(f"{_few(labels)} by {name}" for name, labels in by_engine.items()))
-    lines += [f"  {label} by {c.engine}: {c.reason}" for label, c in plan.engines.items() if c.surprising]
+    lines += [f"  {label} by {c.named}: {c.reason}" for label, c in plan.engines.items() if c.surprising]
     return lines
 
 

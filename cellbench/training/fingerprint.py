@@ -19,7 +19,7 @@ from cellbench.engines import Refused
 from cellbench.errors import CellbenchError
 from cellbench.model import task_of
 from cellbench.plugins import registry, sources
-from cellbench.records import NUMBERS_VERSION, CellSpec, Chunk, Outcome, Source, TaskSpec
+from cellbench.records import CPU, NUMBERS_VERSION, CellSpec, Chunk, Outcome, Source, TaskSpec
 from cellbench.training.worker import work
 
 T = TypeVar("T")
@@ -27,8 +27,9 @@ T = TypeVar("T")
 Facts = Mapping[str, str]
 """By name (`torch`, `the text of cellbench`), the version or the hash that this process has."""
 
-Need = tuple[CellSpec, tuple[int, ...], str, str, TaskSpec | None]
-"""What a worker has to train: cell, hidden sizes, engine, the task's name and, if it is the user's own, its texts."""
+Need = tuple[CellSpec, tuple[int, ...], str, str, TaskSpec | None, str]
+"""What a worker has to train: cell, hidden sizes, engine, the task's name, its texts if it is the user's own, and the
+device."""
 
 # all that computes numbers; what plans, stores and reports them may differ between client and worker
 _ROOMS = ("model", "engines", "training", "plugins", "records", "cells", "tasks", "cell.py", "streams.py", "task.py")
@@ -44,7 +45,12 @@ def of_cells(needs: Sequence[Need]) -> Facts:
 
 @lru_cache(maxsize=256)
 def of_cell(
-    cell: CellSpec, hidden_sizes: tuple[int, ...], engine: str, task: str, own: TaskSpec | None = None
+    cell: CellSpec,
+    hidden_sizes: tuple[int, ...],
+    engine: str,
+    task: str,
+    own: TaskSpec | None = None,
+    device: str = CPU,
 ) -> Facts:
     """Collect the facts that the numbers of one cell on one engine depend on."""
     found = {
@@ -62,7 +68,11 @@ def of_cell(
     else:
         found |= _registered("cell", cell.name)
     # last bits depend on what does the arithmetic
-    if engine == "lanes":
+    if device != CPU:
+        from cellbench.engines.device import missing, name_of
+
+        found["the card"] = missing(device) or name_of(device)
+    elif engine == "lanes":
         found |= _compiled(cell, hidden_sizes, task, own)
     else:
         from cellbench.engines.on_torch import instruction_set

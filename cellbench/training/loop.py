@@ -211,6 +211,7 @@ def finish(chunk: Chunk, task: Task, engine: Engine, fitted: Fitted) -> Iterator
             engine=engine.name,
             isa=engine.isa,
             compiler=engine.compiler,
+            device=engine.device,
             weights=pack(fitted.tensors[row]) if row in fitted.tensors else None,
         )
 

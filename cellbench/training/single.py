@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cellbench.engines import OPTIMIZERS, optimizer_of, reference
+from cellbench.engines.device import MPS, missing, moved, used
 from cellbench.errors import CellbenchError
 from cellbench.experiment import train_section
 from cellbench.model import Blueprint, Model, Objective, layers_of
 from cellbench.plugins import Registry, discover, load_factory, own_tasks
 from cellbench.records import (
+    CPU,
     MOST_LAYERS,
     TORCH,
     CellSpec,
@@ -75,6 +78,7 @@ def train(
     learn_initial_state: bool = False,
     layers: int = 1,
     train: Mapping[str, Any] | None = None,
+    device: str = CPU,
     **parameters: Any,
 ) -> Trained:
     """Train one model on the reference engine.
@@ -89,11 +93,13 @@ def train(
         options: passed to the factory.
         readout_hidden, learn_initial_state, layers: as in an experiment.
         train: other keys of an experiment's section `train`, for example `{"schedule": "cosine", "weight_decay": 0.1}`.
+        device: `cuda` trains on a card (written, not yet run on one), `mps` on the CPU. The model comes back on the
+            CPU.
         **parameters: the task's, for example `bits=8`.
 
     Raises:
         CellbenchError: there is no such cell, task or optimizer, the task does not take a parameter, the cell breaks
-            the contract, or training diverged.
+            the contract, torch finds no card where one is asked for, or training diverged.
 
     Example:
         >>> import torch
@@ -116,6 +122,7 @@ def train(
     if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= MOST_LAYERS:
         raise CellbenchError(f"train: layers={layers!r}: must be a whole number from 1 to {MOST_LAYERS}")
     how = _how(steps, optimizer, clip_norm, train or {})
+    device = _device(device)
     # make the model, by the cell's registered factory or by the one that was given
     options = options or {}
     if isinstance(cell, str):
@@ -129,7 +136,7 @@ def train(
         tokens=made.tokens,
     )  # fmt: skip
     # train it as a chunk of one replica
-    engine = reference.prepare(blueprint, optimizer=optimizer_of(how), clip_norm=how.clip_norm)
+    engine = reference.prepare(blueprint, optimizer=optimizer_of(how), clip_norm=how.clip_norm, device=device)
     spec = CellSpec(origin, origin, origin, blueprint.options, learn_initial_state, readout_hidden, layers=layers)
     settings = Settings(
         named,
@@ -147,6 +154,8 @@ def train(
     if not fitted.trained:
         raise CellbenchError(f"train: diverged at step {fitted.lost_at[0]}; try a smaller learning rate")
     # the reference engine trains the very module that it is given
+    if device != CPU:
+        moved(models[0], CPU)
     return Trained(models[0].eval(), tuple(fitted.curves[0]), made, dict(parameters))
 
 
@@ -159,6 +168,21 @@ def _task(given: str | type[Task], registry: Registry) -> tuple[str, Task]:
         own = own_tasks.read(given, Path.cwd())
         return own.name, own_tasks.make(own)
     return given, own_tasks.checked(load_factory(registry.find("task", given))(), given)
+
+
+def _device(asked: str) -> str:
+    """Name the device that trains where this one is asked for.
+
+    Raises:
+        CellbenchError: there is none of this name, or torch finds no card.
+    """
+    if asked not in (CPU, "cuda", "mps"):
+        raise CellbenchError(f"train: no device {asked!r}: cpu, cuda or mps")
+    if asked == "mps":
+        warnings.warn(MPS, stacklevel=3)
+    if why := missing(used(asked)):
+        raise CellbenchError(f"train: device={asked!r} is asked for, but {why}")
+    return used(asked)
 
 
 _OWN = {"max_steps": "steps", "optimizer": "optimizer", "clip_norm": "clip_norm"}

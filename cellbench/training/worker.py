@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import torch
 
-from cellbench.engines import Engine, Refused, optimizer_of, prepare
+from cellbench.engines import LONGEST, USUAL_BATCHES, Engine, Refused, optimizer_of, prepare
 from cellbench.errors import CellError, TaskError
 from cellbench.model import Blueprint, blueprint_of, task_of
 from cellbench.plugins import Timeout, contained, kept
@@ -20,6 +20,7 @@ from cellbench.records import VERSIONS, CellSpec, Chunk, Outcome, TaskSpec, Trai
 from cellbench.training.data import longest
 from cellbench.training.loop import train
 from cellbench.training.timeout import limit
+from cellbench.wording import one_line
 
 
 def ready(chunk: Chunk) -> tuple[Blueprint, Engine]:
@@ -34,7 +35,7 @@ def ready(chunk: Chunk) -> tuple[Blueprint, Engine]:
     # the other engines are ready for every batch and length at once: one entry for all points
     at = (chunk.point.batch_size, steps) if chunk.engine == "lanes" else None
     task = (settings.task, settings.own)
-    return _made(chunk.cell, chunk.hidden_size, task, chunk.engine, settings.train.updates(), at)
+    return _made(chunk.cell, chunk.hidden_size, task, chunk.engine, settings.train.updates(), chunk.device, at)
 
 
 @lru_cache(maxsize=64)
@@ -44,12 +45,14 @@ def _made(
     task: tuple[str, TaskSpec | None],
     engine: str,
     how: Train,
+    device: str,
     at: tuple[int, int] | None,
 ) -> tuple[Blueprint, Engine]:
     """Make the blueprint and the engine that many chunks share; the arguments are the key of the cache."""
     blueprint = blueprint_of(cell, hidden_size, task_of(*task))
-    sizes = () if at is None else ((at[0],), at[1])
-    return blueprint, prepare(engine, blueprint, optimizer_of(how), how.clip_norm, *sizes)
+    batch_sizes, longest_one = (USUAL_BATCHES, LONGEST) if at is None else ((at[0],), at[1])
+    made = prepare(engine, blueprint, optimizer_of(how), how.clip_norm, batch_sizes, longest_one, device)
+    return blueprint, made
 
 
 def work(chunk: Chunk) -> list[Outcome]:
@@ -94,8 +97,12 @@ def _attempt(chunk: Chunk) -> list[Outcome]:
         return _failed(chunk, "machine", str(error))
     except Refused as refusal:
         return _failed(chunk, "machine", f"the engine {chunk.engine} refuses the cell on this worker: {refusal}")
+    except torch.AcceleratorError as error:  # it may be another replica's, and this process can use the card no more
+        return _failed(chunk, "machine", f"the card failed, and the next run tries again: {one_line(error)}")
     except Exception as error:
-        short = traceback.format_exc() if "can't allocate memory" in str(error) else ""  # as torch's allocator says
+        # as torch's allocators say, of the CPU and of a card
+        out = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        short = traceback.format_exc() if out else ""
         if not short and (len(chunk.replicas) == 1 or isinstance(error, CellError)):
             said = f"{chunk.cell.label} (from {chunk.cell.provider})\n{traceback.format_exc()}"
             return _failed(chunk, "cell", said)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -101,6 +102,9 @@ def test_info(command: Command) -> None:
     assert facts["packages"]["torch"].startswith("2.")
     assert facts["cores"] >= 1
     assert f"python: {facts['python']}" in command("info").out
+    # a list of names, or what torch says of cards that it does not find
+    assert isinstance(facts["cards"], list) == torch.cuda.is_available()
+    assert facts["cards"]
 
 
 def test_shell_completion() -> None:

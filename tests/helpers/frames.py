@@ -80,6 +80,7 @@ def runs(
                 "engine": "lanes",
                 "engine_version": 1,
                 "isa": "avx2",
+                "device": "cpu",
                 "key": f"{label}-{point}-{rate}-{seed}",
             }
         )

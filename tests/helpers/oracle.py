@@ -72,11 +72,11 @@ def plain_loop(model: nn.Module, given: Data, **keys: Any) -> NDArray[np.float64
 
 def started(
     engine: str, plan: Blueprint, seeds: int = 3, *, optimizer: str = "adam", rate: float = 0.01,
-    clip: float | None = 1.0,
+    clip: float | None = 1.0, device: str = "cpu",
 ) -> Any:  # fmt: skip
     """Replicas of an engine, each at the weights of its seed; a Refused if the engine does not carry the cell."""
     try:
-        ready = prepare(engine, plan, OPTIMIZERS[optimizer], clip)
+        ready = prepare(engine, plan, OPTIMIZERS[optimizer], clip, device=device)
     except Refused as refusal:
         return refusal
     return ready.begin([plan.build("oracle", seed) for seed in range(seeds)], [rate] * seeds)

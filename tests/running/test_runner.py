@@ -234,6 +234,20 @@ def test_what_happens_on_another_machine() -> None:
     assert set(cellbench.load("out").runs.isa) == {"vax"}
 
 
+def test_what_happens_on_another_device() -> None:
+    """Results of a card stay; the store says which replica is whose, and one line counts them."""
+    trained(TINY)
+    with sqlite3.connect("out/runs.sqlite") as db:
+        db.execute("UPDATE replica SET device = 'NVIDIA H100', isa = 'sm_90' WHERE seed = 0")
+    reseal(Path("out"))
+    assert trained(TINY) == []
+    with sqlite3.connect("out/runs.sqlite") as db:
+        assert set(db.execute("SELECT seed, device FROM replica")) == {(0, "NVIDIA H100"), (1, None)}
+    lines = Path("out/summary.md").read_text().splitlines()
+    (said,) = [line for line in lines if "computed by NVIDIA H100" in line]
+    assert "2 by reference" in said
+
+
 def test_every_row_of_what_happens_when_has_its_test() -> None:
     """Each row of the table in docs/results.md is a test of this file, and each of these tests a row."""
     text = (Path(__file__).parents[2] / "docs/results.md").read_text()

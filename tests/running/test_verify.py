@@ -120,6 +120,21 @@ def test_verify_elsewhere(command: Command) -> None:
     assert (found.at, ": sequence_accuracy 0.9 stored" in found.difference) == ("at step 10", True)
 
 
+def test_verify_what_a_card_trained(command: Command) -> None:
+    """It is trained again on the CPU: verify says which device it was, and compares to the tolerance."""
+    run_experiment({**TINY, "cells": ["rnn"], "seeds": 1}, "out", report=False)
+    with sqlite3.connect("out/runs.sqlite") as db:
+        assert db.execute("SELECT DISTINCT device FROM replica").fetchall() == [(None,)]
+        db.execute("UPDATE replica SET device = 'NVIDIA H100'")
+        db.execute("UPDATE curve SET loss = loss + 1e-4")
+    ended = command("verify", "out")
+    assert ended.status == 0, ended.out
+    assert ended.out.startswith("differs: trained by: device NVIDIA H100 then, cpu now\n")
+    assert ": to the tolerance (losses differ by at most 0.0001)" in ended.out
+    found = verify(change("UPDATE curve SET loss = loss + 0.06 WHERE step = 15"))
+    assert (found.at, ": loss " in found.difference) == ("at step 15", True)
+
+
 def test_verify_with_another_text_of_a_plugin(command: Command) -> None:
     """A plugin whose text is no longer that of the results is named; a failure by the cell is verified too."""
     Path("bad.py").write_text(FAILING.replace("calls > 60", "calls > 0"))

@@ -94,6 +94,22 @@ def test_other_numbers_are_refused_and_shown(command: Command) -> None:
             assert sorted(p.name for p in Path("out").iterdir()) == [".lock", "runs.sqlite"]
 
 
+def test_parts_from_two_devices(command: Command) -> None:
+    """A part that a card trained and one of the CPU make one folder; one line counts them, and a run goes on there."""
+    for i in (1, 2):
+        run_experiment(TINY, f"s{i}", shard=(i, 2), report=False)
+    change(Path("s1"), "UPDATE replica SET device = 'NVIDIA H100', isa = 'sm_90'")
+    ended = command("merge", "out", "s1", "s2")
+    assert ended.status == 0, ended.err
+    assert "rnn: " in ended.err
+    assert "sm_90" in ended.err
+    assert ", NVIDIA H100" in ended.err
+    go({**TINY, "seeds": 3}, "out")
+    said = Path("out/summary.md").read_text()
+    assert "replicas of one cell were trained differently" in said
+    assert said.count("computed by NVIDIA H100") == 1
+
+
 @pytest.mark.parametrize("harm", ["DELETE FROM family WHERE rowid = 1", "UPDATE family SET key_text = '{}'"])
 def test_a_damaged_part_is_named_whatever_the_order(harm: str, command: Command) -> None:
     """A part is compared with its checksums before it is taken over, the other way round too."""

@@ -407,3 +407,8 @@ def test_what_trained_the_replicas_is_counted_where_it_differs_within_a_cell() -
     table.loc[(table["label"] == "lstm") & (table["seed"] == 9), "engine"] = ""  # not trained
     (note,) = said(table)
     assert note.endswith(": 6 by lanes 1 on avx2, 2 by lanes 2 on avx2, 1 by lanes 2 on sse2")
+    table = runs(plan, lognormal({"lstm": 500, "gru": 400}), ONE_POINT)
+    table["compiler"] = "torch 2.13.0"
+    table.loc[(table["label"] == "gru") & (table["seed"] < 4), "device"] = "NVIDIA H100"
+    (note,) = said(table)
+    assert note.endswith(": 4 by lanes 1 computed by NVIDIA H100, 6 by lanes 1 computed by cpu")

@@ -67,6 +67,23 @@ def test_it_takes_the_section_train() -> None:
     assert np.isfinite(own.curve[-1].loss)
 
 
+def test_another_device() -> None:
+    """MPS trains on the CPU and says so; a card that is not there, or no device at all, is said in one sentence."""
+    small: dict[str, Any] = {"hidden_size": 3, "batch_size": 4, "steps": 20, "examples": 20, "bits": 3}
+    with pytest.warns(UserWarning, match="device: mps trains on the CPU"):
+        moved = cellbench.train("rnn", device="mps", **small)
+    assert moved.curve == cellbench.train("rnn", **small).curve
+    with pytest.raises(CellbenchError, match="train: no device 'gpu': cpu, cuda or mps"):
+        cellbench.train("rnn", device="gpu", **small)
+    if torch.cuda.is_available():
+        on_card = cellbench.train("rnn", device="cuda", **small)
+        assert on_card.curve[-1].loss == pytest.approx(moved.curve[-1].loss, abs=1e-3)
+        assert {p.device.type for p in on_card.model.parameters()} == {"cpu"}
+        return
+    with pytest.raises(CellbenchError, match="train: device='cuda' is asked for, but torch"):
+        cellbench.train("rnn", device="cuda", **small)
+
+
 def test_a_trained_model_adds() -> None:
     """A trained lstm adds numbers longer than those it was trained on, at any batch size."""
     model = cellbench.train("lstm", steps=600, learning_rate=0.03, bits=8).model

@@ -19,6 +19,7 @@ from cellbench.engines.lanes.units import Unit, sharing
 from cellbench.engines.optimizers import Optimizer
 from cellbench.environment import usable_cores
 from cellbench.model import Blueprint, Model, follows_updates, reached, takes_steps
+from cellbench.records import CPU
 from cellbench.task import Floats
 
 WIDTH = 64
@@ -50,6 +51,7 @@ class LaneEngine:
     ) -> None:
         self.programs = programs
         self.isa = str(programs.isa)
+        self.device = CPU
         self.compiler = programs.of(programs.evaluation).entry.compiler
         self._slots = optimizer.slots
         kind, names = _CONSTANTS[optimizer.name]
