@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cellbench.cli.arguments import load
+from cellbench.cli.training import dry_run as described
 from cellbench.cli.training import train
 from cellbench.errors import CellbenchError
 from cellbench.terminal.output import show
-
-if TYPE_CHECKING:
-    from cellbench.planning import Plan
 
 
 def run(
@@ -93,7 +91,8 @@ def run(
     if dry_run:
         from cellbench.running import plan as plan_experiment
 
-        show(_dry_run(plan_experiment(loaded, folder, only=part, shard=number, fresh=fresh, trust=trust)))
+        text, _ = described(plan_experiment(loaded, folder, only=part, shard=number, fresh=fresh, trust=trust))
+        show(text)
         return 0
     _, status = train(
         loaded,
@@ -110,29 +109,3 @@ def run(
         suggest=True,
     )
     return status
-
-
-def _dry_run(plan: Plan) -> str:
-    """Write what would be trained, by which engines, and how long it may take."""
-    from cellbench.planning import estimate, kept_bytes
-    from cellbench.terminal.progress import introduction
-    from cellbench.wording import duration
-
-    lines = introduction(plan)
-    cells, planned = len(plan.experiment.keys.cells), len(plan.experiment.cells)
-    choices = f" ({planned} with each choice of the options that are tuned)" if planned > cells else ""
-    lines.append(f"Points: {len({p.point for p in plan.selected})}. Cells: {cells}{choices}.")
-    lines += [f"  {label}: {e.named}{f' ({e.reason})' if e.reason else ''}" for label, e in plan.engines.items()]
-    if plan.todo:
-        seconds = estimate(plan.todo)
-        whole = f"About {duration(seconds)} on one core, by a short calibration."
-        if plan.stage:
-            replicas, cost = plan.most
-            rate = seconds / sum(chunk.cost for chunk in plan.todo)
-            lines.append(f"Stage {plan.stage}: {sum(len(c.replicas) for c in plan.todo):,} replicas. {whole}")
-            whole = f"If nothing were decided, all stages: {replicas:,} replicas, about {duration(rate * cost)}."
-        lines.append(f"{whole} Nothing was run.")
-        if kept := kept_bytes(plan.todo):
-            size = f"{kept / 1e6:,.1f} MB" if kept >= 1e5 else f"{kept / 1e3:,.0f} kB"
-            lines.append(f"The weights that are kept take about {size}.")
-    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What `run` and `compare` share: train with the progress on the screen, then print the answer."""
+"""What `run`, `compare` and `profile` share: train with the progress on the screen, or say what would be trained."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cellbench.terminal.output import show
 
 if TYPE_CHECKING:
     from cellbench.experiment import Experiment
+    from cellbench.planning import Plan
     from cellbench.results import Results
 
 
@@ -87,3 +88,33 @@ def train(
     for label in found.diverged:
         show(f"{label} diverged, or failed, in every replica", file=sys.stderr)
     return found, 1 if found.failed or found.diverged else 0
+
+
+def dry_run(plan: Plan) -> tuple[str, float]:
+    """Write what would be trained, by which engines, and how long it may take.
+
+    Returns:
+        The text, and the seconds on one core.
+    """
+    from cellbench.planning import estimate, kept_bytes
+    from cellbench.terminal.progress import introduction
+    from cellbench.wording import duration
+
+    lines = introduction(plan)
+    cells, planned = len(plan.experiment.keys.cells), len(plan.experiment.cells)
+    choices = f" ({planned} with each choice of the options that are tuned)" if planned > cells else ""
+    lines.append(f"Points: {len({p.point for p in plan.selected})}. Cells: {cells}{choices}.")
+    lines += [f"  {label}: {e.named}{f' ({e.reason})' if e.reason else ''}" for label, e in plan.engines.items()]
+    seconds = estimate(plan.todo) if plan.todo else 0.0
+    if plan.todo:
+        whole = f"About {duration(seconds)} on one core, by a short calibration."
+        if plan.stage:
+            replicas, cost = plan.most
+            rate = seconds / sum(chunk.cost for chunk in plan.todo)
+            lines.append(f"Stage {plan.stage}: {sum(len(c.replicas) for c in plan.todo):,} replicas. {whole}")
+            whole = f"If nothing were decided, all stages: {replicas:,} replicas, about {duration(rate * cost)}."
+        lines.append(f"{whole} Nothing was run.")
+        if kept := kept_bytes(plan.todo):
+            size = f"{kept / 1e6:,.1f} MB" if kept >= 1e5 else f"{kept / 1e3:,.0f} kB"
+            lines.append(f"The weights that are kept take about {size}.")
+    return "\n".join(lines), seconds

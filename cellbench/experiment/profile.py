@@ -44,19 +44,23 @@ def load_profile(
     Args:
         path: the file.
         registry: the plugins.
-        overrides: `a.b=c`, as `--set` takes them, for all experiments.
+        overrides: `a.b=c`, as `--set` takes them, for all experiments; `name` and `tasks...` are the file's.
         extra_cells: as `--cell` takes them, for all experiments.
 
     Raises:
         ExperimentError: with every fault of the first experiment that has one.
     """
     document = read(path)
+    of_file = [one for one in overrides if re.match(rf"(name|{TASKS})\b", one)]
+    for assignment in of_file:
+        override(document, assignment)
     given = _tasks(document)
     experiments = {}
     for name in given:
         one = _of_task(document, name)
         for assignment in overrides:
-            override(one, assignment)
+            if assignment not in of_file:
+                override(one, assignment)
         experiments[name] = resolve(one, path.parent, registry, extra_cells=extra_cells)
     first = next(iter(experiments))
     return Profile(_without(experiments[first].name, first), experiments)

@@ -8,8 +8,20 @@ which stored replicas were trained wrongly.
 
 from cellbench.planning.cost import estimate, kept_bytes
 from cellbench.planning.grid import lay_out
-from cellbench.planning.part import Stage, only, shard
+from cellbench.planning.part import Stage, only, only_tasks, shard
 from cellbench.planning.plan import Plan, prepare
 from cellbench.planning.supply import Handed, Settled
 
-__all__ = ["Handed", "Plan", "Settled", "Stage", "estimate", "kept_bytes", "lay_out", "only", "prepare", "shard"]
+__all__ = [
+    "Handed",
+    "Plan",
+    "Settled",
+    "Stage",
+    "estimate",
+    "kept_bytes",
+    "lay_out",
+    "only",
+    "only_tasks",
+    "prepare",
+    "shard",
+]

@@ -38,6 +38,33 @@ def only(experiment: Experiment, assignments: Sequence[str]) -> dict[str, list[s
     return part
 
 
+def only_tasks(experiments: Mapping[str, Experiment], texts: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """Read `--only` of a profile: its tasks, and of each the part that is meant.
+
+    Args:
+        experiments: those of the profile, by the name of the task.
+        texts: TASK or KEY=VALUE, or several with commas between them. Without a task all are meant; a key holds for
+            every task that is meant.
+
+    Raises:
+        CellbenchError: there is no such task, or an experiment that is meant does not know a key.
+    """
+    items = [item for text in texts for item in text.split(",")]
+    tasks = [item for item in items if "=" not in item]
+    for task in tasks:
+        if task not in experiments:
+            known = did_you_mean(task, list(experiments))
+            raise CellbenchError(f"--only {cut(task)}: no such task in the profile, and no KEY=VALUE. {known}")
+    meant = {task: one for task, one in experiments.items() if not tasks or task in tasks}
+    found = {}
+    for task, experiment in meant.items():
+        try:
+            found[task] = only(experiment, [item for item in items if "=" in item])
+        except CellbenchError as error:
+            raise CellbenchError(f"{error}\nThis is of the task {task}; --only TASK,KEY=VALUE names others") from None
+    return found
+
+
 def select(
     planned: Sequence[Planned], part: Mapping[str, Sequence[str]], tuned: Mapping[str, Choice] | None = None
 ) -> list[Planned]:

@@ -54,6 +54,11 @@ def write(frame: pd.DataFrame, path: Path) -> None:
         safe.to_csv(file, index=False, lineterminator="\n", na_rep="")
 
 
+def text(frame: pd.DataFrame) -> str:
+    """Lay a frame out as CSV for stdout, without a last line break."""
+    return frame.to_csv(index=False, lineterminator="\n").rstrip("\n")
+
+
 _FORMULA = re.compile(r"(^|[;\t\r\n])(?=[\s\"]*[=+\-@＝＋－＠])")
 """Where a cell may begin that a spreadsheet takes for a formula.
 

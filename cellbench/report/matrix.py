@@ -8,16 +8,16 @@ from dataclasses import asdict
 import pandas as pd
 from tabulate import tabulate
 
-from cellbench.report.rows import number, p_value, span
+from cellbench.report.rows import bounded, number, p_value, span
 from cellbench.report.tables import escape
 from cellbench.summary import words
 from cellbench.summary.matrix import Entry, Matrix
 from cellbench.wording import printable, width, wrapped
 
-COLUMNS = ("task", "cell", "baseline", "steps", "ratio", "low", "high", "p", "solved", "exact")
+COLUMNS = ("task", "cell", "baseline", "steps", "ratio", "low", "high", "bound", "p", "solved", "exact")
 """Of the frame, before the verdicts on accuracy."""
 
-_LONGEST_TASK, _RATIO, _EXACT, _WORD = 20, 18, 5, 10
+_LONGEST_TASK, _RATIO, _EXACT, _WORD = 20, 20, 5, 10
 """Widths of columns on a narrow terminal: the most of a task's name, the others, and the least of a verdict."""
 
 
@@ -111,11 +111,25 @@ def markdown(found: Matrix, name: str) -> str:
 
 def reading(found: Matrix) -> str:
     """Say what the numbers are, what the verdicts are corrected over, and why there is no average."""
+    if found.comparisons:
+        over = words.count(found.comparisons, "comparisons")
+        corrected = (
+            f"Verdicts are corrected over {over} (Holm), all cells and tasks together; an interval is that of one "
+            "comparison alone (95 %)."
+        )
+    else:
+        corrected = "No ratio of steps could be tested, so no verdict on steps is corrected."
+    later = (
+        f" No results yet: {', '.join(map(printable, found.missing))}; with them, verdicts are corrected over more "
+        "comparisons."
+        if found.missing
+        else ""
+    )
     return (
-        f"Verdicts are corrected over {words.count(found.comparisons, 'comparisons')} (Holm), all cells and tasks "
-        "together; an interval is that of one comparison alone (95 %). A ratio below 1: the cell needs fewer steps "
-        "than the baseline; exact: mean sequence accuracy at the trained length; longest: the difference in it at the "
-        "longest length. Nothing is averaged over tasks: their steps have no common measure."
+        f"{corrected} A ratio below 1: the cell needs fewer steps than the baseline; ≥ and ≤ mark bounds: a cell that "
+        "never solved counts as the whole budget; exact: mean sequence accuracy at the trained length; longest: the "
+        "difference in it at the longest length. Nothing is averaged over tasks: their steps have no common measure."
+        f"{later}"
     )
 
 
@@ -128,7 +142,7 @@ def _counted(found: Matrix, cell: str) -> str:
 
 def _ratio(entry: Entry) -> str:
     known = entry.ratio == entry.ratio
-    return f"{words.ratio(entry.ratio)}{span(entry.low, entry.high, words.limit)}" if known else "–"
+    return f"{bounded(entry.ratio, entry.bound)}{span(entry.low, entry.high, words.limit)}" if known else "–"
 
 
 def _accuracy(entry: Entry, about: str) -> str:

@@ -38,7 +38,7 @@ def ranking(summary: Summary, design: Design, runs: pd.DataFrame, *, measured: b
     rows = []
     for row in summary.ranking.to_dict("records"):
         cell = row["cell"]
-        texts = [_rank(row), cell, "1 (baseline)" if cell == design.against else ratio(row), str(row["verdict"] or "")]
+        texts = [rank(row), cell, "1 (baseline)" if cell == design.against else ratio(row), str(row["verdict"] or "")]
         if by:
             texts.append(accuracy_of(longest.get(cell, "–"), found.get(cell, {}).get("longest")))
         texts += [_whole(row["parameters"]), _whole(row["multiply_adds"])]
@@ -115,7 +115,8 @@ def _lines(
     return [line.rstrip() for line in table.splitlines()]
 
 
-def _rank(row: Mapping[Any, Any]) -> str:
+def rank(row: Mapping[Any, Any]) -> str:
+    """Write a rank with its limits."""
     if not known(row["rank"]):
         return "–"
     low, high = row["rank_low"], row["rank_high"]

@@ -34,8 +34,13 @@ def ratio(row: Any) -> str:
     """Write a ratio with its interval, marked where it is a bound."""
     if not known(row["ratio"]):
         return "–"
-    bound = _BOUNDS.get(str(row["bound"]), "")
-    return f"{bound}{words.ratio(row['ratio'])}{span(row['ratio_low'], row['ratio_high'], words.limit)}"
+    limits = span(row["ratio_low"], row["ratio_high"], words.limit)
+    return f"{bounded(row['ratio'], str(row['bound']))}{limits}"
+
+
+def bounded(ratio: float, bound: str) -> str:
+    """Write a ratio, marked where it is a bound: `at least` or `at most`."""
+    return f"{_BOUNDS.get(bound, '')}{words.ratio(ratio)}"
 
 
 def share(row: Any) -> str:

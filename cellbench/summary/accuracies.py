@@ -296,6 +296,26 @@ def _difference(
     }
 
 
+def main_rows(rows: Sequence[dict[str, Any]], axes: Sequence[str]) -> list[dict[str, Any]]:
+    """Select the comparisons that verdicts on accuracy are of: sequence accuracy over all points, at two lengths.
+
+    Args:
+        rows: those of `comparisons`.
+        axes: the parameters that can be a length; texts have no longest.
+
+    Returns:
+        The rows at the trained length, then those at the longest length evaluated.
+    """
+    whole = [row for row in rows if row["scope"] == ALL and row["metric"] == METRICS[0]]
+    longest: dict[str, float] = {}
+    for row in whole:
+        by, value = row["by"], row["value"]
+        if by in axes and isinstance(value, int | float):
+            longest[by] = max(value, longest.get(by, value))
+    kept = [row for row in whole if row["by"] == "" or longest.get(row["by"]) == row["value"]]
+    return sorted(kept, key=lambda row: row["by"] != "")
+
+
 def findings(rows: Sequence[dict[str, Any]], design: Design) -> dict[tuple[str, str], list[Finding]]:
     """Give each pair its verdicts on sequence accuracy: at the trained length, and at the longest length evaluated.
 
@@ -303,18 +323,11 @@ def findings(rows: Sequence[dict[str, Any]], design: Design) -> dict[tuple[str, 
         rows: those of `comparisons`.
         design: its axes name the parameters that can be a length.
     """
-    whole = [row for row in rows if row["scope"] == ALL and row["metric"] == METRICS[0]]
-    longest = {
-        by: max(row["value"] for row in whole if row["by"] == by and isinstance(row["value"], int | float))
-        for by in design.axes
-        if any(row["by"] == by and isinstance(row["value"], int | float) for row in whole)
-    }
     found: dict[tuple[str, str], list[Finding]] = {}
-    for row in sorted(whole, key=lambda row: row["by"] != ""):
-        by, value = row["by"], row["value"]
-        if by == "" or longest.get(by) == value:
-            finding = _finding("at the trained length", row) if by == "" else _finding(f"at {setting(by, value)}", row)
-            found.setdefault((row["cell"], row["baseline"]), []).append(finding)
+    for row in main_rows(rows, design.axes):
+        by = row["by"]
+        question = f"at {setting(by, row['value'])}" if by else "at the trained length"
+        found.setdefault((row["cell"], row["baseline"]), []).append(_finding(question, row))
     return found
 
 

@@ -31,6 +31,7 @@ class Entry:
         steps: the verdict on the steps to a solved task, over all points at the tuned rate.
         ratio, low, high, p: the ratio of typical steps with its 95 % interval, and its p after Holm over all entries;
             NaN where it is not known.
+        bound: `at least` or `at most` where one of the two never solved at some point, and counts as the whole budget.
         solved, exact: the shares of replicas that solved, and the mean sequence accuracy at the trained length, at the
             tuned rate.
         accuracies: the verdicts on sequence accuracy at the trained length and at the longest, corrected alike.
@@ -44,6 +45,7 @@ class Entry:
     low: float
     high: float
     p: float
+    bound: str
     solved: float
     exact: float
     accuracies: tuple[Finding, ...]
@@ -62,6 +64,7 @@ class Matrix:
         tasks, cells: in order; the baseline is none of the cells.
         baseline: the cell that the others are compared with.
         comparisons: how many ratios the correction is over.
+        missing: the tasks that have no results yet.
     """
 
     entries: tuple[Entry, ...]
@@ -69,6 +72,7 @@ class Matrix:
     cells: tuple[str, ...]
     baseline: str
     comparisons: int
+    missing: tuple[str, ...] = ()
 
     def at(self, task: str, cell: str) -> Entry | None:
         """Return one entry; None if the cell was not compared on the task."""
@@ -106,7 +110,7 @@ def matrix(parts: Mapping[str, Summary]) -> Matrix:
             Entry(
                 task, row.cell, row.baseline, word(row, Context(part.replicas)),
                 *((numbers.ratio, numbers.low, numbers.high) if numbers else (math.nan, math.nan, math.nan)),
-                row.p_holm, _solved(part, row.cell), _exact(part, row.cell), tuple(found),
+                row.p_holm, row.bound, _solved(part, row.cell), _exact(part, row.cell), tuple(found),
             )
         )  # fmt: skip
     cells = tuple(dict.fromkeys(row.cell for _, row in rows))
@@ -154,8 +158,4 @@ def _rows(part: Summary) -> list[dict[str, Any]]:
     table = part.comparisons
     whole = table[(table["metric"] == "sequence_accuracy") & (table["scope"] == ALL)]
     rows = [{str(name): plain(value) for name, value in row.items()} for row in whole.to_dict("records")]
-    longest: dict[Any, float] = {}
-    for row in rows:
-        if isinstance(row["value"], int | float) and row["by"] in part.design.axes:
-            longest[row["by"]] = max(row["value"], longest.get(row["by"], row["value"]))
-    return [row for row in rows if row["by"] == "" or longest.get(row["by"]) == row["value"]]
+    return accuracies.main_rows(rows, part.design.axes)

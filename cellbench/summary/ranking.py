@@ -21,7 +21,7 @@ COLUMNS = (
 """Those of `ranked`."""
 
 
-def ranked(replicas: Selection, overview: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
+def ranked(replicas: Selection, overview: pd.DataFrame, comparisons: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """Return all cells, the fastest first, with the limits of their ranks, which hold for all cells at once.
 
     The rank itself is the place by the ratio of steps to the baseline, by typical steps where the baseline has no
@@ -33,6 +33,7 @@ def ranked(replicas: Selection, overview: pd.DataFrame, comparisons: pd.DataFram
         replicas: all that was planned.
         overview: each cell over all points.
         comparisons: the rows of comparisons.csv.
+        alpha: the chance that the limits of any rank are wrong.
     """
     design = replicas.design
     main = comparisons[(comparisons["metric"] == STEPS) & (comparisons["scope"] == ALL)]
@@ -52,7 +53,7 @@ def ranked(replicas: Selection, overview: pd.DataFrame, comparisons: pd.DataFram
         rows.append(row | {"_speed": math.nan if fate(replicas, label) or pd.isna(speed) else float(speed)})
     rows.sort(key=lambda row: (math.isnan(row["_speed"]), row["_speed"]))
     among = [row for row in rows if not math.isnan(row["_speed"])]
-    limits = rank_intervals(len(among), _differences(replicas, [str(row["cell"]) for row in among]))
+    limits = rank_intervals(len(among), _differences(replicas, [str(row["cell"]) for row in among]), alpha)
     for i, row in enumerate(among):
         rank = 1 + sum(other["_speed"] < row["_speed"] * (1 - 1e-9) for other in among)
         # a pair compares more points and seeds than both have in common with the baseline: the place stays inside

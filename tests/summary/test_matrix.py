@@ -63,6 +63,28 @@ def test_a_verdict_that_the_correction_takes_away() -> None:
     assert not entry.steps.endswith("faster")
 
 
+def test_where_nothing_can_be_tested() -> None:
+    """Of cells that never solve there is no ratio, and no correction over 0 comparisons is spoken of."""
+    never = summary_of(LABELS, dict.fromkeys(LABELS, 1e9))
+    found = matrix({"one": never, "two": never})
+    assert found.comparisons == 0
+    for text in (laid.text(found), laid.markdown(found, "profile")):
+        said = " ".join(text.split())
+        assert "0 comparisons" not in said
+        assert "No ratio of steps could be tested" in said
+
+
+def test_bounds_are_marked() -> None:
+    """A ratio to a cell, or of a cell, that never solved is a bound, in the words of each task's own report."""
+    never = summary_of(LABELS, {"lstm": 300.0, "gru": 1e9, "rnn": 300.0})
+    found = matrix({"one": never, "two": PARTS["one"]})
+    marked = {(entry.task, entry.cell): entry.bound for entry in found.entries if entry.bound}
+    assert marked == {("one", "gru"): "at least"}
+    for text in (laid.text(found), laid.markdown(found, "profile")):
+        assert text.count("≥ ") >= 2
+    assert laid.frame(found)["bound"].tolist() == ["at least", "", "", ""]
+
+
 def test_as_text() -> None:
     """Markdown, the terminal's lines and the CSV's rows name every task and cell once each, and the correction."""
     found = matrix(PARTS)
