@@ -140,3 +140,17 @@ def share_right(kind: str, tolerance: float) -> str:
     """
     others = {"classes": "step accuracy", "numbers": f"share within {tolerance:g}"}
     return others.get(kind, "bit accuracy")
+
+
+def duration(seconds: float) -> str:
+    """Write a duration.
+
+    >>> duration(45), duration(200), duration(7500)
+    ('45 s', '3 min 20 s', '2 h 5 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -75,7 +75,7 @@ def _forecast(
 ) -> None:
     """Print what each task would train as soon as it is known, then how long all of them may take."""
     from cellbench.running import plan
-    from cellbench.terminal.progress import duration
+    from cellbench.wording import duration
 
     whole, replicas = 0.0, 0
     for task, part in parts.items():

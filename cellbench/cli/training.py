@@ -21,7 +21,7 @@ def _more_seeds(experiment: Experiment, found: Results, workers: int) -> str:
     What lacks replicas, such as a part of an experiment, is completed first.
     """
     from cellbench.experiment.until_decided import plan_of
-    from cellbench.summary import words
+    from cellbench.wording import duration
 
     report = found.report
     undecided = report.summary.undecided
@@ -33,7 +33,7 @@ def _more_seeds(experiment: Experiment, found: Results, workers: int) -> str:
     there, to = len(experiment.seeds), plan[1]
     seconds = float(trained) / there * (to - there) / workers
     return (
-        f"To add seeds until decided (up to {to}, about {words.duration(seconds)}):\n"
+        f"To add seeds until decided (up to {to}, about {duration(seconds)}):\n"
         f"  {report.design.command} --until-decided"
     )
 
@@ -97,7 +97,8 @@ def dry_run(plan: Plan) -> tuple[str, float]:
         The text, and the seconds on one core.
     """
     from cellbench.planning import estimate, kept_bytes
-    from cellbench.terminal.progress import duration, introduction
+    from cellbench.terminal.progress import introduction
+    from cellbench.wording import duration
 
     lines = introduction(plan)
     cells, planned = len(plan.experiment.keys.cells), len(plan.experiment.cells)

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from cellbench.conformance.laws import LAWS
-from cellbench.conformance.subject import Broken, Check, Subject, leaves, near, one_thread, step
+from cellbench.conformance.subject import Broken, Check, Subject, leaves, near, step
 from cellbench.conformance.texts import text_of
 from cellbench.errors import CellbenchError
-from cellbench.model import Blueprint, blueprint_of, takes_steps
+from cellbench.model import Blueprint, blueprint_of, one_thread, takes_steps
 from cellbench.plugins import Place, Timeout, contained, kept, place_of
 from cellbench.records import STEP, Answer, CellSpec, Law, Source
 from cellbench.task import Task

@@ -17,11 +17,11 @@ from cellbench import plugins
 from cellbench.conformance import task_laws
 from cellbench.conformance.laws import LAWS
 from cellbench.conformance.observations import OBSERVATIONS
-from cellbench.conformance.subject import Check, Result, Subject, one_thread
+from cellbench.conformance.subject import Check, Result, Subject
 from cellbench.conformance.task_subject import TaskSubject, is_task
 from cellbench.conformance.task_subject import subject_of as task_subject_of
 from cellbench.errors import CellError
-from cellbench.model import refused_option
+from cellbench.model import one_thread, refused_option
 from cellbench.plugins import sources
 from cellbench.task import Task
 from cellbench.wording import short

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -303,14 +302,3 @@ def move(cell: nn.Module, by: float, draw: int = 0) -> None:
     for parameter in cell.parameters():
         if by and (parameter.is_floating_point() or parameter.is_complex()):
             parameter.add_(by * torch.randn(parameter.shape, dtype=parameter.dtype, generator=generator))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread, as workers do: equal sums must be equal to the bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -8,7 +8,7 @@ many replicas a card holds. `optimizers` has the update rules of all three engin
 rates, `foreign` torch's own classes.
 """
 
-from cellbench.engines.choice import TRAINED, Choice, choose, fastest_first, prepare, together
+from cellbench.engines.choice import TRAINED, Begun, Choice, begin, choose, fastest_first, prepare, together
 from cellbench.engines.engine import (
     LONGEST,
     USUAL_BATCHES,
@@ -29,6 +29,7 @@ __all__ = [
     "TRAINED",
     "USUAL_BATCHES",
     "Advanced",
+    "Begun",
     "Choice",
     "Engine",
     "Optimizer",
@@ -38,6 +39,7 @@ __all__ = [
     "Replicas",
     "Scores",
     "Trained",
+    "begin",
     "choose",
     "fastest_first",
     "optimizer_of",

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from cellbench.engines.device import FAILURES
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Engine, Refused
 from cellbench.engines.optimizers import Optimizer
 from cellbench.errors import CellError
-from cellbench.model import Blueprint, generators_kept
+from cellbench.model import Blueprint, generators_kept, one_thread
 from cellbench.plugins import contained, kept
 from cellbench.records import CPU
 from cellbench.wording import described
+
+if TYPE_CHECKING:  # what compiles is imported where it is asked for, as every engine
+    from cellbench.engines.lanes.compiled import Programs
 
 
 def fastest_first(hidden_size: int, device: str = CPU) -> tuple[str, ...]:
@@ -64,31 +70,92 @@ def prepare(
     batch_sizes: Sequence[int] = USUAL_BATCHES,
     longest: int = LONGEST,
     device: str = CPU,
+    begun: Programs | None = None,
 ) -> Engine:
     """Make the named engine ready for one model, at these batch sizes and on sequences of up to `longest` steps.
 
     Args:
         name: of the engine.
-        blueprint, optimizer, clip_norm, batch_sizes, longest: see `cellbench.engines.engine`.
+        blueprint: the model's structure.
+        optimizer, clip_norm, batch_sizes, longest: of the experiment.
         device: `cpu` or `cuda`; lanes computes on the CPU alone.
+        begun: what was begun for this model, of `Begun.programs`.
 
     Raises:
         Refused: the engine cannot carry the cell.
     """
     module = importlib.import_module(f"cellbench.engines.{name}")
-    elsewhere = {} if device == CPU else {"device": device}
-    if elsewhere and name == "lanes":
+    more: dict[str, Any] = {} if device == CPU else {"device": device}
+    if more and name == "lanes":
         raise Refused("it computes on the CPU alone")
-    with kept(blueprint.origin), generators_kept():
+    if begun is not None:
+        more["begun"] = begun
+    with _undisturbed(blueprint):
         engine: Engine = module.prepare(
-            blueprint,
-            optimizer=optimizer,
-            clip_norm=clip_norm,
-            batch_sizes=batch_sizes,
-            longest=longest,
-            **elsewhere,
+            blueprint, optimizer=optimizer, clip_norm=clip_norm, batch_sizes=batch_sizes, longest=longest, **more
         )
     return engine
+
+
+@contextmanager
+def _undisturbed(blueprint: Blueprint) -> Iterator[None]:
+    """Leave torch, and the cell's modules, as they were before the block."""
+    with kept(blueprint.origin), generators_kept(), one_thread():
+        yield
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A cell that compilers work on, at all its hidden sizes.
+
+    Attributes:
+        programs: one per hidden size.
+    """
+
+    programs: tuple[Programs, ...]
+
+    @property
+    def awaited(self) -> list[Future[Any]]:
+        """The compilers that still run."""
+        return [f for programs in self.programs for f in programs.compiling if not f.done()]
+
+
+def begin(
+    wanted: str,
+    blueprints: Sequence[Blueprint],
+    optimizer: Optimizer,
+    batch_sizes: Sequence[int],
+    longest: int,
+    pool: Executor,
+) -> Begun | None:
+    """Trace a cell, and begin to compile what the cache lacks of it on the threads of `pool`.
+
+    Args:
+        wanted, blueprints, optimizer, batch_sizes, longest: as for `choose`.
+        pool: threads that wait for compilers.
+
+    Returns:
+        None if no engine compiles the cell, or tracing it fails: `choose` says why.
+    """
+    if wanted not in ("auto", "lanes") or optimizer.rule is None:
+        return None
+    lanes = importlib.import_module("cellbench.engines.lanes")
+    found: list[Programs] = []
+    try:
+        with contained():
+            for blueprint in blueprints:
+                with _undisturbed(blueprint):
+                    found.append(lanes.begin(blueprint, pool, batch_sizes=batch_sizes, longest=longest))
+    except Exception:
+        stuck = True
+    else:
+        stuck = any(programs.stuck for programs in found)
+    begun = Begun(tuple(found))
+    if stuck:
+        for future in begun.awaited:
+            future.cancel()
+        return None
+    return begun
 
 
 def choose(
@@ -99,6 +166,7 @@ def choose(
     batch_sizes: Sequence[int] = USUAL_BATCHES,
     longest: int = LONGEST,
     device: str = CPU,
+    begun: Begun | None = None,
 ) -> Choice:
     """Choose one engine for a cell at all its hidden sizes, so that two engines never train one cell.
 
@@ -108,6 +176,7 @@ def choose(
         optimizer, clip_norm, batch_sizes: of the experiment.
         longest: time steps of the longest sequence that is trained or evaluated.
         device: that it computes on.
+        begun: what `begin` returned for the same cell; its compilers are waited for.
 
     Raises:
         CellError: the engine asked for refuses, or none can carry the cell.
@@ -118,8 +187,9 @@ def choose(
     for name in fastest_first(largest, device) if wanted == "auto" else (wanted,):
         try:
             with contained():
-                for blueprint in blueprints:
-                    prepare(name, blueprint, optimizer, clip_norm, batch_sizes, longest, device)
+                for number, blueprint in enumerate(blueprints):
+                    programs = begun.programs[number] if begun is not None and name == "lanes" else None
+                    prepare(name, blueprint, optimizer, clip_norm, batch_sizes, longest, device, programs)
         except Refused as refusal:
             reasons.append(f"not {name}: {refusal}")
             continue

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from cellbench.executors.executor import Executor, WorkerDied
 from cellbench.records import Chunk, Outcome
@@ -25,13 +26,46 @@ class Finished:
     outcomes: tuple[Outcome, ...]
 
 
+class Supply(Protocol):
+    """Chunks to run, of which some may not be ready yet."""
+
+    @property
+    def open(self) -> bool:
+        """Whether there are chunks that are not ready."""
+
+    @property
+    def awaited(self) -> Collection[Future[Any]]:
+        """What these wait for; a future that has ended if `settle` has something to do."""
+
+    def settle(self) -> None:
+        """Make chunks ready whose waiting is over."""
+
+    def take(self) -> Chunk | None:
+        """Hand out the next chunk; None if none is ready."""
+
+
+@dataclass
+class _Listed:
+    """Chunks that are all ready."""
+
+    chunks: Iterator[Chunk]
+    open: bool = False
+    awaited: Collection[Future[Any]] = field(default_factory=tuple)
+
+    def settle(self) -> None:
+        """Do nothing: all are ready."""
+
+    def take(self) -> Chunk | None:
+        return next(self.chunks, None)
+
+
 @dataclass
 class _Flight:
     chunk: Chunk
     since: float
 
 
-def dispatch(chunks: Iterable[Chunk], executor: Executor, job: Callable[[Chunk], Job]) -> Iterator[Finished]:
+def dispatch(chunks: Iterable[Chunk] | Supply, executor: Executor, job: Callable[[Chunk], Job]) -> Iterator[Finished]:
     """Run every chunk.
 
     When a worker dies, the chunks in progress are suspects, and each is tried again. If the executor is not isolated,
@@ -39,25 +73,32 @@ def dispatch(chunks: Iterable[Chunk], executor: Executor, job: Callable[[Chunk],
     replicas are recorded as failed, with the cause `machine`.
 
     Args:
-        chunks: in the order to start them.
+        chunks: in the order to start them, or a supply of them.
         executor: where they run.
         job: turns a chunk into the function that the worker calls.
 
     Yields:
         Each chunk as it ends.
     """
-    waiting, suspects = deque(chunks), deque[Chunk]()
+    supply: Supply = _Listed(iter(chunks)) if isinstance(chunks, Iterable) else chunks
+    suspects = deque[Chunk]()
     flying: dict[Future[list[Outcome]], _Flight] = {}
-    while waiting or suspects or flying:
+    while True:
+        supply.settle()
         # hand out: suspects first, and one at a time where a dying worker would take others with it
         apart = not executor.isolated
         alone = apart and (bool(suspects) or any(f.chunk.attempt > 1 for f in flying.values()))
-        while (waiting or suspects) and len(flying) < (1 if alone else executor.slots):
-            chunk = suspects.popleft() if suspects else waiting.popleft()
+        while len(flying) < (1 if alone else executor.slots):
+            chunk = suspects.popleft() if suspects else supply.take()
+            if chunk is None:
+                break
             flying[executor.submit(job(chunk))] = _Flight(chunk, time.monotonic())
             alone = apart and (alone or chunk.attempt > 1)
+        if not flying and not suspects and not supply.open:
+            return
         # collect: at most a second at a time, to notice chunks that hang
-        finished, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
+        ended, _ = wait({*flying, *supply.awaited}, timeout=1.0, return_when=FIRST_COMPLETED)
+        finished = [future for future in flying if future in ended]
         broken = False
         for future in finished:
             chunk = flying.pop(future).chunk

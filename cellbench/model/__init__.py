@@ -4,7 +4,8 @@
 `layers` stacks several cells, `fused` has equations for the layers of torch, `sizes` measures it, `traits` finds out
 what an engine must know of it before it trains it, by way of all that it holds, `contents`; `once` remembers what was
 found out; `reach` says which parameters have a gradient; `updates` is what a cell does after each update of its
-parameters, `weights` writes and reads what it learnt.
+parameters, `weights` writes and reads what it learnt; `threads` makes torch compute
+with one.
 """
 
 from cellbench.model.blueprint import (
@@ -23,6 +24,7 @@ from cellbench.model.objective import BITS, Objective, loss
 from cellbench.model.randomness import generator_states, generators_kept, seeded, set_generators
 from cellbench.model.reach import functions_behind, reached
 from cellbench.model.sizes import Sizes, measure
+from cellbench.model.threads import one_thread
 from cellbench.model.traits import Traits, traits_of
 from cellbench.model.updates import after_update, follows_updates, try_update
 
@@ -47,6 +49,7 @@ __all__ = [
     "layers_of",
     "loss",
     "measure",
+    "one_thread",
     "own_options",
     "reached",
     "refused_option",

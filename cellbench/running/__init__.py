@@ -1,5 +1,6 @@
 """The wiring: train what is missing, or train again and compare (`verify`)."""
 
-from cellbench.running.runner import Event, Notice, OnEvent, Stage, build, plan, run
+from cellbench.running.ahead import build
+from cellbench.running.runner import Event, Notice, OnEvent, Stage, plan, run
 
 __all__ = ["Event", "Notice", "OnEvent", "Stage", "build", "plan", "run"]

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellbench import environment
-from cellbench.engines import TRAINED
+from cellbench.engines import TRAINED, Choice
+from cellbench.engines.lanes import compilers
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.executors import Agreement, Executor, Here, Processes
 from cellbench.executors.dispatch import Finished, Job, dispatch
 from cellbench.experiment import Experiment, schema
 from cellbench.experiment import load as load_experiment
-from cellbench.planning import Plan, lay_out, prepare
+from cellbench.planning import Handed, Plan, Settled, lay_out, prepare
 from cellbench.plugins import Registry, discover, find_strays
-from cellbench.records import CPU, Answer, CellSpec, Chunk, models
-from cellbench.results import seal
+from cellbench.records import CPU, Answer, CellSpec, Chunk, Planned
 from cellbench.running.admission import Admission, todays_laws
 from cellbench.running.interrupts import interruptible
 from cellbench.running.stages import Stages
@@ -35,7 +35,10 @@ from cellbench.wording import did_you_mean
 if TYPE_CHECKING:
     from cellbench.results import Results
 
-PRELOAD = ("cellbench.training.worker", "cellbench.engines.stack", "cellbench.engines.reference")
+PRELOAD = (
+    "cellbench.training.worker", "cellbench.engines.stack", "cellbench.engines.reference", "cellbench.engines.lanes",
+    "numpy.random",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Stage:
     text: str
 
 
-Event = Plan | Finished | Notice | Stage
+Event = Plan | Handed | Settled | Finished | Notice | Stage
 OnEvent = Callable[[Event], None]
 
 
@@ -145,15 +148,18 @@ def run(
         interrupts.said = "what was trained is kept"
         admission = Admission(experiment, where, planned, trust, fresh, say)
         facts = _described(experiment, registry, trust, despite)
-        begin = partial(prepare, experiment, where, planned, only=only, shard=shard, ask=admission.ask, say=say)
+        # a cluster is told before it trains what each cell was compiled to
+        begin = partial(
+            prepare, experiment, where, planned, only=only, shard=shard, ask=admission.ask, say=say,
+            pool=stack.enter_context(compilers()), overlap=not _is_cluster(executor),
+        )  # fmt: skip
         if experiment.stages is not None:
             stages = Stages(experiment, where, planned, facts, admission.answers)
         plan = begin(fresh=fresh, stage=stages.stand(fresh) if stages is not None else None)
         _remember_reasons(facts["facts"]["cells"], plan)
         # if nothing is to be trained and nothing has changed, the report that is there is the answer
-        asked = seal.request(facts, planned) if report else ""
         nothing = not plan.todo and not plan.reused
-        if report and not fresh and nothing and (answer := seal.answer(where, asked)) is not None:
+        if report and not fresh and nothing and (answer := _answer(where, facts, planned)) is not None:
             see(plan)
             return _results(where, answer=answer)
         # a cluster whose workers would compute other numbers is refused here, before anything is written
@@ -166,6 +172,7 @@ def run(
         else:
             stages.run(plan, executor.slots, begin, fit, notice)
             stages = None
+        asked = _request(facts, planned) if report else ""
         # a large plan takes as much memory as its report: free it, and end the workers, before the report is made
         stack.close()
         del plan, planned, job, admission, begin, fit
@@ -200,7 +207,10 @@ def plan(
     if experiment.stages is not None:
         facts = _described(experiment, discover(), trust, despite)
         stage = Stages(experiment, folder, planned, facts, {}).stand(fresh)
-    return prepare(experiment, folder, planned, only=only, shard=shard, fresh=fresh, ask=ask, say=say, stage=stage)
+    with compilers() as pool:
+        return prepare(
+            experiment, folder, planned, only=only, shard=shard, fresh=fresh, ask=ask, say=say, stage=stage, pool=pool
+        )
 
 
 def _described(experiment: Experiment, registry: Registry, trust: bool, despite: list[str]) -> dict[str, Any]:
@@ -238,17 +248,26 @@ def _experiment(
     return load_experiment({"name": "notebook"} if given is None else given, registry, keys=keys, overrides=overrides)
 
 
-def _remember_reasons(cells: dict[str, dict[str, Any]], plan: Plan) -> None:
-    """Add to each cell's facts why no faster engine trains it; a cell that is trained already keeps its reason."""
+def _remember_reasons(cells: dict[str, dict[str, Any]], plan: Plan) -> bool:
+    """Add to each cell's facts why no faster engine trains it; a cell that is trained already keeps its reason.
+
+    Returns:
+        Whether a fact changed.
+    """
     before: Mapping[str, Any] = {}
     if any(c.reason == TRAINED for c in plan.engines.values()) and (plan.folder / FILE).exists():
         with suppress(StoreError), Store(plan.folder, write=False) as store:
             before = store.experiment()["facts"]["cells"]
+    changed = False
     for label, choice in plan.engines.items():
+        reason = None
         if choice.surprising:
-            cells[label]["engine_reason"] = f"{choice.engine}: {choice.reason}"
-        elif choice.reason == TRAINED and (known := before.get(label, {}).get("engine_reason")):
-            cells[label]["engine_reason"] = known
+            reason = f"{choice.engine}: {choice.reason}"
+        elif choice.reason == TRAINED:
+            reason = before.get(label, {}).get("engine_reason")
+        if reason and reason != cells[label].get("engine_reason"):
+            cells[label]["engine_reason"], changed = reason, True
+    return changed
 
 
 def _stray(label: str, name: str, place: Path) -> str:
@@ -264,9 +283,23 @@ def _results(folder: Path, **known: Any) -> Results:
     return Results(folder, own=True, **known)
 
 
+def _request(facts: Mapping[str, Any], planned: Sequence[Planned]) -> str:
+    """Hash what a report would be made of, beside the store."""
+    from cellbench.results import seal  # what reports are made with takes long to import, and training needs none of it
+
+    return seal.request(facts, planned)
+
+
+def _answer(folder: Path, facts: Mapping[str, Any], planned: Sequence[Planned]) -> str | None:
+    """Return the text of the report in the folder, if it would be made the same again."""
+    from cellbench.results import seal
+
+    return seal.answer(folder, seal.request(facts, planned))
+
+
 def _reported(folder: Path, asked: str) -> Results:
     """Write the report, and seal it."""
-    from cellbench.results import write
+    from cellbench.results import seal, write
 
     of = seal.store(folder)
     found = _results(folder, report=write(folder))
@@ -298,9 +331,21 @@ def _record(store: Store, plan: Plan, facts: Mapping[str, Any]) -> None:
         planned=plan.planned,
         texts=texts,
     )
-    choices = {cell: plan.engines[cell.label] for cell in experiment.cells}
     earlier.judge(store, plan.judged.right, plan.judged.wrong)
+    _record_engines(store, plan)
+
+
+def _record_engines(store: Store, plan: Plan) -> dict[str, Choice]:
+    """Store each cell's engine, and return them as they are now, by label."""
+    choices = {cell: plan.engines[cell.label] for cell in plan.experiment.cells}
     store.set_engines({cell.digest: (choice.engine, choice.reason) for cell, choice in choices.items()})
+    return dict(plan.engines)
+
+
+def _is_cluster(executor: Executor) -> bool:
+    from cellbench.executors import Dask
+
+    return isinstance(executor, Dask)
 
 
 def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
@@ -333,11 +378,13 @@ def _fit(
     see: OnEvent,
 ) -> None:
     """Train what a plan lacks on the executor, and store it; `job` is made here if it was not before."""
-    from cellbench.executors import Dask
-
     job = job or _job(plan, executor)
+    if plan.supply is not None:  # everything is trained on the CPU
+        plan.supply.tell = see
+        _train(plan, facts, answers, dispatch(plan.supply, executor, job), see)
+        return
     # one process owns this machine's card: this one; workers of a cluster have cards of their own
-    own = not isinstance(executor, Dask)
+    own = not _is_cluster(executor)
     here = [chunk for chunk in plan.todo if own and chunk.device != CPU]
     rest = [chunk for chunk in plan.todo if not own or chunk.device == CPU]
     _train(plan, facts, answers, chain(dispatch(here, Here(), job), dispatch(rest, executor, job)), see)
@@ -364,51 +411,22 @@ def _train(
             keep_answers(store, answers, todays_laws())
         on_event(plan)
         _keep(store, plan, ended, on_event)
+        if plan.supply is not None and _remember_reasons(facts["facts"]["cells"], plan):
+            _record(store, plan, facts)
 
 
 def _keep(store: Store, plan: Plan, ended: Iterable[Finished], on_event: OnEvent) -> None:
     """Store each chunk's outcomes as it ends."""
     keys = {(p.cell.label, p.point): p.key for p in plan.selected}
+    known = dict(plan.engines)
     for event in ended:
         chunk = event.chunk
+        # a cell that was still compiled may have got another engine than was expected
+        if known[chunk.cell.label] != plan.engines[chunk.cell.label]:
+            known = _record_engines(store, plan)
         # first the weights: a replica that is stored has them
         for outcome in event.outcomes:
             if outcome.weights is not None:
                 weights.write(plan.folder, outcome.key, outcome.weights)
         store.add(event.outcomes, chunk.replicas, keys[chunk.cell.label, chunk.point].family_text())
         on_event(event)
-
-
-def build(experiment: Experiment, isa: str | None = None) -> list[tuple[str, bool]]:
-    """Compile every cell of an experiment, at every hidden size, into the cache.
-
-    Args:
-        experiment: the one to run, perhaps on another machine.
-        isa: the instruction set to compile for; default: this processor's.
-
-    Returns:
-        One line per cell and hidden size, and whether it was built.
-    """
-    from cellbench.engines import Refused
-    from cellbench.engines.lanes import build_ahead
-    from cellbench.model import blueprint_of
-    from cellbench.training.data import longest
-
-    planned = lay_out(experiment)
-    steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in planned))
-    lines = []
-    for cell in experiment.cells:
-        for model in models(p for p in planned if p.cell.label == cell.label):
-            one, hidden = model
-            stacked = f", {one.layers} layers" if one.layers > 1 else ""
-            what = f"{cell.label}, hidden size {hidden}{stacked}"
-            mine = [p for p in planned if (p.cell, p.fit.hidden_size) == model]
-            batch_sizes = sorted({p.point.batch_size for p in mine})
-            try:
-                blueprint = blueprint_of(one, hidden, experiment.task)
-                lines.append(
-                    (f"{what}: {build_ahead(blueprint, batch_sizes=batch_sizes, isa=isa, longest=steps)}", True)
-                )
-            except Refused as refusal:
-                lines.append((f"{what}: not built: {refusal}", False))
-    return lines

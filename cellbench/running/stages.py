@@ -14,7 +14,7 @@ from cellbench.executors.dispatch import Finished
 from cellbench.experiment import Experiment
 from cellbench.planning import Plan, Stage
 from cellbench.records import Answer, Planned
-from cellbench.summary import looked, words
+from cellbench.wording import duration
 
 if TYPE_CHECKING:
     from cellbench.summary.staging import Standing
@@ -126,6 +126,8 @@ class Stages:
 
     def _next(self, plan: Plan, workers: int) -> str:
         """Say what the next stage trains."""
+        from cellbench.summary import words  # takes long to import, and a run without stages needs none of it
+
         one, owner = self.standing, self.experiment.owner
         cells = list(dict.fromkeys(owner(cell.label) for cell in self.experiment.cells))
         seeds = sorted({r.seed for chunk in plan.todo for r in chunk.replicas})
@@ -139,11 +141,13 @@ class Stages:
         seconds = cost * (self._seconds / self._cost if self._cost else 1.0) / max(1, workers)
         return (
             f"Stage {plan.stage}: {words.listing(who)}, seeds {seeds[0]} to {seeds[-1]}, {replicas:,} replicas, about "
-            f"{words.duration(seconds)}."
+            f"{duration(seconds)}."
         )
 
     def _open(self) -> list[str]:
         """Say of the open comparisons for how much longer at most they are."""
+        from cellbench.summary import looked
+
         rows = [reading.row for reading in self.standing.open if reading.row.open and not reading.row.behind]
         design = next(iter(self.standing.readings.values())).replicas.design
         lines = [f"  {row.cell} open: {looked.outlook(row, design)}" for row in rows[:_MOST_NAMED]]

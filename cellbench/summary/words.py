@@ -50,20 +50,6 @@ def p(x: float) -> str:
     return f"p {x:.3f}" if x < 0.0995 else f"p {x:.2f}"
 
 
-def duration(seconds: float) -> str:
-    """Write a duration.
-
-    >>> duration(45), duration(200), duration(7500)
-    ('45 s', '3 min 20 s', '2 h 5 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def count(n: int, noun: str) -> str:
     """Write a number with its noun, which loses its s for 1.
 

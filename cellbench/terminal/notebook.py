@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from cellbench.running import Event, OnEvent
-from cellbench.terminal.progress import Counts, duration, said
+from cellbench.terminal.progress import Counts, said
+from cellbench.wording import duration
 
 _EVERY = 0.25
 """Seconds between changes."""

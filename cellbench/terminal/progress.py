@@ -18,14 +18,14 @@ from rich.live import Live
 from rich.segment import ControlType
 from rich.text import Text
 
+from cellbench.engines import Choice
 from cellbench.executors.dispatch import Finished
-from cellbench.planning import Plan
+from cellbench.planning import Handed, Plan, Settled
 from cellbench.records import Outcome
 from cellbench.running import Event, Notice, OnEvent, Stage
-from cellbench.summary import words
 from cellbench.terminal.output import fitted
 from cellbench.terminal.remaining import Pace
-from cellbench.wording import escaped, printable
+from cellbench.wording import duration, escaped, printable
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
@@ -66,7 +66,7 @@ class Counts:
     Attributes:
         clock: returns the time in seconds.
         least_workers: how many workers there are at least; on a cluster, others are noticed when they finish a chunk.
-        stage: what is being done before anything is trained.
+        stage: what is being done before anything is trained, or is compiled while others are trained.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -91,6 +91,12 @@ class Counts:
             self.stage = printable(event.text)
         if isinstance(event, Plan):
             self._begin(event)
+        if isinstance(event, Handed):
+            self._pace.begin(event.chunk, self.elapsed)
+        if isinstance(event, Settled):
+            self.stage = printable(event.compiling)
+            if event.chunks:
+                self._pace.cut_anew(event.label, event.chunks)
         if not isinstance(event, Finished):
             return
         chunk = event.chunk
@@ -131,7 +137,8 @@ class Counts:
             for r in p.replicas:
                 self._labels[r.key].append(p.cell.label)
         self._pace = Pace(self.least_workers)
-        self._pace.plan(plan.todo)
+        self._pace.plan(plan.todo, told=plan.supply is not None)
+        self.stage = printable(plan.supply.compiling) if plan.supply is not None else ""
         self.started = self.clock()
 
     @property
@@ -175,7 +182,8 @@ class Counts:
         tail = ""
         if self.done < self.total:
             now = f"; training {_few([printable(label) for label in self.under_way], 3)}" if self.under_way else ""
-            tail = now + (f"; {remaining(left)} left" if left is not None else "")
+            tail = now + (f"; {self.stage}" if self.stage else "")
+            tail += f"; {remaining(left)} left" if left is not None else ""
         return (
             f"{self.done:,}/{self.total:,} replicas, {self.rate():.1f} per second{f'; {solved}' if solved else ''}"
             f"{f'; {failed:,} failed' if failed else ''}{tail}"
@@ -184,9 +192,6 @@ class Counts:
     def rate(self) -> float:
         """Return the replicas trained per second."""
         return (self.trained - self.before[0]) / max(self.elapsed, 1e-9)
-
-
-duration = words.duration
 
 
 def remaining(seconds: float) -> str:
@@ -230,7 +235,7 @@ def shown(quiet: bool, workers: int = 1) -> Iterator[OnEvent]:
             state.see(event)
             if lines := said(event):
                 print("\n".join(lines), file=sys.stderr, flush=True)
-            elif isinstance(event, Stage):
+            elif isinstance(event, Stage) and not state.cells:
                 if time.monotonic() - last >= STAGE_EVERY:
                     last = time.monotonic()
                     print(f"{state.stage} ...", file=sys.stderr, flush=True)
@@ -252,6 +257,8 @@ def said(event: Event) -> list[str]:
     """Write the lines that an event leaves on the screen."""
     if isinstance(event, Notice):
         return [printable(event.text)]
+    if isinstance(event, Settled) and event.choice.surprising:
+        return [escaped(_by(event.label, event.choice))]
     if not isinstance(event, Plan):
         return []
     # a stage after the first was introduced by what was said of the look before it
@@ -269,12 +276,21 @@ def introduction(plan: Plan) -> list[str]:
     lines += plan.again
     if not missing:
         return [*lines, "Nothing to train: every replica is done."]
+    compiling = plan.compiling
     by_engine: dict[str, list[str]] = {}
     for label, choice in plan.engines.items():
-        by_engine.setdefault(choice.named, []).append(label)
-    lines.append("Engines: " + "; ".join(f"{_few(labels)} by {name}" for name, labels in by_engine.items()))
-    lines += [f"  {label} by {c.named}: {c.reason}" for label, c in plan.engines.items() if c.surprising]
+        by_engine.setdefault(choice.named if label not in compiling else "", []).append(label)
+    # of what is still compiled it is not certain yet
+    said = [
+        f"{_few(labels)} by {name}" if name else f"{_few(labels)}: being compiled" for name, labels in by_engine.items()
+    ]
+    lines.append("Engines: " + "; ".join(said))
+    lines += [_by(label, c) for label, c in plan.engines.items() if c.surprising]
     return lines
+
+
+def _by(label: str, choice: Choice) -> str:
+    return f"  {label} by {choice.named}: {choice.reason}"
 
 
 @dataclass
@@ -308,7 +324,8 @@ class Display:
             yield Text(f"and {len(labels) - room} more cells", style="dim", no_wrap=True, overflow="ellipsis")
         if now and state.done < state.total:
             names = ", ".join(printable(label) for label in now)
-            yield Text(f"training {names}", style="dim", no_wrap=True, overflow="ellipsis")
+            compiling = f"; {state.stage}" if state.stage else ""
+            yield Text(f"training {names}{compiling}", style="dim", no_wrap=True, overflow="ellipsis")
         yield self._bar(min(width, 60))
         yield Text(self._foot(width), style="dim", no_wrap=True, overflow="ellipsis")
 

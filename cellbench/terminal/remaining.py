@@ -8,7 +8,6 @@ from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from cellbench.records import Chunk
 
@@ -36,8 +35,8 @@ class Pace:
     done: seconds = a · guessed cost + b · replicas + c · evaluation, with a, b, c at least 0, then scaled to the
     seconds really taken. Guessed costs alone are wrong by a factor of ten for the smallest cells, which come last.
 
-    Chunks begin in the order of the plan, each when another ends, so it is known which are in progress, and since when.
-    Times are seconds since the plan.
+    Chunks begin in the order of the plan, each when another ends, so it is known which are in progress, and since when;
+    where some wait for compilers, it is told which begin. Times are seconds since the plan.
 
     Args:
         workers: how many chunks are trained at the same time, as far as is known at the start.
@@ -51,13 +50,33 @@ class Pace:
         self._seconds: list[float] = []
         self._waiting: dict[str, Chunk] = {}
         self._begun: dict[str, tuple[Chunk, float]] = {}
+        self._told = False
 
-    def plan(self, chunks: Sequence[Chunk]) -> None:
-        """Take in the chunks to be done, in this order, from now on."""
+    def plan(self, chunks: Sequence[Chunk], told: bool = False) -> None:
+        """Take in the chunks to be done, in this order, from now on.
+
+        Args:
+            chunks: to be done.
+            told: whether `begin` is called for each.
+        """
+        self._told = told
         for chunk in chunks:
             self._ahead[_place(chunk)] = self._ahead.get(_place(chunk), np.zeros(3)) + features(chunk)
             self._waiting[_name(chunk)] = chunk
         self._begin(0.0)
+
+    def cut_anew(self, label: str, chunks: Sequence[Chunk]) -> None:
+        """Take these chunks in, in place of those of a cell, of which none has begun."""
+        for name, chunk in list(self._waiting.items()):
+            if chunk.cell.label == label:
+                del self._waiting[name]
+                self._ahead.pop(_place(chunk), None)
+        self.plan(chunks, self._told)
+
+    def begin(self, chunk: Chunk, at: float) -> None:
+        """Take in that a worker began a chunk."""
+        self._waiting.pop(_name(chunk), None)
+        self._begun[_name(chunk)] = (chunk, at)
 
     @property
     def under_way(self) -> list[Chunk]:
@@ -86,7 +105,9 @@ class Pace:
         self._begin(at)
 
     def _begin(self, at: float) -> None:
-        """Assume that idle workers begin the next chunks now."""
+        """Assume that idle workers begin the next chunks now, where nobody tells."""
+        if self._told:
+            return
         for name in list(islice(self._waiting, max(0, self.workers - len(self._begun)))):
             self._begun[name] = (self._waiting.pop(name), at)
 
@@ -94,6 +115,8 @@ class Pace:
         """Return the seconds left; None before anything is done that others can be judged by."""
         if not self._rows or at <= 0:
             return None
+        from scipy.optimize import nnls  # takes as long to import as a cell to compile
+
         rows, seconds = np.array(self._rows), np.array(self._seconds)
         # scale each feature to length 1, so that the cost is fitted first while few chunks are done
         scales = np.linalg.norm(rows, axis=0)

@@ -6,13 +6,15 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cellbench import experiment as experiments
 from cellbench import running
 from cellbench.plugins import discover
-from cellbench.results import Results
 from cellbench.terminal import notebook, progress
+
+if TYPE_CHECKING:  # takes long to import
+    from cellbench.results import Results
 
 
 @functools.wraps(running.run)

@@ -17,7 +17,8 @@ from typer.main import get_command
 
 import cellbench
 from cellbench.cli import app
-from tests.helpers.commands import Command
+from tests.helpers.commands import TINY, Command
+from tests.helpers.runs import trained
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "--json"], ["--version"], ["run", "--help"]])
@@ -28,6 +29,39 @@ def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
         f"sys.argv = ['cellbench', *{arguments!r}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "heavy = {'torch', 'pandas', 'scipy'} & set(sys.modules)\nassert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status", "out"], ["report", "out"], ["rank", "out"], ["merge", "both", "out"], ["schema"],
+        ["new", "my-cell"], ["new", "--experiment", "mine.yaml"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)  # fmt: skip
+@pytest.mark.slow
+def test_commands_that_train_nothing_import_no_torch(arguments: list[str]) -> None:
+    """torch takes longer to import than most of them take."""
+    trained(TINY)
+    code = (
+        "import sys\nfrom cellbench.cli import main\n"
+        f"sys.argv = ['cellbench', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_training_imports_nothing_that_reports_need() -> None:
+    """What a run and its progress need: pandas and scipy would come before the first replica."""
+    code = (
+        "import sys\nimport cellbench.running, cellbench.terminal.progress\n"
+        "heavy = {'pandas', 'scipy', 'altair', 'cellbench.summary', 'cellbench.results'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -122,6 +122,43 @@ def numbers(found: list[Finished]) -> list[int]:
     return [int(f.chunk.replicas[0].key.partition("/")[0]) for f in found]
 
 
+class Growing:
+    """A supply whose chunks become ready one by one, each when the one before it has been asked for."""
+
+    def __init__(self, count: int) -> None:
+        self.later = [chunk(i) for i in range(count)]
+        self.ready: list[Chunk] = []
+        self.awaited: list[Future[Any]] = []
+
+    @property
+    def open(self) -> bool:
+        return bool(self.later)
+
+    def settle(self) -> None:
+        """Make one ready at every second call; in between, a timer ends what is awaited."""
+        if self.awaited and self.awaited[0].done():
+            self.ready.append(self.later.pop(0))
+            self.awaited = []
+        elif self.later and not self.awaited:
+            future: Future[Any] = Future()
+            self.awaited = [future]
+            threading.Timer(0.002, future.set_result, (None,)).start()
+
+    def take(self) -> Chunk | None:
+        return self.ready.pop(0) if self.ready else None
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_supply_is_waited_for(slots: int, isolated: bool) -> None:
+    """Chunks that become ready later are run too, each once, whatever dies meanwhile; the end waits for all."""
+    deaths = Workers(slots, isolated=isolated)
+    found = list(dispatch.dispatch(Growing(9), deaths, killing({2, 5}, attempts=1)))
+    assert sorted(numbers(found)) == list(range(9))
+    assert deaths.most <= slots
+    assert all(o.status == "censored" for f in found for o in f.outcomes)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 12), st.integers(1, 4), st.booleans(), st.sets(st.integers(0, 11), max_size=4), st.integers(1, 2))
 def test_every_chunk_ends_once(count: int, slots: int, isolated: bool, killers: set[int], deaths: int) -> None:

@@ -19,7 +19,7 @@ from cellbench.errors import CellError
 from cellbench.experiment import Experiment, load
 from cellbench.model import blueprint_of
 from cellbench.planning import devices, lay_out, prepare
-from cellbench.planning.plan import chunks
+from cellbench.planning.chunks import chunks
 from cellbench.plugins import registry
 from cellbench.records import Chunk
 from cellbench.terminal.progress import introduction

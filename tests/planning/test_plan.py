@@ -14,7 +14,7 @@ from cellbench.engines import Choice
 from cellbench.errors import CellbenchError, StoreError
 from cellbench.experiment import Experiment, load
 from cellbench.planning import lay_out, prepare
-from cellbench.planning.plan import chunks
+from cellbench.planning.chunks import chunks
 from cellbench.plugins import registry
 from cellbench.records import Planned
 from tests.helpers.commands import TINY

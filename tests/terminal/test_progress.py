@@ -27,12 +27,13 @@ import cellbench
 from cellbench.engines import Choice
 from cellbench.executors.dispatch import Finished
 from cellbench.experiment import load
-from cellbench.planning import Plan, lay_out
-from cellbench.planning.plan import chunks as cut
+from cellbench.planning import Handed, Plan, Settled, lay_out
+from cellbench.planning.chunks import chunks as cut
 from cellbench.plugins import discover
 from cellbench.records import CellSpec, Chunk, Fit, Outcome, Planned
 from cellbench.running import Stage
-from cellbench.terminal.progress import Counts, Display, duration, introduction, remaining, said
+from cellbench.terminal.progress import Counts, Display, introduction, remaining, said
+from cellbench.wording import duration
 from tests.helpers.tools import missing
 
 # Of the default experiment on two cores beside other work: (cell, hidden size, bits, batch size, multiply-adds a step,
@@ -247,6 +248,37 @@ def test_before_the_plan() -> None:
     for text in ("checking 4 of 55: mut1", "compiling 12 of 55: lem (kept for next time)"):
         counts.see(Stage(text))
         assert screen(counts, 60) == [f"{text} ..."]
+
+
+def test_while_cells_are_compiled() -> None:
+    """What trains is what was handed out, what is compiled is named, and an engine that refuses is said to."""
+    work = [chunk for chunk, _ in chunks()]
+    labels = list(dict.fromkeys(chunk.cell.label for chunk in work))
+    ready = next(chunk for chunk in reversed(work) if chunk.cell.label == "rnn")
+    last = Settled("gru", Choice("stack", "not lanes: it is too strange"), (), "")
+
+    class Waiting:
+        """A supply of which the first cell is ready."""
+
+        compiling = "compiling 2 of 3: lstm"
+        waiting = tuple(CellSpec(label, label, "") for label in labels if label != "rnn")
+
+    counts = Counts(least_workers=2)
+    one = replace(plan(work), supply=cast("Any", Waiting()))
+    said_first = introduction(one)[-1]
+    assert "rnn by lanes" in said_first
+    assert said_first.count("being compiled") == 1
+    counts.see(one)
+    assert "training" not in counts.line()
+    counts.see(Handed(ready))
+    assert counts.under_way == ["rnn"]
+    assert "training rnn; compiling 2 of 3: lstm" in counts.line()
+    assert any("training rnn; compiling 2 of 3: lstm" in line for line in screen(counts, 80))
+    counts.see(finished(ready))
+    counts.see(last)
+    assert "compiling" not in counts.line()
+    assert said(last) == ["  gru by stack: not lanes: it is too strange"]
+    assert said(Settled("gru", Choice("lanes", ""), (), "")) == []
 
 
 def test_the_plain_line(state: Counts) -> None:

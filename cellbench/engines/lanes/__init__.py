@@ -9,6 +9,7 @@ autograd; `compiled` goes this way for all units of a model, and `engine` trains
 """
 
 from cellbench.engines.lanes.cache import described
-from cellbench.engines.lanes.engine import build_ahead, prepare, together
+from cellbench.engines.lanes.compiled import Programs, compilers
+from cellbench.engines.lanes.engine import begin, build_ahead, prepare, together
 
-__all__ = ["build_ahead", "described", "prepare", "together"]
+__all__ = ["Programs", "begin", "build_ahead", "compilers", "described", "prepare", "together"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from concurrent.futures import Executor, Future
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,11 +22,22 @@ from cellbench.engines.lanes.identity import identity, short
 from cellbench.engines.lanes.program import Program
 from cellbench.engines.lanes.proof import prove
 from cellbench.engines.lanes.units import Unit, evaluation, training
+from cellbench.environment import usable_cores
 from cellbench.errors import CellError
 from cellbench.model import Blueprint, Model
 
 if TYPE_CHECKING:  # what lowers imports what traces, and that takes long
     from cellbench.engines.lanes.code.lower import Lowered
+
+
+@contextmanager
+def compilers() -> Iterator[Executor]:
+    """Make threads that wait for compilers, one per core; an error or an interrupt waits only for those that run."""
+    pool = ThreadPoolExecutor(usable_cores())
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class Programs:
@@ -40,6 +53,7 @@ class Programs:
         isa: the instruction set.
         objective: what the model is trained for.
         evaluation: the unit that evaluates.
+        stuck: whether `begin` could not begin: `made` says why.
 
     Raises:
         Refused: the engine cannot carry the cell.
@@ -51,6 +65,7 @@ class Programs:
         self.isa = build.chosen_isa(isa_name)
         self.objective = blueprint.objective
         self.evaluation = evaluation(self.objective.kind)
+        self.stuck = False
         self._blueprint = blueprint
         self._replicas = replicas
         self._longest = longest
@@ -84,20 +99,31 @@ class Programs:
         """Choose the unit that trains batches of this size."""
         return training(self.objective.kind, batch_size, self.isa.name, self._replicas)
 
+    @property
+    def compiling(self) -> list[Future[tuple[bytes, float]]]:
+        """What compilers were begun for, and no call of `made` has asked for yet."""
+        return list(self._compiling.values())
+
     def begin(self, unit: Unit, pool: Executor) -> None:
         """Begin to compile a unit that is not in the cache, while this thread goes on; `made` waits for it.
 
         Only the compiler is run beside: tracing runs the cell's code and uses torch's generator. What goes wrong here
         is found again, and said, by `made`.
         """
+        if unit in self._compiling:
+            return
         compiler, place = build.find_compiler(), cache.user_cache()
-        if compiler is None or place is None or place.find(self._name(unit, compiler)) is not None:
+        if compiler is None or place is None:
+            self.stuck = True
+            return
+        if place.find(self._name(unit, compiler)) is not None:
             return
         try:
             with unoptimised(self._model):
                 self._refuse_memory()
                 lowered = self._text()
         except Exception:
+            self.stuck = True
             return
         self._compiling[unit] = pool.submit(self._compile, place, compiler, unit, lowered)
 

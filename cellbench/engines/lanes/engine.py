@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import Executor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Mask, Refused, Scores, Targets, Trained
 from cellbench.engines.lanes import build
-from cellbench.engines.lanes.compiled import Programs
+from cellbench.engines.lanes.compiled import Programs, compilers
 from cellbench.engines.lanes.graph.tensors import tensors_of
 from cellbench.engines.lanes.program import Rows, Rule, aligned
 from cellbench.engines.lanes.units import Unit, sharing
 from cellbench.engines.optimizers import Optimizer
-from cellbench.environment import usable_cores
 from cellbench.model import Blueprint, Model, follows_updates, reached, takes_steps
 from cellbench.records import CPU
 from cellbench.task import Floats
@@ -170,6 +168,26 @@ def together(batch_size: int) -> int:
     return sharing(batch_size, build.chosen_isa().name)
 
 
+def begin(
+    blueprint: Blueprint,
+    pool: Executor,
+    *,
+    batch_sizes: Sequence[int] = USUAL_BATCHES,
+    longest: int = LONGEST,
+    isa: str | None = None,
+) -> Programs:
+    """Trace a cell, and begin to compile what the cache lacks of it on the threads of `pool`; see `prepare`.
+
+    Raises:
+        Refused: the engine cannot carry the cell, as is known without a compiler; the message says why, in one line.
+    """
+    _refuse_python(blueprint)
+    programs = Programs(blueprint, isa, longest=longest)
+    for unit in _units(programs, batch_sizes):
+        programs.begin(unit, pool)
+    return programs
+
+
 def prepare(
     blueprint: Blueprint,
     *,
@@ -179,6 +197,7 @@ def prepare(
     longest: int = LONGEST,
     isa: str | None = None,
     replicas: int | None = None,
+    begun: Programs | None = None,
 ) -> Engine:
     """Make the lanes engine ready for one model: from the cache in milliseconds, or built in a second or two.
 
@@ -189,16 +208,19 @@ def prepare(
         longest: time steps of the longest sequence that is trained or evaluated.
         isa: an instruction set other than this processor's widest (or that of CELLBENCH_ISA).
         replicas: how many share a vector, in place of as many as fill it; 1 to compare with.
+        begun: what `begin` returned for this model, if it was called; its compilers are waited for.
 
     Raises:
         Refused: the engine cannot carry the cell here; the message is the reason in one line.
     """
     optimizer.refuse_torchs()
     _refuse_python(blueprint)
-    programs = Programs(blueprint, isa, replicas, longest)
+    programs = begun if begun is not None else Programs(blueprint, isa, replicas, longest)
     units = _units(programs, batch_sizes)
-    with _compiling() as pool:
-        _begin(programs, units, pool)
+    with compilers() as pool:
+        # this thread compiles the first one meanwhile
+        for unit in units[1:]:
+            programs.begin(unit, pool)
         for unit in units:
             programs.of(unit)
     return LaneEngine(programs, optimizer, clip_norm, _still(blueprint, optimizer))
@@ -212,14 +234,8 @@ def _still(blueprint: Blueprint, optimizer: Optimizer) -> NDArray[np.int64]:
     return np.flatnonzero(~np.repeat(reached(blueprint), sizes))
 
 
-def build_ahead(
-    blueprint: Blueprint,
-    *,
-    batch_sizes: Sequence[int] = USUAL_BATCHES,
-    isa: str | None = None,
-    longest: int = LONGEST,
-) -> str:
-    """Compile a cell into the cache, for this processor or for another one; see `prepare`.
+def build_ahead(begun: Programs, batch_sizes: Sequence[int] = USUAL_BATCHES) -> str:
+    """Wait for what `begin` began, for this processor or for another one, and prove it if it runs here.
 
     Returns:
         The instruction set, and whether the programs were proved or will be where they run.
@@ -227,13 +243,8 @@ def build_ahead(
     Raises:
         Refused: the cell cannot be compiled; the message is the reason in one line.
     """
-    _refuse_python(blueprint)
-    programs = Programs(blueprint, isa, longest=longest)
-    units = _units(programs, batch_sizes)
-    with _compiling() as pool:
-        _begin(programs, units, pool)
-        made = [programs.made(unit) for unit in units]
-    return f"{programs.isa}, {'to be proved where it runs' if None in made else 'proved'}"
+    made = [begun.made(unit) for unit in _units(begun, batch_sizes)]
+    return f"{begun.isa}, {'to be proved where it runs' if None in made else 'proved'}"
 
 
 def _refuse_python(blueprint: Blueprint) -> None:
@@ -252,22 +263,6 @@ def _refuse_python(blueprint: Blueprint) -> None:
         raise Refused(
             "its after_update() is called after each update, in Python; lanes compiles a step and its gradient"
         )
-
-
-@contextmanager
-def _compiling() -> Iterator[Executor]:
-    """Make threads that wait for compilers, one per core; an error or an interrupt waits only for those that run."""
-    pool = ThreadPoolExecutor(usable_cores())
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin(programs: Programs, units: Sequence[Unit], pool: Executor) -> None:
-    """Begin to compile all units but the first, which the caller compiles meanwhile."""
-    for unit in units[1:]:
-        programs.begin(unit, pool)
 
 
 def _units(programs: Programs, batch_sizes: Sequence[int]) -> list[Unit]:

@@ -13,7 +13,7 @@ template <int N, class M> static void inverse(M *out, const M *a) {
     for (int column = 0; column < N; column++) {
       int pivot = column;
       for (int i = column + 1; i < N; i++)
-        if (fabs(w[i][column]) > fabs(w[pivot][column])) pivot = i;
+        if (__builtin_fabs(w[i][column]) > __builtin_fabs(w[pivot][column])) pivot = i;
       for (int j = 0; j < 2 * N; j++) {
         double other = w[pivot][j];
         w[pivot][j] = w[column][j], w[column][j] = other;

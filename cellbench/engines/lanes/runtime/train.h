@@ -48,14 +48,14 @@ static Numbers squares_of(const Numbers *g) {
 }
 // The Euclidean norm of one replica's gradient.
 static float norm_of(float squares, const Numbers *g, long r) {
-  float norm = sqrtf(squares);
-  if (isfinite(norm)) return norm;
+  float norm = __builtin_sqrtf(squares);
+  if (__builtin_isfinite(norm)) return norm;
   double wide = 0;  // a square may be too large for a float although the norm is not
   for (long i = 0; i < TRAINED; i++) {
     double each = ((const float *)g)[i * PACK + r];
     wide += each * each;
   }
-  return (float)sqrt(wide);
+  return (float)__builtin_sqrt(wide);
 }
 
 // 1 / d, to a unit in the last place, for d from 1e-30 to 1e30 (the largest that is told apart). The machine divides in the
@@ -182,7 +182,7 @@ extern "C" void train(long steps, long T, long B, const float *x, long x_seed, c
   if (kind == ADAM || kind == ADAMW)
     for (long s = 0; s < steps; s++) {
       const double step = (double)(done + s + 1);
-      m.growth[s] = {1 - pow(constants[0], step), sqrt(1 - pow(constants[1], step))};
+      m.growth[s] = {1 - __builtin_pow(constants[0], step), __builtin_sqrt(1 - __builtin_pow(constants[1], step))};
     }
   for (long first = 0; first < count; first += PACK) {
     Group group;
@@ -235,7 +235,7 @@ extern "C" void train(long steps, long T, long B, const float *x, long x_seed, c
         if (!group.alive[r]) continue;
         const float lost = one(&loss, r), norm = norm_of(one(&squares, r), m.g, r);
         losses[group.row[r] * steps + s] = lost;
-        if (!isfinite(lost) || !isfinite(norm)) {
+        if (!__builtin_isfinite(lost) || !__builtin_isfinite(norm)) {
           leave([&](long other) { return other == r; });
           broke[group.row[r]] = s;
           group.alive[r] = false;

@@ -1,0 +1,107 @@
+"""Compiling and training at the same time: what is trained when, what is stored and shown, and what a refusal does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from cellbench.executors.dispatch import Finished
+from cellbench.planning import Handed, Plan, Settled
+from cellbench.running import Event
+from cellbench.running import run as run_experiment
+from tests.helpers.commands import TINY
+
+CELLS = ["rnn", "lstm", "gru"]
+SMALL: dict[str, Any] = {**TINY, "engine": "auto", "cells": CELLS}
+STOPS = """#!/bin/sh
+# accepts every program but those whose state has six numbers: lstm with three hidden units
+for text in *.cpp; do
+  if [ -e "$text" ] && grep -q "STATES = 6," "$text"; then echo "$text: error: too strange" >&2; exit 1; fi
+done
+exec g++ "$@"
+"""
+
+
+def ran(folder: Path, workers: int = 1, **keys: Any) -> tuple[list[Event], pd.DataFrame]:
+    """Run the experiment; its events, and its learning curves in a fixed order."""
+    events: list[Event] = []
+    found = run_experiment(
+        {**SMALL, **keys}, folder, workers=workers, report=False, on_event=events.append, fresh=folder.exists()
+    )
+    by = ["label", "learning_rate", "seed", "step"]
+    return events, found.curves.sort_values(by).reset_index(drop=True)
+
+
+def labels(events: list[Event], kind: type) -> list[str]:
+    return [e.label if isinstance(e, Settled) else e.chunk.cell.label for e in events if isinstance(e, kind)]  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of compiled cells that is empty."""
+    monkeypatch.setenv("CELLBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_compiled_trains_while_the_rest_compiles(cold: Path, workers: int) -> None:
+    """The first cell's replicas end before the last cell's engine is certain; the numbers are those of a warm cache."""
+    events, curves = ran(cold / "cold", workers)
+    assert labels(events, Settled) == CELLS
+    assert set(labels(events, Handed)) == set(CELLS)
+    kinds = [type(event) for event in events]
+    last = max(i for i, kind in enumerate(kinds) if kind is Settled)
+    assert kinds.index(Plan) < kinds.index(Handed) < last
+    if workers == 1:  # it trains in between, whatever the load
+        assert kinds.index(Finished) < last
+    plan = next(event for event in events if isinstance(event, Plan))
+    assert {choice.engine for choice in plan.engines.values()} == {"lanes"}
+    # nothing is compiled the second time, and nothing waits
+    events, again = ran(cold / "warm", workers)
+    assert not labels(events, Settled)
+    pd.testing.assert_frame_equal(curves, again)
+
+
+@pytest.mark.slow
+def test_a_cell_that_the_compiler_refuses_is_trained_by_the_next_engine(
+    cold: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found out while others train; the screen and the store say so, and every replica ends once."""
+    compiler = cold / "picky"
+    compiler.write_text(STOPS)
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    events, curves = ran(cold / "out")
+    settled = {event.label: event for event in events if isinstance(event, Settled)}
+    assert {label: event.choice.engine for label, event in settled.items()} == {
+        "rnn": "lanes", "lstm": "stack", "gru": "lanes"
+    }  # fmt: skip
+    assert "too strange" in settled["lstm"].choice.reason
+    assert [chunk.engine for chunk in settled["lstm"].chunks] == ["stack"]
+    found = run_experiment(SMALL, cold / "out", report=False)
+    assert found.runs.groupby("label")["engine"].unique().map(list).to_dict() == {
+        "rnn": ["lanes"], "lstm": ["stack"], "gru": ["lanes"]
+    }  # fmt: skip
+    assert (found.runs["status"] != "failed").all()
+    assert set(curves["label"]) == set(CELLS)
+    # the store knows the engine that trained it: a run with more seeds goes on with it
+    more = run_experiment(SMALL, cold / "out", report=False, seeds=3)
+    assert set(more.runs.loc[more.runs["label"] == "lstm", "engine"]) == {"stack"}
+
+
+@pytest.mark.slow
+def test_an_engine_that_is_asked_for_is_certain_before_anything_trains(
+    cold: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its refusal ends the run, so nothing may have been trained by then."""
+    compiler = cold / "picky"
+    compiler.write_text(STOPS)
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    with pytest.raises(Exception, match="the engine asked for cannot carry it"):
+        ran(cold / "out", engine="lanes")
+    assert not (cold / "out" / "runs.sqlite").exists()
