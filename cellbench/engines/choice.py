@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from cellbench.wording import described
 
 if TYPE_CHECKING:  # what compiles is imported where it is asked for, as every engine
     from cellbench.engines.lanes.compiled import Programs
+    from cellbench.engines.lanes.pool import Compilers
 
 
 def fastest_first(hidden_size: int, device: str = CPU) -> tuple[str, ...]:
@@ -126,7 +127,7 @@ def begin(
     optimizer: Optimizer,
     batch_sizes: Sequence[int],
     longest: int,
-    pool: Executor,
+    pool: Compilers,
 ) -> Begun | None:
     """Trace a cell, and begin to compile what the cache lacks of it on the threads of `pool`.
 

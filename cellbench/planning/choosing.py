@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cellbench.engines import TRAINED, Begun, Choice, Refused, begin, choose, optimizer_of, prepare
 from cellbench.engines.device import used
+from cellbench.engines.lanes import Compilers
 from cellbench.errors import CellError, StoreError
 from cellbench.experiment import Experiment
 from cellbench.planning import devices
@@ -39,7 +40,7 @@ class Choosing:
     planned: Sequence[Planned]
     done: frozenset[str]
     stored: Mapping[str, str]
-    pool: Executor | None = None
+    pool: Compilers | None = None
     _begun: dict[str, Begun | Choice | None] = field(default_factory=dict)
 
     def begin(self, cell: CellSpec) -> None:

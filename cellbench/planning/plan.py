@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cellbench.engines import Choice
+from cellbench.engines.lanes import Compilers
 from cellbench.errors import CellbenchError
 from cellbench.experiment import Experiment
 from cellbench.planning.choosing import Choosing
@@ -100,7 +100,7 @@ def prepare(
     say: Callable[[str], object] = lambda text: None,
     stage: Stage | None = None,
     engines: Mapping[str, Choice] | None = None,
-    pool: Executor | None = None,
+    pool: Compilers | None = None,
     overlap: bool = False,
 ) -> Plan:
     """Plan a run: measure sizes, choose engines, leave out what is done already. Writes nothing.

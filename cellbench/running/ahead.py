@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +50,7 @@ def build(experiment: Experiment, isa: str | None = None) -> list[tuple[str, boo
         return [begun.end() for begun in list(_begin(experiment, isa, pool))]
 
 
-def _begin(experiment: Experiment, isa: str | None, pool: Executor) -> Iterator[_Begun]:
+def _begin(experiment: Experiment, isa: str | None, pool: lanes.Compilers) -> Iterator[_Begun]:
     planned = lay_out(experiment)
     steps = longest(experiment.task, experiment.settings, (p.point.parameters for p in planned))
     for cell in experiment.cells:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from cellbench.executors.dispatch import Finished
 from cellbench.planning import Handed, Plan, Settled
@@ -105,3 +111,63 @@ def test_an_engine_that_is_asked_for_is_certain_before_anything_trains(
     with pytest.raises(Exception, match="the engine asked for cannot carry it"):
         ran(cold / "out", engine="lanes")
     assert not (cold / "out" / "runs.sqlite").exists()
+
+
+HANGS = """#!/bin/sh
+# never ends, for a program whose state has six numbers: lstm with three hidden units
+for text in *.cpp; do
+  if [ -e "$text" ] && grep -q "STATES = 6," "$text"; then echo $$ >> "$HUNG"; exec sleep 100; fi
+done
+exec g++ "$@"
+"""
+
+
+def _runs(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_a_run_is_ended_while_a_compiler_hangs(cold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that the compiler does not get ends it, too: nothing waits for it, and nothing of it stays."""
+    compiler = cold / "hangs"
+    compiler.write_text(HANGS)
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("HUNG", str(cold / "hung"))
+    (cold / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cellbench", "run", str(cold / "small.yaml"), "--workers", "1", "--quiet"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (cold / "hung").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    try:
+        _, err = process.communicate(timeout=40)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "interrupted; what was trained is kept" in err
+    assert not any(_runs(int(number)) for number in (cold / "hung").read_text().split())
+    assert not list((cold / "cache").glob(".build-*"))
+
+
+@pytest.mark.slow
+def test_labels_of_one_program_are_compiled_once(cold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option that changes the first weights alone, as a tuned forget bias does, costs no compiler."""
+    compiler = cold / "counts"
+    compiler.write_text('#!/bin/sh\necho "$@" >> "$COUNTED"\nexec g++ "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("COUNTED", str(cold / "counted"))
+    cells = [{"name": "lstm", "label": f"bias {bias}", "options": {"forget_bias": bias}} for bias in (0, 1, 2)]
+    events, curves = ran(cold / "out", cells=cells)
+    assert labels(events, Settled) == ["bias 0", "bias 1", "bias 2"]
+    linked = [line for line in (cold / "counted").read_text().splitlines() if "-shared" in line.split()]
+    assert len(linked) == 2  # one trains, one evaluates
+    assert curves["label"].nunique() == 3

@@ -8,6 +8,8 @@ import os
 import platform
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +141,13 @@ def engine_text() -> str:
     return found.hexdigest()
 
 
-def compile_program(texts: Sequence[str], compiler: Compiler, isa: Isa, folder: Path) -> bytes:
+_PATIENCE = 600.0
+"""Seconds that a compiler may take for one program."""
+
+
+def compile_program(
+    texts: Sequence[str], compiler: Compiler, isa: Isa, folder: Path, ended: threading.Event | None = None
+) -> bytes:
     """Compile translation units to a shared object, and return its bytes.
 
     Args:
@@ -147,10 +155,11 @@ def compile_program(texts: Sequence[str], compiler: Compiler, isa: Isa, folder: 
         compiler: the compiler to use.
         isa: the instruction set to compile for.
         folder: a private folder, for intermediate files.
+        ended: once it is set, the compiler is ended.
 
     Raises:
         OSError: the disk is full.
-        Refused: the compiler does not accept the program.
+        Refused: the compiler does not accept the program, takes too long, or is ended.
     """
     headers = str(Path(__file__).parent / "runtime")
     commands, objects = [], []
@@ -160,16 +169,16 @@ def compile_program(texts: Sequence[str], compiler: Compiler, isa: Isa, folder: 
         commands.append([*compiler.flags(isa), "-c", "-I", headers, source, "-o", target])
         objects.append(target)
     # all units at the same time, then the linker
-    _all(compiler, commands, folder)
+    _all(compiler, commands, folder, ended)
     link = ["-shared", *objects, "-o", "cell.so", "-lm"]
     try:
-        _all(compiler, [[*link, "-s"]], folder)  # without symbols the file is smaller
+        _all(compiler, [[*link, "-s"]], folder, ended)  # without symbols the file is smaller
     except Refused:  # not every linker knows -s: that of macOS does not
-        _all(compiler, [link], folder)
+        _all(compiler, [link], folder, ended)
     return (folder / "cell.so").read_bytes()
 
 
-def _all(compiler: Compiler, commands: Sequence[Sequence[str]], folder: Path) -> None:
+def _all(compiler: Compiler, commands: Sequence[Sequence[str]], folder: Path, ended: threading.Event | None) -> None:
     """Run several commands of the compiler at the same time, and wait for all."""
     # the compiler's temporary files go to the same folder, and its errors are read below, so they must be in English
     environment = {**os.environ, "TMPDIR": str(folder), "LC_ALL": "C"}
@@ -183,15 +192,43 @@ def _all(compiler: Compiler, commands: Sequence[Sequence[str]], folder: Path) ->
                     errors="replace",
                 )
             )  # fmt: skip
-        said = [process.communicate(timeout=600)[0] for process in running]
-    except subprocess.TimeoutExpired as error:
-        raise Refused(f"{compiler.version} took longer than 10 minutes") from error
+        until = time.monotonic() + _PATIENCE
+        said = [_said(compiler, process, until, ended) for process in running]
     finally:
         # after a timeout or an interrupt, no compiler may go on in a folder that is removed
         for process in running:
             process.kill()
             process.wait()
-    for process, output in zip(running, said, strict=True):
+            if process.stdout is not None:
+                process.stdout.close()
+    _check(compiler, running, said)
+
+
+def _said(compiler: Compiler, process: subprocess.Popen[str], until: float, ended: threading.Event | None) -> str:
+    """Wait for a process, and return its output; `until` and `ended` are looked at twice a second.
+
+    Raises:
+        Refused: it took too long.
+        RefusedOnce: `ended` was set.
+    """
+    while True:
+        try:
+            return process.communicate(timeout=0.5)[0]
+        except subprocess.TimeoutExpired as error:
+            if ended is not None and ended.is_set():
+                raise RefusedOnce(f"{compiler.version} was ended") from error
+            if time.monotonic() > until:
+                raise Refused(f"{compiler.version} took longer than 10 minutes") from error
+
+
+def _check(compiler: Compiler, processes: Sequence[subprocess.Popen[str]], said: Sequence[str]) -> None:
+    """Check that compilers have accepted what they were given.
+
+    Raises:
+        OSError: the disk is full.
+        Refused: one has not; or was ended by a signal.
+    """
+    for process, output in zip(processes, said, strict=True):
         if process.returncode == 0:
             continue
         if process.returncode < 0:  # an interrupt ends the compiler, too

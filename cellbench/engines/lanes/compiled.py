@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,25 +18,15 @@ from cellbench.engines.lanes.graph.script import unoptimised
 from cellbench.engines.lanes.graph.steady import refuse_memory
 from cellbench.engines.lanes.graph.tensors import tensors_of
 from cellbench.engines.lanes.identity import identity, short
+from cellbench.engines.lanes.pool import Compilers
 from cellbench.engines.lanes.program import Program
 from cellbench.engines.lanes.proof import prove
 from cellbench.engines.lanes.units import Unit, evaluation, training
-from cellbench.environment import usable_cores
 from cellbench.errors import CellError
 from cellbench.model import Blueprint, Model
 
 if TYPE_CHECKING:  # what lowers imports what traces, and that takes long
     from cellbench.engines.lanes.code.lower import Lowered
-
-
-@contextmanager
-def compilers() -> Iterator[Executor]:
-    """Make threads that wait for compilers, one per core; an error or an interrupt waits only for those that run."""
-    pool = ThreadPoolExecutor(usable_cores())
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 class Programs:
@@ -104,7 +93,7 @@ class Programs:
         """What compilers were begun for, and no call of `made` has asked for yet."""
         return list(self._compiling.values())
 
-    def begin(self, unit: Unit, pool: Executor) -> None:
+    def begin(self, unit: Unit, pool: Compilers) -> None:
         """Begin to compile a unit that is not in the cache, while this thread goes on; `made` waits for it.
 
         Only the compiler is run beside: tracing runs the cell's code and uses torch's generator. What goes wrong here
@@ -116,7 +105,13 @@ class Programs:
         if compiler is None or place is None:
             self.stuck = True
             return
-        if place.find(self._name(unit, compiler)) is not None:
+        name = self._name(unit, compiler)
+        if place.find(name) is not None:
+            return
+        where = str(place.folder / name)
+        begun = pool.begun.get(where)
+        if begun is not None and not begun.cancelled():
+            self._compiling[unit] = begun
             return
         try:
             with unoptimised(self._model):
@@ -125,7 +120,9 @@ class Programs:
         except Exception:
             self.stuck = True
             return
-        self._compiling[unit] = pool.submit(self._compile, place, compiler, unit, lowered)
+        self._compiling[unit] = pool.begun[where] = pool.submit(
+            self._compile, place, compiler, unit, lowered, pool.ended
+        )
 
     def of(self, unit: Unit) -> Program:
         """Get the program of a unit.
@@ -206,7 +203,10 @@ class Programs:
         try:
             lowered = self._text()
             begun = self._compiling.pop(unit, None)
-            shared_object, seconds = begun.result() if begun else self._compile(place, compiler, unit, lowered)
+            if begun is None or begun.cancelled():  # another cell, which began it, has no use for it
+                shared_object, seconds = self._compile(place, compiler, unit, lowered)
+            else:
+                shared_object, seconds = begun.result()
         except RefusedOnce:
             raise  # not stored: it may not happen again
         except Refused as refusal:
@@ -229,11 +229,13 @@ class Programs:
         place.store(name, entry, shared_object)
         return entry
 
-    def _compile(self, place: Cache, compiler: build.Compiler, unit: Unit, lowered: Lowered) -> tuple[bytes, float]:
-        """Compile a unit; returns the shared object, and the seconds that it took."""
+    def _compile(
+        self, place: Cache, compiler: build.Compiler, unit: Unit, lowered: Lowered, ended: threading.Event | None = None
+    ) -> tuple[bytes, float]:
+        """Compile a unit, unless `ended` is set before; returns the shared object, and the seconds that it took."""
         begun = time.perf_counter()
         with place.workshop() as folder:
-            shared_object = build.compile_program(unit.texts(lowered.source), compiler, self.isa, folder)
+            shared_object = build.compile_program(unit.texts(lowered.source), compiler, self.isa, folder, ended)
         return shared_object, time.perf_counter() - begun
 
     def _text(self) -> Lowered:

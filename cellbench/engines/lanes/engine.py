@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import Executor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.engines.engine import LONGEST, USUAL_BATCHES, Advanced, Engine, Mask, Refused, Scores, Targets, Trained
 from cellbench.engines.lanes import build
-from cellbench.engines.lanes.compiled import Programs, compilers
+from cellbench.engines.lanes.compiled import Programs
 from cellbench.engines.lanes.graph.tensors import tensors_of
+from cellbench.engines.lanes.pool import Compilers, compilers
 from cellbench.engines.lanes.program import Rows, Rule, aligned
 from cellbench.engines.lanes.units import Unit, sharing
 from cellbench.engines.optimizers import Optimizer
@@ -170,7 +170,7 @@ def together(batch_size: int) -> int:
 
 def begin(
     blueprint: Blueprint,
-    pool: Executor,
+    pool: Compilers,
     *,
     batch_sizes: Sequence[int] = USUAL_BATCHES,
     longest: int = LONGEST,
