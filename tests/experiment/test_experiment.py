@@ -162,7 +162,7 @@ def test_a_budget_that_nothing_fits(command: Command, write: Callable[..., Path]
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_shipped_experiments_are_sound(path: Path) -> None:
     """Each shipped file validates (some cells need their plugins), and by the JSON schema too, as an editor does it."""
-    if path.stem.startswith(("zoo", "initial-weights", "decided")):
+    if path.stem.startswith(("zoo", "initial-weights", "decided", "associative-recall")):
         pytest.skip("needs the plugin packages")
     if path.stem == "profile":
         pytest.skip("is a profile: see test_profile")
