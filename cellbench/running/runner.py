@@ -336,10 +336,14 @@ def _record(store: Store, plan: Plan, facts: Mapping[str, Any]) -> None:
 
 
 def _record_engines(store: Store, plan: Plan) -> dict[str, Choice]:
-    """Store each cell's engine, and return them as they are now, by label."""
-    choices = {cell: plan.engines[cell.label] for cell in plan.experiment.cells}
-    store.set_engines({cell.digest: (choice.engine, choice.reason) for cell, choice in choices.items()})
-    return dict(plan.engines)
+    """Store each cell's engine that is certain, and return them by label.
+
+    Another label of the same cell may still be compiled: what is expected of it says nothing about what is stored.
+    """
+    certain = {label: choice for label, choice in plan.engines.items() if label not in plan.compiling}
+    choices = {cell.digest: certain[cell.label] for cell in plan.experiment.cells if cell.label in certain}
+    store.set_engines({digest: (choice.engine, choice.reason) for digest, choice in choices.items()})
+    return certain
 
 
 def _is_cluster(executor: Executor) -> bool:
@@ -411,18 +415,20 @@ def _train(
             keep_answers(store, answers, todays_laws())
         on_event(plan)
         _keep(store, plan, ended, on_event)
-        if plan.supply is not None and _remember_reasons(facts["facts"]["cells"], plan):
-            _record(store, plan, facts)
+        if plan.supply is not None:
+            if _remember_reasons(facts["facts"]["cells"], plan):
+                _record(store, plan, facts)
+            _record_engines(store, plan)  # also of labels whose replicas were all trained under another one
 
 
 def _keep(store: Store, plan: Plan, ended: Iterable[Finished], on_event: OnEvent) -> None:
     """Store each chunk's outcomes as it ends."""
     keys = {(p.cell.label, p.point): p.key for p in plan.selected}
-    known = dict(plan.engines)
+    known = _record_engines(store, plan)
     for event in ended:
         chunk = event.chunk
-        # a cell that was still compiled may have got another engine than was expected
-        if known[chunk.cell.label] != plan.engines[chunk.cell.label]:
+        # by now the engine of a cell that was still compiled is certain
+        if chunk.cell.label not in known:
             known = _record_engines(store, plan)
         # first the weights: a replica that is stored has them
         for outcome in event.outcomes:

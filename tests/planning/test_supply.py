@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from cellbench.errors import Interrupted
 from cellbench.executors.dispatch import Finished
 from cellbench.planning import Handed, Plan, Settled
 from cellbench.running import Event
@@ -171,3 +172,23 @@ def test_labels_of_one_program_are_compiled_once(cold: Path, monkeypatch: pytest
     linked = [line for line in (cold / "counted").read_text().splitlines() if "-shared" in line.split()]
     assert len(linked) == 2  # one trains, one evaluates
     assert curves["label"].nunique() == 3
+
+
+@pytest.mark.slow
+def test_a_run_that_ends_between_two_labels_of_one_cell_goes_on(cold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are stored under the first label's engine; what is expected of the second one may not take its place."""
+    compiler = cold / "picky"
+    compiler.write_text(STOPS)
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Finished):
+            raise KeyboardInterrupt
+
+    keys: dict[str, Any] = {**SMALL, "cells": [{"name": "lstm", "label": "a"}, {"name": "lstm", "label": "b"}]}
+    with pytest.raises(Interrupted):
+        run_experiment(keys, cold / "out", report=False, on_event=stop)
+    found = run_experiment(keys, cold / "out", report=False, seeds=3)
+    assert set(found.runs["engine"]) == {"stack"}
+    assert found.runs.groupby("label").size().to_dict() == {"a": 3, "b": 3}
