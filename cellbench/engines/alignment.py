@@ -10,21 +10,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from cellbench.model import DispatchMode
 
 _ALIGNED, _APART = 4, 16
 """Floats of what must be a multiple for a product to be left alone, and floats to which matrices are moved apart."""
 
 
-class Aligned(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Aligned(DispatchMode):  # type: ignore[no-untyped-call]
     """Computes the batched products within it on matrices that all begin at multiples of 64 bytes.
 
     Products of matrices that do so anyway, to 16 bytes, are left alone.
     """
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # a mode's first call would import torch._dynamo, which takes two seconds
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.bmm.default and not kwargs:

@@ -14,11 +14,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from cellbench.engines.engine import Refused, first_line
 from cellbench.engines.lines import at, of_traceback
-from cellbench.model import Blueprint, Contents
+from cellbench.model import Blueprint, Contents, DispatchMode
 from cellbench.records import CPU
 
 Found = TypeVar("Found")
@@ -106,14 +105,10 @@ class _Stray(Exception):
     """An operation of tensors on two devices."""
 
 
-class _OnOne(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _OnOne(DispatchMode):  # type: ignore[no-untyped-call]
     """Refuses operations of tensors on two devices; a single number may be on the CPU, and copies may cross."""
 
     _COPIES = (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # a mode's first call would import torch._dynamo, which takes two seconds
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and x.dim()]
@@ -134,7 +129,7 @@ def refuse_strays(blueprint: Blueprint) -> None:
     try:
         model = blueprint.build("device")
         moved(model, "meta")
-        with _OnOne(), making_on("meta"):  # type: ignore[no-untyped-call]
+        with _OnOne(), making_on("meta"):
             inputs = torch.zeros(_TIME, _BATCH, blueprint.input_size)
             targets = torch.zeros(_TIME, _BATCH, blueprint.output_size)
             if blueprint.objective.kind == "classes":

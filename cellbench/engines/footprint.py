@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from cellbench.engines.optimizers import Optimizer
-from cellbench.model import Blueprint, seeded, spelt_out
+from cellbench.model import Blueprint, DispatchMode, seeded, spelt_out
 
 MOST = 1024
 """Replicas of a stack on a card, at most."""
@@ -22,16 +21,12 @@ _ROWS = 6
 """Copies of a row of parameters beside the optimizer's: the weights, the gradient, and those in between."""
 
 
-class _Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Made(DispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the bytes of all tensors that operations make within it; views make none."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.bytes = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # a mode's first call would import torch._dynamo, which takes two seconds
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))

@@ -95,7 +95,7 @@ class Stacked:
                 copies = pytree.tree_map(lambda one: torch.stack([one] * WIDTH), of_one)
                 found = pytree.tree_leaves(function(*copies))
                 self._aligns[shapes] = any(not _same(each, each[:1].expand_as(each)) for each in found)
-            with Aligned() if self._aligns[shapes] else nullcontext():  # type: ignore[no-untyped-call]
+            with Aligned() if self._aligns[shapes] else nullcontext():
                 return function(rows, own, *given)
 
         return run

@@ -4,8 +4,8 @@
 `layers` stacks several cells, `fused` has equations for the layers of torch, `sizes` measures it, `traits` finds out
 what an engine must know of it before it trains it, by way of all that it holds, `contents`; `once` remembers what was
 found out; `reach` says which parameters have a gradient; `updates` is what a cell does after each update of its
-parameters, `weights` writes and reads what it learnt; `threads` makes torch compute
-with one.
+parameters, `weights` writes and reads what it learnt; `threads` makes torch compute with one; `modes` sees each of its
+operations.
 """
 
 from cellbench.model.blueprint import (
@@ -20,6 +20,7 @@ from cellbench.model.contents import Contents, changed, replaced
 from cellbench.model.fused import spelt_out
 from cellbench.model.layers import layers_of, takes_sequences, takes_steps
 from cellbench.model.model import Model, declared_features, evaluating
+from cellbench.model.modes import DispatchMode
 from cellbench.model.objective import BITS, Objective, loss
 from cellbench.model.randomness import generator_states, generators_kept, seeded, set_generators
 from cellbench.model.reach import functions_behind, reached
@@ -32,6 +33,7 @@ __all__ = [
     "BITS",
     "Blueprint",
     "Contents",
+    "DispatchMode",
     "Model",
     "Objective",
     "Sizes",

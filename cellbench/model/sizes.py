@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from cellbench.errors import CellError
@@ -17,6 +16,7 @@ from cellbench.model.blueprint import Blueprint
 from cellbench.model.fused import spelt_out
 from cellbench.model.layers import takes_sequences
 from cellbench.model.model import Model, evaluating
+from cellbench.model.modes import DispatchMode
 from cellbench.model.randomness import seeded
 from cellbench.plugins import contained, kept
 
@@ -116,17 +116,12 @@ class Sizes:
 _ELEMENTWISE_PRODUCTS = {"mul", "addcmul", "lerp", "div"}
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Counter(DispatchMode):  # type: ignore[no-untyped-call]
     """Counts the multiply-adds of all operations that run within it."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.multiply_adds = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # by default a mode's first call imports torch._dynamo, which takes two seconds
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from cellbench.engines.lanes.graph.tensors import NUMBERS, named
-from cellbench.model import Model, loss, seeded
+from cellbench.model import DispatchMode, Model, loss, seeded
 
 
 def tape(model: Model, inputs: int, *, batch: int, steps: int = 2) -> str:
@@ -42,16 +41,12 @@ def tape(model: Model, inputs: int, *, batch: int, steps: int = 2) -> str:
     return recorder.hash.hexdigest()
 
 
-class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Recording(DispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operation that runs within it, with its arguments and results."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # a mode's first call imports torch._dynamo, which takes two seconds, to keep it from compiling the mode itself;
-        # where it is there already, a cell that was compiled by torch runs here as plain operations
+        # where torch._dynamo is there already, a cell that was compiled by torch runs here as plain operations
         return "torch._dynamo" in sys.modules
 
     def describe(self, tensor: Tensor, result: bool) -> Any:
