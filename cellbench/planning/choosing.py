@@ -13,6 +13,7 @@ from cellbench.engines.device import used
 from cellbench.engines.lanes import Compilers
 from cellbench.errors import CellError, StoreError
 from cellbench.experiment import Experiment
+from cellbench.model import blueprint_of
 from cellbench.planning import devices
 from cellbench.planning.chunks import chunks
 from cellbench.plugins import Timeout, contained
@@ -50,14 +51,14 @@ class Choosing:
         blueprints, batch_sizes, steps = self._needs(cell)
         train, pool, wanted = self.experiment.settings.train, self.pool, self.experiment.engine
 
-        def begun(label: str) -> None:
+        def begun() -> Begun | Choice | None:
             try:
                 with limit(train.timeout + COMPILE_SECONDS, begun.__code__):
-                    self._begun[label] = begin(wanted, blueprints, optimizer_of(train), batch_sizes, steps, pool)
+                    return begin(wanted, blueprints, optimizer_of(train), batch_sizes, steps, pool)
             except Timeout:
-                self._begun[label] = self._slowest(wanted)
+                return self._slowest(wanted)
 
-        begun(cell.label)
+        self._begun[cell.label] = begun()
 
     def is_begun(self, cell: CellSpec) -> bool:
         """Tell whether `begin` was called for a cell."""
@@ -171,8 +172,6 @@ class Choosing:
 
     def _needs(self, cell: CellSpec) -> tuple[list[Any], list[int], int]:
         """Make a cell's models, and list the batch sizes and the most time steps that they will see."""
-        from cellbench.model import blueprint_of
-
         mine = self._planned(cell)
         blueprints = [blueprint_of(*model, self.experiment.task) for model in models(mine)]
         batch_sizes = sorted({p.point.batch_size for p in mine})

@@ -152,13 +152,12 @@ def prepare(
     missing = _missing(selected, done) if not fresh else []
     neighbours = Neighbours(experiment, folder, missing)
     # cells that were trained there are not asked first whether they can be
-    offered = neighbours.cells
-    for cell in experiment.cells:
-        if cell.label in offered and cell.label not in chosen:
-            begin(cell)
-    for cell in experiment.cells:
-        if cell.label in offered and cell.label not in chosen:
-            chosen[cell.label] = choosing.choose(cell)
+    found_there = neighbours.cells
+    offered = [cell for cell in experiment.cells if cell.label in found_there and cell.label not in chosen]
+    for cell in offered:
+        begin(cell)
+    for cell in offered:
+        chosen[cell.label] = choosing.choose(cell)
     reused = neighbours.taken(Alike(experiment, chosen))
     done = choosing.done = done.union(*(found.keys for found in reused))
     judged.right |= {key: neighbours.right[key] for found in reused for key in found.keys & neighbours.right.keys()}

@@ -294,7 +294,7 @@ def _answer(folder: Path, facts: Mapping[str, Any], planned: Sequence[Planned]) 
     """Return the text of the report in the folder, if it would be made the same again."""
     from cellbench.results import seal
 
-    return seal.answer(folder, seal.request(facts, planned))
+    return seal.answer(folder, _request(facts, planned))
 
 
 def _reported(folder: Path, asked: str) -> Results:

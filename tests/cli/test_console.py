@@ -21,6 +21,12 @@ from tests.helpers.commands import TINY, Command
 from tests.helpers.runs import trained
 
 
+def succeeds(code: str) -> None:
+    """Run code in a Python of its own, which has imported nothing."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "--json"], ["--version"], ["run", "--help"]])
 def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
     """`--help` and `list` import neither torch, pandas nor scipy."""
@@ -30,8 +36,7 @@ def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "heavy = {'torch', 'pandas', 'scipy'} & set(sys.modules)\nassert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    succeeds(code)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +57,7 @@ def test_commands_that_train_nothing_import_no_torch(arguments: list[str]) -> No
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "assert 'torch' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    succeeds(code)
 
 
 def test_training_imports_nothing_that_reports_need() -> None:
@@ -63,8 +67,7 @@ def test_training_imports_nothing_that_reports_need() -> None:
         "heavy = {'pandas', 'scipy', 'altair', 'cellbench.summary', 'cellbench.results'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    succeeds(code)
 
 
 def test_a_report_imports_little() -> None:
@@ -73,8 +76,7 @@ def test_a_report_imports_little() -> None:
         "import sys\nimport cellbench.results.results, cellbench.report.charts, cellbench.report.page\n"
         "heavy = {'torch', 'scipy.stats', 'scipy.optimize', 'vl_convert'} & set(sys.modules)\nassert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    succeeds(code)
 
 
 def test_public_names() -> None:

@@ -53,6 +53,16 @@ def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def picky(cold: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A compiler that refuses lstm, with a cold cache."""
+    compiler = cold / "picky"
+    compiler.write_text(STOPS)
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    return cold
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_is_compiled_trains_while_the_rest_compiles(cold: Path, workers: int) -> None:
@@ -74,44 +84,32 @@ def test_what_is_compiled_trains_while_the_rest_compiles(cold: Path, workers: in
 
 
 @pytest.mark.slow
-def test_a_cell_that_the_compiler_refuses_is_trained_by_the_next_engine(
-    cold: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cell_that_the_compiler_refuses_is_trained_by_the_next_engine(picky: Path) -> None:
     """It is found out while others train; the screen and the store say so, and every replica ends once."""
-    compiler = cold / "picky"
-    compiler.write_text(STOPS)
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
-    events, curves = ran(cold / "out")
+    events, curves = ran(picky / "out")
     settled = {event.label: event for event in events if isinstance(event, Settled)}
     assert {label: event.choice.engine for label, event in settled.items()} == {
         "rnn": "lanes", "lstm": "stack", "gru": "lanes"
     }  # fmt: skip
     assert "too strange" in settled["lstm"].choice.reason
     assert [chunk.engine for chunk in settled["lstm"].chunks] == ["stack"]
-    found = run_experiment(SMALL, cold / "out", report=False)
+    found = run_experiment(SMALL, picky / "out", report=False)
     assert found.runs.groupby("label")["engine"].unique().map(list).to_dict() == {
         "rnn": ["lanes"], "lstm": ["stack"], "gru": ["lanes"]
     }  # fmt: skip
     assert (found.runs["status"] != "failed").all()
     assert set(curves["label"]) == set(CELLS)
     # the store knows the engine that trained it: a run with more seeds goes on with it
-    more = run_experiment(SMALL, cold / "out", report=False, seeds=3)
+    more = run_experiment(SMALL, picky / "out", report=False, seeds=3)
     assert set(more.runs.loc[more.runs["label"] == "lstm", "engine"]) == {"stack"}
 
 
 @pytest.mark.slow
-def test_an_engine_that_is_asked_for_is_certain_before_anything_trains(
-    cold: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_engine_that_is_asked_for_is_certain_before_anything_trains(picky: Path) -> None:
     """Its refusal ends the run, so nothing may have been trained by then."""
-    compiler = cold / "picky"
-    compiler.write_text(STOPS)
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
     with pytest.raises(Exception, match="the engine asked for cannot carry it"):
-        ran(cold / "out", engine="lanes")
-    assert not (cold / "out" / "runs.sqlite").exists()
+        ran(picky / "out", engine="lanes")
+    assert not (picky / "out" / "runs.sqlite").exists()
 
 
 HANGS = """#!/bin/sh
@@ -175,12 +173,8 @@ def test_labels_of_one_program_are_compiled_once(cold: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_a_run_that_ends_between_two_labels_of_one_cell_goes_on(cold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_ends_between_two_labels_of_one_cell_goes_on(picky: Path) -> None:
     """Results are stored under the first label's engine; what is expected of the second one may not take its place."""
-    compiler = cold / "picky"
-    compiler.write_text(STOPS)
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
 
     def stop(event: Event) -> None:
         if isinstance(event, Finished):
@@ -188,7 +182,7 @@ def test_a_run_that_ends_between_two_labels_of_one_cell_goes_on(cold: Path, monk
 
     keys: dict[str, Any] = {**SMALL, "cells": [{"name": "lstm", "label": "a"}, {"name": "lstm", "label": "b"}]}
     with pytest.raises(Interrupted):
-        run_experiment(keys, cold / "out", report=False, on_event=stop)
-    found = run_experiment(keys, cold / "out", report=False, seeds=3)
+        run_experiment(keys, picky / "out", report=False, on_event=stop)
+    found = run_experiment(keys, picky / "out", report=False, seeds=3)
     assert set(found.runs["engine"]) == {"stack"}
     assert found.runs.groupby("label").size().to_dict() == {"a": 3, "b": 3}
