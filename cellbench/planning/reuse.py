@@ -14,6 +14,7 @@ from cellbench.plugins import contained
 from cellbench.records import VERSIONS, CellSpec, Planned, rounds_as
 from cellbench.store.earlier import Earlier
 from cellbench.store.neighbours import Arithmetic, beside, offered
+from cellbench.training.data import longest
 from cellbench.wording import one_line
 
 
@@ -114,18 +115,23 @@ class Alike:
         """Tell whether the arithmetic is this machine's."""
         at = planned.cell, planned.fit.hidden_size
         if at not in self._here:
-            self._here[at] = self._of(*at)
+            self._here[at] = self._of(planned)
         return self._here[at] == arithmetic
 
-    def _of(self, cell: CellSpec, hidden_size: int) -> Arithmetic | None:
+    def _of(self, planned: Planned) -> Arithmetic | None:
         from cellbench.model import blueprint_of
 
-        choice, train = self._engines[cell.label], self._experiment.settings.train
+        cell, task, settings = planned.cell, self._experiment.task, self._experiment.settings
+        choice, train = self._engines[cell.label], settings.train
         name = choice.engine
         try:
-            blueprint = blueprint_of(cell, hidden_size, self._experiment.task)
+            blueprint = blueprint_of(cell, planned.fit.hidden_size, task)
+            # as it was made ready when its engine was chosen: for another batch size it would be compiled anew
+            batch_sizes, steps = (planned.point.batch_size,), longest(task, settings, [planned.point.parameters])
             with contained():
-                engine = prepare(name, blueprint, optimizer_of(train), train.clip_norm, device=choice.device)
+                engine = prepare(
+                    name, blueprint, optimizer_of(train), train.clip_norm, batch_sizes, steps, device=choice.device
+                )
         except Exception:  # a cell that cannot be made here is not alike; its own replicas will say why
             return None
         return name, VERSIONS[name], engine.isa, engine.compiler, engine.device
