@@ -116,14 +116,14 @@ def timed(name: str) -> Iterator[None]:
 def publish(report: Report, folder: Path) -> None:
     """Write everything, and print how long it took: other processes draw while this one writes tables."""
     with timed("files"):
-        write(report, folder, processes=usable_cores())
+        write(lambda: report, folder, processes=usable_cores())
 
 
 def parts(report: Report, folder: Path) -> None:
     """Time the parts one after the other, and print how large the files are."""
     with timed("tables"):
         tables_of(report, folder)
-    with timed("page, png"), draw(report, folder, usable_cores()):
+    with timed("page, png"), draw(lambda: report, folder, usable_cores()):
         pass
     pictures = sum(path.stat().st_size for path in (folder / "charts").iterdir())
     size = (folder / "report.html").stat().st_size

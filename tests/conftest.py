@@ -37,7 +37,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in tests draw nothing, which takes seconds; a test marked `charts` draws."""
     if request.node.get_closest_marker("charts") is None:
-        monkeypatch.setattr("cellbench.report.report.draw", lambda *arguments: nullcontext())
+        monkeypatch.setattr("cellbench.report.report.draw", lambda gather, *_: nullcontext(gather()))
 
 
 @pytest.fixture

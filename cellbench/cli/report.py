@@ -39,8 +39,7 @@ def report(
         from cellbench.results import several
 
         folder = to if to is not None else folders[0].resolve().parent / several.name_of(folders)
-        found = several.report(folders)
-        publish(found, folder, processes=usable_cores(), form=form)
+        found = publish(lambda: several.report(folders), folder, processes=usable_cores(), form=form)
     show(str(Results(folder, found)).rstrip())
     page = folder / "report.html"
     show(f"Page: {page}")

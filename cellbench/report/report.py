@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,12 +64,16 @@ STORE = "runs.sqlite"
 
 
 @contextmanager
-def draw(found: Report, folder: Path, processes: int, form: str = "png") -> Iterator[None]:
-    """Write report.html and the files in charts/; other processes draw while the block runs."""
+def draw(gather: Callable[[], Report], folder: Path, processes: int, form: str = "png") -> Iterator[Report]:
+    """Gather a report, and write report.html and the files in charts/; other processes draw while the block runs.
+
+    They start before the numbers are gathered, because vega takes as long to load as the numbers take to compute.
+    """
     refuse_link(folder / "charts")
     from cellbench.report.drawing import Pictures
 
     with Pictures(processes) as pictures:
+        found = gather()
         # altair takes a while to import, and tables do not need it
         from cellbench.report import charts, page
         from cellbench.summary.figures import Figures
@@ -77,27 +81,33 @@ def draw(found: Report, folder: Path, processes: int, form: str = "png") -> Iter
         figures = Figures(found.summary, found.runs, found.curves, found.experiment["facts"]["reference_accuracies"])
         drawn = charts.all_figures(figures)
         charts.write(figures, drawn, folder / "charts", pictures, form)
-        yield
+        yield found
         # a report of several folders is no results folder, in which commands would find its replicas
         unsolved = commands(found.runs, found.parameters, folder) if (folder / STORE).exists() else []
         write_text(folder / "report.html", page.html(figures, drawn, found.experiment, failures(found.runs), unsolved))
 
 
-def publish(found: Report, folder: Path, *, processes: int, charts: bool = True, form: str = "png") -> None:
-    """Write every file of a report.
+def publish(
+    gather: Callable[[], Report], folder: Path, *, processes: int, charts: bool = True, form: str = "png"
+) -> Report:
+    """Gather a report and write every file of it.
 
     Args:
-        found: the numbers and the plan.
+        gather: computes the numbers and the plan.
         folder: where the files go.
         processes: how many processes draw at the same time.
         charts: whether to write the page and the charts, which take most of the time.
         form: the format of the files in charts/, `png`, `svg` or `pdf`.
 
+    Returns:
+        What was gathered.
+
     Raises:
-        StoreError: a file cannot be written.
+        StoreError: a file cannot be written, or what `gather` raises.
     """
-    with draw(found, folder, processes, form) if charts else nullcontext():
+    with draw(gather, folder, processes, form) if charts else nullcontext(gather()) as found:
         tables_of(found, folder)
+    return found
 
 
 FILES = (

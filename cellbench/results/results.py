@@ -172,9 +172,7 @@ def write(folder: Path, *, charts: bool = True, form: str = "png") -> Report:
     Raises:
         StoreError: the folder holds no results, or a file cannot be written.
     """
-    found = gather(folder)
-    publish(found, folder, processes=usable_cores(), charts=charts, form=form)
-    return found
+    return publish(lambda: gather(folder), folder, processes=usable_cores(), charts=charts, form=form)
 
 
 class Results:
