@@ -95,7 +95,7 @@ def one(replicas: int, cells: int, seeds: int, executor: str, workers: int) -> d
     from cellbench.model.sizes import measured
     from cellbench.planning import Plan, lay_out
     from cellbench.plugins import discover
-    from cellbench.running import runner
+    from cellbench.running import Event, run
 
     took: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -107,19 +107,19 @@ def one(replicas: int, cells: int, seeds: int, executor: str, workers: int) -> d
         del planned
         started: list[float] = []
 
-        def see(event: runner.Event) -> None:
+        def see(event: Event) -> None:
             if isinstance(event, Plan):
                 started.append(time.perf_counter())
 
         out = Path(folder) / "out"
         with storing(took):
-            runner.run(loaded, out, executor=executor, workers=workers, report=False, on_event=see)  # type: ignore[arg-type]
+            run(loaded, out, executor=executor, workers=workers, report=False, on_event=see)  # type: ignore[arg-type]
         took["train"] = time.perf_counter() - started[0]
         trained = memory()
         with timed(took, "report"):
-            runner.run(loaded, out)
+            run(loaded, out)
         with timed(took, "resume"):
-            runner.run(loaded, out)
+            run(loaded, out)
         size = (out / "runs.sqlite").stat().st_size / 2**20
     return {
         "replicas": count, "cells": cells, "seeds": seeds, "executor": executor, "workers": workers, **took,
@@ -130,7 +130,7 @@ def one(replicas: int, cells: int, seeds: int, executor: str, workers: int) -> d
 
 def usual(seeds: int) -> dict[str, Any]:
     """Do the same for replicas of a usual size: 12 per seed, with 2,000 steps and 83 evaluations each."""
-    from cellbench.running import runner
+    from cellbench.running import run
 
     took: dict[str, float] = {}
     keys = {
@@ -140,10 +140,10 @@ def usual(seeds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         with timed(took, "train"), storing(took):
-            runner.run(keys, out, report=False)
+            run(keys, out, report=False)
         trained = memory()
         with timed(took, "report"):
-            found = runner.run(keys, out)
+            found = run(keys, out)
         size = (out / "runs.sqlite").stat().st_size / 2**20
     return {
         "replicas": len(found.runs), **took, "of_run": took["store"] / (took["train"] + took["report"]),

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellbench import environment
-from cellbench.engines import TRAINED, Choice
 from cellbench.engines.lanes import compilers
-from cellbench.errors import CellbenchError, StoreError
-from cellbench.executors import Agreement, Executor, Here, Processes
-from cellbench.executors.dispatch import Finished, Job, dispatch
+from cellbench.errors import CellbenchError
+from cellbench.executors import Executor, Here, Processes
 from cellbench.experiment import Experiment, schema
 from cellbench.experiment import load as load_experiment
-from cellbench.planning import Handed, Plan, Settled, lay_out, prepare
+from cellbench.planning import Plan, lay_out, prepare
 from cellbench.plugins import Registry, discover, find_strays
-from cellbench.records import CPU, Answer, CellSpec, Chunk, Planned
-from cellbench.running.admission import Admission, todays_laws
+from cellbench.records import Planned
+from cellbench.running.admission import Admission
+from cellbench.running.events import Event, Notice, OnEvent, Stage
+from cellbench.running.fitting import is_cluster, job_of, remember_reasons, train_missing
 from cellbench.running.interrupts import interruptible
 from cellbench.running.stages import Stages
 from cellbench.running.task_admission import admit
-from cellbench.store import FILE, Store, earlier, locked, set_aside, weights
-from cellbench.store.answers import keep as keep_answers
-from cellbench.store.neighbours import take
+from cellbench.store import locked, set_aside
 from cellbench.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -39,24 +34,6 @@ PRELOAD = (
     "cellbench.training.worker", "cellbench.engines.stack", "cellbench.engines.reference", "cellbench.engines.lanes",
     "numpy.random",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Notice:
-    """A message for the user, in one line."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a run is doing before it trains, in one line; the next one takes its place."""
-
-    text: str
-
-
-Event = Plan | Handed | Settled | Finished | Notice | Stage
-OnEvent = Callable[[Event], None]
 
 
 def run(
@@ -151,22 +128,22 @@ def run(
         # a cluster is told before it trains what each cell was compiled to
         begin = partial(
             prepare, experiment, where, planned, only=only, shard=shard, ask=admission.ask, say=say,
-            pool=stack.enter_context(compilers()), overlap=not _is_cluster(executor),
+            pool=stack.enter_context(compilers()), overlap=not is_cluster(executor),
         )  # fmt: skip
         if experiment.stages is not None:
             stages = Stages(experiment, where, planned, facts, admission.answers)
         plan = begin(fresh=fresh, stage=stages.stand(fresh) if stages is not None else None)
-        _remember_reasons(facts["facts"]["cells"], plan)
+        remember_reasons(facts["facts"]["cells"], plan)
         # if nothing is to be trained and nothing has changed, the report that is there is the answer
         nothing = not plan.todo and not plan.reused
         if report and not fresh and nothing and (answer := _answer(where, facts, planned)) is not None:
             see(plan)
             return _results(where, answer=answer)
         # a cluster whose workers would compute other numbers is refused here, before anything is written
-        job = _job(plan, executor)
+        job = job_of(plan, executor)
         if fresh:  # nothing can refuse the run any more
             set_aside(where)
-        fit = partial(_fit, executor=executor, facts=facts, answers=admission.answers, see=see)
+        fit = partial(train_missing, executor=executor, facts=facts, answers=admission.answers, see=see)
         if stages is None:
             fit(plan, job)
         else:
@@ -248,28 +225,6 @@ def _experiment(
     return load_experiment({"name": "notebook"} if given is None else given, registry, keys=keys, overrides=overrides)
 
 
-def _remember_reasons(cells: dict[str, dict[str, Any]], plan: Plan) -> bool:
-    """Add to each cell's facts why no faster engine trains it; a cell that is trained already keeps its reason.
-
-    Returns:
-        Whether a fact changed.
-    """
-    before: Mapping[str, Any] = {}
-    if any(c.reason == TRAINED for c in plan.engines.values()) and (plan.folder / FILE).exists():
-        with suppress(StoreError), Store(plan.folder, write=False) as store:
-            before = store.experiment()["facts"]["cells"]
-    changed = False
-    for label, choice in plan.engines.items():
-        reason = None
-        if choice.surprising:
-            reason = f"{choice.engine}: {choice.reason}"
-        elif choice.reason == TRAINED:
-            reason = before.get(label, {}).get("engine_reason")
-        if reason and reason != cells[label].get("engine_reason"):
-            cells[label]["engine_reason"], changed = reason, True
-    return changed
-
-
 def _stray(label: str, name: str, place: Path) -> str:
     return (
         f"{label} imports {name} from {place}, which belongs to no installed distribution: no key holds its text, so "
@@ -319,120 +274,3 @@ def _executor(kind: str, scheduler: str | None, workers: int) -> Executor:
     processes = Processes(workers, PRELOAD)
     processes.warm()
     return processes
-
-
-def _record(store: Store, plan: Plan, facts: Mapping[str, Any]) -> None:
-    experiment = plan.experiment
-    texts = [s for cell in experiment.cells for s in cell.sources] + list(experiment.task_sources)
-    store.set_experiment(
-        **facts,
-        command=environment.command_line(),
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-        planned=plan.planned,
-        texts=texts,
-    )
-    earlier.judge(store, plan.judged.right, plan.judged.wrong)
-    _record_engines(store, plan)
-
-
-def _record_engines(store: Store, plan: Plan) -> dict[str, Choice]:
-    """Store each cell's engine that is certain, and return them by label.
-
-    Another label of the same cell may still be compiled: what is expected of it says nothing about what is stored.
-    """
-    certain = {label: choice for label, choice in plan.engines.items() if label not in plan.compiling}
-    choices = {cell.digest: certain[cell.label] for cell in plan.experiment.cells if cell.label in certain}
-    store.set_engines({digest: (choice.engine, choice.reason) for digest, choice in choices.items()})
-    return certain
-
-
-def _is_cluster(executor: Executor) -> bool:
-    from cellbench.executors import Dask
-
-    return isinstance(executor, Dask)
-
-
-def _job(plan: Plan, executor: Executor) -> Callable[[Chunk], Job]:
-    """Make the function that turns a chunk into a job; workers of a cluster are first checked against this machine."""
-    from cellbench.executors import Dask
-    from cellbench.training.worker import work
-
-    if not isinstance(executor, Dask):
-        return lambda chunk: partial(work, chunk)
-    sizes: dict[CellSpec, set[int]] = {}
-    engines: dict[CellSpec, tuple[str, str]] = {}
-    for chunk in plan.todo:
-        sizes.setdefault(chunk.cell, set()).add(chunk.hidden_size)
-        engines[chunk.cell] = chunk.engine, chunk.device
-    settings = plan.experiment.settings
-    needs = ((c, *engines[c], sorted(found)) for c, found in sizes.items())
-    agreement = Agreement(needs, settings.task, settings.own)
-    if sizes:
-        agreement.ask(executor)
-    return agreement.job
-
-
-def _fit(
-    plan: Plan,
-    job: Callable[[Chunk], Job] | None = None,
-    *,
-    executor: Executor,
-    facts: Mapping[str, Any],
-    answers: Mapping[str, Sequence[Answer]],
-    see: OnEvent,
-) -> None:
-    """Train what a plan lacks on the executor, and store it; `job` is made here if it was not before."""
-    job = job or _job(plan, executor)
-    if plan.supply is not None:  # everything is trained on the CPU
-        plan.supply.tell = see
-        _train(plan, facts, answers, dispatch(plan.supply, executor, job), see)
-        return
-    # one process owns this machine's card: this one; workers of a cluster have cards of their own
-    own = not _is_cluster(executor)
-    here = [chunk for chunk in plan.todo if own and chunk.device != CPU]
-    rest = [chunk for chunk in plan.todo if not own or chunk.device == CPU]
-    _train(plan, facts, answers, chain(dispatch(here, Here(), job), dispatch(rest, executor, job)), see)
-
-
-def _train(
-    plan: Plan,
-    facts: Mapping[str, Any],
-    answers: Mapping[str, Sequence[Answer]],
-    ended: Iterable[Finished],
-    on_event: OnEvent,
-) -> None:
-    """Store what is known before training and what other folders hold, then each chunk as it ends."""
-    with Store(plan.folder, write=True) as store:
-        if store.upgraded is not None:
-            said = f"{store.path} was upgraded to this version's schema; {store.upgraded} keeps it as it was."
-            on_event(Notice(said))
-        for found in plan.reused:
-            take(store, found.folder, found.planned)
-            if plan.experiment.keys.keep == "weights":
-                weights.gather(plan.folder, [found.folder], found.keys)
-        _record(store, plan, facts)
-        if answers:
-            keep_answers(store, answers, todays_laws())
-        on_event(plan)
-        _keep(store, plan, ended, on_event)
-        if plan.supply is not None:
-            if _remember_reasons(facts["facts"]["cells"], plan):
-                _record(store, plan, facts)
-            _record_engines(store, plan)  # also of labels whose replicas were all trained under another one
-
-
-def _keep(store: Store, plan: Plan, ended: Iterable[Finished], on_event: OnEvent) -> None:
-    """Store each chunk's outcomes as it ends."""
-    keys = {(p.cell.label, p.point): p.key for p in plan.selected}
-    known = _record_engines(store, plan)
-    for event in ended:
-        chunk = event.chunk
-        # by now the engine of a cell that was still compiled is certain
-        if chunk.cell.label not in known:
-            known = _record_engines(store, plan)
-        # first the weights: a replica that is stored has them
-        for outcome in event.outcomes:
-            if outcome.weights is not None:
-                weights.write(plan.folder, outcome.key, outcome.weights)
-        store.add(event.outcomes, chunk.replicas, keys[chunk.cell.label, chunk.point].family_text())
-        on_event(event)
