@@ -3,9 +3,10 @@
     python benchmarks/traits.py [STEPS]
 
 The columns are, for each cell of tests/helpers/trait_cells.py: the largest difference of a loss from the reference
-engine's over STEPS training steps (200) at hidden 20, bits 8, batch 16, Adam with rate 0.003 and clipping to 1; the
-steps of all replicas per second of a core, by lanes and by stack (32 replicas, the better of two runs in one process);
-and how many times as fast lanes is. Or the reason for which an engine refuses the cell.
+engine's over STEPS training steps (200) at hidden 20, bits 8, batch 16, Adam with rate 0.003 and clipping to 1; that of
+the reference engine from a plain loop in double precision, which is what rounding alone does (empty: the cell asks for
+single precision); the steps of all replicas per second of a core, by lanes and by stack (32 replicas, the better of two
+runs in one process); and how many times as fast lanes is. Or the reason for which an engine refuses the cell.
 """
 
 from __future__ import annotations
@@ -45,6 +46,25 @@ def speed(ready: Any, plan: Blueprint, steps: int) -> float:
     return REPLICAS * steps / best
 
 
+def in_double(plan: Blueprint, x: Any, y: Any) -> Any:
+    """Train one replica in a plain loop in double precision; returns its losses."""
+    model = plan.build("test", 0).double()
+    optimizer = torch.optim.Adam(model.parameters(), RATE)
+    losses = []
+    torch.set_default_dtype(torch.float64)  # a cell's own first state
+    try:
+        for inputs, targets in zip(torch.from_numpy(x[0]).double(), torch.from_numpy(y[0]).double(), strict=True):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(model(inputs), targets)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            losses.append(loss.item())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    return np.array(losses)
+
+
 def row(cell: Any, steps: int) -> str:
     """Write one line of the table."""
     plan = Blueprint(cell, cell.__name__, (), 2, HIDDEN, 1)
@@ -63,20 +83,24 @@ def row(cell: Any, steps: int) -> str:
             speeds[engine] = speed(ready, plan, timed)
     both = [speeds["lanes"], speeds["stack"]]
     if "lanes" not in losses:
-        return f"| {cell.__name__} | refused: {both[0]} | | | |"
+        return f"| {cell.__name__} | refused: {both[0]} | | | | |"
     gap = np.abs(losses["lanes"] - losses["reference"]).max()
+    try:
+        rounding = f"{np.abs(in_double(plan, x, y) - losses['reference']).max():.0e}"
+    except RuntimeError:  # types that do not go together
+        rounding = ""
     if isinstance(both[1], float):
         stack = f"{both[1]:,.0f} | {both[0] / both[1]:.0f}"
     else:
         stack = f"refused: {both[1].splitlines()[0][:90]} | "
-    return f"| {cell.__name__} | {gap:.0e} | {both[0]:,.0f} | {stack} |"
+    return f"| {cell.__name__} | {gap:.0e} | {rounding} | {both[0]:,.0f} | {stack} |"
 
 
 def main() -> None:
     torch.set_num_threads(1)
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    print("| cell | lanes from reference | lanes, steps/s | stack, steps/s | times |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    print("| cell | lanes from reference | reference from double precision | lanes, steps/s | stack, steps/s | times |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for cell in TRAITS:
         print(row(cell, steps), flush=True)
 

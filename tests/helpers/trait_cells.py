@@ -185,7 +185,7 @@ class Spike(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(x)
         ctx.slope = slope
-        return (x > 0).float()
+        return (x > 0).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
