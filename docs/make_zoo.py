@@ -1,8 +1,8 @@
 """Writes the measured parts of docs/zoo from two results folders: see the end of docs/zoo/README.md.
 
 `python docs/make_zoo.py [FOLDER]` reads zoo and zoo-readout-32 in FOLDER (default: results). It copies their reports
-and pictures, and fills what stands between `<!-- measured: NAME -->` and `<!-- end -->` in the page. A part whose results
-are missing is left as it is, and named.
+and pictures, and fills what stands between `<!-- measured: NAME -->` and `<!-- end -->` in the page. A part whose
+results are missing is left as it is, and named.
 """
 
 from __future__ import annotations
