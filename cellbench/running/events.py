@@ -18,7 +18,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a run is doing before it trains, in one line; the next one takes its place."""
+    """What a run does before or after it trains, in one line; the next one takes its place."""
 
     text: str
 

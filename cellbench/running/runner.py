@@ -153,6 +153,8 @@ def run(
         # a large plan takes as much memory as its report: free it, and end the workers, before the report is made
         stack.close()
         del plan, planned, job, admission, begin, fit
+        if report:
+            say("the report is being made")
         results = _reported(where, asked) if report else _results(where)
         interrupts.check()
         return results

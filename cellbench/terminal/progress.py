@@ -66,7 +66,7 @@ class Counts:
     Attributes:
         clock: returns the time in seconds.
         least_workers: how many workers there are at least; on a cluster, others are noticed when they finish a chunk.
-        stage: what is being done before anything is trained, or is compiled while others are trained.
+        stage: what is being done before anything is trained or when all is, or is compiled while others are trained.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -184,6 +184,8 @@ class Counts:
             now = f"; training {_few([printable(label) for label in self.under_way], 3)}" if self.under_way else ""
             tail = now + (f"; {self.stage}" if self.stage else "")
             tail += f"; {remaining(left)} left" if left is not None else ""
+        elif self.stage:
+            tail = f"; {self.stage}"
         return (
             f"{self.done:,}/{self.total:,} replicas, {self.rate():.1f} per second{f'; {solved}' if solved else ''}"
             f"{f'; {failed:,} failed' if failed else ''}{tail}"
@@ -359,7 +361,7 @@ class Display:
     def _foot(self, width: int) -> str:
         state, left = self.state, self.state.left()
         if state.done == state.total:
-            return "all trained; the report is being made"
+            return f"all trained; {state.stage}" if state.stage else "all trained"
         if left is None:
             return f"{duration(state.elapsed)} gone"
         if width < 60:

@@ -241,6 +241,17 @@ def test_more_cells_than_lines(state: Counts) -> None:
     assert lines[1].startswith("evil"), "the one that is trained comes first"
 
 
+def test_when_all_is_trained(state: Counts) -> None:
+    """The report is said to be made only by a run that makes one."""
+    for cell in state.cells.values():
+        cell.done = cell.total
+    assert screen(state, 80)[-1] == "all trained"
+    assert "being made" not in state.line()
+    state.see(Stage("the report is being made"))
+    assert screen(state, 80)[-1] == "all trained; the report is being made"
+    assert state.line().endswith("; the report is being made")
+
+
 def test_before_the_plan() -> None:
     """While cells are measured, asked and compiled, the screen says which."""
     counts = Counts()
