@@ -2,8 +2,9 @@
 // with the vector type and kernels of the lanes engine. Compiled cells can hope to be as fast as this.
 //
 // Parameters in the order of torch: weight_ih (4H, I), weight_hh (4H, H), bias_ih, bias_hh, readout weight, readout bias.
+#include <type_traits>  // before lanes.h, which gives a word of C++ another meaning
+
 #include "several.h"
-#include <type_traits>
 
 #ifndef H
 #define H 20
@@ -82,9 +83,9 @@ static float gradient(const float *p, const V *x, const V *y, long T, long group
 static void adam(float *p, float *first, float *second, const float *g, double rate, double step, float clip) {
   vf sum = S(0.f);
   for (long i = 0; i < P; i += LANES) sum += *(const vf *)(g + i) * *(const vf *)(g + i);
-  float scale = clip / (sqrtf(example_sum<float>(sum)) + 1e-6f);
+  float scale = clip / (__builtin_sqrtf(example_sum<float>(sum)) + 1e-6f);
   scale = scale < 1.f ? scale : 1.f;
-  const float size = (float)(rate / (1 - pow(0.9, step))), root = (float)sqrt(1 - pow(0.999, step));
+  const float size = (float)(rate / (1 - __builtin_pow(0.9, step))), root = (float)__builtin_sqrt(1 - __builtin_pow(0.999, step));
   for (long i = 0; i < P; i += LANES) {
     vf q = *(const vf *)(g + i) * scale, &a = *(vf *)(first + i), &b = *(vf *)(second + i);
     a += (q - a) * 0.1f;

@@ -292,6 +292,7 @@ def test_nothing_outside_tasks_speaks_of_bits_to_add() -> None:
 CROSSING = {
     # tests that belong to no room, and what they are about
     "awkward": "cells as people bring them, through whole runs",
+    "benchmarks": "programs outside the package",
     "docs": "the pages, held against the package",
     "faults": "what goes wrong with machines, done on purpose",
     "fuzz": "texts, stores and plugins that nobody would write",
