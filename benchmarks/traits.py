@@ -92,7 +92,7 @@ def row(cell: Any, steps: int) -> str:
     if isinstance(both[1], float):
         stack = f"{both[1]:,.0f} | {both[0] / both[1]:.0f}"
     else:
-        stack = f"refused: {both[1].splitlines()[0][:90]} | "
+        stack = f"refused: {both[1].splitlines()[0].split(' (')[0]} | "
     return f"| {cell.__name__} | {gap:.0e} | {rounding} | {both[0]:,.0f} | {stack} |"
 
 

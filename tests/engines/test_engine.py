@@ -22,6 +22,7 @@ from cellbench.model import Blueprint, Model
 from cellbench.streams import Stream
 from cellbench.tasks.binary_addition import BinaryAddition
 from tests.helpers import cells as odd
+from tests.helpers import trait_cells as traits
 
 TASK = BinaryAddition()
 CELLS = {"rnn": rnn, "lstm": lstm, "gru": gru}
@@ -218,6 +219,9 @@ def test_auto_takes_the_fastest_that_carries_the_cell() -> None:
     [
         (odd.Branching, "control flow that depends on the data", "if h.sum() > 1e9:"),
         (odd.Item, "a number is read from a tensor, as .item() does", "h.max().item()"),
+        (traits.Assigned, "it writes into a tensor that all replicas share", "out[:, ::2] = "),
+        (traits.Spiking, "an autograd.Function in torch's older style", "spike(v - 0.5"),
+        (traits.OwnGradient, "set generate_vmap_rule = True", "Sign.apply(a)"),
     ],
 )
 def test_stack_says_why_and_where(cell: Any, why: str, line: str) -> None:
