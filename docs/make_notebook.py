@@ -1,4 +1,4 @@
-"""Runs the notebook of the documentation, and keeps its outputs: `python docs/make_notebook.py` (needs the extra test).
+"""Runs the notebook of the documentation and keeps its outputs: `python docs/make_notebook.py` (the extra notebook).
 
 The cells are those that docs/notebook.ipynb has; only the outputs are new.
 """

@@ -31,7 +31,7 @@ def shown(workers: int = 1) -> Iterator[OnEvent]:
     Args:
         workers: how many workers there are at least, for the time left.
     """
-    from IPython.display import HTML, display  # type: ignore[import-not-found,unused-ignore]
+    from IPython.display import HTML, display
 
     counts, notes = Counts(least_workers=workers), list[str]()
     # what a front end that shows no HTML gets is the object's text

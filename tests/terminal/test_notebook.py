@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.tools import paths_with
+from tests.helpers.tools import missing, paths_with
 
 ROOT = Path(__file__).parents[2]
 GRID = {"bits": 4, "batch_size": 16, "hidden_size": 8}
@@ -75,9 +75,9 @@ class Kernel:
 
 
 def needs(package: str) -> None:
-    """Skip a test without the extra `notebook`, which is too large to be a part of `test`."""
+    """Skip a test without the extra `notebook`, which is too large to be a part of `test`; CI has it."""
     if not importlib.util.find_spec(package):
-        pytest.skip(f"{package} of the extra notebook is not installed")
+        missing(f"{package} of the extra notebook")
 
 
 @pytest.fixture
