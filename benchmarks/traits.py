@@ -87,8 +87,9 @@ def row(cell: Any, steps: int) -> str:
     gap = np.abs(losses["lanes"] - losses["reference"]).max()
     try:
         rounding = f"{np.abs(in_double(plan, x, y) - losses['reference']).max():.0e}"
-    except RuntimeError:  # types that do not go together
+    except RuntimeError as error:  # types that do not go together
         rounding = ""
+        print(f"{cell.__name__}: {str(error).splitlines()[0]}", file=sys.stderr)
     if isinstance(both[1], float):
         stack = f"{both[1]:,.0f} | {both[0] / both[1]:.0f}"
     else:

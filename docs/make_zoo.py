@@ -39,7 +39,7 @@ CLAIMS = (
 """Cell, direction of its steps beside those of lstm, and who found it: with other tasks, sizes and tuning than here."""
 
 _AGREES = {
-    "slower": {"slower": "yes", "faster": "no"},
+    "slower": {"slower": "yes", "faster": "no", "equivalent": "no"},
     "not slower": {"slower": "no", "faster": "yes", "equivalent": "yes"},
     "no difference": {"slower": "no", "faster": "no", "equivalent": "yes"},
 }
@@ -48,7 +48,7 @@ _AGREES = {
 def cellbench(*arguments: str) -> str:
     """Run the program and return what it prints."""
     command = [sys.executable, "-c", "from cellbench.cli import main; main()", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def folder(readout: str) -> Path:

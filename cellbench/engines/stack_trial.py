@@ -22,8 +22,8 @@ _TIME, _BATCH = 6, 5
 _KNOWN_FAILURES = {
     "data-dependent control flow": "control flow that depends on the data",
     ".item() on a Tensor": "a number is read from a tensor, as .item() does",
-    "vmap: inplace arithmetic": "it writes into a tensor that all replicas share: build it whole, as torch.where does",
-    "override the setup_context": "an autograd.Function in torch's older style: give it setup_context and a vmap rule",
+    "(self, *extra_args) is not possible": "it writes into a tensor that it made: make it by x.new_zeros or torch.cat",
+    "override the setup_context": "an autograd.Function in the old style: give it setup_context and generate_vmap_rule",
     "does not have vmap support": "an autograd.Function without a vmap rule: set generate_vmap_rule = True in it",
 }
 """A part of torch's message, and the reason in our words."""

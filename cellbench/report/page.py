@@ -16,7 +16,7 @@ from cellbench.report import palette as look
 from cellbench.report import payload as embed
 from cellbench.report import ranking, took
 from cellbench.report.figure import CHOICE, MOST_DRAWN, Figure, first_shown, labels
-from cellbench.report.rows import heads, legend, overview
+from cellbench.report.rows import WITH_VERDICTS, heads, legend, overview
 from cellbench.report.tables import own
 from cellbench.report.unsolved import MOST as MOST_COMMANDS
 from cellbench.summary import Design, Summary, words
@@ -56,7 +56,7 @@ def html(
         counted=_counted(figures),
         answer=answer(summary),
         heads=heads(design),
-        overview=overview(summary, design),
+        overview=[[row[0], *_lines(row[1:], heads(design)[1:])] for row in overview(summary, design)],
         legend=legend(design, summary),
         own=own,
         figures=drawn,
@@ -87,6 +87,11 @@ def html(
 
 def _resource(name: str) -> str:
     return resources.files("cellbench.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _lines(row: Sequence[str], columns: Sequence[str]) -> list[list[str]]:
+    """Set what was found below its number: side by side, these columns ran out of the window."""
+    return [text.split("; ") if name in WITH_VERDICTS else [text] for text, name in zip(row, columns, strict=True)]
 
 
 def _counted(figures: Figures) -> str:

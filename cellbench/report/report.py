@@ -69,11 +69,11 @@ def draw(gather: Callable[[], Report], folder: Path, processes: int, form: str =
 
     They start before the numbers are gathered, because vega takes as long to load as the numbers take to compute.
     """
-    refuse_link(folder / "charts")
     from cellbench.report.drawing import Pictures
 
     with Pictures(processes) as pictures:
         found = gather()
+        refuse_link(folder / "charts")
         # altair takes a while to import, and tables do not need it
         from cellbench.report import charts, page
         from cellbench.summary.figures import Figures

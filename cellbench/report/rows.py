@@ -115,6 +115,9 @@ BRIEF = HEADS.index("longest") + 1
 
 TYPICAL = HEADS.index("typical steps")
 
+WITH_VERDICTS = ("cost to solve", "exact", "longest")
+"""The columns that hold a number and, after a semicolon, what was found of it."""
+
 
 TUNING = ("settings tried", "picked")
 """The columns of `overview` more, where options are tuned, or cells have learning rates of their own."""

@@ -147,14 +147,14 @@ def run(
         if stages is None:
             fit(plan, job)
         else:
-            stages.run(plan, executor.slots, begin, fit, notice)
+            stages.run(plan, executor.slots, begin, fit, notice, say)
             stages = None
         asked = _request(facts, planned) if report else ""
         # a large plan takes as much memory as its report: free it, and end the workers, before the report is made
         stack.close()
         del plan, planned, job, admission, begin, fit
         if report:
-            say("the report is being made")
+            say("all trained; the report is being made")
         results = _reported(where, asked) if report else _results(where)
         interrupts.check()
         return results

@@ -52,6 +52,7 @@ class Stages:
         begin: Callable[..., Plan],
         train: Callable[[Plan], None],
         say: Callable[[str], object],
+        doing: Callable[[str], object],
     ) -> None:
         """Train stage after stage, until nothing is open or a stage lacks what others train.
 
@@ -61,11 +62,13 @@ class Stages:
             begin: plans a stage, given `stage` and the `engines` of the stages before.
             train: trains what a plan lacks, and stores it.
             say: called with a line about each look.
+            doing: called with what is done between two stages.
         """
         while True:
             for line in self.lines(plan, workers):
                 say(line)
             train(plan)
+            doing("looking at what is decided")
             stage = self.stand()
             if stage.targets == plan.targets:
                 break

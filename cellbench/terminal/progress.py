@@ -172,6 +172,8 @@ class Counts:
 
     def line(self) -> str:
         """Write everything in one plain line."""
+        if not self.cells:
+            return self.stage
         seen = {label: cell for label, cell in self.cells.items() if cell.seen}
         if len(seen) <= _MOST_NAMED:
             solved = ", ".join(f"{printable(label)} {c.solved}/{c.seen} solved" for label, c in seen.items())
@@ -361,7 +363,7 @@ class Display:
     def _foot(self, width: int) -> str:
         state, left = self.state, self.state.left()
         if state.done == state.total:
-            return f"all trained; {state.stage}" if state.stage else "all trained"
+            return state.stage or "all trained"
         if left is None:
             return f"{duration(state.elapsed)} gone"
         if width < 60:

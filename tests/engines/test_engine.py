@@ -219,8 +219,8 @@ def test_auto_takes_the_fastest_that_carries_the_cell() -> None:
     [
         (odd.Branching, "control flow that depends on the data", "if h.sum() > 1e9:"),
         (odd.Item, "a number is read from a tensor, as .item() does", "h.max().item()"),
-        (traits.Assigned, "it writes into a tensor that all replicas share", "out[:, ::2] = "),
-        (traits.Spiking, "an autograd.Function in torch's older style", "spike(v - 0.5"),
+        (traits.Assigned, "it writes into a tensor that it made: make it by x.new_zeros", "out[:, ::2] = "),
+        (traits.Spiking, "an autograd.Function in the old style", "spike(v - 0.5"),
         (traits.OwnGradient, "set generate_vmap_rule = True", "Sign.apply(a)"),
     ],
 )

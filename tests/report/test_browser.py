@@ -36,7 +36,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 def made(found: Report, folder: Path) -> Path:
-    with draw(found, folder, 1):
+    with draw(lambda: found, folder, 1):
         pass
     return folder / "report.html"
 

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -21,6 +22,7 @@ from cellbench.report import charts
 from cellbench.report import palette as look
 from cellbench.report.drawing import Pictures
 from cellbench.report.figure import CLOSE_STEPS, IN_FILE, MOST_DRAWN, Encodings, Figure, first_shown, pruned
+from cellbench.report.report import Report, publish
 from cellbench.summary.figures import Figures
 from tests.helpers.frames import lognormal
 from tests.helpers.reports import REFERENCES, report
@@ -304,6 +306,25 @@ def test_a_picture_that_fails_is_told(tmp_path: Path) -> None:
         pictures.draw(points, tmp_path / "charts" / "a.png")
     with pytest.raises(StoreError, match=r"b\.png was not drawn: the process that drew it ended"):
         draw_with_killed(points, tmp_path / "b.png")
+
+
+@pytest.mark.charts
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_numbers_that_cannot_be_gathered(tmp_path: Path) -> None:
+    """The processes that were started to draw meanwhile end, and nothing is written."""
+
+    def gather() -> Report:
+        assert children() != before
+        raise StoreError("there are no numbers")
+
+    def children() -> str:
+        return "".join(path.read_text() for path in Path("/proc/self/task").glob("*/children"))
+
+    before = children()
+    with pytest.raises(StoreError, match="there are no numbers"):
+        publish(gather, tmp_path, processes=2)
+    assert children() == before
+    assert list(tmp_path.iterdir()) == []
 
 
 def draw_with_killed(definition: dict[str, Any], path: Path) -> None:

@@ -95,6 +95,15 @@ def test_figures_in_order(reader: Reader) -> None:
         assert anchor in reader.ids
 
 
+def test_a_verdict_stands_below_its_number(made: Report) -> None:
+    """Side by side, the columns of the first table ran out of the window."""
+    figures = Figures(made.summary, made.runs, made.curves, made.experiment["facts"]["reference_accuracies"])
+    text = page.html(figures, charts.all_figures(figures), made.experiment, "")
+    table = text[text.index("<tbody>") : text.index("</tbody>")]
+    assert re.search(r"<td>[\d.]+ \[[\d., ]+\]<br>(cheaper|costlier|no difference shown)</td>", table)
+    assert "; " not in table
+
+
 def test_verdicts_to_copy(made: Report, reader: Reader) -> None:
     """The block holds what verdicts hold for, each verdict, one line of method and the versions."""
     block = page.answer(made.summary)

@@ -15,6 +15,7 @@ import pytest
 
 import cellbench
 from cellbench.records import ReplicaKey
+from cellbench.running import Event, Stage
 from cellbench.running import run as run_experiment
 from cellbench.store import VOLATILE
 from cellbench.store.schema import OLDEST, VERSION
@@ -102,6 +103,16 @@ def test_layers_are_a_part_of_the_experiment(command: Command) -> None:
     ended = command("show", "both", "label=lstm,layers=2,seed=1")
     assert ended.status == 0
     assert "layers 2" in ended.out
+
+
+@pytest.mark.parametrize("report", [True, False])
+def test_a_run_says_that_it_reports_if_it_does(report: bool) -> None:
+    """The last thing that is said is the report, or nothing is said of one."""
+    events: list[Event] = []
+    run_experiment(TINY, "out", report=report, on_event=events.append)
+    said = [event.text for event in events if isinstance(event, Stage)]
+    assert (said[-1] == "all trained; the report is being made") == report
+    assert any("report" in text for text in said) == report
 
 
 def test_what_happens_when_a_cell_file_is_edited() -> None:

@@ -242,12 +242,12 @@ def test_more_cells_than_lines(state: Counts) -> None:
 
 
 def test_when_all_is_trained(state: Counts) -> None:
-    """The report is said to be made only by a run that makes one."""
+    """The screen says what is done then, such as the report, and nothing that is not."""
     for cell in state.cells.values():
         cell.done = cell.total
     assert screen(state, 80)[-1] == "all trained"
     assert "being made" not in state.line()
-    state.see(Stage("the report is being made"))
+    state.see(Stage("all trained; the report is being made"))
     assert screen(state, 80)[-1] == "all trained; the report is being made"
     assert state.line().endswith("; the report is being made")
 
