@@ -13,6 +13,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def query(name: str, text: str = _RUNS) -> pd.DataFrame:
     path = WHERE / name / "runs.sqlite"
     if not path.is_file():
         raise FileNotFoundError(path)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         return pd.read_sql(text, connection)
 
 

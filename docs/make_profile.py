@@ -12,6 +12,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def finals(folder: Path) -> pd.DataFrame:
     path = folder / "runs.sqlite"
     if not path.is_file():
         raise FileNotFoundError(path)
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection, connection:
         return pd.read_sql(_FINAL, connection)
 
 

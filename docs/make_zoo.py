@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from functools import lru_cache
 from io import StringIO
 from pathlib import Path
@@ -67,7 +68,7 @@ def ranked(readout: str) -> pd.DataFrame:
 
 def table(readout: str) -> str:
     """Rank all cells, and say how much was trained."""
-    with sqlite3.connect(folder(readout) / "runs.sqlite") as connection:
+    with closing(sqlite3.connect(folder(readout) / "runs.sqlite")) as connection, connection:
         (replicas,) = connection.execute("SELECT count(*) FROM replica").fetchone()
     return f"{cellbench('rank', str(folder(readout)), '--format', 'md')}\n{replicas:,} replicas were trained."
 

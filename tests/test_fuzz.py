@@ -11,6 +11,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -325,7 +326,7 @@ def fuzz_store(made: Path, command: Command, examples: int) -> dict[str, int]:
     def each(changes: list[tuple[tuple[str, str], Any, str | None]]) -> None:
         shutil.rmtree("hand", ignore_errors=True)
         shutil.copytree(made, "hand")
-        with sqlite3.connect("hand/runs.sqlite") as db:
+        with closing(sqlite3.connect("hand/runs.sqlite")) as db, db:
             db.execute("PRAGMA ignore_check_constraints = ON")
             for (table, column), value, path in changes:
                 if table == "experiment" and path and not isinstance(value, bytes):

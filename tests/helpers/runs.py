@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def trained(experiment: Any, folder: str = "out", **keys: Any) -> list[tuple[str
 def stored(folder: Path) -> int:
     """Count the replicas that another process has stored so far."""
     try:
-        with sqlite3.connect(f"file:{folder}/runs.sqlite?mode=ro", uri=True) as db:
+        with closing(sqlite3.connect(f"file:{folder}/runs.sqlite?mode=ro", uri=True)) as db, db:
             return int(db.execute("SELECT count(*) FROM replica").fetchone()[0])
     except sqlite3.Error:
         return 0
@@ -59,7 +60,7 @@ def stored(folder: Path) -> int:
 
 def reseal(folder: Path) -> None:
     """Give the replicas of a store that a test has changed by hand checksums that fit."""
-    with sqlite3.connect(folder / "runs.sqlite") as db:
+    with closing(sqlite3.connect(folder / "runs.sqlite")) as db, db:
         there = {row[1] for row in db.execute("PRAGMA table_info(replica)")}
         columns = (name if name in there else "NULL" for name in (*WHO, *NUMBERS))  # of an older schema
         for number, *row in db.execute(f"SELECT id, {', '.join(columns)} FROM replica").fetchall():

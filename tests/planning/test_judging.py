@@ -38,7 +38,7 @@ def experiment(*names: str, **keys: Any) -> dict[str, Any]:
 
 def make_older(*labels: str, engine: str = "", folder: str = "out") -> None:
     """Make replicas what version 1 of an engine had stored."""
-    with sqlite3.connect(f"{folder}/runs.sqlite") as db:
+    with closing(sqlite3.connect(f"{folder}/runs.sqlite")) as db, db:
         which = f"key IN (SELECT key FROM plan WHERE label IN ({', '.join('?' * len(labels))}))"
         db.execute(f"UPDATE replica SET engine_version = NULL, right_as = NULL, wrong = NULL WHERE {which}", labels)
         if engine:
@@ -126,7 +126,7 @@ def test_merged_with_its_better(command: Command, write: Any) -> None:
     path = write(**experiment("rnn", "Scaled", seeds=1))
     for folder in ("one", "two"):
         assert command("run", path, "--workers", 1, "--results", folder).status == 0
-    with sqlite3.connect("one/tiny/runs.sqlite") as db:
+    with closing(sqlite3.connect("one/tiny/runs.sqlite")) as db, db:
         db.execute("UPDATE replica SET final_loss = 9")
     make_older("rnn", "Scaled", folder="one/tiny")
     for out, order in (("x", ("one/tiny", "two/tiny")), ("y", ("two/tiny", "one/tiny"))):

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ ALL = [("rnn", 0), ("rnn", 1), ("lstm", 0), ("lstm", 1)]
 
 
 def tasks(folder: str = "out") -> set[str]:
-    with sqlite3.connect(f"{folder}/runs.sqlite") as db:
+    with closing(sqlite3.connect(f"{folder}/runs.sqlite")) as db, db:
         return {json.loads(text)["task"] for (text,) in db.execute("SELECT key_text FROM family")}
 
 
@@ -46,7 +47,7 @@ def test_the_text_is_in_key_and_store() -> None:
     write(PARITY, "elsewhere/mytask.py")
     assert trained({**TINY, "task": "elsewhere/mytask.py:Parity"}, report=False) == []
     assert tasks() == {"mytask.py:Parity"}
-    with sqlite3.connect("out/runs.sqlite") as db:
+    with closing(sqlite3.connect("out/runs.sqlite")) as db, db:
         texts = {text for (text,) in db.execute("SELECT text FROM source")}
     assert {PARITY, f"{PARITY}# an edit\n"} <= texts
 
@@ -221,6 +222,6 @@ def test_the_task_is_named_in_the_report() -> None:
     write()
     tables = go(TINY, "out")
     assert tables["summary.md"].splitlines()[2].startswith("mytask.py:Parity")
-    with sqlite3.connect("out/runs.sqlite") as db:
+    with closing(sqlite3.connect("out/runs.sqlite")) as db, db:
         (text,) = db.execute("SELECT resolved FROM experiment").fetchone()
     assert json.loads(text)["task"] == "mytask.py:Parity"

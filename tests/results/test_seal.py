@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_drawn_files_count(write: Callable[..., Path], command: Command) -> None
 
 
 def another_outcome() -> None:
-    with sqlite3.connect(FOLDER / "runs.sqlite") as db:
+    with closing(sqlite3.connect(FOLDER / "runs.sqlite")) as db, db:
         db.execute("UPDATE replica SET final_loss = 0.25 WHERE id = 1")
     db.close()
     reseal(FOLDER)
@@ -113,7 +114,7 @@ def test_any_doubt_makes_it_again(
 
 def test_altered_results_are_still_told(finished: Ended, command: Command) -> None:
     """A number changed behind cellbench's back breaks the seal, and the report refuses it."""
-    with sqlite3.connect(FOLDER / "runs.sqlite") as db:
+    with closing(sqlite3.connect(FOLDER / "runs.sqlite")) as db, db:
         db.execute("UPDATE curve SET bit_accuracy = 0.5 WHERE replica = 1")
     db.close()
     ended = command("run", "tiny.yaml", "--quiet", "--workers", 1)

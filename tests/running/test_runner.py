@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -175,12 +176,12 @@ def test_what_happens_on_an_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_happens_with_another_schema(version: int, age: str, command: Command, write: Callable[..., Path]) -> None:
     """A store of a schema that is not read is refused, and named; --fresh keeps it beside."""
     assert command("run", write(), "--workers", 1).status == 0
-    with sqlite3.connect("results/tiny/runs.sqlite") as db:
+    with closing(sqlite3.connect("results/tiny/runs.sqlite")) as db, db:
         db.execute(f"PRAGMA user_version = {version}")
     again = command("run", write(), "--workers", 1)
     assert (again.status, f"was written by {age} cellbench (schema {version}" in again.err) == (2, True)
     assert command("run", write(), "--workers", 1, "--fresh").status == 0
-    with sqlite3.connect("results/tiny/runs-1.sqlite") as db:
+    with closing(sqlite3.connect("results/tiny/runs-1.sqlite")) as db, db:
         assert db.execute("PRAGMA user_version").fetchone() == (version,)
 
 
@@ -217,7 +218,7 @@ def stored_by_version_1(*, differs: bool) -> dict[str, Any]:
     Path("mycell.py").write_text(SCALED)
     tiny = {**TINY, "cells": ["rnn", {"name": "mine", "factory": f"./mycell.py:{'Scaled' if differs else 'Mine'}"}]}
     trained(tiny)
-    with sqlite3.connect("out/runs.sqlite") as db:
+    with closing(sqlite3.connect("out/runs.sqlite")) as db, db:
         db.execute("UPDATE replica SET engine_version = NULL")
     reseal(Path("out"))
     return tiny
@@ -238,7 +239,7 @@ def test_what_happens_when_an_earlier_version_of_an_engine_trained_it_rightly() 
 def test_what_happens_on_another_machine() -> None:
     """Results of another instruction set stay; the column says which."""
     trained(TINY)
-    with sqlite3.connect("out/runs.sqlite") as db:
+    with closing(sqlite3.connect("out/runs.sqlite")) as db, db:
         db.execute("UPDATE replica SET isa = 'vax', compiler = 'other'")
     reseal(Path("out"))
     assert trained(TINY) == []
@@ -248,11 +249,11 @@ def test_what_happens_on_another_machine() -> None:
 def test_what_happens_on_another_device() -> None:
     """Results of a card stay; the store says which replica is whose, and one line counts them."""
     trained(TINY)
-    with sqlite3.connect("out/runs.sqlite") as db:
+    with closing(sqlite3.connect("out/runs.sqlite")) as db, db:
         db.execute("UPDATE replica SET device = 'NVIDIA H100', isa = 'sm_90' WHERE seed = 0")
     reseal(Path("out"))
     assert trained(TINY) == []
-    with sqlite3.connect("out/runs.sqlite") as db:
+    with closing(sqlite3.connect("out/runs.sqlite")) as db, db:
         assert set(db.execute("SELECT seed, device FROM replica")) == {(0, "NVIDIA H100"), (1, None)}
     lines = Path("out/summary.md").read_text().splitlines()
     (said,) = [line for line in lines if "computed by NVIDIA H100" in line]

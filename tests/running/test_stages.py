@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -414,7 +415,7 @@ def test_an_altered_plan_is_refused(whole: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(whole, "bad")
-    with sqlite3.connect("bad/runs.sqlite") as db:
+    with closing(sqlite3.connect("bad/runs.sqlite")) as db, db:
         db.execute("UPDATE experiment SET resolved = replace(resolved, '\"to\": 20', '\"to\": 1000000000')")
     with pytest.raises(cellbench.errors.StoreError, match=r"resolved\.seeds"):
         cellbench.load("bad")

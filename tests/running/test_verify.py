@@ -35,7 +35,7 @@ def change(statement: str) -> Path:
     """A copy with one statement run on its store."""
     shutil.rmtree("copy", ignore_errors=True)
     shutil.copytree("out", "copy")
-    with sqlite3.connect("copy/runs.sqlite") as db:
+    with closing(sqlite3.connect("copy/runs.sqlite")) as db, db:
         assert db.execute(statement).rowcount > 0, statement
     return Path("copy")
 
@@ -103,7 +103,7 @@ def test_verify_with_all_that_training_takes(engine: str, train: dict[str, Any],
 def test_verify_elsewhere(command: Command) -> None:
     """What differs in the environment comes first, and numbers are then compared to a tolerance."""
     run_experiment({**TINY, "cells": ["rnn"], "seeds": 1}, "out", report=False)
-    with sqlite3.connect("out/runs.sqlite") as db:
+    with closing(sqlite3.connect("out/runs.sqlite")) as db, db:
         db.execute("UPDATE replica SET isa = 'vax'")
         db.execute("UPDATE experiment SET environment = json_set(environment, '$.packages.torch', '1.0')")
         db.execute("UPDATE curve SET loss = loss + 1e-4")
@@ -123,7 +123,7 @@ def test_verify_elsewhere(command: Command) -> None:
 def test_verify_what_a_card_trained(command: Command) -> None:
     """It is trained again on the CPU: verify says which device it was, and compares to the tolerance."""
     run_experiment({**TINY, "cells": ["rnn"], "seeds": 1}, "out", report=False)
-    with sqlite3.connect("out/runs.sqlite") as db:
+    with closing(sqlite3.connect("out/runs.sqlite")) as db, db:
         assert db.execute("SELECT DISTINCT device FROM replica").fetchall() == [(None,)]
         db.execute("UPDATE replica SET device = 'NVIDIA H100'")
         db.execute("UPDATE curve SET loss = loss + 1e-4")
@@ -143,7 +143,7 @@ def test_verify_with_another_text_of_a_plugin(command: Command) -> None:
     )
     found = verify(Path("out"), allow=lambda code: True)
     assert (found.exact, found.difference) == (2, "")
-    with sqlite3.connect("out/runs.sqlite") as db:
+    with closing(sqlite3.connect("out/runs.sqlite")) as db, db:
         # a store as another version of the built-in cells' module would have made it
         key, seed, rate, text = db.execute(
             "SELECT key, seed, learning_rate, key_text FROM replica JOIN family USING (family) "

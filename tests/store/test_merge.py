@@ -38,7 +38,7 @@ def numbers(folder: Path) -> dict[str, Any]:
 
 
 def change(folder: Path, *statements: str) -> None:
-    with sqlite3.connect(folder / "runs.sqlite") as db:
+    with closing(sqlite3.connect(folder / "runs.sqlite")) as db, db:
         for statement in statements:
             db.execute(statement)
     reseal(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tracemalloc
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_the_hardest_at_the_largest() -> None:
 
 def evaluated(folder: str) -> list[tuple[Any, ...]]:
     """What every final evaluation said."""
-    with sqlite3.connect(f"{folder}/runs.sqlite") as db:
+    with closing(sqlite3.connect(f"{folder}/runs.sqlite")) as db, db:
         return db.execute(
             "SELECT r.key, r.final_loss, e.* FROM replica r JOIN evaluation e ON e.replica = r.id ORDER BY 1, 4"
         ).fetchall()
