@@ -25,6 +25,11 @@ SHAPES = {"v": (N,), "m": (2, 3), "s": (1,), "p": (N,), "q": (2, 3), "w": (N, N)
 shape); p, q and w are parameters or made of parameters."""
 
 
+def _number(t: Tensor) -> Tensor:
+    """Make numbers of truth values, in the precision that is usual: autograd is asked in double precision."""
+    return t.to(torch.get_default_dtype())
+
+
 def bounded(x: Tensor) -> Tensor:
     """Keep a number from growing, so that float32 stays near float64; smooth, and never flat."""
     return x / (1 + 0.1 * (x * x)).sqrt()
@@ -95,8 +100,8 @@ INSTRUCTIONS |= {
     "where": ("tvv", "v", torch.where),
     "where shared": ("tpv", "v", torch.where),
     "where number": ("tv", "v", lambda t, a: torch.where(t, a, 0.5)),
-    "float": ("t", "v", lambda t: t.float()),
-    "count": ("t", "s", lambda t: t.float().mean(-1, keepdim=True)),
+    "float": ("t", "v", _number),
+    "count": ("t", "s", lambda t: _number(t).mean(-1, keepdim=True)),
     # numbers
     "affine": ("v", "v", lambda a: 1.5 - 0.5 * a),
     "clamp": ("v", "v", lambda a: a.clamp(-0.7, 0.8)),
@@ -253,7 +258,7 @@ class Composed(Cell):
                 assert made.shape == (x.shape[0], *SHAPES[makes]), name
             values.append(made)
         # the last value takes part in any case
-        last = made.float().mean() if makes in "pqw" else made.float().flatten(1).mean(1, keepdim=True)
+        last = _number(made).mean() if makes in "pqw" else _number(made).flatten(1).mean(1, keepdim=True)
         return values[self.recipe.output] + 0.3 * bounded(last), tuple(
             bounded(values[place]) for place in self.recipe.state
         )
