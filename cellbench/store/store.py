@@ -88,11 +88,15 @@ class Store:
                     # a read-only connection cannot undo a transaction that a killed writer left half done
                     fold(self.path)
                 self.db = connect(self.path, write=write)
-                self._verify()
-                if write:
-                    self._open_to_write()
-                else:
-                    self._read_as_newest()
+                try:
+                    self._verify()
+                    if write:
+                        self._open_to_write()
+                    else:
+                        self._read_as_newest()
+                except BaseException:
+                    self.db.close()
+                    raise
         except OSError as error:
             raise StoreError(f"{folder}: {error.strerror}; choose another place with --results") from None
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -188,6 +190,21 @@ def test_a_schema_that_is_no_text(command: Command) -> None:
         ended = command(*arguments)
         assert (ended.status, "--fresh" in ended.err) == (2, True), arguments
     assert path.read_bytes() == harmed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("write", [True, False])
+@pytest.mark.parametrize("change", ["PRAGMA user_version = 99", "CREATE TABLE further (x)", "PRAGMA application_id = 7"])
+def test_what_is_refused_is_closed(change: str, write: bool) -> None:
+    """A file that stays open cannot be moved on Windows, and Python 3.13 warns of it."""
+    run_experiment(TINY, "out", report=False)
+    with closing(sqlite3.connect("out/runs.sqlite")) as db, db:
+        db.execute(change)
+    with pytest.raises(StoreError):
+        Store(Path("out"), write=write)
+    # the error, which pytest keeps, keeps the store too
+    opened = [os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+    assert not [path for path in opened if "runs.sqlite" in path]
 
 
 def test_what_is_damaged_is_left_as_it_is(command: Command) -> None:
