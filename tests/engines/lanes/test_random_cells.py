@@ -35,6 +35,8 @@ STEPS, BATCH = 4, 5
 FOUND = [
     # its state is a truth value made a number, which autograd got in single precision
     Recipe((("ge", (0,)), ("float", (12,)), ("sigmoid v", (13,))), state=(14, 0, 1), output=0),
+    # all of a bias has one gradient: that of a sum over the units, which the sum over time took for as many numbers
+    Recipe((("sum", (0,)), ("mul vs", (1, 12))), state=(4, 1, 3), output=2),
 ]
 """Recipes that failed once: what was wrong is mended, and they are tried each time."""
 

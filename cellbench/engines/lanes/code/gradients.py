@@ -90,8 +90,8 @@ class Terms:
                 offset = self._nodes.allocate("acc", value.size)
                 summed[node] = Value("totals", offset, value.shape, contiguous(value.shape), False)
                 flat = reshaped(value, (value.size,)) if value.buffer in _STEPS else None
-                # what lasts for the sequence is summed at its end; the rest in each step
-                if flat is not None and flat.strides in ((0,), (1,)):
+                # what lasts for the sequence is summed at its end, if it lies in one piece; the rest in each step
+                if flat is not None and (flat.size == 1 or flat.strides == (1,)):
                     put_off.emit(f"time_sums<{flat.size}>(acc + {offset}, {self._steps(flat)}, T);")
                 else:
                     target = Value("acc", offset, value.shape, contiguous(value.shape), True)
