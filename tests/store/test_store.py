@@ -226,7 +226,8 @@ def test_what_is_damaged_is_left_as_it_is(command: Command) -> None:
 def test_a_terminal_only_shows(command: Command) -> None:
     """What a hand-made store holds neither steers the terminal nor hides a command in the one to go on with."""
     run_experiment(TINY, "out", report=False)
-    experiment = Store(Path("out"), write=False).experiment()
+    with Store(Path("out"), write=False) as store:
+        experiment = store.experiment()
     steering = "\x1b[2J\x1b]0;owned\x07\u202e"
     environment = json.dumps({**experiment["environment"], "processor": f"vax{steering}"})
     with closing(sqlite3.connect("out/runs.sqlite", isolation_level=None)) as db:
@@ -277,7 +278,8 @@ def test_a_value_in_the_head_of_a_table(command: Command) -> None:
 def test_a_task_whose_parameter_is_a_formula(command: Command) -> None:
     """The header of a column is made as harmless as what stands below it."""
     run_experiment(TINY, "out", report=False)
-    facts = {**Store(Path("out"), write=False).experiment()["facts"], "axes": ["=cmd|1"]}
+    with Store(Path("out"), write=False) as store:
+        facts = {**store.experiment()["facts"], "axes": ["=cmd|1"]}
     with closing(sqlite3.connect("out/runs.sqlite", isolation_level=None)) as db:
         db.execute("UPDATE experiment SET facts = ?", (json.dumps(facts),))
         db.execute("""UPDATE plan SET parameters = '{"=cmd|1": 4}'""")
