@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,14 @@ import peers
 import torch
 import torchrecurrent
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from cellbench.cell import Cell
 from cellbench.engines import OPTIMIZERS, Refused, lanes, reference
 from cellbench.engines.lanes.cache import FOLDER_VARIABLE
 from cellbench.errors import CellError
-from cellbench.model import Blueprint, Model, loss
+from cellbench.model import Blueprint
+from tests.helpers.oracle import plain_loop_in_double
 
 SETTING = peers.Setting(time=8, batch=16, replicas=1)
 ADAM = OPTIMIZERS["adam"]
@@ -64,31 +66,6 @@ def blueprints() -> dict[str, Blueprint]:
     return {name: Blueprint(factory, name, (), 2, SETTING.hidden, 1) for name, factory in factories.items()}
 
 
-def in_float64(model: Model, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the losses of a plain loop in float64."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        model = model.double()
-        parameters = list(model.parameters())
-        optimizer = ADAM.for_one(parameters, 0.01)
-        losses = []
-        for inputs, targets in zip(torch.from_numpy(x).double(), torch.from_numpy(y).double(), strict=True):
-            optimizer.zero_grad()
-            state = pytree.tree_map(lambda leaf: leaf.double(), model.initial_state(inputs.shape[1]))
-            logits = []
-            for step in inputs:
-                logit, state = model.step(step, state)
-                logits.append(logit)
-            value = loss(torch.stack(logits), targets)
-            value.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            losses.append(value.item())
-        return np.array(losses)
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
 def row(name: str, plan: Blueprint, steps: int) -> str:
     """Write one line of the table."""
     try:
@@ -104,7 +81,7 @@ def row(name: str, plan: Blueprint, steps: int) -> str:
     plain = reference.prepare(plan, optimizer=ADAM, clip_norm=1.0).begin([plan.build("bench", 0)], [0.01])
     want = plain.advance(x, y, which).losses[0]
     got = engine.begin([plan.build("bench", 0)], [0.01]).advance(x, y, which).losses[0]
-    true = in_float64(plan.build("bench", 0), x[0], y[0])
+    true = plain_loop_in_double(plan.build("bench", 0), (x, y))
     entry = engine.program.entry
     return (
         f"| {name} | {np.abs(got - want).max():.0e} | {np.abs(want - true).max():.0e} | {entry.proved:.0e} "

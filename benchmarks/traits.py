@@ -27,6 +27,7 @@ from cellbench.engines import OPTIMIZERS, Refused, prepare
 from cellbench.engines.lanes.cache import FOLDER_VARIABLE
 from cellbench.model import Blueprint
 from tests.helpers.lanes import addition
+from tests.helpers.oracle import plain_loop_in_double as exact
 from tests.helpers.trait_cells import TRAITS
 
 REPLICAS, BITS, BATCH, HIDDEN, RATE = 32, 8, 16, 20, 0.003
@@ -44,25 +45,6 @@ def speed(ready: Any, plan: Blueprint, steps: int) -> float:
         replicas.advance(x, y, which)
         best = min(best, time.process_time() - begun)
     return REPLICAS * steps / best
-
-
-def in_double(plan: Blueprint, x: Any, y: Any) -> Any:
-    """Train one replica in a plain loop in double precision; returns its losses."""
-    model = plan.build("test", 0).double()
-    optimizer = torch.optim.Adam(model.parameters(), RATE)
-    losses = []
-    torch.set_default_dtype(torch.float64)  # a cell's own first state
-    try:
-        for inputs, targets in zip(torch.from_numpy(x[0]).double(), torch.from_numpy(y[0]).double(), strict=True):
-            optimizer.zero_grad()
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(model(inputs), targets)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            losses.append(loss.item())
-    finally:
-        torch.set_default_dtype(torch.float32)
-    return np.array(losses)
 
 
 def row(cell: Any, steps: int) -> str:
@@ -86,7 +68,7 @@ def row(cell: Any, steps: int) -> str:
         return f"| {cell.__name__} | refused: {both[0]} | | | | |"
     gap = np.abs(losses["lanes"] - losses["reference"]).max()
     try:
-        rounding = f"{np.abs(in_double(plan, x, y) - losses['reference']).max():.0e}"
+        rounding = f"{np.abs(exact(plan.build('test', 0), (x, y), rate=RATE) - losses['reference']).max():.0e}"
     except RuntimeError as error:  # types that do not go together
         rounding = ""
         print(f"{cell.__name__}: {str(error).splitlines()[0]}", file=sys.stderr)

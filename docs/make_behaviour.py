@@ -9,7 +9,6 @@ not solved counts with the budget; "at least" or "at most" says that a ratio hol
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from measured import fill
 from scipy import stats
 
 PAGE = Path(__file__).parent / "behaviour.md"
@@ -399,17 +399,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "best": best, "inputs-alone": inputs_alone, "luck": luck, "ranking": ranking, "optimizers": optimizers,
     "followed": followed, "others": others, "norms": norms, "weights-or-data": weights_or_data, "msb": msb,
 }  # fmt: skip
-_PART = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
-
-
-def measured(part: re.Match[str]) -> str:
-    """Make one table anew, or leave it as it is where its results are missing."""
-    try:
-        return f"{part[1]}{TABLES[part[2]]()}\n{part[3]}"
-    except FileNotFoundError as error:
-        print(f"{part[2]}: no results ({error}); left as it is", file=sys.stderr)
-        return part[0]
 
 
 if __name__ == "__main__":
-    PAGE.write_text(_PART.sub(measured, PAGE.read_text()))
+    fill(PAGE, lambda name: TABLES[name]())

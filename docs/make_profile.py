@@ -8,7 +8,6 @@ missing is left as it is, and named.
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 import vl_convert
+from measured import fill
 from tabulate import tabulate
 
 from cellbench.report import by_task as ranks
@@ -273,19 +273,10 @@ def parts() -> dict[str, Callable[[], str]]:
     return named
 
 
-_PART = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
-
-
-def measured(found: re.Match[str]) -> str:
-    """Make one part anew, or leave it as it is where its results are missing."""
-    name = found[2]
-    try:
-        text = parts()[name]() if name in parts() else of_task(name)
-    except (FileNotFoundError, KeyError) as error:
-        print(f"{name}: no results ({error}); left as it is", file=sys.stderr)
-        return found[0]
-    return f"{found[1]}{text}\n{found[3]}"
+def made(name: str) -> str:
+    """Make one part of the page: what `parts` lists, or a task."""
+    return parts()[name]() if name in parts() else of_task(name)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(_PART.sub(measured, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    fill(PAGE, made, (FileNotFoundError, KeyError))

@@ -7,7 +7,6 @@ results are missing is left as it is, and named.
 
 from __future__ import annotations
 
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -19,6 +18,7 @@ from io import StringIO
 from pathlib import Path
 
 import pandas as pd
+from measured import fill
 
 HERE = Path(__file__).parent / "zoo"
 PAGE = HERE / "README.md"
@@ -98,16 +98,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "verdicts": verdicts,
     "directions": directions,
 }
-_PART = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
-
-
-def measured(part: re.Match[str]) -> str:
-    """Make one part anew, or leave it as it is where its results are missing."""
-    try:
-        return f"{part[1]}{PARTS[part[2]]().strip()}\n{part[3]}"
-    except FileNotFoundError as error:
-        print(f"{part[2]}: no results ({error}); left as it is", file=sys.stderr)
-        return part[0]
 
 
 def report(readout: str) -> None:
@@ -122,4 +112,4 @@ if __name__ == "__main__":
     for name in READOUTS:
         if (WHERE / READOUTS[name] / "runs.sqlite").is_file():
             report(name)
-    PAGE.write_text(_PART.sub(measured, PAGE.read_text()))
+    fill(PAGE, lambda name: PARTS[name]().strip())

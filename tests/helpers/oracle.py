@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cellbench.engines import OPTIMIZERS, Refused, prepare
-from cellbench.model import Blueprint
+from cellbench.model import Blueprint, double_precision
 
 ENGINES = ("lanes", "stack", "reference")
 MAKERS: dict[str, Any] = {
@@ -68,6 +68,13 @@ class Loop:
 def plain_loop(model: nn.Module, given: Data, **keys: Any) -> NDArray[np.float64]:
     """Train a model in place; returns the loss before each update."""
     return Loop(model, **keys).train(given)
+
+
+def plain_loop_in_double(model: nn.Module, given: Data, **keys: Any) -> NDArray[np.float64]:
+    """Do the same in double precision, which says what rounding alone does; a cell's own first state is in it too."""
+    with double_precision():
+        wide: Any = tuple(array.astype(np.float64) for array in given)
+        return plain_loop(model.double(), wide, **keys)
 
 
 def started(

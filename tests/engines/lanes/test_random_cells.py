@@ -24,7 +24,7 @@ from cellbench.engines.lanes.code.lower import lower
 from cellbench.engines.lanes.graph.trace import trace
 from cellbench.engines.lanes.program import Program
 from cellbench.engines.lanes.units import training
-from cellbench.model import Blueprint, Model, loss
+from cellbench.model import Blueprint, Model, double_precision, loss
 from tests.helpers.random_cells import N, Recipe, factory, recipes
 
 TOGETHER = 3
@@ -68,17 +68,13 @@ def compiled(plan: Blueprint) -> Program:
 
 def by_autograd(model: Model, inputs: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
     """Loss and gradients in float64."""
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
+    with double_precision():
         model, logits = model.double(), []
         state = model.initial_state(inputs.shape[1])
         for x in inputs.double():
             y, state = model.step(x, state)
             logits.append(y)
         total = loss(torch.stack(logits), targets.double())
-    finally:
-        torch.set_default_dtype(usual)
     trained = [p for p in model.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(total, trained, allow_unused=True)
     return float(total.detach()), [
