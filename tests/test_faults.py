@@ -27,7 +27,6 @@ from cellbench.executors import Dask, Processes, dispatch
 from cellbench.executors.dispatch import Finished
 from cellbench.results import results
 from cellbench.running import run as run_experiment
-from cellbench.running.runner import PRELOAD
 from cellbench.store.schema import VERSION
 from tests.helpers.commands import TINY
 from tests.helpers.dask import scheduler, worker
@@ -133,7 +132,7 @@ def test_a_worker_process_is_killed() -> None:
 def test_a_worker_process_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGSTOP of a worker: when its patience is over the chunk is tried elsewhere."""
     whole = go(FAST, "whole")
-    executor, seen = Processes(2, PRELOAD), 0
+    executor, seen = Processes(2), 0
     monkeypatch.setattr(dispatch, "patience", lambda chunk: 8.0 if seen >= 3 else 600.0)
 
     def stop(event: object) -> None:

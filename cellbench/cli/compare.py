@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cellbench.cli.arguments import load
-from cellbench.cli.training import train
+from cellbench.cli.training import begin_workers, train
 from cellbench.errors import CellbenchError
 from cellbench.terminal.output import show
 
@@ -47,6 +47,7 @@ def compare(
     """
     if fail_if is not None and fail_if not in FAIL_IF:
         raise CellbenchError(f"--fail-if {fail_if}: must be {' or '.join(FAIL_IF)}")
+    begin_workers(workers)
     loaded = load(experiment, [], set_ or [], versus=(a, b), until_decided=until_decided)
     folder = results / loaded.name
     found, status = train(loaded, folder, quiet=quiet, workers=workers, fresh=fresh, trust=trust, suggest=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cellbench.cli.training import dry_run as dry_run_of
-from cellbench.cli.training import train
+from cellbench.cli.training import begin_workers, train
 from cellbench.terminal.output import show
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def profile(
     folder of its own, NAME.TASK; the matrix is in the folder NAME. After an interruption, the same command goes on
     where it stopped.
     """
+    if not dry_run:
+        begin_workers(workers)
     from cellbench import planning
     from cellbench.experiment.profile import load_profile
     from cellbench.plugins import discover

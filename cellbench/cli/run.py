@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from cellbench.cli.arguments import load
+from cellbench.cli.training import begin_workers, train
 from cellbench.cli.training import dry_run as described
-from cellbench.cli.training import train
 from cellbench.errors import CellbenchError
 from cellbench.terminal.output import show
 
@@ -79,12 +79,14 @@ def run(
 
     After an interruption, the same command goes on where it stopped.
     """
-    from cellbench import planning
-
     if executor not in ("local", "dask"):
         raise CellbenchError(f"--executor {executor}: must be local or dask")
     if scheduler is not None and executor != "dask":
         raise CellbenchError(f"--scheduler {scheduler}: goes with --executor dask")
+    if executor == "local" and not dry_run:
+        begin_workers(workers)
+    from cellbench import planning
+
     loaded = load(experiment, cell or [], set_ or [], until_decided=until_decided)
     part, number = planning.only(loaded, only or []), planning.shard(shard)
     folder = results / loaded.name

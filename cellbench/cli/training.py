@@ -38,6 +38,15 @@ def _more_seeds(experiment: Experiment, found: Results, workers: int) -> str:
     )
 
 
+def begin_workers(workers: int | None) -> None:
+    """Let workers import what they need, which takes as long as the imports of this process, beside those."""
+    from cellbench import environment
+    from cellbench.executors.processes import serve
+
+    if (workers or environment.usable_cores()) > 1:
+        serve()
+
+
 def train(
     experiment: Experiment,
     folder: Path,

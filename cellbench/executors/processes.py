@@ -17,6 +17,43 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+PRELOAD = (
+    "cellbench.training.worker", "cellbench.engines.stack", "cellbench.engines.reference", "cellbench.engines.lanes",
+    "numpy.random",
+)  # fmt: skip
+"""What a worker imports to train: named here, so that the command line can begin before it imports any of it."""
+
+
+def serve(preload: tuple[str, ...] = PRELOAD) -> bool:
+    """Start the fork server, where the system has one: it imports modules while this process goes on.
+
+    Its forks then start in milliseconds. A worker that is asked for earlier is waited for, and so is the server.
+
+    Returns:
+        Whether there is one.
+    """
+    if not _serves():
+        return False
+    from multiprocessing import forkserver
+
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
+    with _undisturbed():
+        forkserver.ensure_running()
+    return True
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep Ctrl-C, within this block, from processes that start in it, for as long as they live.
+
+    It reaches every process of the terminal, and the server shows a traceback if it comes while the server imports.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 
 class Processes:
     """Worker processes on this machine.
@@ -28,13 +65,10 @@ class Processes:
 
     isolated = False
 
-    def __init__(self, workers: int, preload: tuple[str, ...] = ()) -> None:
+    def __init__(self, workers: int, preload: tuple[str, ...] = PRELOAD) -> None:
         self.slots = workers
-        method = "forkserver" if _serves() else "spawn"
-        self._context: Any = multiprocessing.get_context(method)
-        if method == "forkserver":
-            # The server imports torch while this process plans; its forks then start in milliseconds.
-            self._context.set_forkserver_preload(list(preload))
+        self._served = serve(preload)
+        self._context: Any = multiprocessing.get_context("forkserver" if self._served else "spawn")
         self._pool = self._make()
 
     def _make(self) -> ProcessPoolExecutor:
@@ -42,8 +76,8 @@ class Processes:
         return pool
 
     def warm(self) -> None:
-        """Start the server and the workers now, so that they import while this process goes on."""
-        for _ in range(self.slots):
+        """Start the workers now, so that they import while this process goes on; a server does so for all of them."""
+        for _ in range(0 if self._served else self.slots):
             self.submit(os.getpid)
 
     def workers(self) -> list[int]:

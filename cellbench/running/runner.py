@@ -30,11 +30,6 @@ from cellbench.wording import did_you_mean
 if TYPE_CHECKING:
     from cellbench.results import Results
 
-PRELOAD = (
-    "cellbench.training.worker", "cellbench.engines.stack", "cellbench.engines.reference", "cellbench.engines.lanes",
-    "numpy.random",
-)  # fmt: skip
-
 
 def run(
     experiment: str | Path | Mapping[str, Any] | Experiment | None = None,
@@ -273,6 +268,6 @@ def _executor(kind: str, scheduler: str | None, workers: int) -> Executor:
         raise CellbenchError(f"no executor {kind!r}: choose local or dask")
     if workers == 1:
         return Here()
-    processes = Processes(workers, PRELOAD)
+    processes = Processes(workers)
     processes.warm()
     return processes
