@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cellbench.cli.training import dry_run as dry_run_of
 from cellbench.cli.training import begin_workers, train
+from cellbench.cli.training import dry_run as dry_run_of
 from cellbench.terminal.output import show
 
 if TYPE_CHECKING:

@@ -38,12 +38,12 @@ def figures(found: Figures, e: Encodings) -> Iterator[Figure]:
         chart = layers(
             e,
             base().mark_rule(strokeWidth=1.5).encode(
-                x=x, y=alt.Y("low:Q", title=CHOICE), y2="high:Q", xOffset=e.offset, color=e.colour,
+                x=x, y=alt.Y("low:Q", title=CHOICE), y2=alt.Y2("high:Q"), xOffset=e.x_offset, color=e.colour,
                 opacity=e.faded(0.45), tooltip=shown),
             base().mark_line(strokeWidth=1.5).encode(
-                x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.8)),
+                x=x, y=y, xOffset=e.x_offset, color=e.colour, opacity=e.faded(0.8)),
             base().mark_point(filled=True, size=60, opacity=1).encode(
-                x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+                x=x, y=y, xOffset=e.x_offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
         )  # fmt: skip
         where = "at the step where each solved" if design.stop_when_solved else "of the models trained to the end"
         points = _scopes(found, frame, own)
@@ -83,17 +83,17 @@ def _difference(figures: Figures, e: Encodings, by: str, name: str, points: tupl
     one = base(kind="mean")
     chart = layers(
         e,
-        base().mark_rule(color=look.MUTED, strokeDash=[3, 3]).encode(y=alt.datum(0)),
+        base().mark_rule(color=look.MUTED, strokeDash=[3, 3]).encode(y=alt.YDatum(0)),
         one.mark_rule(strokeWidth=1).encode(
-            x=x, y=alt.Y("corrected_low:Q", title=title(y)), y2="corrected_high:Q", xOffset=e.offset, color=e.colour,
-            opacity=e.faded(1), tooltip=shown),
+            x=x, y=alt.Y("corrected_low:Q", title=title(y)), y2=alt.Y2("corrected_high:Q"), xOffset=e.x_offset,
+            color=e.colour, opacity=e.faded(1), tooltip=shown),
         one.mark_rule(strokeWidth=3).encode(
-            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", xOffset=e.offset, color=e.colour, opacity=e.faded(1),
-            tooltip=shown),
+            x=x, y=alt.Y("low:Q", title=title(y)), y2=alt.Y2("high:Q"), xOffset=e.x_offset, color=e.colour,
+            opacity=e.faded(1), tooltip=shown),
         base(kind="seed").mark_point(filled=True, size=16, stroke=look.GROUND, strokeWidth=0.6).encode(
-            x=x, y=y, xOffset=e.offset, color=e.colour, opacity=e.faded(0.7, 0.02), tooltip=seed),
+            x=x, y=y, xOffset=e.x_offset, color=e.colour, opacity=e.faded(0.7, 0.02), tooltip=seed),
         one.mark_point(filled=True, size=60, opacity=1).encode(
-            x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+            x=x, y=y, xOffset=e.x_offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
     )  # fmt: skip
     kept = tuple(option for option in points if option[0] in set(frame["point"]))
     return Figure(

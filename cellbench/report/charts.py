@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +43,31 @@ _NAME = re.compile(r"forest|looks|curves|solved|rates|heat|cost|size|profile|tun
 _INTERVAL = (("low", "from", ".3~r"), ("high", "to", ".3~r"))
 
 
-def all_figures(figures: Figures) -> list[Figure]:
-    """Define every figure that has rows, in the page's order."""
+def all_figures(figures: Figures, defined: Callable[[Figure], object] = lambda figure: None) -> list[Figure]:
+    """Define every figure that has rows, in the page's order.
+
+    Args:
+        figures: the numbers.
+        defined: called with each figure when it is defined; first with the learning curves, which take longest to draw.
+    """
+    found: dict[str, Figure] = {}
+
+    def add(figure: Figure) -> None:
+        if len(figure.frame):
+            found[figure.name] = figure
+            defined(figure)
+
     with debug_mode(False):  # else altair spends seconds on validating each part; the tests validate them
         e = Encodings(figures)
-        drawn = [_forest(figures, e), looks.figure(figures, e)]
-        drawn += [_curves(figures, e), _solved(figures, e), rates.figure(figures, e)]
-        drawn += [
-            *accuracies.figures(figures, e),
-            _heat(figures),
-            _cost(figures, e),
-            _size(figures, e),
-            _profile(figures, e),
-        ]
-        drawn.append(_tuning(figures, e))
-    return [figure for figure in drawn if len(figure.frame)]
+        for define in (_curves, _forest, looks.figure, _solved, rates.figure):
+            add(define(figures, e))
+        for figure in accuracies.figures(figures, e):
+            add(figure)
+        add(_heat(figures))
+        for define in (_cost, _size, _profile, _tuning):
+            add(define(figures, e))
+    order = [name for name in ("forest", "looks", "curves") if name in found]
+    return [found[name] for name in dict.fromkeys((*order, *found))]
 
 
 def forest(figures: Figures) -> Figure | None:
@@ -89,7 +99,7 @@ def _forest(figures: Figures, e: Encodings) -> Figure:
     beside = frame["cell"].nunique() <= MOST_OFFSETS
     y = alt.Y("row:N", sort=rows, title=None) if beside else alt.Y("cell:N", sort=list(figures.order), title=None)
     y = y.axis(labelLimit=220)
-    offset: dict[str, Any] = {"yOffset": e.offset} if beside else {}
+    offset: dict[str, Any] = {"yOffset": e.y_offset} if beside else {}
     x = alt.X("ratio:Q", scale=alt.Scale(type="log", nice=False, padding=12))
     against = design.against if frame["baseline"].nunique() < 2 and len(design.against) <= 20 else "the baseline"
     x = x.title(f"ratio to {against} (below 1: fewer steps)").axis(format="~r", values=RATIOS, labelOverlap=True)
@@ -97,20 +107,22 @@ def _forest(figures: Figures, e: Encodings) -> Figure:
                  ("work_ratio", "in multiply-adds", ".3~r"), ("p_holm", "p (Holm)", ".2~g"), ("seeds", "seeds", "d"),
                  ("averaged", "points averaged", "d"), ("bound", "the ratio is", ""),
                  ("verdict", "verdict", ""))  # fmt: skip
-    one, m = alt.datum(1), design.ratio_of_interest
+    one, m = alt.XDatum(1), design.ratio_of_interest
     colour, shape = (e.colour, e.shape) if beside else (e.plain, e.plain_shape)
-    strong = e.faded(1) if beside else alt.value(1)
+    strong = e.faded(1) if beside else alt.OpacityValue(1)
     parts = [
-        base().mark_rect(color=look.BAND).encode(x=alt.datum(1 / m), x2=alt.datum(m)),
+        base().mark_rect(color=look.BAND).encode(x=alt.XDatum(1 / m), x2=alt.X2Datum(m)),
         base().mark_rule(color=look.MUTED, strokeDash=[3, 3]).encode(x=one),
         base().mark_rule(strokeWidth=1).encode(
-            x=alt.X("corrected_low:Q", title=title(x)), x2="corrected_high:Q", y=y, color=colour, opacity=strong,
-            tooltip=shown, **offset),
+            x=alt.X("corrected_low:Q", title=title(x)), x2=alt.X2("corrected_high:Q"), y=y, color=colour,
+            opacity=strong, tooltip=shown, **offset),
         base().mark_rule(strokeWidth=3).encode(
-            x=alt.X("low:Q", title=title(x)), x2="high:Q", y=y, color=colour, opacity=strong, tooltip=shown, **offset),
+            x=alt.X("low:Q", title=title(x)), x2=alt.X2("high:Q"), y=y, color=colour, opacity=strong,
+            tooltip=shown, **offset),
         base().mark_point(filled=True, size=70, opacity=1).encode(
             x=x, y=y, color=colour, shape=shape, opacity=strong, tooltip=shown, **offset),
-        base(bounded="yes").mark_text(dy=-9, fontSize=12).encode(x=x, y=y, text="sign:N", opacity=strong, **offset),
+        base(bounded="yes").mark_text(dy=-9, fontSize=12).encode(
+            x=x, y=y, text=alt.Text("sign:N"), opacity=strong, **offset),
     ]  # fmt: skip
     chart = layers(e, *parts, main=4) if beside else stacked(*parts)
     per_row = max(1, frame["cell"].nunique()) if beside else 1
@@ -142,14 +154,14 @@ def _curves(figures: Figures, e: Encodings) -> Figure:
     reference = base(kind="reference")
     chart = layers(
         e,
-        curve.mark_area().encode(x=x, y=alt.Y("low:Q", title=CHOICE), y2="high:Q", color=e.line,
+        curve.mark_area().encode(x=x, y=alt.Y("low:Q", title=CHOICE), y2=alt.Y2("high:Q"), color=e.line,
                                  opacity=e.faded(_band(figures), 0.01)),
         base(kind="seed").mark_line(strokeWidth=0.6).encode(
-            x=x, y=y, color=e.line, detail="seed:N", opacity=e.faded(0.3, 0.01)),
+            x=x, y=y, color=e.line, detail=alt.Detail("seed:N"), opacity=e.faded(0.3, 0.01)),
         reference.mark_rule(color=look.MUTED, strokeDash=[2, 3]).encode(y=y, tooltip=tips(
             ("name", "a predictor that", ""), ("middle", design.right, ".4~f"))),
         reference.mark_text(align="left", dx=3, dy=-4, fontSize=9, color=look.MUTED).encode(
-            x=alt.value(0), y=y, text="name:N"),
+            x=alt.XValue(0), y=y, text=alt.Text("name:N")),  # type: ignore[no-untyped-call]
         curve.mark_line(strokeWidth=2).encode(x=x, y=y, color=e.line, strokeDash=e.dash, opacity=e.faded(1)),
         curve.mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.line, tooltip=shown),
     )  # fmt: skip
@@ -182,7 +194,8 @@ def _solved(figures: Figures, e: Encodings) -> Figure:
     chart = layers(
         e,
         curve.mark_area(interpolate="step-after").encode(
-            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", color=e.line, opacity=e.faded(_band(figures), 0.01)),
+            x=x, y=alt.Y("low:Q", title=title(y)), y2=alt.Y2("high:Q"), color=e.line,
+            opacity=e.faded(_band(figures), 0.01)),
         curve.mark_line(interpolate="step-after", strokeWidth=2).encode(
             x=x, y=y, color=e.line, strokeDash=e.dash, opacity=e.faded(1)),
         base(kind="censored").mark_point(shape="stroke", angle=90, size=160, strokeWidth=2).encode(
@@ -226,7 +239,7 @@ def _heat(figures: Figures) -> Figure:
         legend=alt.Legend(title=f"ratio to {design.against}", format="~r", values=[0.25, 0.5, 1, 2, 4]),
     )
     strong = "datum.ratio < 0.36 || datum.ratio > 2.8"
-    ink = alt.condition(strong, alt.value(look.INVERSE), alt.value(look.INK))
+    ink = alt.ColorValue(look.INK, condition={"test": strong, "value": look.INVERSE})
     parts = [base().mark_rect(stroke=look.GROUND).encode(**axes, color=colour, tooltip=shown)]
     if not wide or len(names) <= 12:
         parts.append(base().mark_text(fontSize=10).encode(**axes, text=alt.Text("ratio:Q", format=".2f"), color=ink))
@@ -286,8 +299,8 @@ def _against_steps(e: Encodings, x: alt.X) -> alt.LayerChart:
         e,
         base().mark_line(strokeWidth=1).encode(x=x, y=y, color=e.colour, opacity=e.faded(0.5)),
         base().mark_rule(strokeWidth=1.5).encode(
-            x=x, y=alt.Y("typical_low:Q", title=title(y)), y2="typical_high:Q", color=e.colour, opacity=e.faded(0.6),
-            tooltip=shown),
+            x=x, y=alt.Y("typical_low:Q", title=title(y)), y2=alt.Y2("typical_high:Q"), color=e.colour,
+            opacity=e.faded(0.6), tooltip=shown),
         base().mark_point(filled=True, size=80, opacity=1).encode(
             x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
     )  # fmt: skip
@@ -304,7 +317,7 @@ def _profile(figures: Figures, e: Encodings) -> Figure:
                  ("points", "points", "d"))  # fmt: skip
     chart = layers(
         e,
-        base().mark_rule(color=look.MUTED, strokeDash=[3, 3]).encode(x=alt.datum(1)),
+        base().mark_rule(color=look.MUTED, strokeDash=[3, 3]).encode(x=alt.XDatum(1)),
         base().mark_line(strokeWidth=2).encode(x=x, y=y, color=e.line, strokeDash=e.dash, opacity=e.faded(1)),
         base().mark_point(filled=True, size=70, opacity=0).encode(x=x, y=y, color=e.line, tooltip=shown),
     )
@@ -341,19 +354,43 @@ def _tuning(figures: Figures, e: Encodings) -> Figure:
     )  # fmt: skip
 
 
-def write(figures: Figures, drawn: Sequence[Figure], folder: Path, pictures: Pictures, form: str = "png") -> list[Path]:
-    """Draw every figure as charts/<name>.png, .svg or .pdf, and remove the files of figures that no longer exist.
+class Files:
+    """The figures as files of a folder, charts/<name>.png, .svg or .pdf.
 
-    Other files of the folder stay: they may be the reader's own.
+    Args:
+        figures: the numbers.
+        folder: where the files go.
+        pictures: what draws them.
+        form: `png`, `svg` or `pdf`.
+
+    Attributes:
+        paths: the files so far.
     """
-    cells, found = first_shown(figures), {}
-    for figure in drawn:
-        spec = figure.static(cells)
+
+    def __init__(self, figures: Figures, folder: Path, pictures: Pictures, form: str = "png") -> None:
+        self.paths: list[Path] = []
+        self._cells = first_shown(figures)
+        self._folder, self._pictures, self._form = folder, pictures, form
+
+    def draw(self, figure: Figure) -> None:
+        """Let a figure be drawn, if there is something to draw."""
+        spec = figure.static(self._cells)
         if spec is not None:
-            found[folder / f"{figure.name}.{form}"] = spec
-    for path, spec in sorted(found.items(), key=lambda f: -len(f[1]["datasets"]["rows"])):  # the slowest first
-        pictures.draw(spec, path)
-    for old in folder.glob(f"*.{form}"):
-        if old not in found and _NAME.fullmatch(old.stem) and not old.is_dir():
-            remove(old)
-    return list(found)
+            path = self._folder / f"{figure.name}.{self._form}"
+            self.paths.append(path)
+            self._pictures.draw(spec, path)
+
+    def remove_others(self) -> None:
+        """Remove the files of figures that no longer exist; other files stay: they may be the reader's own."""
+        for old in self._folder.glob(f"*.{self._form}"):
+            if old not in self.paths and _NAME.fullmatch(old.stem) and not old.is_dir():
+                remove(old)
+
+
+def write(figures: Figures, drawn: Sequence[Figure], folder: Path, pictures: Pictures, form: str = "png") -> list[Path]:
+    """Draw these figures as the files of a folder, and remove those of others; returns the files."""
+    files = Files(figures, folder, pictures, form)
+    for figure in drawn:
+        files.draw(figure)
+    files.remove_others()
+    return files.paths

@@ -21,7 +21,7 @@ from cellbench.errors import StoreError
 from cellbench.report.files import write_bytes, write_text
 
 MOST = 4
-"""The most processes worth starting: the largest of a report's ten figures takes a quarter of the time of all."""
+"""The most processes worth starting: the largest of a report's figures takes a quarter of the time of all."""
 
 _SERVE = "from cellbench.report.drawing import serve; serve()"
 

@@ -212,7 +212,11 @@ def labels(figures: Figures) -> tuple[str, ...]:
 
 
 class Encodings:
-    """The channels that the charts of one report share. `line` is the colour of lines, whose legend shows dashes."""
+    """The channels that the charts of one report share. `line` is the colour of lines, whose legend shows dashes.
+
+    They are objects of altair: of a text or a dict, it hashes all its schemas to find the class, and half of the time
+    went there.
+    """
 
     def __init__(self, figures: Figures) -> None:
         self.marks = look.Marks(labels(figures))
@@ -230,11 +234,12 @@ class Encodings:
         # where an axis names the cells
         self.plain = alt.Color("cell:N", scale=colours, legend=None)
         self.plain_shape = alt.Shape("cell:N", scale=shapes, legend=None)
-        self.offset = {"field": "cell", "type": "nominal", "sort": domain}
+        self.x_offset = alt.XOffset("cell:N", sort=domain)
+        self.y_offset = alt.YOffset("cell:N", sort=domain)
 
     def faded(self, strong: float, weak: float = 0.06) -> Any:
         """Return an opacity: full where this cell is isolated or none is, else nearly invisible."""
-        return alt.condition(self.click, alt.value(strong), alt.value(weak))
+        return alt.OpacityValue(weak, condition={"param": self.click.name, "value": strong})
 
 
 def base(**fields: str) -> alt.Chart:

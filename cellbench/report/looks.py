@@ -22,13 +22,13 @@ def figure(figures: Figures, e: Encodings) -> Figure:
                  ("low", "from", ".3~r"), ("high", "to", ".3~r"), ("standing", "then", ""))  # fmt: skip
     chart = layers(
         e,
-        base().mark_rect(color=look.BAND).encode(y=alt.datum(1 / m), y2=alt.datum(m)),
-        base().mark_rule(color=look.MUTED, strokeDash=[3, 3]).encode(y=alt.datum(1)),
+        base().mark_rect(color=look.BAND).encode(y=alt.YDatum(1 / m), y2=alt.Y2Datum(m)),
+        base().mark_rule(color=look.MUTED, strokeDash=[3, 3]).encode(y=alt.YDatum(1)),
         base().mark_rule(strokeWidth=2).encode(
-            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", xOffset=e.offset, color=e.colour, opacity=e.faded(0.8),
-            tooltip=shown),
+            x=x, y=alt.Y("low:Q", title=title(y)), y2=alt.Y2("high:Q"), xOffset=e.x_offset, color=e.colour,
+            opacity=e.faded(0.8), tooltip=shown),
         base().mark_point(filled=True, size=60, opacity=1).encode(
-            x=x, y=y, xOffset=e.offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
+            x=x, y=y, xOffset=e.x_offset, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
     )  # fmt: skip
     return Figure(
         "looks",

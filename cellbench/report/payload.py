@@ -39,7 +39,9 @@ def _column(column: pd.Series[Any], digits: int | None) -> Any:
     if 4 * np.count_nonzero(known[1:] != known[:-1]) < len(values):  # long runs of one number
         found = _runs(pd.Series(np.where(np.isfinite(values), values, math.nan)))
         return {**found, "of": [None if x is None else _number(x, digits) for x in found["of"]]}
-    return [_number(x, digits) for x in values.tolist()]
+    different, which = np.unique(values, return_inverse=True)  # an accuracy has few values
+    numbers = [_number(x, digits) for x in different.tolist()]
+    return [numbers[i] for i in which.ravel().tolist()]
 
 
 def _number(x: float, digits: int | None) -> float | int | None:

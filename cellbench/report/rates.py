@@ -56,14 +56,15 @@ def figure(figures: Figures, e: Encodings) -> Figure:
             x=x, y=y, color=e.colour, opacity=e.faded(0.6, 0.02), tooltip=seed),
         rate.mark_line(strokeWidth=1.5).encode(x=x, y=y, color=e.colour, opacity=e.faded(0.7)),
         rate.mark_rule(strokeWidth=2).encode(
-            x=x, y=alt.Y("low:Q", title=title(y)), y2="high:Q", color=e.colour, opacity=e.faded(1), tooltip=shown),
+            x=x, y=alt.Y("low:Q", title=title(y)), y2=alt.Y2("high:Q"), color=e.colour, opacity=e.faded(1),
+            tooltip=shown),
         base(kind="rate", sure="yes").mark_point(filled=True, size=60, opacity=1).encode(
             x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
         unsure.mark_point(size=50, strokeWidth=2, fill=look.GROUND).encode(
             x=x, y=y, color=e.colour, shape=e.shape, opacity=e.faded(1), tooltip=shown),
         # in a row between a panel and its head, where no mark and no grid line comes
         base(kind="rate", written="yes").mark_text(align="center", fontSize=8).encode(
-            x=x, y=alt.value(-6), text=alt.Text("share:Q", format=".0%"), color=e.colour
+            x=x, y=alt.YValue(-6), text=alt.Text("share:Q", format=".0%"), color=e.colour  # type: ignore[no-untyped-call]
         ).properties(name=f"{IN_FILE}_share"),
         main=2,
     )  # fmt: skip

@@ -79,8 +79,9 @@ def draw(gather: Callable[[], Report], folder: Path, processes: int, form: str =
         from cellbench.summary.figures import Figures
 
         figures = Figures(found.summary, found.runs, found.curves, found.experiment["facts"]["reference_accuracies"])
-        drawn = charts.all_figures(figures)
-        charts.write(figures, drawn, folder / "charts", pictures, form)
+        files = charts.Files(figures, folder / "charts", pictures, form)
+        drawn = charts.all_figures(figures, files.draw)
+        files.remove_others()
         yield found
         # a report of several folders is no results folder, in which commands would find its replicas
         unsolved = commands(found.runs, found.parameters, folder) if (folder / STORE).exists() else []

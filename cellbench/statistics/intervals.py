@@ -277,15 +277,19 @@ def gaffke(values: Floats) -> Floats:
 
 
 def _quantile(rows: Floats, q: float) -> Floats:
-    """Compute `np.quantile(rows, q, axis=1)` several times faster, reordering each row in place."""
+    """Compute `np.quantile(rows, q, axis=1)` of numbers in no order ten times faster; for q near 0 or 1."""
+    if q > 0.5:
+        return -_quantile(-rows, 1 - q)
     place = q * (rows.shape[1] - 1)
     k = math.floor(place)
-    # one pivot and a scan of the shorter side: partitioning at k and k + 1 takes four times as long
-    if q < 0.5:
-        rows.partition(k + 1, axis=1)
-        low, high = rows[:, : k + 1].max(axis=1), rows[:, k + 1]
-    else:
-        rows.partition(k, axis=1)
-        low, high = rows[:, k], rows[:, k + 1 :].min(axis=1)
-    result: Floats = low + (high - low) * (place - k)
+    # of each row, only what is below a bound is put in order: the bound is a quantile of its first numbers
+    few = rows[:, : rows.shape[1] // 16]
+    bounds = np.partition(few, most := min(few.shape[1] - 1, math.ceil(2 * q * few.shape[1])), axis=1)[:, most]
+    result = np.empty(len(rows))
+    for i, (row, bound) in enumerate(zip(rows, bounds, strict=True)):
+        below = row[row <= bound]
+        if len(below) < k + 2:
+            below = row
+        below = np.partition(below, (k, k + 1))
+        result[i] = below[k] + (below[k + 1] - below[k]) * (place - k)
     return result
