@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +42,15 @@ class Stream:
         axes: the name.
         start: the first example.
         count: how many examples.
+
+    Attributes:
+        count: how many examples.
     """
 
     def __init__(self, *axes: Axis, start: int = 0, count: int) -> None:
         self._axes = axes
         self._start = start
-        self._count = count
+        self.count = count
         self._calls = 0
 
     @property
@@ -61,8 +65,8 @@ class Stream:
         first = self._start * per_example
         # one tick of Philox's counter gives four words, so an example's first may come in the middle of a tick
         skip = first % 4
-        raw = np.random.Philox(key=key, counter=first // 4).random_raw(self._count * per_example + skip)
-        return np.asarray(raw, dtype=np.uint64)[skip:].reshape(self._count, per_example)
+        raw = np.random.Philox(key=key, counter=first // 4).random_raw(self.count * per_example + skip)
+        return np.asarray(raw, dtype=np.uint64)[skip:].reshape(self.count, per_example)
 
     def bits(self, width: int) -> NDArray[np.uint8]:
         """Draw fair bits, shape (count, width)."""
@@ -78,3 +82,25 @@ class Stream:
     def integers(self, width: int, low: int, high: int) -> NDArray[np.int64]:
         """Draw whole numbers in [low, high), uniform to within 2^-53 (high - low), shape (count, width)."""
         return low + np.floor(self.uniform(width) * (high - low)).astype(np.int64)
+
+
+class Joined(Stream):
+    """Several streams, one after the other: first come the rows of the first, then those of the second, and so on.
+
+    An example's numbers do not depend on what is drawn beside it, so one call serves all.
+
+    Args:
+        streams: to draw from, with one purpose.
+
+    >>> a, b = Stream("data", 0, count=2), Stream("data", 1, count=1)
+    >>> both = Joined([Stream("data", 0, count=2), Stream("data", 1, count=1)])
+    >>> bool((both.bits(5) == np.concatenate([a.bits(5), b.bits(5)])).all())
+    True
+    """
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        super().__init__(streams[0].purpose, count=sum(stream.count for stream in streams))
+        self._streams = streams
+
+    def _words(self, per_example: int) -> NDArray[np.uint64]:
+        return np.concatenate([stream._words(per_example) for stream in self._streams])

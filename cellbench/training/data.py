@@ -10,18 +10,19 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellbench.errors import CellbenchError
 from cellbench.records import Pairs, Point, Settings, Value
-from cellbench.streams import Stream
+from cellbench.streams import Joined, Stream
 from cellbench.task import Parameters, Task
 from cellbench.training.drawn import Drawn, Mask, draw, example_bytes
 
 Arrays = tuple[NDArray[Any] | None, ...]
+Key = TypeVar("Key", bound=Hashable)
 
 BLOCK_STEPS = 100
 """Steps drawn at once, unless they take more than `BLOCK_BYTES`."""
@@ -142,21 +143,30 @@ class Recent:
         """Tell whether the arrays of this key are kept."""
         return key in self._entries
 
-    def get(self, key: Hashable, make: Callable[[], Arrays]) -> Arrays:
-        """Return the arrays of a key: kept ones, or new ones from `make`, which are kept if they have room at all."""
+    def get(self, keys: Sequence[Key], make: Callable[[list[Key]], Iterable[Arrays]]) -> list[Arrays]:
+        """Return the arrays of some keys: kept ones, or new ones, which are kept if they have room at all.
+
+        Args:
+            keys: which, each once.
+            make: makes the arrays of the keys that are not kept, in their order.
+        """
+        found: dict[Key, Arrays] = {}
         with self._lock:
-            found = self._entries.get(key)
-            if found is not None:
-                self._entries.move_to_end(key)
-                return found
-        made = make()  # outside the lock: other threads need not wait for this draw
+            for key in keys:
+                if key in self._entries:
+                    self._entries.move_to_end(key)
+                    found[key] = self._entries[key]
+        missing = [key for key in keys if key not in found]
+        # outside the lock: other threads need not wait for this draw
+        made = dict(zip(missing, make(missing), strict=True)) if missing else {}
         with self._lock:
-            if key not in self._entries and _size(made) <= self._most:
-                self._entries[key] = made
-                self.held += _size(made)
-            while self.held > self._most:
-                self.held -= _size(self._entries.popitem(last=False)[1])
-        return made
+            for key, arrays in made.items():
+                if key not in self._entries and _size(arrays) <= self._most:
+                    self._entries[key] = arrays
+                    self.held += _size(arrays)
+                while self.held > self._most:
+                    self.held -= _size(self._entries.popitem(last=False)[1])
+        return [found[key] if key in found else made[key] for key in keys]
 
 
 def _size(arrays: Arrays) -> int:
@@ -189,10 +199,38 @@ class _Set:
     examples: int
     difficulty: int | None
 
-    def draw(self) -> Drawn:
-        """Draw it."""
-        stream = Stream(self.purpose, self.name, self.parameters, self.seed, self.difficulty, count=self.examples)
-        return draw(self.task, self.name, stream, self.examples, dict(self.parameters), self.difficulty)
+    @property
+    def stream(self) -> Stream:
+        """The randomness that it is drawn from."""
+        return Stream(self.purpose, self.name, self.parameters, self.seed, self.difficulty, count=self.examples)
+
+    def draw(self, stream: Stream) -> Drawn:
+        """Draw it from its stream, or it and others like it from theirs together."""
+        return draw(self.task, self.name, stream, stream.count, dict(self.parameters), self.difficulty)
+
+
+JOINED = frozenset({"cellbench.tasks.binary_addition"})
+"""Modules of tasks whose sets of several seeds are drawn in one call: most of its time is not spent on examples.
+
+No example of theirs depends on another, as the tests show; of other tasks no law asks that for a given difficulty. The
+text of a task cannot say it by itself: the text is in the key of each replica.
+"""
+
+
+def _draw_sets(sets: Sequence[_Set]) -> Iterable[Drawn]:
+    """Draw sets that differ in nothing but their seeds."""
+    if type(sets[0].task).__module__ in JOINED:
+        return _apart(sets[0].draw(Joined([each.stream for each in sets])), sets[0].examples)
+    return (each.draw(each.stream) for each in sets)
+
+
+def _apart(drawn: Drawn, examples: int) -> Iterable[Drawn]:
+    """Divide what was drawn for several seeds, the examples of one after those of another."""
+    for start in range(0, drawn.inputs.shape[1], examples):
+        # copies: a part that is kept must not keep the others
+        inputs, targets = (array[:, start : start + examples].copy() for array in drawn[:2])
+        mask = None if drawn.mask is None else drawn.mask[:, start : start + examples].copy()
+        yield Drawn(inputs, targets, None if mask is None or mask.all() else mask)
 
 
 HARDEST = 4
@@ -267,4 +305,4 @@ class EvaluationData:
         """Draw one set per seed, or take it from the cache, and stack them."""
         task, name = self._task, self._settings.task
         sets = [_Set(task, name, purpose, parameters, seed, examples, difficulty) for seed in seeds]
-        return _stacked([Drawn(*_recent.get(each, each.draw)) for each in sets])  # type: ignore[arg-type]
+        return _stacked([Drawn(*arrays) for arrays in _recent.get(sets, _draw_sets)])  # type: ignore[arg-type]

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from cellbench.records import Evaluate, Final, Settings, Solved, Train
 from cellbench.running import run as run_experiment
+from cellbench.streams import Stream
 from cellbench.tasks.binary_addition import BinaryAddition
-from cellbench.training.data import EvaluationData, Recent
+from cellbench.training.data import JOINED, EvaluationData, Recent
+from cellbench.training.drawn import draw
 from tests.helpers.commands import TINY
 
 
@@ -26,12 +28,12 @@ def test_recent(asked: list[int], most: int) -> None:
     recent, made, last = Recent(most), [], None
     for key in asked:
 
-        def make(key: int = key) -> tuple[np.ndarray, ...]:
-            made.append(key)
-            return (np.full(100 * key, key, np.float32), np.full(10, key, np.float32))
+        def make(keys: list[int]) -> list[tuple[np.ndarray, ...]]:
+            made.extend(keys)
+            return [(np.full(100 * k, k, np.float32), np.full(10, k, np.float32)) for k in keys]
 
         before = len(made)
-        first, second = recent.get(key, make)
+        ((first, second),) = recent.get([key], make)
         assert (len(first), len(second)) == (100 * key, 10)
         assert (first == key).all()
         assert (second == key).all()
@@ -46,12 +48,34 @@ def test_what_is_asked_for_stays() -> None:
     """The one that was longest not asked for goes first."""
     recent, made = Recent(3 * (4000 + 1024)), []
 
-    def ask(key: str) -> None:
-        recent.get(key, lambda: (made.append(key), np.zeros(1000, np.float32))[1:])
+    def make(keys: list[str]) -> list[tuple[np.ndarray, ...]]:
+        made.extend(keys)
+        return [(np.full(1000, ord(key), np.float32),) for key in keys]
 
-    for key in "abcadab":
-        ask(key)
+    for asked in ("a", "b", "c", "ad", "ab"):
+        found = recent.get(list(asked), make)
+        assert [array[0] for (array,) in found] == [ord(key) for key in asked]
     assert "".join(made) == "abcdb"
+
+
+@given(st.integers(2, 70), st.lists(st.integers(0, 2**40), min_size=1, max_size=5, unique=True), st.integers(1, 40))
+def test_seeds_drawn_in_one_call(bits: int, seeds: list[int], examples: int) -> None:
+    """Sets of several seeds are those that each seed draws by itself: for the mixture and for every difficulty."""
+    task = BinaryAddition()
+    assert type(task).__module__ in JOINED
+    settings = Settings(
+        "binary_addition", Train(1, "adam", 1.0, False, 60.0), Evaluate(10, 0.0, examples),
+        Solved("bit_accuracy", 0.9, 1), Final(examples, (), difficulty=True),
+    )  # fmt: skip
+    data = EvaluationData(task, settings, (("bits", bits),))
+    for by, value in data.plan:
+        together = data.final(seeds, by, value)
+        count = together.inputs.shape[2]
+        for place, seed in enumerate(seeds):
+            stream = Stream("final", "binary_addition", (("bits", bits),), seed, value, count=count)
+            alone = draw(task, "binary_addition", stream, count, {"bits": bits}, value)  # type: ignore[arg-type]
+            assert np.array_equal(together.inputs[place], alone.inputs)
+            assert np.array_equal(together.targets[place], alone.targets)
 
 
 def chain(a: int, b: int) -> int:
