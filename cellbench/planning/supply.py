@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import Future
@@ -12,6 +13,9 @@ from cellbench.engines import Choice
 from cellbench.planning.choosing import Choosing
 from cellbench.planning.chunks import chunks, longest_first
 from cellbench.records import CellSpec, Chunk, Planned
+
+ALONE = 5.0
+"""Seconds for which compilers of the first cell are left alone."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Supply:
     tell: Callable[[Handed | Settled], object] = lambda event: None
     _ready: deque[Chunk] = field(init=False)
     _held: dict[str, list[Chunk]] = field(init=False)
+    _handed: bool = False
+    _since: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self._held = {cell.label: [] for cell in self.waiting}
@@ -78,7 +84,7 @@ class Supply:
     def awaited(self) -> list[Future[Any]]:
         """What the other chunks wait for; a future that has ended if the next call of `settle` has something to do."""
         running = [self.choosing.awaited(cell) for cell in self.waiting]
-        if all(running):
+        if all(running) or self._first_alone(running):
             return [future for mine in running for future in mine]
         at_once: Future[Any] = Future()
         at_once.set_result(None)
@@ -93,13 +99,21 @@ class Supply:
         label = self.waiting[0].label
         return f"compiling {labels.index(label) + 1} of {len(labels)}: {label}"
 
+    def _first_alone(self, running: Sequence[Sequence[Future[Any]]]) -> bool:
+        """Tell whether only the first cell is worked on: to trace another beside its compilers would delay them.
+
+        Once something is trained, or a compiler takes long, the others need not wait.
+        """
+        waits = not self._handed and not self._ready and any(running)
+        return waits and time.monotonic() - self._since < ALONE
+
     def settle(self) -> None:
         """Choose the engine of one cell whose compilers have ended, and free its chunks; or begin to compile one."""
         idle = [cell for cell in self.waiting if not self.choosing.awaited(cell)]
         ended = [cell for cell in idle if self.choosing.is_begun(cell)]
         if ended:
             self._free(ended[0])
-        elif idle:
+        elif idle and not self._first_alone([self.choosing.awaited(cell) for cell in self.waiting]):
             self.choosing.begin(idle[0])
 
     def _free(self, cell: CellSpec) -> None:
@@ -121,5 +135,6 @@ class Supply:
         if not self._ready:
             return None
         chunk = self._ready.pop() if self.waiting else self._ready.popleft()
+        self._handed = True
         self.tell(Handed(chunk))
         return chunk

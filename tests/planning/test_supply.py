@@ -16,7 +16,7 @@ import yaml
 
 from cellbench.errors import Interrupted
 from cellbench.executors.dispatch import Finished
-from cellbench.planning import Handed, Plan, Settled
+from cellbench.planning import Handed, Plan, Settled, supply
 from cellbench.running import Event
 from cellbench.running import run as run_experiment
 from tests.helpers.commands import TINY
@@ -81,6 +81,34 @@ def test_what_is_compiled_trains_while_the_rest_compiles(cold: Path, workers: in
     events, again = ran(cold / "warm", workers)
     assert not labels(events, Settled)
     pd.testing.assert_frame_equal(curves, again)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alone", "before"), [(600.0, {"rnn"}), (0.0, {"rnn", "lstm", "gru"})])
+def test_compilers_of_the_first_cell_are_left_alone(
+    cold: Path, monkeypatch: pytest.MonkeyPatch, alone: float, before: set[str]
+) -> None:
+    """Its replicas are trained before another cell is traced; but no cell waits long for a compiler that hangs."""
+    monkeypatch.setattr(supply, "ALONE", alone)
+    compiler, log = cold / "patient", cold / "log"
+    compiler.write_text(f'#!/bin/sh\ncase "$*" in *cell0.cpp*) pwd >>{log}; sleep 3;; esac\nexec g++ "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    traced: list[set[str]] = []
+
+    def see(event: Event) -> None:
+        if isinstance(event, Handed) and not traced:
+            plan = planned[0]
+            assert plan.supply is not None
+            choosing = plan.supply.choosing
+            traced.append({cell.label for cell in plan.experiment.cells if choosing.is_begun(cell)} | {"rnn"})
+        if isinstance(event, Plan):
+            planned.append(event)
+
+    planned: list[Plan] = []
+    run_experiment(SMALL, cold / "out", workers=2, report=False, on_event=see)
+    assert traced == [before]
+    assert log.read_text().count("\n") >= 3
 
 
 @pytest.mark.slow
