@@ -34,9 +34,11 @@ def serve(preload: tuple[str, ...] = PRELOAD) -> bool:
     """
     if not _serves():
         return False
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
+    # first, because it lets Ctrl-C through when it has started its own process
+    resource_tracker.ensure_running()
     with _undisturbed():
         forkserver.ensure_running()
     return True

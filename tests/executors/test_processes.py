@@ -78,3 +78,17 @@ def test_a_worker_that_dies_while_it_sends_does_not_keep_the_program(tmp_path: P
             assert program.wait(30) == 0
         finally:
             program.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.5, 1.0, 1.5, 2.5])
+def test_ctrl_c_while_workers_import(write: Callable[..., Path], after: float) -> None:
+    """Ctrl-C reaches every process of the terminal: all end, and none of them shows where it was."""
+    path = write(train={"max_steps": 1_000_000}, engine="reference")
+    command = [sys.executable, "-m", "cellbench", "run", str(path), "--workers", "2", "--no-report", "--quiet"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as program:
+        time.sleep(after)
+        os.killpg(program.pid, signal.SIGINT)
+        said = program.communicate(timeout=60)[1]
+    assert program.returncode in (130, -signal.SIGINT), said
+    assert "Traceback" not in said
