@@ -47,8 +47,8 @@ def compare(
     """
     if fail_if is not None and fail_if not in FAIL_IF:
         raise CellbenchError(f"--fail-if {fail_if}: must be {' or '.join(FAIL_IF)}")
-    begin_workers(workers)
     loaded = load(experiment, [], set_ or [], versus=(a, b), until_decided=until_decided)
+    begin_workers(workers)
     folder = results / loaded.name
     found, status = train(loaded, folder, quiet=quiet, workers=workers, fresh=fresh, trust=trust, suggest=True)
     if fail_if is not None:

@@ -84,6 +84,8 @@ def main() -> None:
         status = app(prog_name="cellbench", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
+        if status == 130:  # typer's word for a KeyboardInterrupt within a command
+            show("interrupted", file=sys.stderr)
     except CellbenchError as error:
         show_fitted(str(error), sys.stderr)
         raise SystemExit(error.exit_status) from None

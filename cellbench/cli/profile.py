@@ -41,14 +41,15 @@ def profile(
     folder of its own, NAME.TASK; the matrix is in the folder NAME. After an interruption, the same command goes on
     where it stopped.
     """
-    if not dry_run:
-        begin_workers(workers)
-    from cellbench import planning
     from cellbench.experiment.profile import load_profile
     from cellbench.plugins import discover
-    from cellbench.results import matrix
 
     found = load_profile(file, discover(), overrides=set_ or [], extra_cells=cell or [])
+    if not dry_run:  # from here on torch is imported, here too
+        begin_workers(workers)
+    from cellbench import planning
+    from cellbench.results import matrix
+
     parts = planning.only_tasks(found.experiments, only or [])
     folders = {task: results / experiment.name for task, experiment in found.experiments.items()}
     if dry_run:

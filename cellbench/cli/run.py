@@ -83,11 +83,11 @@ def run(
         raise CellbenchError(f"--executor {executor}: must be local or dask")
     if scheduler is not None and executor != "dask":
         raise CellbenchError(f"--scheduler {scheduler}: goes with --executor dask")
-    if executor == "local" and not dry_run:
+    loaded = load(experiment, cell or [], set_ or [], until_decided=until_decided)
+    if executor == "local" and not dry_run:  # from here on torch is imported, here too
         begin_workers(workers)
     from cellbench import planning
 
-    loaded = load(experiment, cell or [], set_ or [], until_decided=until_decided)
     part, number = planning.only(loaded, only or []), planning.shard(shard)
     folder = results / loaded.name
     if dry_run:

@@ -39,12 +39,12 @@ def _more_seeds(experiment: Experiment, found: Results, workers: int) -> str:
 
 
 def begin_workers(workers: int | None) -> None:
-    """Let workers import what they need, which takes as long as the imports of this process, beside those."""
+    """Start the server of the workers, which imports torch while this process does."""
     from cellbench import environment
-    from cellbench.executors.processes import serve
+    from cellbench.executors import processes
 
     if (workers or environment.usable_cores()) > 1:
-        serve()
+        processes.start_server()
 
 
 def train(

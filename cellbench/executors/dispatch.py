@@ -35,7 +35,7 @@ class Supply(Protocol):
 
     @property
     def awaited(self) -> Collection[Future[Any]]:
-        """What these wait for; a future that has ended if `settle` has something to do."""
+        """What these wait for; a future that has ended if `settle` has something to do at once."""
 
     def settle(self) -> None:
         """Make chunks ready whose waiting is over."""
@@ -96,7 +96,7 @@ def dispatch(chunks: Iterable[Chunk] | Supply, executor: Executor, job: Callable
             alone = apart and (alone or chunk.attempt > 1)
         if not flying and not suspects and not supply.open:
             return
-        # collect: at most a second at a time, to notice chunks that hang
+        # collect: at most a second at a time, to notice chunks that hang, and what a supply does after some time
         ended, _ = wait({*flying, *supply.awaited}, timeout=1.0, return_when=FIRST_COMPLETED)
         finished = [future for future in flying if future in ended]
         broken = False

@@ -24,10 +24,10 @@ PRELOAD = (
 """What a worker imports to train: named here, so that the command line can begin before it imports any of it."""
 
 
-def serve(preload: tuple[str, ...] = PRELOAD) -> bool:
+def start_server(preload: tuple[str, ...] = PRELOAD) -> bool:
     """Start the fork server, where the system has one: it imports modules while this process goes on.
 
-    Its forks then start in milliseconds. A worker that is asked for earlier is waited for, and so is the server.
+    Its forks then start in milliseconds. Whoever asks for a worker before that waits.
 
     Returns:
         Whether there is one.
@@ -37,15 +37,15 @@ def serve(preload: tuple[str, ...] = PRELOAD) -> bool:
     from multiprocessing import forkserver, resource_tracker
 
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
-    # first, because it lets Ctrl-C through when it has started its own process
+    # first, because it lets Ctrl-C through again when it has started its own process
     resource_tracker.ensure_running()
-    with _undisturbed():
+    with _without_ctrl_c():
         forkserver.ensure_running()
     return True
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _without_ctrl_c() -> Iterator[None]:
     """Keep Ctrl-C, within this block, from processes that start in it, for as long as they live.
 
     It reaches every process of the terminal, and the server shows a traceback if it comes while the server imports.
@@ -69,7 +69,7 @@ class Processes:
 
     def __init__(self, workers: int, preload: tuple[str, ...] = PRELOAD) -> None:
         self.slots = workers
-        self._served = serve(preload)
+        self._served = start_server(preload)
         self._context: Any = multiprocessing.get_context("forkserver" if self._served else "spawn")
         self._pool = self._make()
 
@@ -78,7 +78,7 @@ class Processes:
         return pool
 
     def warm(self) -> None:
-        """Start the workers now, so that they import while this process goes on; a server does so for all of them."""
+        """Start the workers now, where no server imports for them, so that they import while this process goes on."""
         for _ in range(0 if self._served else self.slots):
             self.submit(os.getpid)
 

@@ -66,8 +66,8 @@ class Supply:
     tell: Callable[[Handed | Settled], object] = lambda event: None
     _ready: deque[Chunk] = field(init=False)
     _held: dict[str, list[Chunk]] = field(init=False)
-    _handed: bool = False
-    _since: float = field(default_factory=time.monotonic)
+    _handed: bool = field(init=False, default=False)
+    _since: float = field(init=False, default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self._held = {cell.label: [] for cell in self.waiting}

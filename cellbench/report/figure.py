@@ -214,8 +214,8 @@ def labels(figures: Figures) -> tuple[str, ...]:
 class Encodings:
     """The channels that the charts of one report share. `line` is the colour of lines, whose legend shows dashes.
 
-    They are objects of altair: of a text or a dict, it hashes all its schemas to find the class, and half of the time
-    went there.
+    They are objects of altair: to find the class of a text or a dict, it hashes all its schemas, which took half of the
+    time in which figures are defined.
     """
 
     def __init__(self, figures: Figures) -> None:

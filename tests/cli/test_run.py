@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from cellbench.executors import processes
 from tests.helpers.commands import Command
 
 NOT_A_NUMBER = """import torch
@@ -37,3 +40,23 @@ def test_a_cell_that_diverges_throughout(write: Callable[..., Path], command: Co
     # the baseline itself
     assert command(*words, "--set", "baseline=Mine").status == 1
     assert "cannot tell" in Path("results/tiny+Mine/summary.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "times"),
+    [
+        (["--workers", 2], 1),
+        (["--workers", 1], 0),
+        (["--workers", 2, "--dry-run"], 0),
+        (["--workers", 2, "--set", "train.max_step=3"], 0),
+    ],
+)
+def test_when_the_server_of_the_workers_starts(
+    write: Callable[..., Path], command: Command, monkeypatch: pytest.MonkeyPatch, words: list[object], times: int
+) -> None:
+    """Where workers are going to train, and not before the experiment is read: what is refused waits for no import."""
+    started: list[tuple[str, ...]] = []
+    monkeypatch.setattr(processes, "start_server", lambda *preload: started.append(preload))
+    monkeypatch.setattr("cellbench.cli.run.train", lambda *given, **keys: (None, 0))
+    command("run", write(), *words)
+    assert len(started) == times

@@ -137,6 +137,16 @@ def _validated(figures: Figures) -> list[Figure]:
         return charts.all_figures(figures)
 
 
+def test_figures_are_handed_on_when_they_are_defined(figures: Figures, drawn: dict[str, Figure]) -> None:
+    """Each once, the learning curves first; the page's order is another one."""
+    seen: list[str] = []
+    found = charts.all_figures(figures, lambda figure: seen.append(figure.name))
+    assert seen[0] == "curves"
+    assert sorted(seen) == sorted(drawn)
+    assert found[0].name == "forest"
+    assert [figure.name for figure in found] == list(drawn)
+
+
 def test_page_and_files_share_the_definition(figures: Figures, drawn: dict[str, Figure]) -> None:
     """The layers that a file draws are those of the page, but for marks that are there to be hovered over."""
     for figure in drawn.values():

@@ -10,6 +10,7 @@ from scipy import stats
 
 from cellbench.statistics.intervals import (
     Estimate,
+    _quantile,
     detectable,
     gaffke,
     interval,
@@ -145,6 +146,15 @@ def test_gaffke_by_its_definition(n):
     low = np.quantile(draws @ np.vstack([np.zeros(5), x.T]), 0.025, axis=0)
     high = np.quantile(draws @ np.vstack([x.T, np.ones(5)]), 0.975, axis=0)
     assert gaffke(x) == pytest.approx(np.column_stack([low, high]), abs=1e-8)
+
+
+@pytest.mark.parametrize("q", [0.025, 0.975])
+def test_quantiles_in_any_order(q):
+    """Numpy's, also where the numbers that the bound is taken from are the smallest, or all are alike."""
+    rng = np.random.default_rng(0)
+    up = np.sort(rng.random(9999))
+    rows = np.stack([rng.random(9999), up, up[::-1], np.ones(9999), rng.integers(0, 3, 9999) / 2, up > 0.99, up > 0.01])
+    assert _quantile(rows.copy(), q) == pytest.approx(np.quantile(rows, q, axis=1), abs=1e-15)
 
 
 def test_gaffke_does_not_depend_on_its_company():

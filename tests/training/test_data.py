@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellbench.records import Evaluate, Final, Settings, Solved, Train
 from cellbench.running import run as run_experiment
 from cellbench.streams import Stream
 from cellbench.tasks.binary_addition import BinaryAddition
-from cellbench.training.data import JOINED, EvaluationData, Recent
-from cellbench.training.drawn import draw
+from cellbench.training.data import JOINED, EvaluationData, Recent, _apart
+from cellbench.training.drawn import Drawn, draw
 from tests.helpers.commands import TINY
 
 
@@ -58,16 +58,17 @@ def test_what_is_asked_for_stays() -> None:
     assert "".join(made) == "abcdb"
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(2, 70), st.lists(st.integers(0, 2**40), min_size=1, max_size=5, unique=True), st.integers(1, 40))
 def test_seeds_drawn_in_one_call(bits: int, seeds: list[int], examples: int) -> None:
     """Sets of several seeds are those that each seed draws by itself: for the mixture and for every difficulty."""
     task = BinaryAddition()
     assert type(task).__module__ in JOINED
-    settings = Settings(
+    wanted = Settings(
         "binary_addition", Train(1, "adam", 1.0, False, 60.0), Evaluate(10, 0.0, examples),
         Solved("bit_accuracy", 0.9, 1), Final(examples, (), difficulty=True),
     )  # fmt: skip
-    data = EvaluationData(task, settings, (("bits", bits),))
+    data = EvaluationData(task, wanted, (("bits", bits),))
     for by, value in data.plan:
         together = data.final(seeds, by, value)
         count = together.inputs.shape[2]
@@ -76,6 +77,14 @@ def test_seeds_drawn_in_one_call(bits: int, seeds: list[int], examples: int) -> 
             alone = draw(task, "binary_addition", stream, count, {"bits": bits}, value)  # type: ignore[arg-type]
             assert np.array_equal(together.inputs[place], alone.inputs)
             assert np.array_equal(together.targets[place], alone.targets)
+
+
+def test_a_kept_set_keeps_no_other() -> None:
+    """The sets of one call are copies: each can be forgotten by itself."""
+    drawn = Drawn(np.zeros((8, 12, 2), np.float32), np.zeros((8, 12, 1), np.float32), None)
+    parts = list(_apart(drawn, 4))
+    assert [part.inputs.shape for part in parts] == [(8, 4, 2)] * 3
+    assert all(array is None or array.base is None for part in parts for array in part)
 
 
 def chain(a: int, b: int) -> int:
