@@ -41,10 +41,10 @@ def _more_seeds(experiment: Experiment, found: Results, workers: int) -> str:
 def begin_workers(workers: int | None) -> None:
     """Start the server of the workers, which imports torch while this process does."""
     from cellbench import environment
-    from cellbench.executors import processes
+    from cellbench.executors import start_server
 
     if (workers or environment.usable_cores()) > 1:
-        processes.start_server()
+        start_server()
 
 
 def train(

@@ -8,6 +8,6 @@ from cellbench.executors.agreement import Agreement
 from cellbench.executors.dask import Dask
 from cellbench.executors.executor import Executor, WorkerDied
 from cellbench.executors.here import Here
-from cellbench.executors.processes import Processes
+from cellbench.executors.processes import Processes, start_server
 
-__all__ = ["Agreement", "Dask", "Executor", "Here", "Processes", "WorkerDied"]
+__all__ = ["Agreement", "Dask", "Executor", "Here", "Processes", "WorkerDied", "start_server"]

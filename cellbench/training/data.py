@@ -220,11 +220,11 @@ text of a task cannot say it by itself: the text is in the key of each replica.
 def _draw_sets(sets: Sequence[_Set]) -> Iterable[Drawn]:
     """Draw sets that differ in nothing but their seeds."""
     if type(sets[0].task).__module__ in JOINED:
-        return _apart(sets[0].draw(Joined([each.stream for each in sets])), sets[0].examples)
+        return apart(sets[0].draw(Joined([each.stream for each in sets])), sets[0].examples)
     return (each.draw(each.stream) for each in sets)
 
 
-def _apart(drawn: Drawn, examples: int) -> Iterable[Drawn]:
+def apart(drawn: Drawn, examples: int) -> Iterable[Drawn]:
     """Divide what was drawn for several seeds, the examples of one after those of another."""
     assert drawn.mask is None, "no task of JOINED leaves steps out"
     for start in range(0, drawn.inputs.shape[1], examples):

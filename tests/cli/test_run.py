@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cellbench.executors import processes
+from cellbench import executors
 from tests.helpers.commands import Command
 
 NOT_A_NUMBER = """import torch
@@ -56,7 +56,7 @@ def test_when_the_server_of_the_workers_starts(
 ) -> None:
     """Where workers are going to train, and not before the experiment is read: what is refused waits for no import."""
     started: list[tuple[str, ...]] = []
-    monkeypatch.setattr(processes, "start_server", lambda *preload: started.append(preload))
+    monkeypatch.setattr(executors, "start_server", lambda *preload: started.append(preload))
     monkeypatch.setattr("cellbench.cli.run.train", lambda *given, **keys: (None, 0))
     command("run", write(), *words)
     assert len(started) == times

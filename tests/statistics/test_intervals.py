@@ -10,13 +10,13 @@ from scipy import stats
 
 from cellbench.statistics.intervals import (
     Estimate,
-    _quantile,
     detectable,
     gaffke,
     interval,
     mean,
     p_equivalent,
     pool,
+    quantiles,
     rarest_failure,
     seeds_needed,
     wilson,
@@ -154,7 +154,7 @@ def test_quantiles_in_any_order(q):
     rng = np.random.default_rng(0)
     up = np.sort(rng.random(9999))
     rows = np.stack([rng.random(9999), up, up[::-1], np.ones(9999), rng.integers(0, 3, 9999) / 2, up > 0.99, up > 0.01])
-    assert _quantile(rows.copy(), q) == pytest.approx(np.quantile(rows, q, axis=1), abs=1e-15)
+    assert quantiles(rows.copy(), q) == pytest.approx(np.quantile(rows, q, axis=1), abs=1e-15)
 
 
 def test_gaffke_does_not_depend_on_its_company():

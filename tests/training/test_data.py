@@ -17,7 +17,7 @@ from cellbench.records import Evaluate, Final, Settings, Solved, Train
 from cellbench.running import run as run_experiment
 from cellbench.streams import Stream
 from cellbench.tasks.binary_addition import BinaryAddition
-from cellbench.training.data import JOINED, EvaluationData, Recent, _apart
+from cellbench.training.data import JOINED, EvaluationData, Recent, apart
 from cellbench.training.drawn import Drawn, draw
 from tests.helpers.commands import TINY
 
@@ -82,7 +82,7 @@ def test_seeds_drawn_in_one_call(bits: int, seeds: list[int], examples: int) -> 
 def test_a_kept_set_keeps_no_other() -> None:
     """The sets of one call are copies: each can be forgotten by itself."""
     drawn = Drawn(np.zeros((8, 12, 2), np.float32), np.zeros((8, 12, 1), np.float32), None)
-    parts = list(_apart(drawn, 4))
+    parts = list(apart(drawn, 4))
     assert [part.inputs.shape for part in parts] == [(8, 4, 2)] * 3
     assert all(array is None or array.base is None for part in parts for array in part)
 
