@@ -85,7 +85,7 @@ def main() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
         if status == 130:  # typer's word for a KeyboardInterrupt within a command
-            show("interrupted", file=sys.stderr)
+            raise KeyboardInterrupt
     except CellbenchError as error:
         show_fitted(str(error), sys.stderr)
         raise SystemExit(error.exit_status) from None

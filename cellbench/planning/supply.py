@@ -82,9 +82,9 @@ class Supply:
 
     @property
     def awaited(self) -> list[Future[Any]]:
-        """What the other chunks wait for; a future that has ended if the next call of `settle` has something to do."""
+        """What the other chunks wait for; a future that has ended if `settle` has something to do at once."""
         running = [self.choosing.awaited(cell) for cell in self.waiting]
-        if all(running) or self._first_alone(running):
+        if all(running) or self._first_alone:
             return [future for mine in running for future in mine]
         at_once: Future[Any] = Future()
         at_once.set_result(None)
@@ -99,13 +99,14 @@ class Supply:
         label = self.waiting[0].label
         return f"compiling {labels.index(label) + 1} of {len(labels)}: {label}"
 
-    def _first_alone(self, running: Sequence[Sequence[Future[Any]]]) -> bool:
-        """Tell whether only the first cell is worked on: to trace another beside its compilers would delay them.
+    @property
+    def _first_alone(self) -> bool:
+        """Whether only the first cell is worked on: to trace another beside its compilers would delay them.
 
         Once something is trained, or a compiler takes long, the others need not wait.
         """
-        waits = not self._handed and not self._ready and any(running)
-        return waits and time.monotonic() - self._since < ALONE
+        nothing = not self._handed and not self._ready and time.monotonic() - self._since < ALONE
+        return nothing and any(self.choosing.awaited(cell) for cell in self.waiting)
 
     def settle(self) -> None:
         """Choose the engine of one cell whose compilers have ended, and free its chunks; or begin to compile one."""
@@ -113,7 +114,7 @@ class Supply:
         ended = [cell for cell in idle if self.choosing.is_begun(cell)]
         if ended:
             self._free(ended[0])
-        elif idle and not self._first_alone([self.choosing.awaited(cell) for cell in self.waiting]):
+        elif idle and not self._first_alone:
             self.choosing.begin(idle[0])
 
     def _free(self, cell: CellSpec) -> None:

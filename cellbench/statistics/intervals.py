@@ -295,7 +295,8 @@ def quantiles(rows: Floats, q: float) -> Floats:
     k = math.floor(place)
     # of each row, only what is below a bound is put in order: the bound is a quantile of its first numbers
     few = rows[:, : rows.shape[1] // 16]
-    bounds = np.partition(few, most := min(few.shape[1] - 1, math.ceil(2 * q * few.shape[1])), axis=1)[:, most]
+    most = min(few.shape[1] - 1, math.ceil(2 * q * few.shape[1]))
+    bounds = np.partition(few, most, axis=1)[:, most]
     result = np.empty(len(rows))
     for i, (row, bound) in enumerate(zip(rows, bounds, strict=True)):
         below = row[row <= bound]
